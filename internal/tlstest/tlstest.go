@@ -1,0 +1,243 @@
+// Package tlstest runs real TLS origins on loopback for tests, and records what
+// reaches them. The certificates are made in memory, the ports chosen by the kernel.
+package tlstest
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sleightproxy/sleight/internal/devca"
+)
+
+// Loopback is what a guard has to allow for origins of this package.
+var Loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
+// NewAuthority makes a root for the test.
+func NewAuthority(t testing.TB) *devca.Authority {
+	t.Helper()
+	ca, err := devca.New(t.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
+// Leaf makes a server certificate for one name, altered by change before it is signed.
+func Leaf(t testing.TB, ca *devca.Authority, name string, change ...func(*x509.Certificate)) tls.Certificate {
+	t.Helper()
+	leaf, err := ca.Leaf([]string{name}, change...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return leaf
+}
+
+// A Request is what an Origin saw of one request.
+type Request struct {
+	Conn       int64  // number of the connection, from 1
+	SNI        string // of the connection's handshake; empty for plain HTTP
+	Host       string
+	Proto      string // "HTTP/1.1" or "HTTP/2.0"
+	Method     string
+	URI        string
+	Header     http.Header
+	Body       string
+	Resumed    bool
+	TLSVersion uint16
+}
+
+// Origin is a server with several names on one address. Before Start, its fields may be
+// set; afterwards they must not change. Its methods are safe for concurrent use.
+type Origin struct {
+	// Certificates by the server name that asks for them. A handshake with another name
+	// fails, as does one without a name, unless there is a certificate for "".
+	Certificates map[string]tls.Certificate
+
+	// Handler answers after the request was recorded. Nil answers with the server name.
+	Handler http.Handler
+
+	// HTTP1 switches HTTP/2 off.
+	HTTP1 bool
+
+	// Plain serves HTTP without TLS.
+	Plain bool
+
+	// Config alters the TLS configuration of the server. May be nil.
+	Config func(*tls.Config)
+
+	// Addr is "127.0.0.1:port" once started.
+	Addr string
+
+	server  *http.Server
+	nextID  atomic.Int64
+	mu      sync.Mutex
+	hellos  []string
+	seen    []Request
+	open    map[net.Conn]http.ConnState
+	changed *sync.Cond
+}
+
+// NewOrigin starts an origin that holds a certificate of ca for each of the names.
+func NewOrigin(t testing.TB, ca *devca.Authority, names ...string) *Origin {
+	t.Helper()
+	o := &Origin{Certificates: map[string]tls.Certificate{}}
+	for _, name := range names {
+		o.Certificates[name] = Leaf(t, ca, name)
+	}
+	o.Start(t)
+	return o
+}
+
+// Start listens and serves until the test ends.
+func (o *Origin) Start(t testing.TB) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Addr = listener.Addr().String()
+	o.open = map[net.Conn]http.ConnState{}
+	o.changed = sync.NewCond(&o.mu)
+	o.server = &http.Server{
+		Handler:  http.HandlerFunc(o.serve),
+		ErrorLog: log.New(io.Discard, "", 0), // failed handshakes are what many tests are about
+		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, o.nextID.Add(1))
+		},
+		ConnState: o.connState,
+	}
+	if !o.Plain {
+		listener = tls.NewListener(listener, o.tlsConfig())
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := o.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("tlstest: %v", err)
+		}
+	}()
+	t.Cleanup(func() {
+		o.server.Close()
+		<-done
+	})
+}
+
+type connKey struct{}
+
+func (o *Origin) tlsConfig() *tls.Config {
+	config := &tls.Config{
+		NextProtos: []string{"h2", "http/1.1"},
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			o.mu.Lock()
+			o.hellos = append(o.hellos, hello.ServerName)
+			o.mu.Unlock()
+			if c, ok := o.Certificates[hello.ServerName]; ok {
+				return &c, nil
+			}
+			return nil, fmt.Errorf("no certificate for %q", hello.ServerName)
+		},
+	}
+	if o.HTTP1 {
+		config.NextProtos = []string{"http/1.1"}
+	}
+	if o.Config != nil {
+		o.Config(config)
+	}
+	return config
+}
+
+func (o *Origin) serve(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	seen := Request{
+		Conn: r.Context().Value(connKey{}).(int64), Host: r.Host, Proto: r.Proto, Method: r.Method,
+		URI: r.RequestURI, Header: r.Header.Clone(), Body: string(body),
+	}
+	if r.TLS != nil {
+		seen.SNI, seen.Resumed, seen.TLSVersion = r.TLS.ServerName, r.TLS.DidResume, r.TLS.Version
+	}
+	o.mu.Lock()
+	o.seen = append(o.seen, seen)
+	o.mu.Unlock()
+	if o.Handler != nil {
+		o.Handler.ServeHTTP(w, r)
+		return
+	}
+	fmt.Fprintln(w, seen.SNI)
+}
+
+func (o *Origin) connState(c net.Conn, s http.ConnState) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if s == http.StateClosed || s == http.StateHijacked {
+		delete(o.open, c)
+	} else {
+		o.open[c] = s
+	}
+	o.changed.Broadcast()
+}
+
+// Requests returns what was seen so far, in order of arrival.
+func (o *Origin) Requests() []Request {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.seen)
+}
+
+// Last returns the newest request, and fails the test where there is none.
+func (o *Origin) Last(t testing.TB) Request {
+	t.Helper()
+	all := o.Requests()
+	if len(all) == 0 {
+		t.Fatal("the origin saw no request")
+	}
+	return all[len(all)-1]
+}
+
+// Handshakes returns the server names that certificates were asked for, in order.
+func (o *Origin) Handshakes() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.hellos)
+}
+
+// Conns returns how many connections were accepted so far.
+func (o *Origin) Conns() int { return int(o.nextID.Load()) }
+
+// WaitConns waits until exactly n connections are open, and fails the test where
+// that takes more than ten seconds.
+func (o *Origin) WaitConns(t testing.TB, n int) {
+	t.Helper()
+	var late bool
+	timer := time.AfterFunc(10*time.Second, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		late = true
+		o.changed.Broadcast()
+	})
+	defer timer.Stop()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.open) != n && !late {
+		o.changed.Wait()
+	}
+	if len(o.open) != n {
+		t.Errorf("%d connections to the origin are open, want %d", len(o.open), n)
+	}
+}
+
+// Port returns the port of Addr.
+func (o *Origin) Port() string { return o.Addr[strings.LastIndexByte(o.Addr, ':')+1:] }

@@ -1,0 +1,153 @@
+// Package hostname holds the one rule for what a hostname is. The transport, the
+// routes and the proxy all use it, so that a name that one of them accepts means
+// the same to the others: a check on "A.test:443" that another part reads as
+// "a.test." is how requests get past a proxy's rules.
+package hostname
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// ErrInvalid is wrapped by every error of this package.
+var ErrInvalid = errors.New("not a hostname")
+
+const (
+	maxName  = 253 // RFC 1035 section 2.3.4, without the root's dot
+	maxLabel = 63
+	maxQuote = 80 // bytes of a refused name that an error repeats
+)
+
+// Normalize returns the canonical form of the host in an HTTP authority (RFC 9110
+// section 4.2.3): lower case, without port, without the trailing dot of a fully
+// qualified name. Normalizing twice changes nothing.
+//
+// It accepts the names of RFC 1123, and underscores, which are found in the wild.
+// Everything else is refused rather than repaired: IP addresses (also shortened ones
+// such as 127.1, which some resolvers take for an address), names that are not in
+// ASCII (clients send A-labels), empty labels, user information, white space.
+func Normalize(authority string) (string, error) {
+	if len(authority) > maxName+len(".:65535") {
+		return "", invalid(authority, "longer than 253 bytes")
+	}
+	name, err := cutPort(authority)
+	if err != nil {
+		return "", err
+	}
+	name = strings.TrimSuffix(name, ".")
+	switch {
+	case name == "":
+		return "", invalid(authority, "empty")
+	case len(name) > maxName:
+		return "", invalid(authority, "longer than 253 bytes")
+	}
+	name = strings.ToLower(name)
+	last := ""
+	for label := range strings.SplitSeq(name, ".") {
+		if reason := badLabel(label); reason != "" {
+			return "", invalid(authority, reason)
+		}
+		last = label
+	}
+	if isNumber(last) {
+		return "", invalid(authority, "an IP address, not a name")
+	}
+	return name, nil
+}
+
+// IsIP reports whether host, without port, is an IP address, with or without the
+// brackets that a URL puts around IPv6.
+func IsIP(host string) bool {
+	_, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
+	return err == nil
+}
+
+// Wildcard returns the pattern that covers a normalized name together with its
+// siblings, "*.x.com" for "one.x.com", and false for a name that no pattern covers:
+// one label replaces the star (RFC 9525 section 6.3), and at least two have to follow.
+func Wildcard(name string) (string, bool) {
+	_, parent, ok := strings.Cut(name, ".")
+	if !ok || !strings.Contains(parent, ".") {
+		return "", false
+	}
+	return "*." + parent, true
+}
+
+// NormalizePattern is [Normalize] for the key of a route: a name, or a pattern as
+// [Wildcard] returns it. A port is refused.
+func NormalizePattern(pattern string) (string, error) {
+	if strings.ContainsAny(pattern, ":[]") {
+		return "", invalid(pattern, "has a port or is an IP address")
+	}
+	rest, star := strings.CutPrefix(pattern, "*.")
+	name, err := Normalize(rest)
+	switch {
+	case err != nil:
+		return "", err
+	case !star:
+		return name, nil
+	case !strings.Contains(name, "."):
+		return "", invalid(pattern, "a wildcard needs at least two labels after the star")
+	}
+	return "*." + name, nil
+}
+
+func cutPort(authority string) (string, error) {
+	if strings.HasPrefix(authority, "[") {
+		return "", invalid(authority, "an IP address, not a name")
+	}
+	name, port, ok := strings.Cut(authority, ":")
+	if !ok {
+		return name, nil
+	}
+	if strings.Contains(port, ":") {
+		return "", invalid(authority, "an IP address, not a name")
+	}
+	// RFC 3986 section 3.2.3 allows an empty port.
+	if len(port) > 5 || port != "" && !isDigits(port) {
+		return "", invalid(authority, "the port is not a number")
+	}
+	return name, nil
+}
+
+func badLabel(label string) string {
+	switch {
+	case label == "":
+		return "has an empty label"
+	case len(label) > maxLabel:
+		return "has a label longer than 63 bytes"
+	case label[0] == '-' || label[len(label)-1] == '-':
+		return "has a label that starts or ends with a hyphen"
+	}
+	for i := range len(label) {
+		c := label[i]
+		switch {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
+		case c >= 0x80:
+			return "is not in ASCII; write it as an A-label (xn--...)"
+		default:
+			return fmt.Sprintf("has the character %q", c)
+		}
+	}
+	return ""
+}
+
+// isNumber reports whether a resolver could take a name that ends in label for an
+// IPv4 address (WHATWG URL, "ends in a number").
+func isNumber(label string) bool {
+	if hex, ok := strings.CutPrefix(label, "0x"); ok {
+		return strings.Trim(hex, "0123456789abcdef") == ""
+	}
+	return isDigits(label)
+}
+
+func isDigits(s string) bool { return strings.Trim(s, "0123456789") == "" }
+
+func invalid(name, reason string) error {
+	if len(name) > maxQuote {
+		name = name[:maxQuote] + "..."
+	}
+	return fmt.Errorf("hostname: %q %w: %s", name, ErrInvalid, reason)
+}

@@ -1,0 +1,117 @@
+package sni
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+)
+
+// An ErrorType is the name of a failure in RFC 9209 section 2.3.
+type ErrorType string
+
+// The types that an [Error] may have.
+const (
+	DNSError                ErrorType = "dns_error"
+	DNSTimeout              ErrorType = "dns_timeout"
+	DestinationIPProhibited ErrorType = "destination_ip_prohibited"
+	DestinationIPUnroutable ErrorType = "destination_ip_unroutable"
+	ConnectionRefused       ErrorType = "connection_refused"
+	ConnectionTerminated    ErrorType = "connection_terminated"
+	ConnectionTimeout       ErrorType = "connection_timeout"
+	TLSProtocolError        ErrorType = "tls_protocol_error"
+	TLSCertificateError     ErrorType = "tls_certificate_error"
+	TLSAlertReceived        ErrorType = "tls_alert_received"
+	HTTPRequestError        ErrorType = "http_request_error"
+	HTTPResponseTimeout     ErrorType = "http_response_timeout"
+	HTTPProtocolError       ErrorType = "http_protocol_error"
+	ProxyConfigurationError ErrorType = "proxy_configuration_error"
+	ProxyInternalError      ErrorType = "proxy_internal_error"
+)
+
+// Error is the type of every error that [Transport.RoundTrip] returns. Its cause is
+// kept: errors.As finds a *tls.CertificateVerificationError or a *[ProhibitedError] in
+// it, errors.Is the context's error.
+type Error struct {
+	Type       ErrorType
+	ServerName string // the name to be proved; empty before it is known
+	Address    string // the address of the Target that was tried; empty where none was
+	Err        error  // never nil
+}
+
+func (e *Error) Error() string {
+	switch {
+	case e.Address != "":
+		return fmt.Sprintf("sni: %q at %q: %v", e.ServerName, e.Address, e.Err)
+	case e.ServerName != "":
+		return fmt.Sprintf("sni: %q: %v", e.ServerName, e.Err)
+	}
+	return fmt.Sprintf("sni: %v", e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Timeout reports whether time ran out, as net.Error has it.
+func (e *Error) Timeout() bool { return isTimeout(e.Err) }
+
+func connectErrorType(err error) ErrorType {
+	var dns *net.DNSError
+	var prohibited *ProhibitedError
+	switch {
+	case errors.As(err, &prohibited):
+		return DestinationIPProhibited
+	case errors.As(err, &dns):
+		if dns.Timeout() {
+			return DNSTimeout
+		}
+		return DNSError
+	case isTimeout(err):
+		return ConnectionTimeout
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EADDRNOTAVAIL):
+		return DestinationIPUnroutable
+	case isClosed(err):
+		return ConnectionTerminated
+	}
+	return ConnectionRefused
+}
+
+func handshakeErrorType(err error) ErrorType {
+	var certificate *tls.CertificateVerificationError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &certificate):
+		return TLSCertificateError
+	case errors.As(err, &op) && op.Op == "remote error": // how crypto/tls marks an alert of the peer
+		return TLSAlertReceived
+	case isTimeout(err):
+		return ConnectionTimeout
+	case isClosed(err):
+		return ConnectionTerminated
+	}
+	return TLSProtocolError
+}
+
+// exchangeErrorType classifies what failed after the connection was there.
+func exchangeErrorType(err error) ErrorType {
+	switch {
+	case isTimeout(err):
+		return HTTPResponseTimeout
+	case isClosed(err), strings.Contains(err.Error(), "server closed idle connection"):
+		return ConnectionTerminated
+	}
+	return HTTPProtocolError
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
+}
+
+func isClosed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}

@@ -1,0 +1,91 @@
+package sni
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"syscall"
+)
+
+// A ProhibitedError says that an address was not dialled, because it is in a network
+// that requests from strangers must not reach.
+type ProhibitedError struct {
+	IP    netip.Addr
+	Range string // what the network is, for a person to read
+}
+
+func (e *ProhibitedError) Error() string {
+	return fmt.Sprintf("%v is in a prohibited network (%s)", e.IP, e.Range)
+}
+
+// prohibited lists the networks that are not globally reachable: IANA IPv4 and IPv6
+// Special-Purpose Address Registries (RFC 6890), multicast and reserved space.
+// fd00:ec2::254, the IPv6 metadata address of EC2, is in fc00::/7.
+var prohibited = []struct {
+	prefix netip.Prefix
+	what   string
+}{
+	{netip.MustParsePrefix("0.0.0.0/8"), "unspecified"},
+	{netip.MustParsePrefix("10.0.0.0/8"), "private"},
+	{netip.MustParsePrefix("100.64.0.0/10"), "carrier-grade NAT"},
+	{netip.MustParsePrefix("127.0.0.0/8"), "loopback"},
+	{netip.MustParsePrefix("169.254.0.0/16"), "link-local and cloud metadata"},
+	{netip.MustParsePrefix("172.16.0.0/12"), "private"},
+	{netip.MustParsePrefix("192.0.0.0/24"), "protocol assignments"},
+	{netip.MustParsePrefix("192.0.2.0/24"), "documentation"},
+	{netip.MustParsePrefix("192.88.99.0/24"), "6to4 relay"},
+	{netip.MustParsePrefix("192.168.0.0/16"), "private"},
+	{netip.MustParsePrefix("198.18.0.0/15"), "benchmarking"},
+	{netip.MustParsePrefix("198.51.100.0/24"), "documentation"},
+	{netip.MustParsePrefix("203.0.113.0/24"), "documentation"},
+	{netip.MustParsePrefix("224.0.0.0/4"), "multicast"},
+	{netip.MustParsePrefix("240.0.0.0/4"), "reserved and broadcast"},
+	{netip.MustParsePrefix("::/96"), "unspecified, loopback and IPv4-compatible"},
+	{netip.MustParsePrefix("64:ff9b:1::/48"), "local NAT64"},
+	{netip.MustParsePrefix("100::/64"), "discard"},
+	{netip.MustParsePrefix("2001::/23"), "protocol assignments and Teredo"},
+	{netip.MustParsePrefix("2001:db8::/32"), "documentation"},
+	{netip.MustParsePrefix("2002::/16"), "6to4"},
+	{netip.MustParsePrefix("3fff::/20"), "documentation"},
+	{netip.MustParsePrefix("5f00::/16"), "segment routing"},
+	{netip.MustParsePrefix("fc00::/7"), "private and cloud metadata"},
+	{netip.MustParsePrefix("fe80::/10"), "link-local"},
+	{netip.MustParsePrefix("fec0::/10"), "site-local"},
+	{netip.MustParsePrefix("ff00::/8"), "multicast"},
+}
+
+// nat64 embeds an IPv4 address in its last four bytes (RFC 6052): an IPv6-only network
+// reaches the IPv4 internet through it, and could reach private IPv4 addresses.
+var nat64 = netip.MustParsePrefix("64:ff9b::/96")
+
+// guard refuses the dialling of prohibited addresses. As a net.Dialer's ControlContext
+// it sees the very address that connect(2) is about to get, after DNS, so that a name
+// that changes its answer between check and use (DNS rebinding) gains nothing.
+type guard struct{ allow []netip.Prefix }
+
+func (g guard) control(_ context.Context, _, address string, _ syscall.RawConn) error {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return fmt.Errorf("address %q: %w", address, err)
+	}
+	return g.check(ap.Addr())
+}
+
+func (g guard) check(ip netip.Addr) error {
+	ip = ip.Unmap().WithZone("") // a prefix contains no address with a zone
+	for _, p := range g.allow {
+		if p.Contains(ip) {
+			return nil
+		}
+	}
+	for _, p := range prohibited {
+		if p.prefix.Contains(ip) {
+			return &ProhibitedError{ip, p.what}
+		}
+	}
+	if nat64.Contains(ip) {
+		b := ip.As16()
+		return g.check(netip.AddrFrom4([4]byte(b[12:])))
+	}
+	return nil
+}
