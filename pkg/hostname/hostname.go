@@ -12,7 +12,7 @@ import (
 )
 
 // ErrInvalid is wrapped by every error of this package.
-var ErrInvalid = errors.New("not a hostname")
+var ErrInvalid = errors.New("is not a hostname")
 
 const (
 	maxName  = 253 // RFC 1035 section 2.3.4, without the root's dot

@@ -1,0 +1,323 @@
+package origin
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sleightproxy/sleight/pkg/hostname"
+)
+
+// attributes is an item in neutral form, so that a DynamoDB item and an object of a
+// routes file are read by one decoder: string, json.Number, bool, []any for a
+// list, stringSet. Anything else is of the wrong type.
+type attributes map[string]any
+
+type stringSet []string
+
+// decode reads a route. Its error is an *InvalidRouteError.
+func decode(attrs attributes) (*Route, error) {
+	r := &Route{Scheme: "https", TLSMin: defaultTLSMin}
+	host, _ := attrs["host"].(string)
+	fail := func(attribute, reason string) (*Route, error) {
+		return nil, &InvalidRouteError{host, attribute, reason}
+	}
+	for _, required := range []string{"host", "origin"} {
+		if _, ok := attrs[required]; !ok {
+			return fail(required, "is missing")
+		}
+	}
+	// In order, so that the same fault is reported every time.
+	for _, name := range slices.Sorted(maps.Keys(attrs)) {
+		d, ok := decoders[name]
+		if !ok {
+			return fail(name, "is not known; correct its spelling or remove it (comments go into \"note\")")
+		}
+		if err := d(r, attrs[name]); err != nil {
+			return fail(name, err.Error())
+		}
+	}
+	for _, u := range []struct {
+		name string
+		set  bool
+	}{{"spki_pins", len(r.SPKIPins) > 0}, {"client_cert", r.ClientCert != ""}} {
+		if u.set {
+			return fail(u.name, "is not acted upon by this version, so that the route would be less safe than it says; remove it")
+		}
+	}
+	return r, nil
+}
+
+// decoders check the type and the value of each attribute.
+var decoders = map[string]func(*Route, any) error{
+	"host": func(r *Route, v any) error {
+		s, err := str(v)
+		if err != nil {
+			return err
+		}
+		if r.Host, err = hostname.NormalizePattern(s); err != nil {
+			return fmt.Errorf("is no host: %w", err)
+		}
+		if r.Host != s {
+			return fmt.Errorf("is %q and has to be written as %q", s, r.Host) // as a key it is compared byte by byte
+		}
+		return nil
+	},
+	"origin": func(r *Route, v any) error {
+		all := []any{v}
+		switch list := v.(type) {
+		case []any:
+			all = list
+		case stringSet:
+			return fmt.Errorf("is a set, which has no order; make it a list (L)")
+		}
+		if len(all) == 0 {
+			return fmt.Errorf("is an empty list")
+		}
+		for i, v := range all {
+			s, err := str(v)
+			if err != nil {
+				return err
+			}
+			scheme, address, err := parseOrigin(s)
+			if err != nil {
+				return err
+			}
+			if i > 0 && scheme != r.Scheme {
+				return fmt.Errorf("mixes https and http")
+			}
+			r.Scheme = scheme
+			r.Addresses = append(r.Addresses, address)
+		}
+		return nil
+	},
+	"server_name": func(r *Route, v any) error {
+		s, err := str(v)
+		if err != nil {
+			return err
+		}
+		if strings.ContainsAny(s, ":*") {
+			return fmt.Errorf("%q has to be a hostname without port or wildcard", s)
+		}
+		r.ServerName, err = hostname.Normalize(s)
+		return err
+	},
+	"host_header": func(r *Route, v any) error {
+		s, err := str(v)
+		if err != nil {
+			return err
+		}
+		if _, err = hostname.Normalize(s); err != nil {
+			return err
+		}
+		r.HostHeader = s
+		return nil
+	},
+	"ca_pem": func(r *Route, v any) (err error) {
+		if r.CAPEM, err = str(v); err != nil {
+			return err
+		}
+		return checkPEM(r.CAPEM)
+	},
+	"spki_pins": func(r *Route, v any) error {
+		pins, err := strs(v)
+		if err != nil {
+			return err
+		}
+		for _, s := range pins {
+			pin, err := base64.StdEncoding.DecodeString(s)
+			if err != nil || len(pin) != 32 {
+				return fmt.Errorf("has %q, which is not the base64 of a SHA-256 hash", s)
+			}
+			r.SPKIPins = append(r.SPKIPins, [32]byte(pin))
+		}
+		if len(pins) == 0 {
+			return fmt.Errorf("is empty")
+		}
+		return nil
+	},
+	"client_cert": func(r *Route, v any) (err error) {
+		if r.ClientCert, err = str(v); err == nil && strings.Contains(r.ClientCert, "PRIVATE KEY") {
+			return fmt.Errorf("holds a private key; it has to be the name of a certificate") // and is never repeated in an error
+		}
+		return err
+	},
+	"tls_min": func(r *Route, v any) error {
+		s, err := str(v)
+		if err != nil {
+			return err
+		}
+		switch s {
+		case "1.2":
+			r.TLSMin = tls.VersionTLS12
+		case "1.3":
+			r.TLSMin = tls.VersionTLS13
+		default:
+			return fmt.Errorf("is %q and has to be \"1.2\" or \"1.3\"", s)
+		}
+		return nil
+	},
+	"enabled": func(r *Route, v any) error {
+		enabled, ok := v.(bool)
+		if !ok {
+			return wrongType(v, "true or false")
+		}
+		r.Disabled = !enabled
+		return nil
+	},
+	"expires_at": func(r *Route, v any) error {
+		n, err := integer(v)
+		if err != nil {
+			return err
+		}
+		// DynamoDB's own sweeper ignores such values, so that they would never end.
+		if n <= 0 || n > maxEpoch {
+			return fmt.Errorf("is %d and has to be in seconds since 1970 (not milliseconds)", n)
+		}
+		r.ExpiresAt = time.Unix(n, 0)
+		return nil
+	},
+	"version": func(r *Route, v any) (err error) {
+		if r.Version, err = integer(v); err == nil && r.Version < 0 {
+			err = fmt.Errorf("is negative")
+		}
+		return err
+	},
+	"updated_at": func(r *Route, v any) (err error) { r.UpdatedAt, err = str(v); return err },
+	"note": func(r *Route, v any) error {
+		s, ok := v.(string)
+		if !ok {
+			return wrongType(v, "a string")
+		}
+		r.Note = s
+		return nil
+	},
+}
+
+const maxEpoch = 99_999_999_999 // the year 5138 in seconds, 1973 in milliseconds
+
+// parseOrigin reads "host", "host:port" and "https://host:port".
+func parseOrigin(s string) (scheme, address string, err error) {
+	scheme, rest := "https", s
+	if i := strings.Index(s, "://"); i >= 0 {
+		scheme, rest = strings.ToLower(s[:i]), s[i+len("://"):]
+	}
+	if scheme != "https" && scheme != "http" {
+		return "", "", fmt.Errorf("%q has the scheme %q; https and http are known", s, scheme)
+	}
+	if strings.ContainsAny(rest, "/?#@") {
+		return "", "", fmt.Errorf("%q has to be host, host:port or https://host:port, without path and user", s)
+	}
+	host, port := rest, ""
+	if i := strings.LastIndexByte(rest, ':'); i > strings.LastIndexByte(rest, ']') {
+		if host, port, err = net.SplitHostPort(rest); err != nil {
+			return "", "", fmt.Errorf("%q: write an IPv6 address in brackets", s)
+		}
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return "", "", fmt.Errorf("%q: the port has to be a number from 1 to 65535", s)
+		}
+	}
+	if hostname.IsIP(host) {
+		host = strings.Trim(host, "[]")
+	} else if host, err = hostname.Normalize(host); err != nil {
+		return "", "", err
+	}
+	switch {
+	case port != "":
+		return scheme, net.JoinHostPort(host, port), nil
+	case strings.Contains(host, ":"):
+		return scheme, "[" + host + "]", nil
+	}
+	return scheme, host, nil
+}
+
+func checkPEM(s string) error {
+	rest, n := []byte(s), 0
+	for {
+		var block *pem.Block
+		block, rest = pem.Decode(rest)
+		if block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return fmt.Errorf("holds a block of type %q; only certificates belong there", block.Type)
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return fmt.Errorf("holds a certificate that cannot be read (number %d): %w", n+1, err)
+		}
+		n++
+	}
+	if n == 0 || len(strings.TrimSpace(string(rest))) > 0 {
+		return fmt.Errorf("is not a list of certificates in PEM")
+	}
+	return nil
+}
+
+func str(v any) (string, error) {
+	s, ok := v.(string)
+	switch {
+	case !ok:
+		return "", wrongType(v, "a string")
+	case s == "":
+		return "", fmt.Errorf("is empty; leave it out for the default")
+	}
+	return s, nil
+}
+
+func strs(v any) ([]string, error) {
+	switch list := v.(type) {
+	case stringSet:
+		return slices.Clone(list), nil
+	case []any: // JSON has no sets
+		all := make([]string, 0, len(list))
+		for _, v := range list {
+			s, err := str(v)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, s)
+		}
+		return all, nil
+	}
+	return nil, wrongType(v, "a set of strings")
+}
+
+func integer(v any) (int64, error) {
+	n, ok := v.(json.Number)
+	if !ok {
+		return 0, wrongType(v, "a number")
+	}
+	i, err := strconv.ParseInt(n.String(), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("is %.40q and has to be a whole number", n.String())
+	}
+	return i, nil
+}
+
+func wrongType(v any, want string) error {
+	is := "of another type"
+	switch v.(type) {
+	case string:
+		is = "a string"
+	case json.Number:
+		is = "a number"
+	case bool:
+		is = "true or false"
+	case []any:
+		is = "a list"
+	case stringSet:
+		is = "a set of strings"
+	case nil:
+		is = "null"
+	}
+	return fmt.Errorf("is %s and has to be %s", is, want)
+}

@@ -1,0 +1,224 @@
+package origin
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"maps"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/sleightproxy/sleight/internal/tlstest"
+)
+
+func TestHostAndOriginAreACompleteRoute(t *testing.T) {
+	got, err := decode(attributes{"host": "one.spec-trust.com", "origin": "one.lb.aws.amazon.com"})
+	want := &Route{Host: "one.spec-trust.com", Scheme: "https", Addresses: []string{"one.lb.aws.amazon.com"}, TLSMin: tls.VersionTLS12}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+}
+
+func TestEveryAttributeIsDecoded(t *testing.T) {
+	ca := tlstest.NewAuthority(t).PEM()
+	got, err := decode(attributes{
+		"host": "*.spec-trust.com", "origin": []any{"https://LB1.example.com:8443", "lb2.example.com", "[2001:db8::1]:443", "10.0.0.1"},
+		"server_name": "Origin.example.com", "host_header": "Origin.example.com:8443", "ca_pem": ca + "\n" + ca, "tls_min": "1.3",
+		"enabled": false, "expires_at": json.Number("4102444800"), "version": json.Number("7"), "updated_at": "2026-11-23T00:00:00Z", "note": "",
+	})
+	want := &Route{
+		Host: "*.spec-trust.com", Scheme: "https",
+		Addresses:  []string{"lb1.example.com:8443", "lb2.example.com", "[2001:db8::1]:443", "10.0.0.1"},
+		ServerName: "origin.example.com", HostHeader: "Origin.example.com:8443", CAPEM: ca + "\n" + ca, TLSMin: tls.VersionTLS13,
+		Disabled: true, ExpiresAt: time.Unix(4102444800, 0), Version: 7, UpdatedAt: "2026-11-23T00:00:00Z",
+	}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+}
+
+func TestParseOrigin(t *testing.T) {
+	for in, want := range map[string]string{
+		"lb.example.com": "https lb.example.com", "LB.example.com.": "https lb.example.com", "lb.example.com:8443": "https lb.example.com:8443",
+		"https://lb.example.com": "https lb.example.com", "HTTPS://lb.example.com:1": "https lb.example.com:1", "http://lb.example.com": "http lb.example.com",
+		"192.0.2.1": "https 192.0.2.1", "192.0.2.1:65535": "https 192.0.2.1:65535", "[2001:db8::1]": "https [2001:db8::1]",
+		"2001:db8::1": "", "[2001:db8::1]:x": "", "": "", "https://": "", "ftp://lb.example.com": "", "lb.example.com/": "", "https://lb.example.com/path": "",
+		"user@lb.example.com": "", "lb.example.com?x": "", "lb.example.com:0": "", "lb.example.com:65536": "", "lb.example.com:": "", "*.example.com": "", "a b": "",
+	} {
+		scheme, address, err := parseOrigin(in)
+		got := ""
+		if err == nil {
+			got = scheme + " " + address
+		}
+		if got != want {
+			t.Errorf("%q: got %q, %v; want %q", in, got, err, want)
+		}
+	}
+}
+
+func TestInvalidAttributesAreNamed(t *testing.T) {
+	pin := "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+	for _, c := range []struct {
+		attribute string
+		value     any
+		says      string
+	}{
+		{"host", nil, "is null and has to be a string"},
+		{"host", "", "is empty"},
+		{"host", "One.spec-trust.com", `has to be written as "one.spec-trust.com"`},
+		{"host", "one.spec-trust.com.", "has to be written as"},
+		{"host", "*.com", "at least two labels"},
+		{"host", "one.spec-trust.com:443", "port"},
+		{"host", "127.0.0.1", "IP address"},
+		{"origin", json.Number("5"), "is a number and has to be a string"},
+		{"origin", stringSet{"lb"}, "no order"},
+		{"origin", []any{}, "empty list"},
+		{"origin", []any{"lb.example.com", true}, "has to be a string"},
+		{"origin", []any{"lb.example.com", "http://lb.example.com"}, "mixes"},
+		{"origin", "lb.example.com/path", "without path"},
+		{"server_name", "127.0.0.1", "IP address"},
+		{"server_name", "a.test:443", "without port"},
+		{"server_name", "*.a.test", "without port or wildcard"},
+		{"server_name", "", "is empty"},
+		{"host_header", "a.test\r\nX: y", "port is not a number"},
+		{"host_header", "a.test\r\n", "character"},
+		{"host_header", json.Number("1"), "is a number"},
+		{"ca_pem", "garbage", "not a list of certificates"},
+		{"ca_pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "cannot be read"},
+		{"ca_pem", "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n", "only certificates"},
+		{"ca_pem", "", "is empty"},
+		{"spki_pins", stringSet{"AAAA"}, "SHA-256"},
+		{"spki_pins", "x", "has to be a set of strings"},
+		{"spki_pins", []any{}, "is empty"},
+		{"spki_pins", stringSet{pin}, "not acted upon"},
+		{"spki_pins", []any{pin}, "not acted upon"},
+		{"client_cert", "customer-a", "not acted upon"},
+		{"client_cert", "-----BEGIN PRIVATE KEY-----", "private key"},
+		{"tls_min", "1.1", `has to be "1.2" or "1.3"`},
+		{"tls_min", json.Number("1.2"), "is a number and has to be a string"},
+		{"enabled", "false", "is a string and has to be true or false"},
+		{"expires_at", "2026-01-01", "is a string and has to be a number"},
+		{"expires_at", json.Number("1.5"), "whole number"},
+		{"expires_at", json.Number("1763900000000"), "milliseconds"},
+		{"expires_at", json.Number("0"), "seconds since 1970"},
+		{"version", json.Number("-1"), "negative"},
+		{"updated_at", true, "has to be a string"},
+		{"note", unsupported{}, "another type"},
+		{"orgin", "x", "is not known"},
+		{"spki_pin", stringSet{pin}, "is not known"},
+	} {
+		attrs := attributes{"host": "one.spec-trust.com", "origin": "lb.example.com"}
+		attrs[c.attribute] = c.value
+		_, err := decode(attrs)
+		var invalid *InvalidRouteError
+		if !errors.As(err, &invalid) || invalid.Attribute != c.attribute || !strings.Contains(invalid.Reason, c.says) {
+			t.Errorf("%s = %#v: error %v, want one about it that says %q", c.attribute, c.value, err, c.says)
+		}
+	}
+	for _, missing := range []string{"host", "origin"} {
+		attrs := attributes{"host": "one.spec-trust.com", "origin": "lb.example.com"}
+		delete(attrs, missing)
+		var invalid *InvalidRouteError
+		if _, err := decode(attrs); !errors.As(err, &invalid) || invalid.Attribute != missing {
+			t.Errorf("without %s: %v", missing, err)
+		}
+	}
+}
+
+// A key in an attribute that is for a name must not travel on into a log.
+func TestPrivateKeyIsNotRepeatedInTheError(t *testing.T) {
+	key := "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----"
+	for _, attribute := range []string{"client_cert", "ca_pem"} {
+		_, err := decode(attributes{"host": "a.test", "origin": "lb.test", attribute: key})
+		if err == nil || strings.Contains(err.Error(), "c2VjcmV0") {
+			t.Errorf("%s: %v", attribute, err)
+		}
+	}
+}
+
+func FuzzRoutesFile(f *testing.F) {
+	f.Add(`{"routes":[{"host":"one.spec-trust.com","origin":"one.lb.aws.amazon.com"}]}`)
+	f.Add(`{"routes":[{"host":"*.a.test","origin":["https://b.test:1","[::1]:2"],"tls_min":"1.3","enabled":false,"expires_at":9,"version":1}]}`)
+	f.Add(`{"routes":[{"host":"a.test","origin":"http://b.test","server_name":"c.test","host_header":"d.test:1","note":"x"}]}`)
+	f.Add(`{"routes":[{"host":"a.test"},{"host":"a.test","origin":5},{"host":null}]}`)
+	f.Add(`{"routes":null}`)
+	f.Fuzz(func(t *testing.T, document string) {
+		file, err := ReadRoutes(strings.NewReader(document))
+		if err != nil {
+			return
+		}
+		for host, r := range file.records {
+			if (r.route == nil) == (r.err == nil) {
+				t.Fatalf("%q: route %v, error %v", host, r.route, r.err)
+			}
+			if r.route != nil {
+				checkRoute(t, host, r.route)
+			}
+		}
+	})
+}
+
+func FuzzDynamoDBItem(f *testing.F) {
+	f.Add("host", "S", "one.spec-trust.com", "origin", "S", "lb.example.com")
+	f.Add("origin", "L", "a.test,b.test:1", "expires_at", "N", "1e3")
+	f.Add("origin", "SS", "a.test", "enabled", "BOOL", "true")
+	f.Add("spki_pins", "SS", "AAAA", "ca_pem", "NULL", "")
+	f.Add("tls_min", "B", "1.2", "x", "M", "")
+	value := func(kind, s string) types.AttributeValue {
+		switch kind {
+		case "S":
+			return &types.AttributeValueMemberS{Value: s}
+		case "N":
+			return &types.AttributeValueMemberN{Value: s}
+		case "BOOL":
+			return &types.AttributeValueMemberBOOL{Value: s == "true"}
+		case "SS":
+			return &types.AttributeValueMemberSS{Value: strings.Split(s, ",")}
+		case "L":
+			var list []types.AttributeValue
+			for e := range strings.SplitSeq(s, ",") {
+				list = append(list, &types.AttributeValueMemberS{Value: e})
+			}
+			return &types.AttributeValueMemberL{Value: list}
+		case "NULL":
+			return &types.AttributeValueMemberNULL{Value: true}
+		case "M":
+			return &types.AttributeValueMemberM{}
+		case "nil":
+			return nil
+		}
+		return &types.AttributeValueMemberB{Value: []byte(s)}
+	}
+	f.Fuzz(func(t *testing.T, name1, kind1, value1, name2, kind2, value2 string) {
+		item := map[string]types.AttributeValue{
+			"host": value("S", "a.test"), "origin": value("S", "b.test"),
+		}
+		maps.Copy(item, map[string]types.AttributeValue{name1: value(kind1, value1), name2: value(kind2, value2)})
+		route, err := decode(fromItem(item))
+		var invalid *InvalidRouteError
+		switch {
+		case err != nil && !errors.As(err, &invalid):
+			t.Fatalf("%T %v", err, err)
+		case err == nil:
+			checkRoute(t, route.Host, route)
+		}
+	})
+}
+
+// checkRoute holds what a decoded route promises to those that use it.
+func checkRoute(t *testing.T, host string, r *Route) {
+	t.Helper()
+	if r.Host != host || len(r.Addresses) == 0 || r.Scheme != "https" && r.Scheme != "http" || r.TLSMin < tls.VersionTLS12 ||
+		strings.ContainsAny(r.ServerName, ":* ") || strings.ContainsAny(r.HostHeader, " \r\n\x00") || len(r.SPKIPins) > 0 || r.ClientCert != "" {
+		t.Fatalf("%q: %+v", host, r)
+	}
+	for _, a := range r.Addresses {
+		if scheme, again, err := parseOrigin(a); err != nil || scheme != "https" || again != a {
+			t.Fatalf("address %q: %q, %v", a, again, err)
+		}
+	}
+}

@@ -1,0 +1,119 @@
+package origin
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+)
+
+// ErrNoCredentials is what [NewDynamoDBClient] returns where the environment holds no
+// credentials of its own. A program for people then asks the SDK's config package.
+var ErrNoCredentials = errors.New("origin: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set")
+
+// NewDynamoDBClient builds a client from the environment variables that the Lambda
+// runtime sets, and those of the SDK that change where DynamoDB is found. Other sources
+// (profiles, SSO, instance roles) need the SDK's config package, which costs several
+// milliseconds of every cold start. getenv is os.Getenv or the like.
+func NewDynamoDBClient(getenv func(string) string) (*dynamodb.Client, error) {
+	credentials := aws.Credentials{
+		AccessKeyID:     getenv("AWS_ACCESS_KEY_ID"),
+		SecretAccessKey: getenv("AWS_SECRET_ACCESS_KEY"),
+		SessionToken:    getenv("AWS_SESSION_TOKEN"),
+		Source:          "environment",
+	}
+	if !credentials.HasKeys() {
+		return nil, ErrNoCredentials
+	}
+	region := first(getenv("AWS_REGION"), getenv("AWS_DEFAULT_REGION"))
+	if region == "" {
+		return nil, errors.New("origin: AWS_REGION is not set; set it to the region of the routes table")
+	}
+	client, err := httpClient(getenv("AWS_CA_BUNDLE"))
+	if err != nil {
+		return nil, err
+	}
+	attempts := 0
+	if s := getenv("AWS_MAX_ATTEMPTS"); s != "" {
+		if attempts, err = strconv.Atoi(s); err != nil || attempts < 1 {
+			return nil, fmt.Errorf("origin: AWS_MAX_ATTEMPTS is %q; set it to a whole number from 1", s)
+		}
+	}
+	config := aws.Config{
+		Region:      region,
+		HTTPClient:  client,
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return credentials, nil }),
+	}
+	endpoint := ""
+	if getenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") != "true" {
+		endpoint = first(getenv("AWS_ENDPOINT_URL_DYNAMODB"), getenv("AWS_ENDPOINT_URL"))
+	}
+	if endpoint != "" {
+		if u, err := url.Parse(endpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+			return nil, fmt.Errorf("origin: AWS_ENDPOINT_URL_DYNAMODB or AWS_ENDPOINT_URL is %q; set it to a URL such as https://dynamodb.eu-west-1.amazonaws.com", endpoint)
+		}
+		config.BaseEndpoint = &endpoint
+	}
+	return dynamodb.NewFromConfig(config, TuneDynamoDB, func(o *dynamodb.Options) {
+		if attempts > 0 {
+			o.RetryMaxAttempts = attempts
+		}
+		if getenv("AWS_USE_FIPS_ENDPOINT") == "true" {
+			o.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateEnabled
+		}
+		if getenv("AWS_USE_DUALSTACK_ENDPOINT") == "true" {
+			o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
+		}
+	}), nil
+}
+
+// TuneDynamoDB sets what a look-up needs that somebody waits for: short pauses between
+// attempts, instead of the SDK's up to 20 seconds.
+func TuneDynamoDB(o *dynamodb.Options) {
+	o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = 200 * time.Millisecond })
+}
+
+func httpClient(caBundle string) (aws.HTTPClient, error) {
+	var roots *x509.CertPool
+	if caBundle != "" {
+		bundle, err := os.ReadFile(caBundle)
+		if err != nil {
+			return nil, fmt.Errorf("origin: AWS_CA_BUNDLE: %w", err)
+		}
+		roots = x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(bundle) {
+			return nil, fmt.Errorf("origin: AWS_CA_BUNDLE: %q holds no certificate", caBundle)
+		}
+	}
+	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		// Shorter than what AWS keeps open, and by the wall clock: no connection is tried that
+		// died while a sandbox was frozen. Longer than ROUTES_TTL, so that a refresh finds one.
+		t.IdleConnTimeout = 50 * time.Second
+		if roots != nil {
+			if t.TLSClientConfig == nil {
+				t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+			}
+			t.TLSClientConfig.RootCAs = roots
+		}
+	}), nil
+}
+
+func first(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

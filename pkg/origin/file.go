@@ -1,0 +1,103 @@
+package origin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// File is a Store that holds the routes of a JSON document:
+//
+//	{"routes":[{"host":"one.spec-trust.com","origin":"one.lb.aws.amazon.com"}]}
+//
+// The objects have the attributes of a DynamoDB item. It is safe for concurrent use.
+type File struct {
+	records map[string]*record
+}
+
+var _ Store = (*File)(nil)
+
+// ReadFile reads the routes file of that name.
+func ReadFile(name string) (*File, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("origin: routes file: %w", err)
+	}
+	defer f.Close()
+	file, err := ReadRoutes(f)
+	if err != nil {
+		return nil, fmt.Errorf("origin: routes file %q: %w", name, err)
+	}
+	return file, nil
+}
+
+// ReadRoutes reads a routes document. A route that cannot be used does not fail it, as
+// long as its host is known: [File.Invalid] lists those.
+func ReadRoutes(r io.Reader) (*File, error) {
+	var document struct {
+		Routes []attributes `json:"routes"`
+	}
+	d := json.NewDecoder(r)
+	d.UseNumber()
+	d.DisallowUnknownFields()
+	if err := d.Decode(&document); err != nil {
+		return nil, fmt.Errorf("has to be JSON of the form {\"routes\":[...]}: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("has something after the end of the JSON object")
+	}
+	if document.Routes == nil {
+		return nil, errors.New("has no \"routes\"; an empty list is written {\"routes\":[]}")
+	}
+	f := &File{records: make(map[string]*record, len(document.Routes))}
+	for i, attrs := range document.Routes {
+		route, err := decode(attrs)
+		host := ""
+		if err == nil {
+			host = route.Host
+		} else {
+			// Its own host pays for it, so that has to be known.
+			var only Route
+			if hostErr := decoders["host"](&only, attrs["host"]); hostErr != nil {
+				return nil, fmt.Errorf("route %d of the list: attribute \"host\" %w", i+1, hostErr)
+			}
+			host = only.Host
+		}
+		if f.records[host] != nil {
+			route, err = nil, &InvalidRouteError{host, "host", "is there more than once"}
+		}
+		f.records[host] = &record{route, err}
+	}
+	return f, nil
+}
+
+// Lookup implements [Store]. It never waits.
+func (f *File) Lookup(_ context.Context, host string) (*Route, error) {
+	found := [2]*record{}
+	for i, k := range keys(host) {
+		found[i] = f.records[k]
+	}
+	return choose(found[0], found[1], time.Now())
+}
+
+// Len returns how many hosts and patterns the file has, unusable ones included.
+func (f *File) Len() int { return len(f.records) }
+
+// Invalid returns why routes cannot be used, sorted by host.
+func (f *File) Invalid() []*InvalidRouteError {
+	var all []*InvalidRouteError
+	for _, r := range f.records {
+		var invalid *InvalidRouteError
+		if errors.As(r.err, &invalid) {
+			all = append(all, invalid)
+		}
+	}
+	slices.SortFunc(all, func(a, b *InvalidRouteError) int { return strings.Compare(a.Host, b.Host) })
+	return all
+}

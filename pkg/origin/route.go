@@ -1,0 +1,127 @@
+// Package origin knows which origin server belongs to which host: the routes, where
+// they are stored, and the cache in front. It knows nothing of HTTP requests.
+//
+// Who may write to a store decides where a host's traffic goes, though not whose
+// certificate it has to show unless the route also brings its own roots. Items are
+// therefore read strictly: an attribute that is misspelt, of the wrong type or not
+// acted upon makes its route invalid. It never falls back to something weaker.
+package origin
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sleightproxy/sleight/pkg/hostname"
+)
+
+// Route says how requests for a host are forwarded. A Route is not changed once made,
+// so that requests may share it.
+type Route struct {
+	// Host is the key: a name as hostname.Normalize returns it, or a pattern "*.x.com"
+	// that covers one label.
+	Host string
+
+	// Scheme is "https" or "http", for all Addresses.
+	Scheme string
+
+	// Addresses are tried in order when a connection is made: "host" or "host:port". At
+	// least one.
+	Addresses []string
+
+	// ServerName is sent as SNI and verified. Empty means the host that the client asked for.
+	ServerName string
+
+	// HostHeader is the Host that the origin gets. Empty means the client's.
+	HostHeader string
+
+	// CAPEM holds the roots to trust for this route, and only these. Empty means the system's.
+	CAPEM string
+
+	// SPKIPins are SHA-256 hashes of public keys. Empty means no pinning.
+	SPKIPins [][32]byte
+
+	// ClientCert names the client certificate for the origin. Empty means none.
+	ClientCert string
+
+	// TLSMin is the lowest TLS version, as in crypto/tls.
+	TLSMin uint16
+
+	// Disabled routes answer as if there were none, and hide a wildcard's.
+	Disabled bool
+
+	// ExpiresAt is when the route ceases to be, in whole seconds. Zero means never.
+	ExpiresAt time.Time
+
+	// Version, UpdatedAt and Note are for the tools that edit routes.
+	Version   int64
+	UpdatedAt string
+	Note      string
+}
+
+// expired reports whether the route has ceased to be at now, by the wall clock.
+func (r *Route) expired(now time.Time) bool {
+	return !r.ExpiresAt.IsZero() && !now.Round(0).Before(r.ExpiresAt)
+}
+
+// Store finds routes. Implementations are safe for concurrent use and keep to the
+// context's deadline. A store may be eventually consistent; reads are not repeatable.
+type Store interface {
+	// Lookup returns the route in force for host, a name as hostname.Normalize returns it:
+	// its own, else the one of its wildcard. The error is [ErrNotFound] where there is none
+	// (or it is disabled), an *[InvalidRouteError] where the route cannot be used, and any
+	// other where the store cannot tell. The caller must not change the route.
+	Lookup(ctx context.Context, host string) (*Route, error)
+}
+
+// ErrNotFound says for certain that a host has no route.
+var ErrNotFound = errors.New("origin: host has no route")
+
+// InvalidRouteError says which attribute makes a route unusable. It affects the hosts
+// of that route alone.
+type InvalidRouteError struct {
+	Host      string // the key of the route
+	Attribute string
+	Reason    string // for an operator
+}
+
+func (e *InvalidRouteError) Error() string {
+	return fmt.Sprintf("origin: route %q: attribute %q %s", e.Host, e.Attribute, e.Reason)
+}
+
+// record is what a store holds under one key: a route, or the reason why it is none.
+type record struct {
+	route *Route
+	err   error
+}
+
+// choose returns the route in force, of the records under a host and under its wildcard;
+// nil means that there is none. An expired record counts as swept already. A disabled or
+// invalid one hides the wildcard: what was set for a host must not be undone by its parent.
+func choose(exact, wildcard *record, now time.Time) (*Route, error) {
+	for _, r := range []*record{exact, wildcard} {
+		switch {
+		case r == nil:
+		case r.err != nil:
+			return nil, r.err
+		case r.route.expired(now):
+		case r.route.Disabled:
+			return nil, ErrNotFound
+		default:
+			return r.route, nil
+		}
+	}
+	return nil, ErrNotFound
+}
+
+// keys returns what to look up for host: its own key, and its wildcard's if it has one.
+func keys(host string) []string {
+	if pattern, ok := hostname.Wildcard(host); ok {
+		return []string{host, pattern}
+	}
+	return []string{host}
+}
+
+const defaultTLSMin = tls.VersionTLS12
