@@ -1,0 +1,103 @@
+package lambdahttp
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/awslabs/aws-lambda-go-api-proxy/core"
+)
+
+// httpAPI is an API Gateway HTTP API with payload format 2.0.
+// https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+type httpAPI struct{}
+
+func (httpAPI) request(ctx context.Context, e *event) (*http.Request, error) {
+	var rc events.APIGatewayV2HTTPRequestContext
+	if err := unmarshal("requestContext", e.RequestContext, &rc); err != nil {
+		return nil, err
+	}
+	if strings.Contains(rc.DomainName, ".lambda-url.") {
+		// Its events look the same, but their path is encoded.
+		return nil, fmt.Errorf("%w: function URLs are not served", ErrEvent)
+	}
+	if err := checkMethod(rc.HTTP.Method); err != nil {
+		return nil, err
+	}
+	headers, err := readHeaders(e.Headers, nil)
+	if err != nil {
+		return nil, err
+	}
+	if len(e.Cookies) > 0 {
+		headers["Cookie"] = []string{strings.Join(e.Cookies, "; ")} // one line: RFC 6265 section 5.4
+	}
+	r, err := new(core.RequestAccessorV2).EventToRequestWithContext(ctx, events.APIGatewayV2HTTPRequest{
+		RawPath: "/", RequestContext: rc, StageVariables: e.StageVariables,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrEvent, err)
+	}
+	path := e.RawPath
+	if path == "" {
+		path = rc.HTTP.Path
+	}
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path
+	}
+	return r, mend(r, e, path, escapePath(path), e.RawQueryString, headers, rc.HTTP.SourceIP, rc.DomainName)
+}
+
+func (httpAPI) reply(a *answer) any {
+	headers := make(map[string]string, len(a.header))
+	var cookies []string
+	for name, values := range a.header {
+		if name == "Set-Cookie" {
+			cookies = values // a list of its own: commas occur in cookies, so they cannot be joined
+			continue
+		}
+		headers[name] = strings.Join(values, ",")
+	}
+	return events.APIGatewayV2HTTPResponse{
+		StatusCode: a.status, Headers: headers, Cookies: cookies,
+		Body: a.text(), IsBase64Encoded: a.binary,
+	}
+}
+
+// escapePath encodes a path that the front has decoded: HTTP APIs do so before they
+// invoke the function. What may stand in a path as it is (RFC 3986 section 3.3) stays, as
+// clients mostly send it so. Which characters the client had encoded is lost; an encoded
+// slash (%2F) for instance arrives as a plain one.
+func escapePath(path string) string {
+	const hex = "0123456789ABCDEF"
+	n := 0
+	for i := range len(path) {
+		if !pathByte[path[i]] {
+			n++
+		}
+	}
+	if n == 0 {
+		return path
+	}
+	b := make([]byte, 0, len(path)+2*n)
+	for i := range len(path) {
+		if c := path[i]; pathByte[c] {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return string(b)
+}
+
+// pathByte has the bytes of pchar and "/".
+var pathByte = func() (table [256]bool) {
+	for c := range table {
+		table[c] = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+	}
+	for _, c := range []byte("-._~!$&'()*+,;=:@/") {
+		table[c] = true
+	}
+	return table
+}()

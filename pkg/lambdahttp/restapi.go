@@ -1,0 +1,100 @@
+package lambdahttp
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/awslabs/aws-lambda-go-api-proxy/core"
+)
+
+// restAPI is an API Gateway REST API with a Lambda proxy integration. For binary replies
+// the API needs the binary media type */*.
+// https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
+type restAPI struct{}
+
+func (restAPI) request(ctx context.Context, e *event) (*http.Request, error) {
+	var rc struct {
+		events.APIGatewayProxyRequestContext
+		ELB json.RawMessage `json:"elb"`
+	}
+	if err := unmarshal("requestContext", e.RequestContext, &rc); err != nil {
+		return nil, err
+	}
+	if rc.ELB != nil {
+		return nil, fmt.Errorf("%w: Application Load Balancers are not served", ErrEvent)
+	}
+	if err := checkMethod(e.HTTPMethod); err != nil {
+		return nil, err
+	}
+	headers, err := readHeaders(e.Headers, e.MultiHeaders)
+	if err != nil {
+		return nil, err
+	}
+	if cookies := headers["Cookie"]; len(cookies) > 1 {
+		headers["Cookie"] = []string{strings.Join(cookies, "; ")}
+	}
+	query, err := readQuery(e)
+	if err != nil {
+		return nil, err
+	}
+	rawPath := e.Path // encoded, as the client sent it
+	if !strings.HasPrefix(rawPath, "/") {
+		rawPath = "/" + rawPath
+	}
+	path, err := url.PathUnescape(rawPath)
+	if err != nil {
+		return nil, fmt.Errorf("%w: path: %w", ErrEvent, err)
+	}
+	r, err := new(core.RequestAccessor).EventToRequestWithContext(ctx, events.APIGatewayProxyRequest{
+		Path: "/", HTTPMethod: e.HTTPMethod, RequestContext: rc.APIGatewayProxyRequestContext, StageVariables: e.StageVariables,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrEvent, err)
+	}
+	return r, mend(r, e, path, rawPath, query, headers, rc.Identity.SourceIP, rc.DomainName)
+}
+
+func (restAPI) reply(a *answer) any {
+	return events.APIGatewayProxyResponse{
+		StatusCode: a.status, MultiValueHeaders: a.header,
+		Body: a.text(), IsBase64Encoded: a.binary,
+	}
+}
+
+// readQuery builds the query from the decoded maps in which it comes. Their order is lost
+// on the way; sorted by name, the same request at least has the same query every time.
+func readQuery(e *event) (string, error) {
+	var one map[string]string
+	var many map[string][]string
+	if err := unmarshal("multiValueQueryStringParameters", e.MultiQuery, &many); err != nil {
+		return "", err
+	}
+	if len(many) == 0 {
+		if err := unmarshal("queryStringParameters", e.Query, &one); err != nil {
+			return "", err
+		}
+		many = make(map[string][]string, len(one))
+		for name, value := range one {
+			many[name] = []string{value}
+		}
+	}
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(many)) {
+		for _, value := range many[name] {
+			if b.Len() > 0 {
+				b.WriteByte('&')
+			}
+			b.WriteString(url.QueryEscape(name))
+			b.WriteByte('=')
+			b.WriteString(url.QueryEscape(value))
+		}
+	}
+	return b.String(), nil
+}
