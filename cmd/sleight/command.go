@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sleightproxy/sleight/internal/demo"
+)
+
+// usageError is a mistake in how the command was called.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// exitStatus follows convention: 2 for a call that cannot be understood, 1 for the rest.
+func exitStatus(err error) int {
+	if _, ok := errors.AsType[usageError](err); ok {
+		return 2
+	}
+	return 1
+}
+
+func newCommand(getenv func(string) string) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sleight",
+		Short: "A reverse proxy for other people's hostnames: dials the origin, names and verifies the customer's host",
+		Long: `sleight is a reverse proxy for other people's hostnames. It opens TCP to a customer's
+load balancer, while the TLS handshake names and verifies the host that the client asked for.
+
+Exit status: 0 for success, 1 when something failed, 2 when the call was not understood.`,
+		Example: `  sleight demo
+  sleight serve --routes routes.json`,
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          usage(cobra.NoArgs),
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see %q", err, c.CommandPath()+" --help")}
+	})
+	root.AddCommand(newDemo(), newServe(getenv))
+	return root
+}
+
+func newDemo() *cobra.Command {
+	var listen string
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "Show on loopback what sleight does, with nothing to configure",
+		Long: `Starts a strict load balancer with the certificates of several customers on one address,
+routes to it, and the proxy. Sends one request through it, tells what happened, and serves
+until Ctrl-C. The exit status is 1 if that request fails.`,
+		Args: usage(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return demo.Run(c.Context(), c.OutOrStdout(), listen) },
+	}
+	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "`address` of the proxy; a free port where it is taken")
+	return c
+}
+
+// usage marks the errors of a check of arguments.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return usageError{fmt.Errorf("%w; see %q", err, c.CommandPath()+" --help")}
+		}
+		return nil
+	}
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(unknown)"
+}

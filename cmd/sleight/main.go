@@ -1,0 +1,20 @@
+// Command sleight runs the proxy outside of Lambda, and is the tool of those who
+// operate it.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := newCommand(os.Getenv).ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "sleight:", err)
+		os.Exit(exitStatus(err))
+	}
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/spf13/cobra"
+
+	"github.com/sleightproxy/sleight/internal/app"
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+// shutdownTime is what running requests get to finish; containers are killed after 30 s.
+const shutdownTime = 25 * time.Second
+
+func newServe(getenv func(string) string) *cobra.Command {
+	var listen string
+	c := &cobra.Command{
+		Use:   "serve (--routes FILE | --table NAME)",
+		Short: "Serve the proxy over plain HTTP",
+		Long: `Serves the same proxy as the Lambda function, over plain HTTP: on a laptop, in a container,
+behind a load balancer that terminates TLS. The flags mirror the function's variables, which
+are the defaults. AWS credentials and the region come from wherever the AWS SDK finds them:
+environment, profiles, SSO, roles.`,
+		Example: `  sleight serve --routes routes.json
+  AWS_PROFILE=staging sleight serve --table routes --listen 127.0.0.1:9000`,
+		Args: usage(cobra.NoArgs),
+	}
+	f := c.Flags()
+	f.StringVar(&listen, "listen", "127.0.0.1:8080", "`address` to listen on")
+	routes := f.String("routes", "", "JSON `file` with the routes (ROUTES_FILE)")
+	table := f.String("table", "", "DynamoDB table with the routes (ROUTES_TABLE)")
+	ttl := f.String("routes-ttl", "", "how long a route of the table is used unasked (ROUTES_TTL, default 30s)")
+	allow := f.StringSlice("allow-cidr", nil, "`network` that may be dialled although it is not public; may be repeated (ORIGIN_ALLOW_CIDRS)")
+	force := f.Bool("force-https", true, "refuse routes with http:// (FORCE_HTTPS)")
+	trusted := f.String("trusted-host-header", "", "`header` in which a CDN passes the client's host (TRUSTED_HOST_HEADER)")
+	level := f.String("log-level", "", "debug, info, warn or error (LOG_LEVEL, default info)")
+	c.MarkFlagsMutuallyExclusive("routes", "table")
+
+	// A flag is the variable, said later: one parser and one set of messages serve both.
+	flags := func(name string) (string, bool) {
+		set := func(flag string) bool { return f.Changed(flag) }
+		switch name {
+		case "ROUTES_FILE":
+			return *routes, set("routes") || set("table")
+		case "ROUTES_TABLE":
+			return *table, set("routes") || set("table")
+		case "ROUTES_TTL":
+			return *ttl, set("routes-ttl")
+		case "ORIGIN_ALLOW_CIDRS":
+			return strings.Join(*allow, ","), set("allow-cidr")
+		case "FORCE_HTTPS":
+			return strconv.FormatBool(*force), set("force-https")
+		case "TRUSTED_HOST_HEADER":
+			return *trusted, set("trusted-host-header")
+		case "LOG_LEVEL":
+			return *level, set("log-level")
+		}
+		return "", false
+	}
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		settings, err := app.FromEnvironment(func(name string) string {
+			if v, ok := flags(name); ok {
+				return v
+			}
+			return getenv(name)
+		})
+		if err != nil {
+			return usageError{err}
+		}
+		if settings.RoutesFile == "" && settings.RoutesTable == "" {
+			return usageError{errors.New("no routes: give --routes FILE or --table NAME")}
+		}
+		logger := slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: settings.LogLevel}))
+		handler, err := app.New(settings, logger, func() (origin.BatchGetter, error) { return dynamoDB(c.Context()) })
+		if err != nil {
+			return err
+		}
+		return serve(c.Context(), listen, handler, logger)
+	}
+	return c
+}
+
+// dynamoDB builds the client as the AWS command line would.
+func dynamoDB(ctx context.Context) (origin.BatchGetter, error) {
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("AWS configuration: %w", err)
+	}
+	if cfg.Region == "" {
+		return nil, errors.New("no AWS region: set AWS_REGION, or a profile that has one")
+	}
+	return dynamodb.NewFromConfig(cfg, origin.TuneDynamoDB), nil
+}
+
+// serve runs until ctx ends, and lets running requests finish.
+func serve(ctx context.Context, listen string, handler http.Handler, logger *slog.Logger) error {
+	listener, err := net.Listen("tcp", listen)
+	if err != nil {
+		return fmt.Errorf("%w; choose another address with --listen", err)
+	}
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second, // slowloris: connections that never finish their headers
+		IdleTimeout:       time.Minute,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	logger.Info("serving", slog.String("url", "http://"+listener.Addr().String()))
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	logger.Info("stopping, running requests may finish", slog.Duration("within", shutdownTime))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer cancel()
+	return server.Shutdown(ctx)
+}

@@ -1,0 +1,99 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/sleightproxy/sleight/pkg/lambdahttp"
+	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/proxy"
+	"github.com/sleightproxy/sleight/pkg/sni"
+)
+
+// New makes the proxy. client makes the DynamoDB client, and is called only where the
+// routes are in a table. Routes in a file that cannot be used are logged; they fail their
+// own hosts.
+func New(s Settings, logger *slog.Logger, client func() (origin.BatchGetter, error)) (*proxy.Handler, error) {
+	store, err := routes(s, logger, client)
+	if err != nil {
+		return nil, err
+	}
+	return proxy.New(proxy.Config{
+		Routes:            store,
+		Transport:         &sni.Transport{ForceHTTPS: s.ForceHTTPS, AllowCIDRs: s.AllowCIDRs},
+		TrustedHostHeader: s.TrustedHostHeader,
+		Logger:            logger,
+	}), nil
+}
+
+func routes(s Settings, logger *slog.Logger, client func() (origin.BatchGetter, error)) (origin.Store, error) {
+	switch {
+	case s.RoutesTable != "" && s.RoutesFile != "":
+		return nil, errors.New("ROUTES_TABLE and ROUTES_FILE are both set: set one of them")
+	case s.RoutesFile != "":
+		file, err := origin.ReadFile(s.RoutesFile)
+		if err != nil {
+			return nil, fmt.Errorf("%w: correct the file, or set ROUTES_FILE to another", err)
+		}
+		for _, invalid := range file.Invalid() {
+			logger.Error("route cannot be used, its host answers 500", slog.String("route", invalid.Host),
+				slog.String("attribute", invalid.Attribute), slog.String("reason", invalid.Reason))
+		}
+		return file, nil
+	case s.RoutesTable != "":
+		c, err := client()
+		if err != nil {
+			return nil, err
+		}
+		ttl := s.RoutesTTL
+		if ttl == 0 {
+			ttl = -1
+		}
+		return &origin.Cache{Store: &origin.DynamoDB{Client: c, Table: s.RoutesTable}, TTL: ttl, Logger: logger}, nil
+	}
+	return nil, errors.New("no routes: set ROUTES_TABLE to the name of a DynamoDB table, or ROUTES_FILE to a JSON file")
+}
+
+// NewFunction makes what the Lambda function runs, from its environment. It logs JSON to
+// out. Its error is one line that says what to set.
+func NewFunction(getenv func(string) string, out io.Writer) (*lambdahttp.Adapter, error) {
+	s, err := FromEnvironment(getenv)
+	if err != nil {
+		return nil, err
+	}
+	logger := slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: s.LogLevel, ReplaceAttr: lambdaNames}))
+	handler, err := New(s, logger, func() (origin.BatchGetter, error) { return origin.NewDynamoDBClient(getenv) })
+	if err != nil {
+		return nil, err
+	}
+	return &lambdahttp.Adapter{Handler: handler, Failed: func(w http.ResponseWriter, r *http.Request, err error) {
+		handler.Fail(w, r, cause(err))
+	}}, nil
+}
+
+// cause translates what the Lambda edge found wrong into what the proxy has an answer to.
+func cause(err error) error {
+	for from, to := range map[error]error{
+		lambdahttp.ErrEvent:    proxy.ErrBadRequest,
+		lambdahttp.ErrAborted:  proxy.ErrIncompleteResponse,
+		lambdahttp.ErrDeadline: proxy.ErrTimeout,
+		lambdahttp.ErrTooLarge: proxy.ErrResponseTooLarge,
+	} {
+		if errors.Is(err, from) {
+			return fmt.Errorf("%w: %w", to, err)
+		}
+	}
+	return err
+}
+
+// lambdaNames gives the time the name by which CloudWatch and Lambda's level filter know it.
+func lambdaNames(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.String("timestamp", a.Value.Time().UTC().Format(time.RFC3339Nano))
+	}
+	return a
+}

@@ -1,0 +1,92 @@
+// Package app turns settings into the one handler that the function and the command run.
+package app
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Settings are what the environment of the function, or the flags of the command, say.
+type Settings struct {
+	RoutesTable       string         // ROUTES_TABLE: the DynamoDB table; or
+	RoutesFile        string         // ROUTES_FILE: a JSON file
+	RoutesTTL         time.Duration  // ROUTES_TTL: how long a route is used unasked; zero means not at all
+	AllowCIDRs        []netip.Prefix // ORIGIN_ALLOW_CIDRS: networks allowed although not public
+	ForceHTTPS        bool           // FORCE_HTTPS: routes with http:// are refused
+	TrustedHostHeader string         // TRUSTED_HOST_HEADER
+	LogLevel          slog.Level     // LOG_LEVEL
+}
+
+// FromEnvironment reads the settings. Its error is one line that says what to set; all
+// that is wrong is in it. getenv is os.Getenv or the like. An empty variable is as good
+// as none.
+func FromEnvironment(getenv func(string) string) (Settings, error) {
+	s := Settings{
+		RoutesTable: getenv("ROUTES_TABLE"),
+		RoutesFile:  getenv("ROUTES_FILE"),
+		RoutesTTL:   30 * time.Second,
+		ForceHTTPS:  true,
+	}
+	var wrong []string
+	read := func(name, want string, parse func(string) error) {
+		if v := getenv(name); v != "" {
+			if parse(v) != nil {
+				wrong = append(wrong, fmt.Sprintf("%s is %q: set it to %s", name, v, want))
+			}
+		}
+	}
+	read("ROUTES_TTL", "a duration from 0s to 24h, such as 30s", s.SetRoutesTTL)
+	read("ORIGIN_ALLOW_CIDRS", "networks such as 10.0.0.0/8,192.168.1.0/24", s.AddAllowCIDRs)
+	read("FORCE_HTTPS", "true or false", func(v string) (err error) { s.ForceHTTPS, err = strconv.ParseBool(v); return err })
+	read("TRUSTED_HOST_HEADER", "the name of a header, such as X-Forwarded-Host", s.SetTrustedHostHeader)
+	read("LOG_LEVEL", "debug, info, warn or error", func(v string) error { return s.LogLevel.UnmarshalText([]byte(v)) })
+	read("RESPONSE_MODE", "buffered, the one mode that this version has", func(v string) error {
+		if v != "buffered" {
+			return errors.ErrUnsupported
+		}
+		return nil
+	})
+	if len(wrong) > 0 {
+		return Settings{}, errors.New(strings.Join(wrong, "; "))
+	}
+	return s, nil
+}
+
+// SetRoutesTTL takes a duration as time.ParseDuration reads it.
+func (s *Settings) SetRoutesTTL(v string) error {
+	d, err := time.ParseDuration(v)
+	if err == nil && (d < 0 || d > 24*time.Hour) {
+		err = errors.New("not from 0s to 24h")
+	}
+	s.RoutesTTL = d
+	return err
+}
+
+// AddAllowCIDRs takes networks, separated by commas.
+func (s *Settings) AddAllowCIDRs(v string) error {
+	for part := range strings.SplitSeq(v, ",") {
+		p, err := netip.ParsePrefix(strings.TrimSpace(part))
+		if err != nil {
+			return err
+		}
+		if p != p.Masked() {
+			return fmt.Errorf("%v is an address in the network %v", p, p.Masked())
+		}
+		s.AllowCIDRs = append(s.AllowCIDRs, p)
+	}
+	return nil
+}
+
+// SetTrustedHostHeader takes the name of a header.
+func (s *Settings) SetTrustedHostHeader(v string) error {
+	if strings.Trim(v, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
+		return errors.New("not the name of a header")
+	}
+	s.TrustedHostHeader = v
+	return nil
+}
