@@ -1,0 +1,77 @@
+# What a person or CI runs here. GNU make 3.81, which macOS has, is enough.
+# No target is a file: Go knows better than make what is out of date.
+
+GO ?= go
+FUZZTIME ?= 10s
+LISTEN ?= 127.0.0.1:8080
+
+# ROUTES, TESTFLAGS, BENCH and BENCHFLAGS are for the command line; see CONTRIBUTING.md.
+BENCH ?= .
+
+RELEASE := -trimpath -ldflags "-s -w"
+# lambda.norpc leaves out the old Go 1.x runtime's RPC server.
+FUNCTION := -tags lambda.norpc $(RELEASE)
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[A-Za-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## Show the proxy at work on this machine; with ROUTES=file.json, serve that file's routes
+ifdef ROUTES
+	bin/sleight serve --listen "$(LISTEN)" --routes "$(ROUTES)"
+else
+	bin/sleight demo
+endif
+
+.PHONY: build
+build: ## Build bin/bootstrap, the function, and bin/sleight, the operator's command; GOOS and GOARCH count
+	CGO_ENABLED=0 $(GO) build $(FUNCTION) -o bin/bootstrap ./functions/proxy
+	CGO_ENABLED=0 $(GO) build $(RELEASE) -o bin/sleight ./cmd/sleight
+
+# sam build runs this in a copy of the tree without .git. Lambda starts the file
+# as another user than its owner, so the umask shall not decide its mode.
+.PHONY: build-ProxyFunction
+build-ProxyFunction: ## Build the function for Lambda into ARTIFACTS_DIR; sam build calls it
+	@test -n "$(ARTIFACTS_DIR)" || { echo "ARTIFACTS_DIR is not set: run sam build" >&2; exit 1; }
+	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 $(GO) build $(FUNCTION) -o "$(ARTIFACTS_DIR)/bootstrap" ./functions/proxy
+	chmod 755 "$(ARTIFACTS_DIR)/bootstrap"
+
+.PHONY: test
+test: testdeps ## Run all tests under the race detector; TESTFLAGS adds flags
+	$(GO) test -race -timeout 5m $(TESTFLAGS) ./...
+
+.PHONY: testdeps
+testdeps: ## Make ready what the tests need: a C compiler, Java, DynamoDB Local
+	@scripts/testdeps
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME, 10s unless given
+	@FUZZTIME="$(FUZZTIME)" scripts/fuzz
+
+.PHONY: bench
+bench: ## Run the benchmarks; BENCH picks some by name, BENCHFLAGS adds flags such as -count=10
+	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(BENCHFLAGS) ./...
+
+.PHONY: check
+check: check-go check-sam ## Run all checks that are not tests
+
+.PHONY: check-go
+check-go: ## Check formatting, vet, staticcheck, go.mod and go.sum
+	@files=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .) && test -z "$$files" || { echo "gofmt -w these:" $$files >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags lambda.norpc ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	$(GO) mod tidy -diff
+	$(GO) -C tools mod tidy -diff
+
+.PHONY: check-sam
+check-sam: ## Check template.yaml, build it, and look at what would be deployed
+	scripts/sam validate --lint
+	rm -rf .aws-sam/build
+	scripts/sam build
+	$(GO) run ./scripts/elfcheck .aws-sam/build/ProxyFunction/bootstrap
+
+.PHONY: clean
+clean: ## Remove what was built; downloads stay in the user's cache
+	rm -rf bin .aws-sam
