@@ -46,7 +46,7 @@ func (httpAPI) request(ctx context.Context, e *event) (*http.Request, error) {
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path
 	}
-	return r, mend(r, e, path, escapePath(path), e.RawQueryString, headers, rc.HTTP.SourceIP, rc.DomainName)
+	return r, mend(r, e, path, escapePath(path), escapeQuery(e.RawQueryString), headers, rc.HTTP.SourceIP, rc.DomainName)
 }
 
 func (httpAPI) reply(a *answer) any {
@@ -69,20 +69,26 @@ func (httpAPI) reply(a *answer) any {
 // invoke the function. What may stand in a path as it is (RFC 3986 section 3.3) stays, as
 // clients mostly send it so. Which characters the client had encoded is lost; an encoded
 // slash (%2F) for instance arrives as a plain one.
-func escapePath(path string) string {
+func escapePath(path string) string { return escape(path, &pathBytes) }
+
+// escapeQuery leaves a query as the client sent it, but for what would end the query or
+// the request line early.
+func escapeQuery(query string) string { return escape(query, &queryBytes) }
+
+func escape(s string, keep *[256]bool) string {
 	const hex = "0123456789ABCDEF"
 	n := 0
-	for i := range len(path) {
-		if !pathByte[path[i]] {
+	for i := range len(s) {
+		if !keep[s[i]] {
 			n++
 		}
 	}
 	if n == 0 {
-		return path
+		return s
 	}
-	b := make([]byte, 0, len(path)+2*n)
-	for i := range len(path) {
-		if c := path[i]; pathByte[c] {
+	b := make([]byte, 0, len(s)+2*n)
+	for i := range len(s) {
+		if c := s[i]; keep[c] {
 			b = append(b, c)
 		} else {
 			b = append(b, '%', hex[c>>4], hex[c&15])
@@ -91,13 +97,18 @@ func escapePath(path string) string {
 	return string(b)
 }
 
-// pathByte has the bytes of pchar and "/".
-var pathByte = func() (table [256]bool) {
-	for c := range table {
-		table[c] = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-	}
-	for _, c := range []byte("-._~!$&'()*+,;=:@/") {
-		table[c] = true
-	}
-	return table
-}()
+var (
+	pathBytes = func() (keep [256]bool) { // pchar and "/"
+		for c := range keep {
+			keep[c] = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+				strings.IndexByte("-._~!$&'()*+,;=:@/", byte(c)) >= 0
+		}
+		return keep
+	}()
+	queryBytes = func() (keep [256]bool) { // printable ASCII
+		for c := range keep {
+			keep[c] = ' ' < c && c < 0x7f && c != '#'
+		}
+		return keep
+	}()
+)

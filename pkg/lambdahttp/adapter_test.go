@@ -1,0 +1,737 @@
+package lambdahttp_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"maps"
+	"net/http"
+	"net/http/httputil"
+	"os"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/awslabs/aws-lambda-go-api-proxy/core"
+	"go.uber.org/goleak"
+
+	"github.com/sleightproxy/sleight/pkg/lambdahttp"
+)
+
+var _ lambda.Handler = (*lambdahttp.Adapter)(nil)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// object is an event, to be changed by tests.
+type object = map[string]any
+
+func sample(t testing.TB, name string) object {
+	t.Helper()
+	b, err := os.ReadFile("testdata/" + name + ".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e object
+	if err := json.Unmarshal(b, &e); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// bothFronts runs test with an event of each front.
+func bothFronts(t *testing.T, test func(t *testing.T, event object, rest bool)) {
+	t.Run("HTTPAPI", func(t *testing.T) { test(t, sample(t, "http-api"), false) })
+	t.Run("RESTAPI", func(t *testing.T) { test(t, sample(t, "rest-api"), true) })
+}
+
+type reply struct {
+	StatusCode        int
+	Headers           map[string]string
+	MultiValueHeaders map[string][]string
+	Cookies           []string
+	Body              string
+	IsBase64Encoded   bool
+}
+
+func (r reply) body(t testing.TB) string {
+	t.Helper()
+	if !r.IsBase64Encoded {
+		return r.Body
+	}
+	b, err := base64.StdEncoding.DecodeString(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// header returns a header of either form.
+func (r reply) header(name string) string {
+	if v, ok := r.Headers[name]; ok {
+		return v
+	}
+	return strings.Join(r.MultiValueHeaders[name], ",")
+}
+
+func invoke(t testing.TB, a *lambdahttp.Adapter, event any) reply {
+	t.Helper()
+	return invokeContext(t.Context(), t, a, event)
+}
+
+func invokeContext(ctx context.Context, t testing.TB, a *lambdahttp.Adapter, event any) reply {
+	t.Helper()
+	payload, ok := event.([]byte)
+	if !ok {
+		var err error
+		if payload, err = json.Marshal(event); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := a.Invoke(ctx, payload)
+	if err != nil {
+		t.Fatalf("the invocation failed: %v", err)
+	}
+	var r reply
+	if err := json.Unmarshal(b, &r); err != nil || r.StatusCode == 0 {
+		t.Fatalf("reply %s: %v", b, err)
+	}
+	return r
+}
+
+// seen is what the handler got.
+type seen struct {
+	method, host, uri, escaped, remote, body string
+	header                                   http.Header
+	tls                                      bool
+	length                                   int64
+}
+
+// receive returns what the handler sees of an event, or the status of the refusal.
+func receive(t testing.TB, event any) (*seen, int) {
+	t.Helper()
+	var got *seen
+	r := invoke(t, &lambdahttp.Adapter{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		got = &seen{r.Method, r.Host, r.RequestURI, r.URL.EscapedPath(), r.RemoteAddr, string(body), r.Header, r.TLS != nil, r.ContentLength}
+	})}, event)
+	return got, r.StatusCode
+}
+
+func mustReceive(t testing.TB, event any) *seen {
+	t.Helper()
+	got, status := receive(t, event)
+	if got == nil {
+		t.Fatalf("refused with %d", status)
+	}
+	return got
+}
+
+func TestSampleEventsArriveWhole(t *testing.T) {
+	bothFronts(t, func(t *testing.T, event object, rest bool) {
+		got := mustReceive(t, event)
+		want := &seen{
+			method: "POST", host: "one.spec-trust.test", uri: "/my/path?parameter1=value1&parameter1=value2&parameter2=value", escaped: "/my/path",
+			remote: "192.0.2.1:0", body: `{"hello":"world"}`, tls: true, length: 17,
+			header: http.Header{
+				"Accept": {"text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}, "Content-Type": {"application/json"},
+				"Cookie": {"cookie1=one; cookie2=two"}, "Date": {"Tue, 15 Nov 1994 08:12:31 GMT"}, "Header1": {"value1"}, "Header2": {"value1,value2"},
+				"If-None-Match": {`"a,b","c"`}, "User-Agent": {"agent/1.0 (a, b)"}, "X-Amzn-Trace-Id": {"Root=1-5e6722a7-cc56xmpl46db7ae02d4da47e"},
+				"X-Forwarded-For": {"6.6.6.6, 192.0.2.1"}, "X-Forwarded-Port": {"443"}, "X-Forwarded-Proto": {"https"},
+			},
+		}
+		if rest {
+			want.uri = "/my/path?a=1&a=3&b=2"
+			want.header = http.Header{
+				"Accept": {"text/html"}, "Cloudfront-Forwarded-Proto": {"https"}, "Content-Type": {"application/json"},
+				"Cookie": {"cookie1=one; cookie2=two"}, "User-Agent": {"agent/1.0 (a, b)"}, "X-Amzn-Trace-Id": {"Root=1-5bdb40ca-556d8b0c50dc66f0511bf520"},
+				"X-Forwarded-For": {"6.6.6.6, 192.0.2.1"}, "X-Forwarded-Port": {"443"}, "X-Forwarded-Proto": {"https"}, "X-Two": {"first", "second"},
+			}
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("got  %+v\nwant %+v", got, want)
+		}
+	})
+}
+
+// The pinned library parses the decoded path as part of a URL: "?" and "#" cut it
+// off, "%" fails.
+func TestHTTPAPIPathIsEncodedAgain(t *testing.T) {
+	for raw, want := range map[string]string{
+		"/capture/space value": "/capture/space%20value", "/a?b": "/a%3Fb", "/a#b": "/a%23b", "/100%": "/100%25", "/50% off": "/50%25%20off",
+		"/é": "/%C3%A9", "/x%2Fy": "/x%252Fy", "/a;b": "/a;b", "//x//y": "//x//y", "/x/": "/x/", "/(a)'!*,$&+=:@~": "/(a)'!*,$&+=:@~",
+		"/RSC/@id/..#save.txt": "/RSC/@id/..%23save.txt", "no-slash": "/no-slash", "*": "/*", "/[x]|\"<>": "/%5Bx%5D%7C%22%3C%3E", "/a\\b": "/a%5Cb", "/a\r\nb": "/a%0D%0Ab",
+	} {
+		event := sample(t, "http-api")
+		event["rawPath"] = raw
+		event["rawQueryString"] = "q=a?b#c"
+		if got := mustReceive(t, event); got.uri != want+"?q=a?b%23c" || got.escaped != want {
+			t.Errorf("%q: URI %q, path %q; want %q", raw, got.uri, got.escaped, want)
+		}
+	}
+	event := sample(t, "http-api")
+	event["rawPath"] = ""
+	if got := mustReceive(t, event); got.escaped != "/my/path" {
+		t.Errorf("without rawPath: %q", got.escaped)
+	}
+}
+
+func TestRESTAPIPathArrivesByteForByte(t *testing.T) {
+	for raw, want := range map[string]string{
+		"/capture/space%20value": "", "/a%2Fb": "", "/a%3Fb": "", "/a%23b": "", "/100%25": "", "/%C3%A9": "", "/%c3%a9": "", "/a;b": "", "//x//y": "", "/x/": "",
+		"/a(b)!": "", "no-slash": "/no-slash", "": "/", "*": "/*",
+	} {
+		event := sample(t, "rest-api")
+		event["path"] = raw
+		if want == "" {
+			want = raw
+		}
+		if got := mustReceive(t, event); got.escaped != want || !strings.HasPrefix(got.uri, want+"?") {
+			t.Errorf("%q: URI %q, path %q", raw, got.uri, got.escaped)
+		}
+	}
+	event := sample(t, "rest-api")
+	event["path"] = "/a%zz"
+	if got, status := receive(t, event); got != nil || status != 400 {
+		t.Errorf("bad escape: %+v, %d", got, status)
+	}
+}
+
+func TestHTTPAPIQueryArrivesByteForByte(t *testing.T) {
+	for _, query := range []string{"", "a=1&b=2&a=3", "x=a+b&y=a%2Bb", "flag", "a=1;b=2", "k%5Bx%5D=1", "redirect=https%3A%2F%2Fexample.com%2Fa%2Fb", "a=%zz", `a="<>|\^{}`} {
+		event := sample(t, "http-api")
+		event["rawQueryString"] = query
+		want := "/my/path"
+		if query != "" {
+			want += "?" + query
+		}
+		if got := mustReceive(t, event); got.uri != want {
+			t.Errorf("%q: %q", query, got.uri)
+		}
+	}
+}
+
+// A space would end the request's target in the middle of the request line.
+func TestQueryCannotBreakTheRequestLine(t *testing.T) {
+	event := sample(t, "http-api")
+	event["rawQueryString"] = "a=b HTTP/1.1\r\nX: y#\x00\x7fü"
+	if got := mustReceive(t, event); got.uri != "/my/path?a=b%20HTTP/1.1%0D%0AX:%20y%23%00%7F%C3%BC" {
+		t.Errorf("%q", got.uri)
+	}
+}
+
+func TestRESTAPIQueryIsTheSameEveryTime(t *testing.T) {
+	event := sample(t, "rest-api")
+	event["multiValueQueryStringParameters"] = object{"repeat": []string{"one", "two"}, "s": []string{"a b"}, "p": []string{"a+b"}, "empty": []string{""}, "k[x]": []string{"ü&="}}
+	for range 100 {
+		if got := mustReceive(t, event); got.uri != "/my/path?empty=&k%5Bx%5D=%C3%BC%26%3D&p=a%2Bb&repeat=one&repeat=two&s=a+b" {
+			t.Fatal(got.uri)
+		}
+	}
+	event["multiValueQueryStringParameters"] = nil
+	if got := mustReceive(t, event); got.uri != "/my/path?a=3&b=2" {
+		t.Errorf("from the single-value map: %q", got.uri)
+	}
+	event["queryStringParameters"] = nil
+	if got := mustReceive(t, event); got.uri != "/my/path" {
+		t.Errorf("without query: %q", got.uri)
+	}
+}
+
+func TestHostIsTheClientsElseTheDomains(t *testing.T) {
+	bothFronts(t, func(t *testing.T, event object, rest bool) {
+		event["requestContext"].(object)["domainName"] = "domain.test"
+		if got := mustReceive(t, event); got.host != "one.spec-trust.test" || got.header["Host"] != nil {
+			t.Errorf("host %q, header %q", got.host, got.header["Host"])
+		}
+		delete(event["headers"].(object), "host")
+		delete(event["headers"].(object), "Host")
+		if rest {
+			delete(event["multiValueHeaders"].(object), "Host")
+		}
+		if got := mustReceive(t, event); got.host != "domain.test" {
+			t.Errorf("without a Host header: %q", got.host)
+		}
+		delete(event["requestContext"].(object), "domainName")
+		if got := mustReceive(t, event); got.host != "" {
+			t.Errorf("without any: %q", got.host)
+		}
+	})
+	event := sample(t, "rest-api")
+	event["multiValueHeaders"].(object)["Host"] = []string{"a.test", "b.test"}
+	if got, status := receive(t, event); got != nil || status != 400 {
+		t.Errorf("two Hosts: %+v, %d", got, status)
+	}
+}
+
+func TestRESTAPIHeadersOfEitherForm(t *testing.T) {
+	for _, multi := range []any{nil, object{}} {
+		event := sample(t, "rest-api")
+		event["multiValueHeaders"] = multi
+		got := mustReceive(t, event)
+		if got.host != "one.spec-trust.test" || got.header.Get("X-Two") != "second" {
+			t.Errorf("multiValueHeaders %v: host %q, %v", multi, got.host, got.header)
+		}
+	}
+	event := sample(t, "rest-api")
+	event["headers"] = nil
+	if got := mustReceive(t, event); got.host != "one.spec-trust.test" || len(got.header["X-Two"]) != 2 {
+		t.Errorf("headers null: %+v", got)
+	}
+	event["multiValueHeaders"].(object)["Cookie"] = []string{"a=1", "b=2"}
+	if got := mustReceive(t, event); !reflect.DeepEqual(got.header["Cookie"], []string{"a=1; b=2"}) {
+		t.Errorf("cookies %q", got.header["Cookie"])
+	}
+}
+
+func TestCookiesAreOneLine(t *testing.T) {
+	event := sample(t, "http-api")
+	event["headers"].(object)["cookie"] = "cookie1=one; cookie2=two" // function URLs send both
+	if got := mustReceive(t, event); !reflect.DeepEqual(got.header["Cookie"], []string{"cookie1=one; cookie2=two"}) {
+		t.Errorf("cookies %q", got.header["Cookie"])
+	}
+}
+
+func TestClientAddressHasAPort(t *testing.T) {
+	bothFronts(t, func(t *testing.T, event object, rest bool) {
+		for ip, want := range map[string]string{"192.0.2.1": "192.0.2.1:0", "2001:db8::1": "[2001:db8::1]:0", "": ""} {
+			if rest {
+				event["requestContext"].(object)["identity"].(object)["sourceIp"] = ip
+			} else {
+				event["requestContext"].(object)["http"].(object)["sourceIp"] = ip
+			}
+			if got := mustReceive(t, event); got.remote != want {
+				t.Errorf("%q: %q, want %q", ip, got.remote, want)
+			}
+		}
+	})
+}
+
+func TestBodies(t *testing.T) {
+	bothFronts(t, func(t *testing.T, event object, _ bool) {
+		for _, c := range []struct {
+			body   any
+			base64 bool
+			want   string
+			status int
+		}{
+			{"a\x00b 🙂\r\n", false, "a\x00b 🙂\r\n", 200},
+			{nil, false, "", 200},
+			{"", true, "", 200},
+			{base64.StdEncoding.EncodeToString([]byte("\xff\x00\xfe")), true, "\xff\x00\xfe", 200},
+			{"!!!", true, "", 400},
+			{"_-8=", true, "", 400},
+			{"YQ", true, "", 400},
+		} {
+			event["body"], event["isBase64Encoded"] = c.body, c.base64
+			got, status := receive(t, event)
+			if status != c.status || got != nil && (got.body != c.want || got.length != int64(len(c.want)) || got.header["Content-Length"] != nil) {
+				t.Errorf("%v (base64 %v): %+v, %d", c.body, c.base64, got, status)
+			}
+		}
+	})
+}
+
+func TestMethods(t *testing.T) {
+	bothFronts(t, func(t *testing.T, event object, rest bool) {
+		for method, want := range map[string]string{"get": "GET", "PROPFIND": "PROPFIND", "": "", "GET /": "", "G\r\nX": ""} {
+			if rest {
+				event["httpMethod"] = method
+			} else {
+				event["requestContext"].(object)["http"].(object)["method"] = method
+			}
+			switch got, status := receive(t, event); {
+			case want == "" && (got != nil || status != 400):
+				t.Errorf("%q: %+v, %d", method, got, status)
+			case want != "" && (got == nil || got.method != want):
+				t.Errorf("%q: %+v, %d", method, got, status)
+			}
+		}
+	})
+}
+
+// A client that knows the library could make up its context.
+func TestContextHeadersOfTheLibraryAreNotPassedOn(t *testing.T) {
+	bothFronts(t, func(t *testing.T, event object, rest bool) {
+		for _, headers := range []string{"headers", "multiValueHeaders"} {
+			if m, ok := event[headers].(object); ok && rest == (headers == "multiValueHeaders") {
+				m[core.APIGwContextHeader], m["x-golambdaproxy-apigw-stagevars"] = []string{"{}"}, []string{"{}"}
+				if !rest {
+					m[core.APIGwContextHeader], m["x-golambdaproxy-apigw-stagevars"] = "{}", "{}"
+				}
+			}
+		}
+		for name := range mustReceive(t, event).header {
+			if strings.Contains(strings.ToLower(name), "golambdaproxy") {
+				t.Errorf("%s arrived", name)
+			}
+		}
+	})
+}
+
+func TestContextAccessorsOfTheLibraryWork(t *testing.T) {
+	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "request-1"})
+	bothFronts(t, func(t *testing.T, event object, rest bool) {
+		invokeContext(ctx, t, &lambdahttp.Adapter{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			var domain, variable, id string
+			if rest {
+				c, _ := core.GetAPIGatewayContextFromContext(r.Context())
+				vars, _ := core.GetStageVarsFromContext(r.Context())
+				lc, _ := core.GetRuntimeContextFromContext(r.Context())
+				domain, variable, id = c.DomainName, vars["stageVariable1"], lc.AwsRequestID
+			} else {
+				c, _ := core.GetAPIGatewayV2ContextFromContext(r.Context())
+				vars, _ := core.GetStageVarsFromContextV2(r.Context())
+				lc, _ := core.GetRuntimeContextFromContextV2(r.Context())
+				domain, variable, id = c.DomainName, vars["stageVariable1"], lc.AwsRequestID
+			}
+			if domain != "one.spec-trust.test" || variable != "value1" || id != "request-1" {
+				t.Errorf("domain %q, stage variable %q, request %q", domain, variable, id)
+			}
+		})}, event)
+	})
+}
+
+func TestWhatIsNoEventGetsA400(t *testing.T) {
+	log.SetOutput(io.Discard) // the library logs
+	defer log.SetOutput(os.Stderr)
+	sqs := `{"Records":[{"messageId":"1","body":"x","eventSource":"aws:sqs"}]}`
+	alb := `{"requestContext":{"elb":{"targetGroupArn":"x"}},"httpMethod":"GET","path":"/","headers":{"host":"a.test"}}`
+	functionURL := `{"version":"2.0","rawPath":"/","headers":{},"requestContext":{"domainName":"x.lambda-url.eu-west-1.on.aws","http":{"method":"GET"}}}`
+	for _, event := range []string{
+		``, `{`, `null`, `[]`, `"x"`, `{}`, sqs, alb, functionURL, `{"version":"2.0"}`, `{"version":"2.0","requestContext":{}}`, `{"version":"2.0","requestContext":[]}`,
+		`{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":[]}`, `{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":{"x":1}}`,
+		`{"version":"2.0","requestContext":{"http":{"method":"GET"},"domainName":"a b"}}`,
+		`{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":{"x":"a\r\nb"}}`, `{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":{"x y":"a"}}`,
+		`{"httpMethod":"GET"}`, `{"httpMethod":"GET","requestContext":{},"multiValueHeaders":{"a":"b"}}`, `{"httpMethod":"GET","requestContext":{},"queryStringParameters":[]}`,
+	} {
+		if got, status := receive(t, []byte(event)); got != nil || status != 400 {
+			t.Errorf("%s: %+v, %d", event, got, status)
+		}
+	}
+}
+
+func answerWith(t testing.TB, event any, handler http.HandlerFunc) reply {
+	t.Helper()
+	return invoke(t, &lambdahttp.Adapter{Handler: handler}, event)
+}
+
+func TestHeadersOfTheReply(t *testing.T) {
+	bothFronts(t, func(t *testing.T, event object, rest bool) {
+		r := answerWith(t, event, func(w http.ResponseWriter, _ *http.Request) {
+			h := w.Header()
+			h["Set-Cookie"] = []string{"a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT", "b=2"}
+			h["Vary"] = []string{"Accept", "Origin"}
+			h["Connection"], h["Transfer-Encoding"], h["Keep-Alive"], h["Trailer"], h["Upgrade"] = []string{"close"}, []string{"chunked"}, []string{"5"}, []string{"X"}, []string{"h2c"}
+			h["Content-Length"] = []string{"99"}
+			h["Www-Authenticate"] = []string{"Basic"}
+			w.WriteHeader(201)
+			h.Set("X-Late", "1")
+			h.Set(http.TrailerPrefix+"X-Trailer", "1")
+			w.WriteHeader(500)
+			io.WriteString(w, "hello <&>")
+		})
+		if r.StatusCode != 201 || r.Body != "hello <&>" {
+			t.Errorf("%+v", r)
+		}
+		want := object{"Vary": "Accept,Origin", "Www-Authenticate": "Basic", "Content-Type": "text/plain; charset=utf-8"}
+		if rest {
+			want = object{"Vary": []any{"Accept", "Origin"}, "Www-Authenticate": []any{"Basic"}, "Content-Type": []any{"text/plain; charset=utf-8"},
+				"Set-Cookie": []any{"a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT", "b=2"}}
+			if len(r.Cookies)+len(r.Headers) != 0 {
+				t.Errorf("cookies %q, headers %q", r.Cookies, r.Headers)
+			}
+		} else if !reflect.DeepEqual(r.Cookies, []string{"a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT", "b=2"}) || len(r.MultiValueHeaders) != 0 {
+			t.Errorf("cookies %q, multi %q", r.Cookies, r.MultiValueHeaders)
+		}
+		got := object{}
+		for k, v := range r.Headers {
+			got[k] = v
+		}
+		for k, v := range r.MultiValueHeaders {
+			all := make([]any, len(v))
+			for i := range v {
+				all[i] = v[i]
+			}
+			got[k] = all
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("got  %v\nwant %v", got, want)
+		}
+	})
+}
+
+func TestStatusOfTheReply(t *testing.T) {
+	event := sample(t, "http-api")
+	for name, c := range map[string]struct {
+		handler http.HandlerFunc
+		status  int
+		body    string
+		typ     string
+	}{
+		"nothing written": {func(http.ResponseWriter, *http.Request) {}, 200, "", ""},
+		"interim first": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(103)
+			w.WriteHeader(100)
+			io.WriteString(w, "x")
+		}, 200, "x", "text/plain; charset=utf-8"},
+		"no content": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204); io.WriteString(w, "x") }, 204, "", ""},
+		"not modified": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Etag", `"e"`)
+			w.WriteHeader(304)
+			io.WriteString(w, "x")
+		}, 304, "", ""},
+		"empty redirect":  {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Location", "/x"); w.WriteHeader(302) }, 302, "", ""},
+		"type is sniffed": {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") }, 200, "<html>", "text/html; charset=utf-8"},
+		"type is the own": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "x/y")
+			io.WriteString(w, "<html>")
+		}, 200, "<html>", "x/y"},
+		"flushing is fine": {func(w http.ResponseWriter, _ *http.Request) {
+			http.NewResponseController(w).Flush()
+			io.WriteString(w, "x")
+		}, 200, "x", "text/plain; charset=utf-8"},
+	} {
+		r := answerWith(t, event, c.handler)
+		if r.StatusCode != c.status || r.body(t) != c.body || r.header("Content-Type") != c.typ {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	event["requestContext"].(object)["http"].(object)["method"] = "HEAD"
+	r := answerWith(t, event, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "10000000")
+		w.Write(make([]byte, 1000))
+	})
+	if r.StatusCode != 200 || r.Body != "" || r.header("Content-Length") != "10000000" {
+		t.Errorf("HEAD: %+v", r)
+	}
+}
+
+func TestBase64WheneverTheBodyIsNotSafeText(t *testing.T) {
+	bothFronts(t, func(t *testing.T, event object, _ bool) {
+		for _, c := range []struct {
+			typ, coding, body string
+			binary            bool
+		}{
+			{"text/html; charset=utf-8", "", "ä 🙂 \u2028 \x01", false},
+			{"application/json", "", `{"a":1}`, false},
+			{"application/problem+json", "", `{}`, false},
+			{"image/svg+xml", "", `<svg/>`, false},
+			{"text/plain", "identity", "x", false},
+			{"text/html; charset=iso-8859-1", "", "\xe4", true},
+			{"text/html", "gzip", "valid UTF-8 all the same", true},
+			{"application/json", "br", "{}", true},
+			{"image/png", "", "ascii", true},
+			{"application/octet-stream", "", "ascii\x00", true},
+			{"nonsense", "", "x", true},
+			{"text/plain", "", "\xff\xfe", true},
+		} {
+			r := answerWith(t, event, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", c.typ)
+				if c.coding != "" {
+					w.Header().Set("Content-Encoding", c.coding)
+				}
+				io.WriteString(w, c.body)
+			})
+			if r.IsBase64Encoded != c.binary || r.body(t) != c.body {
+				t.Errorf("%s %s: base64 %v, body %q", c.typ, c.coding, r.IsBase64Encoded, r.body(t))
+			}
+		}
+	})
+}
+
+func TestFailuresBecomeReplies(t *testing.T) {
+	for name, c := range map[string]struct {
+		handler http.HandlerFunc
+		err     error
+		status  int
+	}{
+		"panic":            {func(http.ResponseWriter, *http.Request) { panic("boom") }, lambdahttp.ErrPanic, 500},
+		"nil panic":        {func(http.ResponseWriter, *http.Request) { var m map[string]int; m["x"] = 1 }, lambdahttp.ErrPanic, 500},
+		"panic after body": {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "half"); panic("boom") }, lambdahttp.ErrPanic, 500},
+		"abort":            {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "half"); panic(http.ErrAbortHandler) }, lambdahttp.ErrAborted, 502},
+		"too large": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/octet-stream")
+			w.Write(make([]byte, 4_800_000))
+		}, lambdahttp.ErrTooLarge, 502},
+		"too large once escaped": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
+			w.Write(bytes.Repeat([]byte(`"`), 3_200_000))
+		}, lambdahttp.ErrTooLarge, 502},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bothFronts(t, func(t *testing.T, event object, rest bool) {
+				var got error
+				a := &lambdahttp.Adapter{Handler: c.handler}
+				if r := invoke(t, a, event); r.StatusCode != c.status || strings.Contains(r.body(t), "half") || strings.Contains(r.body(t), "boom") {
+					t.Errorf("without Failed: %+v", r)
+				}
+				a.Failed = func(w http.ResponseWriter, r *http.Request, err error) { got = err; w.WriteHeader(599) }
+				if r := invoke(t, a, event); r.StatusCode != 599 || r.Body != "" || !errors.Is(got, c.err) {
+					t.Errorf("with Failed: %+v, %v", r, got)
+				}
+				a.Failed = func(http.ResponseWriter, *http.Request, error) { panic("again") }
+				if r := invoke(t, a, event); r.StatusCode != 500 {
+					t.Errorf("with a panicking Failed: %+v", r)
+				}
+			})
+		})
+	}
+	just := answerWith(t, sample(t, "http-api"), func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.Write(make([]byte, 4_700_000))
+	})
+	if just.StatusCode != 200 || len(just.body(t)) != 4_700_000 {
+		t.Errorf("just below the limit: %d", just.StatusCode)
+	}
+}
+
+// httputil.ReverseProxy only reports a body that broke off to servers it knows to
+// understand; otherwise the half would arrive as a clean 200.
+func TestTruncatedBodyIsNotACompleteReply(t *testing.T) {
+	proxy := &httputil.ReverseProxy{
+		Rewrite:  func(*httputil.ProxyRequest) {},
+		ErrorLog: log.New(io.Discard, "", 0),
+		Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			body := io.MultiReader(strings.NewReader("half"), brokenReader{})
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(body), ContentLength: 100, Request: r}, nil
+		}),
+	}
+	bothFronts(t, func(t *testing.T, event object, _ bool) {
+		if r := invoke(t, &lambdahttp.Adapter{Handler: proxy}, event); r.StatusCode != 502 {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+func TestReplyComesBeforeTheDeadline(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	end, _ := ctx.Deadline()
+	event := sample(t, "http-api")
+	for margin, want := range map[time.Duration]time.Duration{0: 500 * time.Millisecond, time.Second: time.Second, -1: 0} {
+		invokeContext(ctx, t, &lambdahttp.Adapter{Margin: margin, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if got, ok := r.Context().Deadline(); !ok || !got.Equal(end.Add(-want)) {
+				t.Errorf("margin %v: the request ends %v before the function", margin, end.Sub(got))
+			}
+		})}, event)
+	}
+	late := &lambdahttp.Adapter{Margin: 5*time.Second - 50*time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "half")
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler)
+	})}
+	if r := invokeContext(ctx, t, late, event); r.StatusCode != 504 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestConcurrentInvocations(t *testing.T) {
+	a := &lambdahttp.Adapter{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Path", r.URL.Path)
+		io.Copy(w, r.Body)
+	})}
+	var wg sync.WaitGroup
+	for i := range 64 {
+		event := sample(t, []string{"http-api", "rest-api"}[i%2])
+		path := fmt.Sprintf("/%d", i)
+		event["rawPath"], event["path"], event["body"] = path, path, path
+		wg.Go(func() {
+			if r := invoke(t, a, event); r.header("X-Path") != path || r.Body != path {
+				t.Errorf("%s: %+v", path, r)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func fuzz(f *testing.F, name string, change func(event object, path, query, host, header, body string, b bool)) {
+	log.SetOutput(io.Discard)
+	f.Cleanup(func() { log.SetOutput(os.Stderr) })
+	f.Add("/my/path", "a=1&b=2", "one.spec-trust.test", "value", "body", false)
+	f.Add("/a?b#c%", "a=%zz;#", "A.TEST.:443", "a,b\r\n", "Ym9keQ==", true)
+	f.Add("", "", "", "", "", true)
+	f.Add("*", "?", "[::1]", "\x00", "\xff", false)
+	base := sample(f, name)
+	f.Fuzz(func(t *testing.T, path, query, host, header, body string, b bool) {
+		event := maps.Clone(base)
+		change(event, path, query, host, header, body, b)
+		reached := false
+		r := invoke(t, &lambdahttp.Adapter{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			reached = true
+			if !strings.HasPrefix(r.RequestURI, "/") || strings.ContainsAny(r.RequestURI, " \r\n\x00#") {
+				t.Errorf("request URI %q", r.RequestURI)
+			}
+			for name, values := range r.Header {
+				if strings.ContainsAny(name+strings.Join(values, ""), "\r\n\x00") {
+					t.Errorf("header %q: %q", name, values)
+				}
+			}
+			got, err := io.ReadAll(r.Body)
+			if err != nil || int64(len(got)) != r.ContentLength {
+				t.Errorf("body of %d bytes, length %d, %v", len(got), r.ContentLength, err)
+			}
+			w.Write(got)
+		})}, event)
+		if reached == (r.StatusCode == 400) {
+			t.Errorf("handler reached: %v, status %d", reached, r.StatusCode)
+		}
+	})
+}
+
+func FuzzHTTPAPI(f *testing.F) {
+	fuzz(f, "http-api", func(event object, path, query, host, header, body string, b bool) {
+		event["rawPath"], event["rawQueryString"], event["body"], event["isBase64Encoded"] = path, query, body, b
+		event["headers"] = object{"host": host, "x-fuzz": header}
+		event["cookies"] = []string{header, "b=2"}
+	})
+}
+
+func FuzzRESTAPI(f *testing.F) {
+	fuzz(f, "rest-api", func(event object, path, query, host, header, body string, b bool) {
+		event["path"], event["body"], event["isBase64Encoded"] = path, body, b
+		event["multiValueQueryStringParameters"] = object{query: []string{header, query}}
+		event["multiValueHeaders"] = object{"Host": []string{host}, "X-Fuzz": []string{header, header}}
+	})
+}
+
+func BenchmarkInvoke(b *testing.B) {
+	page := bytes.Repeat([]byte("hello "), 200)
+	a := &lambdahttp.Adapter{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		w.Write(page)
+	})}
+	for _, name := range []string{"http-api", "rest-api"} {
+		payload, err := json.Marshal(sample(b, name))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := a.Invoke(b.Context(), payload); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,482 @@
+package proxy_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sleightproxy/sleight/internal/tlstest"
+	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/proxy"
+	"github.com/sleightproxy/sleight/pkg/sni"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bench is a proxy that serves on loopback, and what it logged.
+type bench struct {
+	handler *proxy.Handler
+	url     string
+	log     *lockedBuffer
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// start serves a proxy for the routes, with changes to its configuration.
+func start(t testing.TB, routes origin.Store, change ...func(*proxy.Config)) *bench {
+	t.Helper()
+	b := &bench{log: &lockedBuffer{}}
+	c := proxy.Config{
+		Routes:    routes,
+		Transport: &sni.Transport{ForceHTTPS: true, AllowCIDRs: tlstest.Loopback, HandshakeTimeout: time.Second},
+		Logger:    slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	b.handler = proxy.New(c)
+	server := httptest.NewServer(b.handler)
+	t.Cleanup(func() { server.Close(); c.Transport.CloseIdleConnections() })
+	b.url = server.URL
+	return b
+}
+
+// routes makes a store of route objects as they stand in a file.
+func routes(t testing.TB, all ...map[string]any) origin.Store {
+	t.Helper()
+	document, err := json.Marshal(map[string]any{"routes": all})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := origin.ReadRoutes(bytes.NewReader(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+type route = map[string]any
+
+type result struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// do sends a request for host through the proxy.
+func (b *bench) do(t testing.TB, host string, change ...func(*http.Request)) result {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", b.url+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = host
+	for _, f := range change {
+		f(r)
+	}
+	// Without the client's own compression and redirects, to see what the proxy does.
+	resp, err := (&http.Transport{DisableCompression: true, DisableKeepAlives: true}).RoundTrip(r)
+	if err != nil {
+		t.Fatalf("%s: %v", host, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("%s: %v", host, err)
+	}
+	return result{resp.StatusCode, resp.Header, string(body)}
+}
+
+// want checks an answer of the proxy itself.
+func (r result) want(t *testing.T, status int, errorType string) {
+	t.Helper()
+	if got := r.header.Get("Proxy-Status"); r.status != status || got != "sleight; error="+errorType {
+		t.Errorf("status %d, Proxy-Status %q, want %d, %q; body %q", r.status, got, status, errorType, r.body)
+	}
+	for _, secret := range []string{"127.0.0.1", "10.1.2.3", "localhost", "goroutine", "lb.invalid"} {
+		if strings.Contains(r.body, secret) {
+			t.Errorf("the body shows %q: %s", secret, r.body)
+		}
+	}
+	if strings.Count(r.body, "\n") != 4 {
+		t.Errorf("the body is not what happened and what to do: %q", r.body)
+	}
+}
+
+func TestRequestReachesTheOriginUnderTheClientsName(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "one.spec-trust.test")
+	b := start(t, routes(t, route{"host": "one.spec-trust.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
+	got := b.do(t, "One.Spec-Trust.test:8080", func(r *http.Request) {
+		r.Method, r.URL.Path, r.URL.RawPath, r.URL.RawQuery = "POST", "/a/b c", "/a%2Fb%20c", "x=1;y=%zz&x=2"
+		r.Body = io.NopCloser(strings.NewReader("hello"))
+		r.Header = http.Header{
+			"X-Forwarded-For": {"6.6.6.6"}, "X-Forwarded-Host": {"evil.test"}, "X-Forwarded-Proto": {"gopher"}, "Forwarded": {"for=6.6.6.6"},
+			"Connection": {"X-Hop, X-Forwarded-For"}, "X-Hop": {"1"}, "Te": {"gzip"}, "Proxy-Authorization": {"x"}, "X-Custom": {"a", "b"},
+			"User-Agent": {""}, // the test's own client would add one
+		}
+	})
+	if got.status != 200 || strings.TrimSpace(got.body) != "one.spec-trust.test" {
+		t.Fatalf("%+v", got)
+	}
+	r := o.Last(t)
+	if r.SNI != "one.spec-trust.test" || r.Host != "One.Spec-Trust.test:8080" || r.Method != "POST" || r.URI != "/a%2Fb%20c?x=1;y=%zz&x=2" || r.Body != "hello" {
+		t.Errorf("the origin saw %+v", r)
+	}
+	for name, want := range map[string]string{
+		"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "One.Spec-Trust.test:8080", "X-Forwarded-Proto": "http", "Forwarded": "",
+		"Connection": "", "X-Hop": "", "Te": "", "Proxy-Authorization": "", "X-Custom": "a|b", "Accept-Encoding": "", "User-Agent": "",
+	} {
+		if got := strings.Join(r.Header[name], "|"); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestEachHostGetsItsOwnConnection(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test", "b.test", "x.wild.test", "y.wild.test")
+	b := start(t, routes(t,
+		route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}, route{"host": "b.test", "origin": o.Addr, "ca_pem": ca.PEM()},
+		route{"host": "*.wild.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
+	var wg sync.WaitGroup
+	for i := range 100 {
+		host := []string{"a.test", "b.test", "x.wild.test", "y.wild.test"}[i%4]
+		wg.Go(func() {
+			if got := b.do(t, host); strings.TrimSpace(got.body) != host {
+				t.Errorf("%s was answered by %+v", host, got)
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(o.Requests()); n != 100 {
+		t.Errorf("%d requests arrived", n)
+	}
+	for _, r := range o.Requests() {
+		if r.SNI != r.Host {
+			t.Errorf("SNI %q carried Host %q", r.SNI, r.Host)
+		}
+	}
+}
+
+func TestRouteAttributesAreActedUpon(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "internal.test", "old.test")
+	old := &tlstest.Origin{Certificates: o.Certificates, Config: func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }}
+	old.Start(t)
+	_, port, _ := net.SplitHostPort(o.Addr)
+	unused := "127.0.0.1:1"
+	b := start(t, routes(t,
+		route{"host": "shop.test", "origin": []string{unused, "https://localhost:" + port}, "ca_pem": ca.PEM(), "server_name": "internal.test", "host_header": "internal.test:8443"},
+		route{"host": "old.test", "origin": old.Addr, "ca_pem": ca.PEM(), "tls_min": "1.3"}))
+	if got := b.do(t, "shop.test"); got.status != 200 {
+		t.Fatalf("%+v", got)
+	}
+	if r := o.Last(t); r.SNI != "internal.test" || r.Host != "internal.test:8443" || r.Header.Get("X-Forwarded-Host") != "shop.test" {
+		t.Errorf("the origin saw %+v", r)
+	}
+	b.do(t, "old.test").want(t, 502, "tls_alert_received")
+}
+
+// Invariants 3 and 4, and everything else that an origin or a store can do wrong.
+func TestFailuresAreExplained(t *testing.T) {
+	t.Parallel()
+	ca, evil := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
+	o := &tlstest.Origin{Certificates: map[string]tls.Certificate{
+		"wrong.test":   tlstest.Leaf(t, ca, "someone-else.test"),
+		"evil.test":    tlstest.Leaf(t, evil, "evil.test"),
+		"expired.test": tlstest.Leaf(t, ca, "expired.test", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }),
+		"slow.test":    tlstest.Leaf(t, ca, "slow.test"),
+	}, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })}
+	o.Start(t)
+	plain := &tlstest.Origin{Plain: true}
+	plain.Start(t)
+	broken := listen(t, func(c net.Conn) { c.Close() })
+	silent := listen(t, func(c net.Conn) { io.Copy(io.Discard, c) })
+	var all []map[string]any
+	for host, address := range map[string]string{
+		"wrong.test": o.Addr, "evil.test": o.Addr, "expired.test": o.Addr, "unknown-there.test": o.Addr, "slow.test": o.Addr, "plain.test": plain.Addr,
+		"broken.test": broken, "silent.test": silent, "refused.test": "127.0.0.1:1", "private.test": "10.1.2.3", "nodns.test": "lb.invalid", "http.test": "http://" + plain.Addr,
+	} {
+		all = append(all, route{"host": host, "origin": address, "ca_pem": ca.PEM()})
+	}
+	all = append(all, route{"host": "bad.test", "origin": o.Addr, "tls_min": "1.0"}, route{"host": "off.test", "origin": o.Addr, "enabled": false})
+	b := start(t, routes(t, all...))
+	for _, c := range []struct {
+		host      string
+		status    int
+		errorType string
+		says      string
+	}{
+		{"unmapped.test", 404, "destination_not_found", "unmapped.test"},
+		{"off.test", 404, "destination_not_found", "off.test"},
+		{"192.0.2.1", 404, "destination_not_found", "192.0.2.1"},
+		{"[2001:db8::1]:80", 404, "destination_not_found", "2001:db8::1"},
+		{"a..b", 400, "http_request_error", "not a hostname"},
+		{"user@a.test", 400, "http_request_error", "not a hostname"},
+		{"bad.test", 500, "proxy_configuration_error", "bad.test is not valid"},
+		{"wrong.test", 502, "tls_certificate_error", "a certificate for someone-else.test, not for wrong.test"},
+		{"evil.test", 502, "tls_certificate_error", "authority that is not trusted"},
+		{"expired.test", 502, "tls_certificate_error", "not valid at this time"},
+		{"unknown-there.test", 502, "tls_alert_received", "has a certificate for it"},
+		{"plain.test", 502, "tls_protocol_error", "speaks TLS"},
+		{"broken.test", 502, "connection_terminated", "closed the connection"},
+		{"silent.test", 504, "connection_timeout", "in time"},
+		{"refused.test", 502, "connection_refused", "accepts no connection"},
+		{"private.test", 502, "destination_ip_prohibited", "ORIGIN_ALLOW_CIDRS"},
+		{"nodns.test", 502, "dns_error", "DNS"},
+		{"http.test", 500, "proxy_configuration_error", "cannot be used"},
+	} {
+		t.Run(c.host, func(t *testing.T) {
+			got := b.do(t, c.host)
+			if got.want(t, c.status, c.errorType); !strings.Contains(got.body, c.says) {
+				t.Errorf("the body does not say %q: %s", c.says, got.body)
+			}
+		})
+	}
+	for _, r := range append(o.Requests(), plain.Requests()...) {
+		t.Errorf("a request reached an origin: %+v", r)
+	}
+	log := b.log.String()
+	if !strings.Contains(log, `tls_min`) || !strings.Contains(log, `"certificate_names":"someone-else.test"`) {
+		t.Errorf("the log does not tell the attribute or the certificate:\n%s", log)
+	}
+	if strings.Contains(log, "user@a.test\n") || strings.Contains(log, "GET ") {
+		t.Errorf("the log repeats what a stranger sent:\n%s", log)
+	}
+
+	t.Run("slow.test", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		r := httptest.NewRequestWithContext(ctx, "GET", "http://slow.test/", nil)
+		w := httptest.NewRecorder()
+		b.handler.ServeHTTP(w, r)
+		result{w.Code, w.Header(), w.Body.String()}.want(t, 504, "http_response_timeout")
+	})
+}
+
+func TestStoreFailuresAreNotMistakenForMissingRoutes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err       error
+		status    int
+		errorType string
+	}{
+		{errors.New("store at 10.1.2.3 is down"), 503, "proxy_internal_error"},
+		{context.DeadlineExceeded, 503, "proxy_internal_error"},
+		{&origin.InvalidRouteError{Host: "a.test", Attribute: "origin", Reason: "is odd"}, 500, "proxy_configuration_error"},
+		{fmt.Errorf("wrapped: %w", origin.ErrNotFound), 404, "destination_not_found"},
+	} {
+		b := start(t, storeFunc(func(context.Context, string) (*origin.Route, error) { return nil, c.err }))
+		got := b.do(t, "a.test")
+		got.want(t, c.status, c.errorType)
+		if (got.header.Get("Retry-After") != "") != (c.status == 503) {
+			t.Errorf("%v: Retry-After %q", c.err, got.header.Get("Retry-After"))
+		}
+	}
+}
+
+type storeFunc func(context.Context, string) (*origin.Route, error)
+
+func (f storeFunc) Lookup(ctx context.Context, host string) (*origin.Route, error) {
+	return f(ctx, host)
+}
+
+func TestCausesTheServerTellsHaveTheirAnswers(t *testing.T) {
+	t.Parallel()
+	h := proxy.New(proxy.Config{Transport: &sni.Transport{}, Logger: slog.New(slog.DiscardHandler)})
+	for _, c := range []struct {
+		err       error
+		status    int
+		errorType string
+	}{
+		{proxy.ErrBadRequest, 400, "http_request_error"},
+		{proxy.ErrIncompleteResponse, 502, "http_response_incomplete"},
+		{proxy.ErrResponseTooLarge, 502, "http_response_body_size"},
+		{proxy.ErrTimeout, 504, "http_response_timeout"},
+		{errors.New("boom at 127.0.0.1"), 500, "proxy_internal_error"},
+	} {
+		w := httptest.NewRecorder()
+		w.Header().Set("Set-Cookie", "left=behind")
+		h.Fail(w, httptest.NewRequest("GET", "/", nil), fmt.Errorf("wrapped: %w", c.err))
+		result{w.Code, w.Header(), w.Body.String()}.want(t, c.status, c.errorType)
+		if w.Header().Get("Set-Cookie") != "" {
+			t.Error("a header of the origin's answer is left")
+		}
+	}
+}
+
+// X-Forwarded-Host is for CDNs in front; a stranger's must not choose the route.
+func TestTrustedHostHeader(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test", "b.test")
+	both := routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}, route{"host": "b.test", "origin": o.Addr, "ca_pem": ca.PEM()})
+	claim := func(hosts ...string) func(*http.Request) {
+		return func(r *http.Request) { r.Header["X-Forwarded-Host"] = hosts }
+	}
+	untrusting := start(t, both)
+	untrusting.do(t, "a.test", claim("b.test"))
+	if r := o.Last(t); r.SNI != "a.test" || r.Host != "a.test" {
+		t.Errorf("not trusted: %+v", r)
+	}
+	trusting := start(t, both, func(c *proxy.Config) { c.TrustedHostHeader = "X-Forwarded-Host" })
+	trusting.do(t, "cdn.test", claim("b.test"))
+	if r := o.Last(t); r.SNI != "b.test" || r.Host != "b.test" || r.Header.Get("X-Forwarded-Host") != "b.test" {
+		t.Errorf("trusted: %+v", r)
+	}
+	trusting.do(t, "a.test")
+	if r := o.Last(t); r.SNI != "a.test" {
+		t.Errorf("without the header: %+v", r)
+	}
+	trusting.do(t, "a.test", claim("a.test", "b.test")).want(t, 400, "http_request_error")
+	trusting.do(t, "a.test", claim("a.test, b.test")).want(t, 400, "http_request_error")
+}
+
+// T43: nothing is unpacked on the way, and nothing invented.
+func TestAnswerArrivesAsTheOriginSentIt(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := &tlstest.Origin{Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, HTTP1: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		h := w.Header()
+		h.Set("Content-Encoding", "gzip")
+		h.Set("Location", "https://elsewhere.test/")
+		h["Set-Cookie"] = []string{"a=1", "b=2"}
+		h.Set("Proxy-Status", "upstream")
+		h.Set("Date", "Tue, 15 Nov 1994 08:12:31 GMT")
+		h.Set("Connection", "X-Hop")
+		h.Set("X-Hop", "1")
+		w.WriteHeader(302)
+		io.WriteString(w, "not gzip at all")
+	})}
+	o.Start(t)
+	got := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()})).do(t, "a.test")
+	if got.status != 302 || got.body != "not gzip at all" || got.header.Get("Content-Encoding") != "gzip" || len(got.header["Set-Cookie"]) != 2 ||
+		got.header.Get("Location") != "https://elsewhere.test/" || got.header.Get("Date") != "Tue, 15 Nov 1994 08:12:31 GMT" || got.header.Get("X-Hop") != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Invariant 6.
+func TestTruncatedBodyDoesNotArriveAsAWholeOne(t *testing.T) {
+	t.Parallel()
+	for _, http1 := range []bool{true, false} {
+		ca := tlstest.NewAuthority(t)
+		o := &tlstest.Origin{Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, HTTP1: http1, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			io.WriteString(w, "half")
+			http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		})}
+		o.Start(t)
+		b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
+		r, _ := http.NewRequestWithContext(t.Context(), "GET", b.url, nil)
+		r.Host = "a.test"
+		resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
+		if err != nil {
+			continue // nothing had left the proxy yet
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err == nil {
+			t.Errorf("HTTP/1.1 %v: status %d, body %q without an error", http1, resp.StatusCode, body)
+		}
+	}
+}
+
+func TestClientThatLeavesEndsTheOriginsRequest(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	ended := make(chan struct{})
+	arrived := make(chan struct{})
+	o := &tlstest.Origin{Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-r.Context().Done()
+		close(ended)
+	})}
+	o.Start(t)
+	b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
+	ctx, cancel := context.WithCancel(t.Context())
+	r, _ := http.NewRequestWithContext(ctx, "GET", b.url, nil)
+	r.Host = "a.test"
+	go func() { <-arrived; cancel() }()
+	if resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r); err == nil {
+		resp.Body.Close()
+		t.Error("no error")
+	}
+	<-ended
+}
+
+func listen(t testing.TB, serve func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { defer c.Close(); serve(c) })
+		}
+	})
+	t.Cleanup(func() { l.Close(); wg.Wait() })
+	return l.Addr().String()
+}
+
+func BenchmarkHandler(b *testing.B) {
+	ca := tlstest.NewAuthority(b)
+	page := bytes.Repeat([]byte("a"), 1024)
+	for _, http1 := range []bool{true, false} {
+		o := &tlstest.Origin{HTTP1: http1, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(b, ca, "a.test")},
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(page) })}
+		o.Start(b)
+		store := &origin.Cache{Store: routes(b, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()})}
+		h := start(b, store).handler
+		b.Run(map[bool]string{true: "HTTP1", false: "HTTP2"}[http1], func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				w := httptest.NewRecorder()
+				if h.ServeHTTP(w, httptest.NewRequest("GET", "http://a.test/", nil)); w.Code != 200 {
+					b.Fatal(w.Code, w.Body)
+				}
+			}
+		})
+	}
+}
