@@ -20,7 +20,7 @@ import (
 
 // ErrNoCredentials is what [NewDynamoDBClient] returns where the environment holds no
 // credentials of its own. A program for people then asks the SDK's config package.
-var ErrNoCredentials = errors.New("origin: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set")
+var ErrNoCredentials = errors.New("origin: no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 
 // NewDynamoDBClient builds a client from the environment variables that the Lambda
 // runtime sets, and those of the SDK that change where DynamoDB is found. Other sources

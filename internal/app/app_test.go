@@ -1,0 +1,119 @@
+package app_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sleightproxy/sleight/internal/app"
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+type environment map[string]string
+
+func (e environment) get(name string) string { return e[name] }
+
+func TestDefaults(t *testing.T) {
+	// The template sets variables that have no value.
+	got, err := app.FromEnvironment(environment{"ROUTES_TABLE": "routes", "ORIGIN_ALLOW_CIDRS": "", "TRUSTED_HOST_HEADER": ""}.get)
+	want := app.Settings{RoutesTable: "routes", RoutesTTL: 30 * time.Second, ForceHTTPS: true}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestEveryVariableIsRead(t *testing.T) {
+	got, err := app.FromEnvironment(environment{
+		"ROUTES_FILE": "routes.json", "ROUTES_TTL": "1m30s", "ORIGIN_ALLOW_CIDRS": "10.0.0.0/8, fd00::/8", "FORCE_HTTPS": "false",
+		"TRUSTED_HOST_HEADER": "X-Forwarded-Host", "LOG_LEVEL": "debug", "RESPONSE_MODE": "buffered",
+	}.get)
+	want := app.Settings{
+		RoutesFile: "routes.json", RoutesTTL: 90 * time.Second, TrustedHostHeader: "X-Forwarded-Host", LogLevel: slog.LevelDebug,
+		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
+	}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestWrongConfigurationFailsWithOneLineThatSaysWhatToSet(t *testing.T) {
+	dir := t.TempDir()
+	broken := filepath.Join(dir, "broken.json")
+	if err := os.WriteFile(broken, []byte(`{"routes":`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	credentials := environment{"ROUTES_TABLE": "t", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y", "AWS_REGION": "eu-west-1"}
+	with := func(name, value string) environment {
+		e := environment{name: value}
+		for k, v := range credentials {
+			if k != name {
+				e[k] = v
+			}
+		}
+		return e
+	}
+	for _, c := range []struct {
+		env  environment
+		says []string
+	}{
+		{environment{}, []string{"ROUTES_TABLE", "ROUTES_FILE"}},
+		{environment{"ROUTES_TABLE": "t", "ROUTES_FILE": "f"}, []string{"both set"}},
+		{environment{"ROUTES_FILE": filepath.Join(dir, "none.json")}, []string{"none.json", "no such file", "ROUTES_FILE"}},
+		{environment{"ROUTES_FILE": broken}, []string{"broken.json", "JSON of the form"}},
+		{with("AWS_ACCESS_KEY_ID", ""), []string{"AWS_ACCESS_KEY_ID"}},
+		{with("AWS_REGION", ""), []string{"AWS_REGION"}},
+		{with("AWS_ENDPOINT_URL_DYNAMODB", "localhost:8000"), []string{"AWS_ENDPOINT_URL_DYNAMODB", "localhost:8000"}},
+		{with("AWS_CA_BUNDLE", filepath.Join(dir, "none.pem")), []string{"AWS_CA_BUNDLE", "none.pem"}},
+		{with("AWS_CA_BUNDLE", broken), []string{"AWS_CA_BUNDLE", "no certificate"}},
+		{with("AWS_MAX_ATTEMPTS", "many"), []string{"AWS_MAX_ATTEMPTS"}},
+		{with("ROUTES_TTL", "30"), []string{"ROUTES_TTL", `"30"`, "30s"}},
+		{with("ROUTES_TTL", "-1s"), []string{"ROUTES_TTL"}},
+		{with("ROUTES_TTL", "25h"), []string{"ROUTES_TTL"}},
+		{with("ORIGIN_ALLOW_CIDRS", "10.0.0.0"), []string{"ORIGIN_ALLOW_CIDRS"}},
+		{with("ORIGIN_ALLOW_CIDRS", "10.0.0.1/8"), []string{"ORIGIN_ALLOW_CIDRS"}},
+		{with("FORCE_HTTPS", "maybe"), []string{"FORCE_HTTPS", "true or false"}},
+		{with("TRUSTED_HOST_HEADER", "X Y"), []string{"TRUSTED_HOST_HEADER"}},
+		{with("LOG_LEVEL", "loud"), []string{"LOG_LEVEL", "debug, info, warn or error"}},
+		{with("RESPONSE_MODE", "stream"), []string{"RESPONSE_MODE", "buffered"}},
+		{environment{"ROUTES_TTL": "x", "FORCE_HTTPS": "y"}, []string{"ROUTES_TTL", "FORCE_HTTPS"}},
+	} {
+		_, err := app.NewFunction(c.env.get, io.Discard)
+		if err == nil {
+			t.Errorf("%v: no error", c.env)
+			continue
+		}
+		for _, s := range c.says {
+			if !strings.Contains(err.Error(), s) {
+				t.Errorf("%v: %q does not say %q", c.env, err, s)
+			}
+		}
+		if strings.Contains(err.Error(), "\n") {
+			t.Errorf("%v: %q is more than a line", c.env, err)
+		}
+	}
+	if _, err := app.NewFunction(credentials.get, io.Discard); err != nil {
+		t.Errorf("the right configuration: %v", err)
+	}
+}
+
+func TestBadRouteOfAFileIsLoggedAndDoesNotStopTheStart(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "routes.json")
+	if err := os.WriteFile(name, []byte(`{"routes":[{"host":"a.test","origin":"b.test","tls_min":"1.0"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	_, err := app.New(app.Settings{RoutesFile: name}, slog.New(slog.NewTextHandler(&log, nil)), func() (origin.BatchGetter, error) {
+		return nil, errors.New("not called for a file")
+	})
+	if err != nil || !strings.Contains(log.String(), "a.test") || !strings.Contains(log.String(), "tls_min") {
+		t.Errorf("%v, log %s", err, &log)
+	}
+}
