@@ -1,0 +1,305 @@
+package main_test
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"go.uber.org/goleak"
+
+	"github.com/sleightproxy/sleight/internal/dynamodbtest"
+	"github.com/sleightproxy/sleight/internal/lambdatest"
+	"github.com/sleightproxy/sleight/internal/tlstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type object = map[string]any
+
+// event returns a sample event of pkg/lambdahttp, with host and path in place of its own.
+func event(t testing.TB, name, host, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("../../pkg/lambdahttp/testdata", name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e object
+	if err := json.Unmarshal(b, &e); err != nil {
+		t.Fatal(err)
+	}
+	if name == "http-api" {
+		e["rawPath"] = path
+		e["headers"].(object)["host"] = host
+	} else {
+		e["path"] = path
+		e["multiValueHeaders"].(object)["Host"] = []string{host}
+	}
+	e["requestContext"].(object)["domainName"] = host
+	if b, err = json.Marshal(e); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+type reply struct {
+	StatusCode        int
+	Headers           map[string]string
+	MultiValueHeaders map[string][]string
+	Cookies           []string
+	Body              string
+	IsBase64Encoded   bool
+}
+
+func (r reply) header(name string) string {
+	if v, ok := r.Headers[name]; ok {
+		return v
+	}
+	return strings.Join(r.MultiValueHeaders[name], ",")
+}
+
+func invoke(t testing.TB, f *lambdatest.Function, event []byte) reply {
+	t.Helper()
+	var r reply
+	b := f.MustInvoke(t, event)
+	if err := json.Unmarshal(b, &r); err != nil {
+		t.Fatalf("%s: %v", b, err)
+	}
+	if r.IsBase64Encoded {
+		body, err := base64.StdEncoding.DecodeString(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Body = string(body)
+	}
+	return r
+}
+
+func TestFunctionWithRoutesInDynamoDB(t *testing.T) {
+	binary := lambdatest.Build(t)
+	db := dynamodbtest.Start(t)
+	table := db.CreateRoutesTable(t)
+	ca := tlstest.NewAuthority(t)
+	o := &tlstest.Origin{
+		Certificates: map[string]tls.Certificate{},
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/truncated":
+				w.Header().Set("Content-Length", "100")
+				io.WriteString(w, "half")
+				http.NewResponseController(w).Flush()
+				panic(http.ErrAbortHandler)
+			case "/large":
+				w.Write(make([]byte, 7<<20))
+			case "/slow":
+				<-r.Context().Done()
+			default:
+				w.Header()["Set-Cookie"] = []string{"a=1", "b=2"}
+				w.Header().Set("Content-Type", "application/octet-stream")
+				fmt.Fprintf(w, "%s \x00\xff %s", r.TLS.ServerName, r.Host)
+			}
+		}),
+	}
+	for _, name := range []string{"one.spec-trust.test", "two.spec-trust.test", "a.wild.test"} {
+		o.Certificates[name] = tlstest.Leaf(t, ca, name)
+	}
+	o.Certificates["wrong.spec-trust.test"] = tlstest.Leaf(t, ca, "someone-else.test")
+	o.Start(t)
+	put := func(host, origin string, more map[string]types.AttributeValue) {
+		item := map[string]types.AttributeValue{"ca_pem": &types.AttributeValueMemberS{Value: ca.PEM()}}
+		maps.Copy(item, more)
+		item["host"], item["origin"] = &types.AttributeValueMemberS{Value: host}, &types.AttributeValueMemberS{Value: origin}
+		db.Put(t, table, item)
+	}
+	for _, host := range []string{"one.spec-trust.test", "two.spec-trust.test", "wrong.spec-trust.test", "*.wild.test"} {
+		put(host, o.Addr, nil)
+	}
+	put("bad.spec-trust.test", o.Addr, map[string]types.AttributeValue{"tls_min": &types.AttributeValueMemberS{Value: "1.0"}})
+	put("private.spec-trust.test", "169.254.169.254", nil)
+	env := []string{
+		"ROUTES_TABLE=" + table, "AWS_ENDPOINT_URL_DYNAMODB=" + db.Endpoint, "ORIGIN_ALLOW_CIDRS=127.0.0.0/8",
+		"HTTPS_PROXY=http://127.0.0.1:1", "https_proxy=http://127.0.0.1:1", // must not matter
+	}
+	start := func(t *testing.T, more ...string) *lambdatest.Function {
+		return lambdatest.Start(t, binary, append(env, more...)...)
+	}
+	fronts := []string{"http-api", "rest-api"}
+
+	t.Run("events reach the origin under the client's name", func(t *testing.T) {
+		f := start(t)
+		for _, front := range fronts {
+			for _, host := range []string{"one.spec-trust.test", "two.spec-trust.test", "a.wild.test"} {
+				r := invoke(t, f, event(t, front, host, "/x/y"))
+				if r.StatusCode != 200 || r.Body != host+" \x00\xff "+host || !r.IsBase64Encoded {
+					t.Fatalf("%s %s: %+v", front, host, r)
+				}
+				if got := append(r.Cookies, r.MultiValueHeaders["Set-Cookie"]...); len(got) != 2 || got[1] != "b=2" {
+					t.Errorf("%s: cookies %q", front, got)
+				}
+				seen := o.Last(t)
+				if seen.SNI != host || seen.Host != host || !strings.HasPrefix(seen.URI, "/x/y?") || seen.Method != "POST" || seen.Body != `{"hello":"world"}` ||
+					seen.Header.Get("X-Forwarded-For") != "192.0.2.1" || seen.Header.Get("X-Forwarded-Proto") != "https" ||
+					strings.Join(seen.Header["Cookie"], "|") != "cookie1=one; cookie2=two" {
+					t.Errorf("%s: the origin saw %+v", front, seen)
+				}
+			}
+		}
+	})
+	t.Run("what goes wrong is answered, and the process lives on", func(t *testing.T) {
+		f := start(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		if r, err := f.Invoke(ctx, event(t, "http-api", "one.spec-trust.test", "/slow")); err != nil || r.Failed || !strings.Contains(string(r.Body), "http_response_timeout") {
+			t.Errorf("slow origin: %s, %v", r.Body, err)
+		}
+		for _, front := range fronts {
+			for _, c := range []struct {
+				host, path string
+				status     int
+				errorType  string
+			}{
+				{"unmapped.test", "/", 404, "destination_not_found"},
+				{"a..b", "/", 400, "http_request_error"},
+				{"bad.spec-trust.test", "/", 500, "proxy_configuration_error"},
+				{"wrong.spec-trust.test", "/", 502, "tls_certificate_error"},
+				{"private.spec-trust.test", "/", 502, "destination_ip_prohibited"},
+				{"one.spec-trust.test", "/truncated", 502, "http_response_incomplete"},
+				{"one.spec-trust.test", "/large", 502, "http_response_body_size"},
+			} {
+				r := invoke(t, f, event(t, front, c.host, c.path))
+				if r.StatusCode != c.status || r.header("Proxy-Status") != "sleight; error="+c.errorType {
+					t.Errorf("%s %s%s: %d %s, want %d %s", front, c.host, c.path, r.StatusCode, r.header("Proxy-Status"), c.status, c.errorType)
+				}
+			}
+		}
+		for _, malformed := range []string{`{}`, `null`, `{"Records":[{"eventSource":"aws:sqs"}]}`, `{"version":"2.0","requestContext":{"http":{"method":"GET"}},"body":"!","isBase64Encoded":true}`} {
+			if r := invoke(t, f, []byte(malformed)); r.StatusCode != 400 || r.header("Proxy-Status") != "sleight; error=http_request_error" {
+				t.Errorf("%s: %+v", malformed, r)
+			}
+		}
+		if r := invoke(t, f, event(t, "http-api", "one.spec-trust.test", "/")); r.StatusCode != 200 {
+			t.Errorf("afterwards: %+v", r)
+		}
+		for line := range strings.SplitSeq(f.Log(), "\n") {
+			var entry struct{ Timestamp, Level, Msg string }
+			if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Timestamp == "" || entry.Level == "" {
+				t.Errorf("not a JSON log line: %s", line)
+			}
+		}
+	})
+	t.Run("one handshake for a thousand invocations of one host", func(t *testing.T) {
+		f := start(t)
+		before := len(o.Handshakes())
+		e := event(t, "http-api", "one.spec-trust.test", "/")
+		for range 1000 {
+			if r := invoke(t, f, e); r.StatusCode != 200 {
+				t.Fatalf("%+v", r)
+			}
+		}
+		if n := len(o.Handshakes()) - before; n != 1 {
+			t.Errorf("%d handshakes, want 1", n)
+		}
+	})
+	t.Run("a changed route takes effect", func(t *testing.T) {
+		f := start(t, "ROUTES_TTL=0s")
+		other := tlstest.NewOrigin(t, ca, "moving.test")
+		put("moving.test", other.Addr, nil)
+		e := event(t, "http-api", "moving.test", "/")
+		if r := invoke(t, f, e); r.StatusCode != 200 {
+			t.Fatalf("%+v", r)
+		}
+		second := tlstest.NewOrigin(t, ca, "moving.test")
+		put("moving.test", second.Addr, nil)
+		if r := invoke(t, f, e); r.StatusCode != 200 || len(second.Requests()) != 1 || len(other.Requests()) != 1 {
+			t.Errorf("%+v; %d requests at the old origin, %d at the new", r, len(other.Requests()), len(second.Requests()))
+		}
+	})
+	t.Run("frozen between invocations", func(t *testing.T) {
+		f := start(t)
+		e := event(t, "http-api", "one.spec-trust.test", "/")
+		invoke(t, f, e)
+		for range 5 {
+			if err := f.Freeze(); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Thaw(); err != nil {
+				t.Fatal(err)
+			}
+			if r := invoke(t, f, e); r.StatusCode != 200 {
+				t.Errorf("%+v", r)
+			}
+		}
+	})
+	t.Run("many invocations at once", func(t *testing.T) {
+		f := start(t, "AWS_LAMBDA_MAX_CONCURRENCY=8")
+		var wg sync.WaitGroup
+		for i := range 64 {
+			host := []string{"one.spec-trust.test", "two.spec-trust.test"}[i%2]
+			e := event(t, fronts[i/2%2], host, "/")
+			wg.Go(func() {
+				r, err := f.Invoke(t.Context(), e)
+				var got reply
+				if err == nil {
+					err = json.Unmarshal(r.Body, &got)
+				}
+				body, _ := base64.StdEncoding.DecodeString(got.Body)
+				if err != nil || string(body) != host+" \x00\xff "+host {
+					t.Errorf("%s: %+v, %v", host, got, err)
+				}
+			})
+		}
+		wg.Wait()
+	})
+	t.Run("DynamoDB is down", func(t *testing.T) {
+		f := start(t, "AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:1", "AWS_MAX_ATTEMPTS=1")
+		if r := invoke(t, f, event(t, "http-api", "one.spec-trust.test", "/")); r.StatusCode != 503 || r.header("Retry-After") == "" {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func TestFunctionWithRoutesInAFile(t *testing.T) {
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "one.spec-trust.test")
+	document, err := json.Marshal(object{"routes": []object{{"host": "one.spec-trust.test", "origin": o.Addr, "ca_pem": ca.PEM()}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "routes.json")
+	if err := os.WriteFile(name, document, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := lambdatest.Start(t, lambdatest.Build(t), "ROUTES_FILE="+name, "ORIGIN_ALLOW_CIDRS=127.0.0.0/8")
+	for _, front := range []string{"http-api", "rest-api"} {
+		if r := invoke(t, f, event(t, front, "one.spec-trust.test", "/")); r.StatusCode != 200 || strings.TrimSpace(r.Body) != "one.spec-trust.test" {
+			t.Errorf("%s: %+v", front, r)
+		}
+	}
+}
+
+func TestWrongConfigurationEndsTheStartWithOneLine(t *testing.T) {
+	binary := lambdatest.Build(t)
+	for env, says := range map[string]string{
+		"":                                 "ROUTES_TABLE",
+		"ROUTES_FILE=/no/such/file.json":   "/no/such/file.json",
+		"FORCE_HTTPS=perhaps":              "FORCE_HTTPS",
+		"RESPONSE_MODE=stream":             "RESPONSE_MODE",
+		"ORIGIN_ALLOW_CIDRS=10.0.0.0/8;::": "ORIGIN_ALLOW_CIDRS",
+	} {
+		status, out := lambdatest.StartExpectExit(t, binary, env)
+		if status != 1 || strings.Contains(out, "\n") || !strings.HasPrefix(out, "sleight: ") || !strings.Contains(out, says) {
+			t.Errorf("%s: status %d, output %q", env, status, out)
+		}
+	}
+}

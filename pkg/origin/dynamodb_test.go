@@ -1,0 +1,167 @@
+package origin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/sleightproxy/sleight/internal/dynamodbtest"
+)
+
+func s(v string) types.AttributeValue { return &types.AttributeValueMemberS{Value: v} }
+
+// counting counts the calls, and can leave keys unprocessed.
+type counting struct {
+	BatchGetter
+	calls       int
+	unprocessed int // calls that leave one key
+}
+
+func (c *counting) BatchGetItem(ctx context.Context, in *dynamodb.BatchGetItemInput, o ...func(*dynamodb.Options)) (*dynamodb.BatchGetItemOutput, error) {
+	c.calls++
+	if c.unprocessed > 0 {
+		c.unprocessed--
+		for table, keys := range in.RequestItems {
+			left := types.KeysAndAttributes{Keys: keys.Keys[:1]}
+			now := types.KeysAndAttributes{Keys: keys.Keys[1:]}
+			out := &dynamodb.BatchGetItemOutput{}
+			if len(now.Keys) > 0 {
+				var err error
+				if out, err = c.BatchGetter.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{RequestItems: map[string]types.KeysAndAttributes{table: now}}, o...); err != nil {
+					return nil, err
+				}
+			}
+			out.UnprocessedKeys = map[string]types.KeysAndAttributes{table: left}
+			return out, nil
+		}
+	}
+	return c.BatchGetter.BatchGetItem(ctx, in, o...)
+}
+
+func TestDynamoDB(t *testing.T) {
+	server := dynamodbtest.Start(t)
+	table := server.CreateRoutesTable(t)
+	put := func(host string, attrs map[string]types.AttributeValue) {
+		item := map[string]types.AttributeValue{"host": s(host), "origin": s(strings.TrimPrefix(host, "*.") + ".lb")}
+		for k, v := range attrs {
+			item[k] = v
+		}
+		server.Put(t, table, item)
+	}
+	put("exact.x.com", nil)
+	put("*.x.com", nil)
+	put("off.x.com", map[string]types.AttributeValue{"enabled": &types.AttributeValueMemberBOOL{Value: false}})
+	put("gone.x.com", map[string]types.AttributeValue{"expires_at": &types.AttributeValueMemberN{Value: "1000000000"}})
+	put("bad.x.com", map[string]types.AttributeValue{"enabled": s("yes")})
+	put("binary.x.com", map[string]types.AttributeValue{"note": &types.AttributeValueMemberB{Value: []byte{1}}})
+	put("map.x.com", map[string]types.AttributeValue{"origin": &types.AttributeValueMemberM{}})
+	put("list.y.com", map[string]types.AttributeValue{"origin": &types.AttributeValueMemberL{Value: []types.AttributeValue{s("first.lb"), s("second.lb:8443")}}})
+	put("set.y.com", map[string]types.AttributeValue{"origin": &types.AttributeValueMemberSS{Value: []string{"a.lb"}}})
+	put("null.y.com", map[string]types.AttributeValue{"server_name": &types.AttributeValueMemberNULL{Value: true}})
+
+	newStore := func(unprocessed int) (*DynamoDB, *counting) {
+		c := &counting{BatchGetter: server.Client, unprocessed: unprocessed}
+		return &DynamoDB{Client: c, Table: table}, c
+	}
+	t.Run("one round trip finds the route in force", func(t *testing.T) {
+		for host, want := range map[string]string{
+			"exact.x.com": "exact.x.com.lb", "other.x.com": "x.com.lb", "gone.x.com": "x.com.lb", "list.y.com": "first.lb,second.lb:8443",
+			"off.x.com": "", "a.b.x.com": "", "unknown.y.com": "", "com": "", "x.com": "",
+		} {
+			store, calls := newStore(0)
+			r, err := store.Lookup(t.Context(), host)
+			switch {
+			case want == "" && !errors.Is(err, ErrNotFound):
+				t.Errorf("%s: %v, want ErrNotFound", host, err)
+			case want != "" && (err != nil || strings.Join(r.Addresses, ",") != want):
+				t.Errorf("%s: %+v, %v; want %s", host, r, err, want)
+			}
+			if calls.calls != 1 {
+				t.Errorf("%s: %d calls, want 1", host, calls.calls)
+			}
+		}
+	})
+	t.Run("a bad item fails its own host alone", func(t *testing.T) {
+		store, _ := newStore(0)
+		for host, attribute := range map[string]string{"bad.x.com": "enabled", "binary.x.com": "note", "map.x.com": "origin", "set.y.com": "origin", "null.y.com": "server_name"} {
+			var invalid *InvalidRouteError
+			if _, err := store.Lookup(t.Context(), host); !errors.As(err, &invalid) || invalid.Host != host || invalid.Attribute != attribute {
+				t.Errorf("%s: %v", host, err)
+			}
+		}
+		if _, err := store.Lookup(t.Context(), "exact.x.com"); err != nil {
+			t.Errorf("its neighbour: %v", err)
+		}
+	})
+	t.Run("keys left unprocessed are asked for again", func(t *testing.T) {
+		store, calls := newStore(2)
+		if r, err := store.Lookup(t.Context(), "exact.x.com"); err != nil || r.Host != "exact.x.com" || calls.calls != 3 {
+			t.Errorf("%+v, %v, %d calls", r, err, calls.calls)
+		}
+		// Never the wildcard, where the host's own item was not read.
+		store, _ = newStore(maxReads)
+		if r, err := store.Lookup(t.Context(), "exact.x.com"); err == nil || errors.Is(err, ErrNotFound) || errors.As(err, new(*InvalidRouteError)) {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+	t.Run("a missing table is not a missing route", func(t *testing.T) {
+		store := &DynamoDB{Client: server.Client, Table: "no-such-table"}
+		if _, err := store.Lookup(t.Context(), "a.test"); err == nil || errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "no-such-table") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("the client of the environment", func(t *testing.T) {
+		env := map[string]string{
+			"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c", "AWS_REGION": "us-east-1",
+			"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ENDPOINT_URL_DYNAMODB": server.Endpoint,
+		}
+		client, err := NewDynamoDBClient(func(name string) string { return env[name] })
+		if err != nil {
+			t.Fatal(err)
+		}
+		store := &DynamoDB{Client: client, Table: table}
+		if _, err := store.Lookup(t.Context(), "exact.x.com"); err != nil {
+			t.Error(err)
+		}
+		c := &Cache{Store: store, Timeout: time.Minute}
+		if r, err := c.Lookup(t.Context(), "list.y.com"); err != nil || len(r.Addresses) != 2 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		client.Options().HTTPClient.(interface{ GetTransport() *http.Transport }).GetTransport().CloseIdleConnections()
+	})
+}
+
+func TestClientOfTheEnvironmentSignsAndRetriesQuickly(t *testing.T) {
+	var requests []*http.Request
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests = append(requests, r)
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(http.StatusInternalServerError)
+	}))
+	defer server.Close()
+	env := map[string]string{
+		"AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "token", "AWS_DEFAULT_REGION": "eu-west-1",
+		"AWS_ENDPOINT_URL": server.URL, "AWS_MAX_ATTEMPTS": "2",
+	}
+	client, err := NewDynamoDBClient(func(name string) string { return env[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (&DynamoDB{Client: client, Table: "t"}).Lookup(t.Context(), "a.test"); err == nil || errors.Is(err, ErrNotFound) {
+		t.Errorf("%v", err)
+	}
+	if len(requests) != 2 {
+		t.Fatalf("%d requests, want 2", len(requests))
+	}
+	h := requests[0].Header
+	if !strings.Contains(h.Get("Authorization"), "AKIDTEST/") || !strings.Contains(h.Get("Authorization"), "/eu-west-1/dynamodb/") || h.Get("X-Amz-Security-Token") != "token" {
+		t.Errorf("%v", h)
+	}
+}
