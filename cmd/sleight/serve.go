@@ -38,13 +38,12 @@ environment, profiles, SSO, roles.`,
 	f := c.Flags()
 	f.StringVar(&listen, "listen", "127.0.0.1:8080", "`address` to listen on")
 	routes := f.String("routes", "", "JSON `file` with the routes (ROUTES_FILE)")
-	table := f.String("table", "", "DynamoDB table with the routes (ROUTES_TABLE)")
-	ttl := f.String("routes-ttl", "", "how long a route of the table is used unasked (ROUTES_TTL, default 30s)")
+	table := f.String("table", "", "DynamoDB table with the routes, by its `name` (ROUTES_TABLE)")
+	ttl := f.String("routes-ttl", "", "for what `duration` a route of the table is used unasked (ROUTES_TTL, default 30s)")
 	allow := f.StringSlice("allow-cidr", nil, "`network` that may be dialled although it is not public; may be repeated (ORIGIN_ALLOW_CIDRS)")
 	force := f.Bool("force-https", true, "refuse routes with http:// (FORCE_HTTPS)")
 	trusted := f.String("trusted-host-header", "", "`header` in which a CDN passes the client's host (TRUSTED_HOST_HEADER)")
-	level := f.String("log-level", "", "debug, info, warn or error (LOG_LEVEL, default info)")
-	c.MarkFlagsMutuallyExclusive("routes", "table")
+	level := f.String("log-level", "", "`level`: debug, info, warn or error (LOG_LEVEL, default info)")
 
 	// A flag is the variable, said later: one parser and one set of messages serve both.
 	flags := func(name string) (string, bool) {
@@ -68,6 +67,9 @@ environment, profiles, SSO, roles.`,
 		return "", false
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if f.Changed("routes") && f.Changed("table") {
+			return usageError{errors.New("--routes and --table are both given: give one of them")}
+		}
 		settings, err := app.FromEnvironment(func(name string) string {
 			if v, ok := flags(name); ok {
 				return v

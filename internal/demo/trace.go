@@ -15,7 +15,6 @@ import (
 // trace records what one request of the proxy to its origin went through.
 type trace struct {
 	mu        sync.Mutex
-	start     time.Time
 	dialled   string // as the route has it
 	ip        string
 	dns       time.Duration

@@ -1,0 +1,332 @@
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"go.uber.org/goleak"
+
+	"github.com/sleightproxy/sleight/internal/dynamodbtest"
+	"github.com/sleightproxy/sleight/internal/tlstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 30 * time.Second
+
+var build = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "sleight-test-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	binary := filepath.Join(dir, "sleight")
+	if out, err := exec.Command("go", "build", "-trimpath", "-o", binary, ".").CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, out)
+	}
+	return os.ReadFile(binary)
+})
+
+// process is the command as a user runs it.
+type process struct {
+	cmd   *exec.Cmd
+	mu    sync.Mutex
+	out   bytes.Buffer
+	lines chan string
+	done  chan error
+}
+
+func run(t *testing.T, env []string, args ...string) *process {
+	t.Helper()
+	content, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(t.TempDir(), "sleight")
+	if err := os.WriteFile(binary, content, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p := &process{cmd: exec.Command(binary, args...), lines: make(chan string, 1000), done: make(chan error, 1)}
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TMPDIR=" + t.TempDir()}, env...)
+	pipe, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.cmd.Stderr = p.cmd.Stdout
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for s := bufio.NewScanner(pipe); s.Scan(); {
+			p.mu.Lock()
+			fmt.Fprintln(&p.out, s.Text())
+			p.mu.Unlock()
+			p.lines <- s.Text()
+		}
+		close(p.lines)
+		p.done <- p.cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		p.cmd.Process.Kill()
+		for range p.lines {
+		}
+		if t.Failed() {
+			t.Logf("output:\n%s", p.output())
+		}
+	})
+	return p
+}
+
+func (p *process) output() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.String()
+}
+
+// waitFor returns what pattern matches in a line of the output.
+func (p *process) waitFor(t *testing.T, pattern string) []string {
+	t.Helper()
+	re, late := regexp.MustCompile(pattern), time.After(patience)
+	for {
+		select {
+		case line, ok := <-p.lines:
+			if !ok {
+				t.Fatalf("the output ended without %q", pattern)
+			}
+			if m := re.FindStringSubmatch(line); m != nil {
+				return m
+			}
+		case <-late:
+			t.Fatalf("no %q in the output", pattern)
+		}
+	}
+}
+
+// exit waits for the end and returns the status.
+func (p *process) exit(t *testing.T) int {
+	t.Helper()
+	go func() {
+		for range p.lines {
+		}
+	}()
+	select {
+	case <-p.done:
+		return p.cmd.ProcessState.ExitCode()
+	case <-time.After(patience):
+		t.Fatal("it does not end")
+		return -1
+	}
+}
+
+func get(t *testing.T, url, host string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = host
+	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+func TestDemoShowsWhatItPromises(t *testing.T) {
+	t.Parallel()
+	p := run(t, nil, "demo", "--listen", "127.0.0.1:0")
+	url := p.waitFor(t, `^Proxy +(http://\S+)$`)[1]
+	routesFile := regexp.MustCompile(`(?m)^Routes +(\S+)$`).FindStringSubmatch(p.output())[1]
+	p.waitFor(t, "Ctrl-C")
+	for _, pattern := range []string{
+		`asked for +one\.spec-trust\.test`, `dialled +localhost:\d+ \(127\.0\.0\.1:\d+\)`, `SNI sent +one\.spec-trust\.test`,
+		`verified +certificate for one\.spec-trust\.test, issued by "sleight demo root"`, `protocol +HTTP/2 over TLS 1\.3`, `status +200 OK`,
+		`time +DNS [\d.]+ ms, connect [\d.]+ ms, TLS [\d.]+ ms, first byte [\d.]+ ms; [\d.]+ ms in all`,
+	} {
+		if !regexp.MustCompile(`(?m)^ +` + pattern + `$`).MatchString(p.output()) {
+			t.Errorf("the trace lacks %q", pattern)
+		}
+	}
+	for host, want := range map[string]int{"one.spec-trust.test": 200, "two.spec-trust.test": 200, "wrong.spec-trust.test": 502, "unknown.spec-trust.test": 404} {
+		status, body := get(t, url, host)
+		if status != want || status == 200 && !strings.Contains(body, "SNI: "+host+", Host: "+host) || status == 502 && !strings.Contains(body, "somebody-else.test") {
+			t.Errorf("%s: %d %s", host, status, body)
+		}
+	}
+	p.cmd.Process.Signal(os.Interrupt)
+	if status := p.exit(t); status != 0 {
+		t.Errorf("exit status %d after Ctrl-C", status)
+	}
+	if _, err := os.Stat(routesFile); !os.IsNotExist(err) {
+		t.Errorf("%s is left behind: %v", routesFile, err)
+	}
+}
+
+func TestDemoTakesAFreePortWhereItsOwnIsTaken(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	p := run(t, nil, "demo", "--listen", l.Addr().String())
+	other := p.waitFor(t, regexp.QuoteMeta(l.Addr().String())+` is taken .* listens on (\S+) instead`)[1]
+	p.waitFor(t, "Ctrl-C")
+	if status, _ := get(t, "http://"+other, "one.spec-trust.test"); status != 200 {
+		t.Errorf("status %d", status)
+	}
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	if status := p.exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+func TestServeFinishesRunningRequests(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	arrived, release := make(chan struct{}), make(chan struct{})
+	o := &tlstest.Origin{HTTP1: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			close(arrived)
+			<-release
+		}
+		io.WriteString(w, r.TLS.ServerName)
+	})}
+	leaf := tlstest.Leaf(t, ca, "a.test")
+	o.Certificates = map[string]tls.Certificate{"a.test": leaf}
+	o.Start(t)
+	routes := routesFile(t, map[string]any{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}, map[string]any{"host": "b.test", "orgin": "x"})
+	p := run(t, []string{"ROUTES_TABLE=overruled"}, "serve", "--routes", routes, "--listen", "127.0.0.1:0", "--allow-cidr", "127.0.0.0/8,::1/128", "--allow-cidr", "10.0.0.0/8")
+	p.waitFor(t, `route cannot be used.*b\.test`)
+	url := p.waitFor(t, `url=(http://\S+)`)[1]
+	if status, body := get(t, url, "a.test"); status != 200 || body != "a.test" {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, _ := get(t, url, "c.test"); status != 404 {
+		t.Errorf("unmapped: %d", status)
+	}
+	type answer struct {
+		status int
+		body   string
+	}
+	slow := make(chan answer, 1)
+	go func() { s, b := get(t, url+"/slow", "a.test"); slow <- answer{s, b} }()
+	<-arrived
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	p.waitFor(t, "stopping")
+	close(release)
+	if a := <-slow; a.status != 200 || a.body != "a.test" {
+		t.Errorf("the running request: %+v", a)
+	}
+	if status := p.exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+// Profiles are what people have on their machines; the function itself cannot read them.
+func TestServeReadsTheTableWithAProfile(t *testing.T) {
+	t.Parallel()
+	db := dynamodbtest.Start(t)
+	table := db.CreateRoutesTable(t)
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test")
+	db.Put(t, table, map[string]types.AttributeValue{
+		"host": &types.AttributeValueMemberS{Value: "a.test"}, "origin": &types.AttributeValueMemberS{Value: o.Addr}, "ca_pem": &types.AttributeValueMemberS{Value: ca.PEM()},
+	})
+	dir := t.TempDir()
+	config, credentials := filepath.Join(dir, "config"), filepath.Join(dir, "credentials")
+	for name, content := range map[string]string{
+		config:      "[profile staging]\nregion = us-east-1\n",
+		credentials: "[staging]\naws_access_key_id = test\naws_secret_access_key = test\n",
+	} {
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := run(t, []string{
+		"AWS_CONFIG_FILE=" + config, "AWS_SHARED_CREDENTIALS_FILE=" + credentials, "AWS_PROFILE=staging", "AWS_ENDPOINT_URL_DYNAMODB=" + db.Endpoint,
+		"ORIGIN_ALLOW_CIDRS=127.0.0.0/8", "AWS_EC2_METADATA_DISABLED=true",
+	}, "serve", "--table", table, "--listen", "127.0.0.1:0")
+	url := p.waitFor(t, `url=(http://\S+)`)[1]
+	if status, body := get(t, url, "a.test"); status != 200 || strings.TrimSpace(body) != "a.test" {
+		t.Errorf("%d %s", status, body)
+	}
+}
+
+func TestWrongCallsSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	routes := routesFile(t)
+	for _, c := range []struct {
+		args   []string
+		status int
+		says   string
+	}{
+		{[]string{"serve"}, 2, "--routes FILE or --table NAME"},
+		{[]string{"serve", "--routes", "a", "--table", "b"}, 2, "both given"},
+		{[]string{"serve", "--nonsense"}, 2, "sleight serve --help"},
+		{[]string{"serve", "extra"}, 2, "sleight serve --help"},
+		{[]string{"serv"}, 2, "sleight --help"},
+		{[]string{"serve", "--routes", routes, "--allow-cidr", "localhost"}, 2, "ORIGIN_ALLOW_CIDRS"},
+		{[]string{"serve", "--routes", routes, "--routes-ttl", "soon"}, 2, "ROUTES_TTL"},
+		{[]string{"serve", "--routes", "/no/such/file"}, 1, "/no/such/file"},
+		{[]string{"serve", "--routes", routes, "--listen", l.Addr().String()}, 1, "--listen"},
+		{[]string{"serve", "--table", "t"}, 1, "AWS_REGION"},
+		{[]string{"demo", "--listen", "nowhere"}, 1, "nowhere"},
+	} {
+		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
+			p := run(t, []string{"AWS_EC2_METADATA_DISABLED=true"}, c.args...)
+			status, out := p.exit(t), p.output()
+			if status != c.status || !strings.Contains(out, c.says) || !strings.HasPrefix(out, "sleight: ") || strings.Count(out, "\n") != 1 {
+				t.Errorf("status %d, want %d; output %q", status, c.status, out)
+			}
+		})
+	}
+	for _, args := range [][]string{{}, {"--help"}, {"serve", "--help"}, {"--version"}, {"completion", "bash"}} {
+		p := run(t, nil, args...)
+		if status := p.exit(t); status != 0 || p.output() == "" {
+			t.Errorf("%q: status %d, output %q", args, status, p.output())
+		}
+	}
+}
+
+func routesFile(t *testing.T, routes ...map[string]any) string {
+	t.Helper()
+	if routes == nil {
+		routes = []map[string]any{}
+	}
+	b, err := json.Marshal(map[string]any{"routes": routes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "routes.json")
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
