@@ -13,11 +13,26 @@ import (
 )
 
 func Example() {
+	balancer, roots := startLoadBalancer("one.spec-trust.test")
+	defer balancer.Close()
+
 	client := &http.Client{Transport: &sni.Transport{
-		Translate: sni.Static{"one.spec-trust.com": "one.lb.aws.amazon.com"},
+		Translate: sni.Static{"one.spec-trust.test": balancer.Listener.Addr().String()},
+
+		// Only because this load balancer is on loopback, with a certificate of nobody's.
+		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		RootCAs:    roots.Pool(),
 	}}
-	// Dials one.lb.aws.amazon.com:443; the certificate has to prove one.spec-trust.com.
-	_ = client
+	defer client.CloseIdleConnections()
+	resp, err := client.Get("https://one.spec-trust.test/")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body)
+	fmt.Println(resp.Status, string(body))
+	// Output: 200 OK SNI one.spec-trust.test, Host one.spec-trust.test
 }
 
 // The customer's names and their load balancers come from somewhere that changes, such
@@ -31,7 +46,7 @@ func ExampleFunc() {
 			if host != "one.spec-trust.test" {
 				return sni.Target{}, fmt.Errorf("no customer has the host %q", host)
 			}
-			return sni.Target{Addresses: []string{balancer.Listener.Addr().String()}, RootsPEM: ca}, nil
+			return sni.Target{Addresses: []string{balancer.Listener.Addr().String()}, RootsPEM: ca.PEM()}, nil
 		}),
 		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, // only since this is an example
 	}
@@ -49,7 +64,7 @@ func ExampleFunc() {
 	// Output: 200 OK SNI one.spec-trust.test, Host one.spec-trust.test
 }
 
-func startLoadBalancer(name string) (server *httptest.Server, rootsPEM string) {
+func startLoadBalancer(name string) (server *httptest.Server, roots *devca.Authority) {
 	ca, err := devca.New("example")
 	if err != nil {
 		panic(err)
@@ -63,5 +78,5 @@ func startLoadBalancer(name string) (server *httptest.Server, rootsPEM string) {
 	}))
 	server.TLS = serverConfig(leaf)
 	server.StartTLS()
-	return server, ca.PEM()
+	return server, ca
 }

@@ -29,8 +29,8 @@ type Target struct {
 	ServerName string
 
 	// RootsPEM holds the certificate authorities to trust, and only those, in PEM.
-	// Empty means the system's. Where no certificate can be read from it, requests fail;
-	// the system's roots never take its place.
+	// Empty means the Transport's. Where no certificate can be read from it, requests fail;
+	// other roots never take its place.
 	RootsPEM string
 
 	// MinVersion is the lowest TLS version accepted, as in crypto/tls.
@@ -133,9 +133,10 @@ func (t *Target) addresses() ([]hostPort, error) {
 	return all, nil
 }
 
-func (t *Target) tlsConfig(serverName string) (*tls.Config, error) {
+func (t *Target) tlsConfig(serverName string, roots *x509.CertPool) (*tls.Config, error) {
 	config := &tls.Config{
 		ServerName: serverName,
+		RootCAs:    roots,
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2", "http/1.1"},
 	}

@@ -3,6 +3,7 @@ package sni
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -31,6 +32,10 @@ type Transport struct {
 
 	// ForceHTTPS refuses requests that would go out without TLS, with [ErrPlainHTTP].
 	ForceHTTPS bool
+
+	// RootCAs are the certificate authorities to trust where a Target brings none of its own.
+	// Nil means the system's.
+	RootCAs *x509.CertPool
 
 	// AllowCIDRs names networks that may be dialled although they are not public.
 	AllowCIDRs []netip.Prefix
@@ -170,7 +175,7 @@ func (t *Transport) newPool(target *Target, k key) (*pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := target.tlsConfig(k.serverName)
+	config, err := target.tlsConfig(k.serverName, t.RootCAs)
 	if err != nil {
 		return nil, err
 	}
