@@ -588,6 +588,13 @@ func TestFailuresBecomeReplies(t *testing.T) {
 			})
 		})
 	}
+	page := answerWith(t, sample(t, "http-api"), func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		w.Write(bytes.Repeat([]byte("<"), 3_000_000)) // six times as long in JSON for HTML
+	})
+	if page.StatusCode != 200 || len(page.Body) != 3_000_000 {
+		t.Errorf("a page full of tags: %d", page.StatusCode)
+	}
 	just := answerWith(t, sample(t, "http-api"), func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/octet-stream")
 		w.Write(make([]byte, 4_700_000))

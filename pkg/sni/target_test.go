@@ -12,6 +12,7 @@ func FuzzKeyTellsTargetsApart(f *testing.F) {
 	f.Add("a", "x,1:y", "", "a", "x\n1:y", "")
 	f.Add("a", "x,y,1:z", "", "a", "x,y", "1:z")
 	f.Add("a", "x,1:y1:z", "", "a", "x,y,z", "")
+	f.Add("a", "x,y,z", "", "a", "x,yz", "")
 	f.Add("a", "", "r", "a", "r", "")
 	f.Fuzz(func(t *testing.T, name1, addresses1, roots1, name2, addresses2, roots2 string) {
 		a := Target{Addresses: strings.Split(addresses1, ","), RootsPEM: roots1}
