@@ -21,7 +21,7 @@ run: build ## Show the proxy at work on this machine; with ROUTES=file.json, ser
 ifdef ROUTES
 	bin/sleight serve --listen "$(LISTEN)" --routes "$(ROUTES)"
 else
-	bin/sleight demo
+	bin/sleight demo --listen "$(LISTEN)"
 endif
 
 .PHONY: build

@@ -170,10 +170,11 @@ func TestDemoShowsWhatItPromises(t *testing.T) {
 	}
 	for host, want := range map[string]int{"one.spec-trust.test": 200, "two.spec-trust.test": 200, "wrong.spec-trust.test": 502, "unknown.spec-trust.test": 404} {
 		status, body := get(t, url, host)
-		if status != want || status == 200 && !strings.Contains(body, "SNI: "+host+", Host: "+host) || status == 502 && !strings.Contains(body, "somebody-else.test") {
+		if status != want || status == 200 && !strings.Contains(body, "SNI: "+host+", Host: "+host) || status == 502 && !strings.Contains(body, "a certificate for somebody else") {
 			t.Errorf("%s: %d %s", host, status, body)
 		}
 	}
+	p.waitFor(t, `level=WARN.*host=wrong\.spec-trust\.test.*certificate_names=somebody-else\.test`)
 	p.cmd.Process.Signal(os.Interrupt)
 	if status := p.exit(t); status != 0 {
 		t.Errorf("exit status %d after Ctrl-C", status)

@@ -23,8 +23,14 @@ func New(s Settings, logger *slog.Logger, client func() (origin.BatchGetter, err
 		return nil, err
 	}
 	return proxy.New(proxy.Config{
-		Routes:            store,
-		Transport:         &sni.Transport{ForceHTTPS: s.ForceHTTPS, AllowCIDRs: s.AllowCIDRs},
+		Routes: store,
+		Transport: &sni.Transport{
+			ForceHTTPS: s.ForceHTTPS,
+			AllowCIDRs: s.AllowCIDRs,
+			// In Lambda the invocation ends sooner; elsewhere nothing else would end a request
+			// to an origin that hangs.
+			ResponseHeaderTimeout: time.Minute,
+		},
 		TrustedHostHeader: s.TrustedHostHeader,
 		Logger:            logger,
 	}), nil

@@ -44,7 +44,7 @@ func Run(ctx context.Context, out io.Writer, listen string) error {
 		RoutesFile: routesFile,
 		ForceHTTPS: true,
 		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
-	}, slog.New(slog.DiscardHandler), nil)
+	}, slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelWarn})), nil)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func Run(ctx context.Context, out io.Writer, listen string) error {
 Try:
   curl -H 'Host: %[2]s' http://%[1]s/
   curl -H 'Host: %[3]s' http://%[1]s/any/path
-  curl -i -H 'Host: %[4]s' http://%[1]s/      # a certificate for somebody else: 502, and why
+  curl -i -H 'Host: %[4]s' http://%[1]s/      # a certificate for somebody else: 502, and why; more in the log below
   curl -i -H 'Host: unknown.spec-trust.test' http://%[1]s/    # no route: 404, nothing is dialled
 What the load balancer thinks of a client that names the wrong host (421):
   curl --cacert %[5]s --connect-to %[2]s:443:%[6]s -H 'Host: %[3]s' https://%[2]s/

@@ -170,8 +170,10 @@ func (a *Adapter) serve(w *recorder, r *http.Request) (err error) {
 	defer func() {
 		v := recover()
 		switch {
+		case w.tooLarge:
+			err = ErrTooLarge
 		case v == nil:
-		case r.Context().Err() != nil:
+		case v == http.ErrAbortHandler && r.Context().Err() != nil:
 			err = ErrDeadline
 		case v == http.ErrAbortHandler:
 			err = ErrAborted

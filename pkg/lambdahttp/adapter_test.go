@@ -190,7 +190,7 @@ func TestHTTPAPIPathIsEncodedAgain(t *testing.T) {
 func TestRESTAPIPathArrivesByteForByte(t *testing.T) {
 	for raw, want := range map[string]string{
 		"/capture/space%20value": "", "/a%2Fb": "", "/a%3Fb": "", "/a%23b": "", "/100%25": "", "/%C3%A9": "", "/%c3%a9": "", "/a;b": "", "//x//y": "", "/x/": "",
-		"/a(b)!": "", "no-slash": "/no-slash", "": "/", "*": "/*",
+		"/a(b)!": "", "/a%2Fb|c\"^{}é": "/a%2Fb%7Cc%22%5E%7B%7D%C3%A9", "no-slash": "/no-slash", "": "/", "*": "/*",
 	} {
 		event := sample(t, "rest-api")
 		event["path"] = raw
@@ -413,7 +413,7 @@ func TestWhatIsNoEventGetsA400(t *testing.T) {
 		``, `{`, `null`, `[]`, `"x"`, `{}`, sqs, alb, functionURL, `{"version":"2.0"}`, `{"version":"2.0","requestContext":{}}`, `{"version":"2.0","requestContext":[]}`,
 		`{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":[]}`, `{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":{"x":1}}`,
 		`{"version":"2.0","requestContext":{"http":{"method":"GET"},"domainName":"a b"}}`,
-		`{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":{"x":"a\r\nb"}}`, `{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":{"x y":"a"}}`,
+		`{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":{"x":"a\r\nb"}}`, `{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":{"x":"a\u0001b"}}`, `{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":{"x y":"a"}}`,
 		`{"httpMethod":"GET"}`, `{"httpMethod":"GET","requestContext":{},"multiValueHeaders":{"a":"b"}}`, `{"httpMethod":"GET","requestContext":{},"queryStringParameters":[]}`,
 	} {
 		if got, status := receive(t, []byte(event)); got != nil || status != 400 {
@@ -494,6 +494,10 @@ func TestStatusOfTheReply(t *testing.T) {
 		}, 304, "", ""},
 		"empty redirect":  {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Location", "/x"); w.WriteHeader(302) }, 302, "", ""},
 		"type is sniffed": {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") }, 200, "<html>", "text/html; charset=utf-8"},
+		"coded, no type": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			io.WriteString(w, "\x1f\x8b\x08")
+		}, 200, "\x1f\x8b\x08", "application/octet-stream"},
 		"type is the own": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "x/y")
 			io.WriteString(w, "<html>")
@@ -561,6 +565,15 @@ func TestFailuresBecomeReplies(t *testing.T) {
 		"run-time panic":   {func(_ http.ResponseWriter, r *http.Request) { _ = r.URL.Path[len(r.URL.Path)] }, lambdahttp.ErrPanic, 500},
 		"panic after body": {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "half"); panic("boom") }, lambdahttp.ErrPanic, 500},
 		"abort":            {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "half"); panic(http.ErrAbortHandler) }, lambdahttp.ErrAborted, 502},
+		"invalid status":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(99) }, lambdahttp.ErrPanic, 500},
+		"far too large": {func(w http.ResponseWriter, _ *http.Request) {
+			for range 1000 {
+				if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+					panic(http.ErrAbortHandler) // as ReverseProxy does
+				}
+			}
+			t.Error("a gigabyte was taken")
+		}, lambdahttp.ErrTooLarge, 502},
 		"too large": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/octet-stream")
 			w.Write(make([]byte, 4_800_000))
@@ -649,6 +662,15 @@ func TestReplyComesBeforeTheDeadline(t *testing.T) {
 	})}
 	if r := invokeContext(ctx, t, late, event); r.StatusCode != 504 {
 		t.Errorf("%+v", r)
+	}
+	var got error
+	late.Failed = func(_ http.ResponseWriter, _ *http.Request, err error) { got = err }
+	late.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		panic("a bug")
+	})
+	if invokeContext(ctx, t, late, event); !errors.Is(got, lambdahttp.ErrPanic) {
+		t.Errorf("a bug behind the deadline is reported as %v", got)
 	}
 }
 

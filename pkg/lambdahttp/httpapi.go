@@ -105,6 +105,11 @@ var (
 		}
 		return keep
 	}()
+	encodedBytes = func() (keep [256]bool) { // of a path that is encoded already
+		keep = pathBytes
+		keep['%'] = true
+		return keep
+	}()
 	queryBytes = func() (keep [256]bool) { // printable ASCII
 		for c := range keep {
 			keep[c] = ' ' < c && c < 0x7f && c != '#'

@@ -3,6 +3,7 @@ package lambdahttp
 import (
 	"bytes"
 	"encoding/base64"
+	"fmt"
 	"mime"
 	"net/http"
 	"strings"
@@ -18,6 +19,8 @@ type recorder struct {
 	status int         // 0: not written yet
 	sent   http.Header // the headers when the status was written
 	body   bytes.Buffer
+
+	tooLarge bool
 }
 
 func newRecorder(method string) *recorder {
@@ -27,7 +30,10 @@ func newRecorder(method string) *recorder {
 func (w *recorder) Header() http.Header { return w.header }
 
 func (w *recorder) WriteHeader(status int) {
-	if w.status != 0 || status < 200 && status != http.StatusSwitchingProtocols {
+	switch {
+	case status < 100 || status > 999:
+		panic(fmt.Sprintf("lambdahttp: invalid WriteHeader code %v", status)) // as net/http does
+	case w.status != 0 || status < 200:
 		return // no front can send an interim answer
 	}
 	w.status = status
@@ -41,6 +47,13 @@ func (w *recorder) Write(b []byte) (int, error) {
 			return len(b), nil
 		}
 		return 0, http.ErrBodyNotAllowed
+	}
+	if w.body.Len()+len(b) > maxReply {
+		// Enough to know the end of it. Gathering all would run into the function's memory
+		// limit, which ends the process.
+		w.tooLarge = true
+		w.body = bytes.Buffer{}
+		return 0, ErrTooLarge
 	}
 	return w.body.Write(b)
 }
@@ -88,16 +101,28 @@ func (w *recorder) finish() *answer {
 	if len(a.body) > 0 {
 		if len(a.header["Content-Type"]) == 0 {
 			// Left alone, one front would say text/plain and another application/json.
-			a.header.Set("Content-Type", http.DetectContentType(a.body))
+			a.header.Set("Content-Type", detectType(a.header, a.body))
 		}
 		a.binary = !isText(a.header, a.body)
 	}
 	return a
 }
 
+func detectType(h http.Header, body []byte) string {
+	if isCoded(h) {
+		return "application/octet-stream" // sniffing would find the coding: a page becomes a download of gzip
+	}
+	return http.DetectContentType(body)
+}
+
+func isCoded(h http.Header) bool {
+	coding := h.Get("Content-Encoding")
+	return coding != "" && !strings.EqualFold(coding, "identity")
+}
+
 // isText reports whether the body survives as a JSON string.
 func isText(h http.Header, body []byte) bool {
-	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+	if isCoded(h) {
 		return false // even where its bytes happen to be valid UTF-8
 	}
 	mediaType, _, err := mime.ParseMediaType(h.Get("Content-Type"))

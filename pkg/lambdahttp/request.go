@@ -31,7 +31,7 @@ func mend(r *http.Request, e *event, path, rawPath, query string, headers http.H
 	}
 	for name, values := range headers {
 		for _, v := range values {
-			if !isToken(name) || strings.ContainsAny(v, "\r\n\x00") {
+			if !isToken(name) || strings.ContainsFunc(v, isControl) {
 				return fmt.Errorf("%w: header %.80q cannot be sent on", ErrEvent, name)
 			}
 		}
@@ -47,8 +47,9 @@ func mend(r *http.Request, e *event, path, rawPath, query string, headers http.H
 			return fmt.Errorf("%w: more than one Host", ErrEvent)
 		}
 	}
-	// net/http has these in fields of the request.
-	for _, name := range []string{"Host", "Content-Length", "Transfer-Encoding"} {
+	// net/http has these in fields of the request, and the body is all here: nobody has to
+	// wait for a 100.
+	for _, name := range []string{"Host", "Content-Length", "Transfer-Encoding", "Expect"} {
 		delete(headers, name)
 	}
 	r.Header = headers
@@ -98,6 +99,9 @@ func isToken(s string) bool {
 	}
 	return s != ""
 }
+
+// isControl reports whether c may not be in a field value (RFC 9110 section 5.5).
+func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
 
 // readHeaders merges the two forms in which headers come. Where both have a name, the
 // one with all values wins.

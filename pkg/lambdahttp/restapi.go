@@ -44,7 +44,9 @@ func (restAPI) request(ctx context.Context, e *event) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	rawPath := e.Path // encoded, as the client sent it
+	// Encoded, as the client sent it. What it should have encoded too is, since net/url would
+	// otherwise take the whole for not encoded, and turn %2F into a slash.
+	rawPath := escape(e.Path, &encodedBytes)
 	if !strings.HasPrefix(rawPath, "/") {
 		rawPath = "/" + rawPath
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sync"
 	"time"
 
@@ -35,9 +36,10 @@ type Cache struct {
 	// Zero means 24 hours; negative means not at all.
 	MaxStale time.Duration
 
-	// MaxHosts bounds how many routes are remembered, and, apart from them, how many hosts
-	// without one: strangers who try names cannot displace routes. The least recently used
-	// is forgotten. Zero or less means 10,000.
+	// MaxHosts bounds how many hosts with a route of their own are remembered, and, each apart
+	// from them, how many hosts under wildcards and how many without a route: strangers who try
+	// names cannot displace routes. The least recently used is forgotten. Hosts under one
+	// wildcard share its route in memory. Zero or less means 10,000.
 	MaxHosts int
 
 	// Timeout bounds one look-up. Zero or less means 5 seconds.
@@ -47,10 +49,12 @@ type Cache struct {
 	// slog.Default().
 	Logger *slog.Logger
 
-	once    sync.Once
-	routes  *lru.Cache[string, entry]
-	misses  *lru.Cache[string, miss]
-	flights singleflight.Group
+	once      sync.Once
+	routes    *lru.Cache[string, entry]  // by host, of routes for that very host
+	wild      *lru.Cache[string, entry]  // by host, of routes for a wildcard
+	misses    *lru.Cache[string, miss]   // by host
+	wildcards *lru.Cache[string, *Route] // by pattern: what the entries of wild share
+	flights   singleflight.Group
 }
 
 var _ Store = (*Cache)(nil)
@@ -79,7 +83,7 @@ const (
 func (c *Cache) Lookup(ctx context.Context, host string) (*Route, error) {
 	c.once.Do(c.init)
 	now := wallClock()
-	if e, ok := c.routes.Get(host); ok && c.fresh(e, now) {
+	if e, ok := c.known(host); ok && c.fresh(e, now) {
 		return e.route, nil
 	}
 	if m, ok := c.misses.Get(host); ok && within(m.at, now, defaultTo(c.NegativeTTL, defaultNegativeTTL)) {
@@ -102,7 +106,34 @@ func (c *Cache) init() {
 	}
 	// The only error is for a size that is not positive.
 	c.routes, _ = lru.New[string, entry](size)
+	c.wild, _ = lru.New[string, entry](size)
 	c.misses, _ = lru.New[string, miss](size)
+	c.wildcards, _ = lru.New[string, *Route](size)
+}
+
+// known returns what is remembered of a host with a route.
+func (c *Cache) known(host string) (entry, bool) {
+	if e, ok := c.routes.Get(host); ok {
+		return e, true
+	}
+	return c.wild.Get(host)
+}
+
+// remember keeps what was found out about a host, and forgets what was known before.
+func (c *Cache) remember(host string, e entry) {
+	c.misses.Remove(host)
+	if e.route.Host == host {
+		c.wild.Remove(host)
+		c.routes.Add(host, e)
+		return
+	}
+	c.routes.Remove(host)
+	if shared, ok := c.wildcards.Get(e.route.Host); ok && reflect.DeepEqual(shared, e.route) {
+		e.route = shared
+	} else {
+		c.wildcards.Add(e.route.Host, e.route)
+	}
+	c.wild.Add(host, e)
 }
 
 // fresh reports whether e may be used without asking the store.
@@ -131,20 +162,20 @@ func (c *Cache) refresh(ctx context.Context, host string) (*Route, error) {
 	var invalid *InvalidRouteError
 	switch {
 	case err == nil:
-		c.routes.Add(host, entry{route: route, at: now})
-		c.misses.Remove(host)
+		c.remember(host, entry{route: route, at: now})
 		return route, nil
 	case errors.Is(err, ErrNotFound), errors.As(err, &invalid):
 		c.routes.Remove(host)
+		c.wild.Remove(host)
 		c.misses.Add(host, miss{err, now})
 		return nil, err
 	}
-	e, ok := c.routes.Peek(host)
+	e, ok := c.known(host)
 	if !ok || !c.servable(e, now) {
 		return nil, fmt.Errorf("origin: look-up of %q: %w", host, err)
 	}
 	e.retryAt = now.Add(defaultTo(c.NegativeTTL, defaultNegativeTTL))
-	c.routes.Add(host, e)
+	c.remember(host, e)
 	c.logger().LogAttrs(ctx, slog.LevelWarn, "store failed, serving the last known route",
 		slog.String("route", e.route.Host), slog.Duration("age", now.Sub(e.at)), slog.Any("error", err))
 	return e.route, nil

@@ -275,6 +275,52 @@ func TestMissesDoNotDisplaceRoutes(t *testing.T) {
 	}
 }
 
+// A wildcard makes any name a route; that must not displace the others, nor keep a copy
+// of its certificates for each name that somebody made up.
+func TestHostsUnderAWildcardAreBoundedAndShareTheirRoute(t *testing.T) {
+	s := &fakeStore{answer: func(_ context.Context, host string) (*Route, error) {
+		if host == "a.test" {
+			return &Route{Host: host}, nil
+		}
+		return &Route{Host: "*.x.test", Addresses: []string{"lb.test"}}, nil
+	}}
+	c := newCache(s)
+	c.MaxHosts = 10
+	var shared *Route
+	for i := range 100 {
+		c.Lookup(t.Context(), "a.test")
+		host := fmt.Sprintf("h%d.x.test", i)
+		c.Lookup(t.Context(), host)
+		again, err := c.Lookup(t.Context(), host)
+		if shared == nil {
+			shared = again
+		}
+		if err != nil || again != shared {
+			t.Fatalf("%s has a route of its own: %p, %p, %v", host, again, shared, err)
+		}
+		s.want(t, host, 1)
+	}
+	s.want(t, "a.test", 1)
+	if c.routes.Len() != 1 || c.wild.Len() != 10 || c.wildcards.Len() != 1 {
+		t.Errorf("%d, %d and %d entries", c.routes.Len(), c.wild.Len(), c.wildcards.Len())
+	}
+}
+
+func TestHostThatGetsARouteOfItsOwnLeavesItsWildcard(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		wildcard, own := &Route{Host: "*.x.test"}, &Route{Host: "a.x.test"}
+		s := &fakeStore{answer: found(wildcard)}
+		c := newCache(s)
+		for _, want := range []*Route{wildcard, own, wildcard} {
+			s.set(found(want))
+			if r, err := c.Lookup(t.Context(), "a.x.test"); r != want {
+				t.Errorf("%+v, %v; want %+v", r, err, want)
+			}
+			time.Sleep(time.Minute)
+		}
+	})
+}
+
 func TestClockSetBackDoesNotProlongARoute(t *testing.T) {
 	now := time.Now().Round(0)
 	if within(now, now.Add(-time.Hour), time.Minute) {

@@ -46,6 +46,13 @@ func decode(attrs attributes) (*Route, error) {
 			return fail(name, err.Error())
 		}
 	}
+	if r.Scheme == "http" {
+		for _, name := range []string{"server_name", "ca_pem", "tls_min", "spki_pins", "client_cert"} {
+			if _, ok := attrs[name]; ok {
+				return fail(name, "has no effect where the origin is http://; remove it, or make the origin https://")
+			}
+		}
+	}
 	for _, u := range []struct {
 		name string
 		set  bool

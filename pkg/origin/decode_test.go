@@ -119,6 +119,13 @@ func TestInvalidAttributesAreNamed(t *testing.T) {
 			t.Errorf("%s = %#v: error %v, want one about it that says %q", c.attribute, c.value, err, c.says)
 		}
 	}
+	for _, attribute := range []string{"server_name", "ca_pem", "tls_min"} {
+		value := map[string]string{"server_name": "b.test", "ca_pem": tlstest.NewAuthority(t).PEM(), "tls_min": "1.3"}[attribute]
+		var invalid *InvalidRouteError
+		if _, err := decode(attributes{"host": "a.test", "origin": "http://lb.test", attribute: value}); !errors.As(err, &invalid) || invalid.Attribute != attribute {
+			t.Errorf("%s over plain http: %v", attribute, err)
+		}
+	}
 	for _, missing := range []string{"host", "origin"} {
 		attrs := attributes{"host": "one.spec-trust.com", "origin": "lb.example.com"}
 		delete(attrs, missing)

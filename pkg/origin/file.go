@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,7 +44,14 @@ func ReadRoutes(r io.Reader) (*File, error) {
 	var document struct {
 		Routes []attributes `json:"routes"`
 	}
-	d := json.NewDecoder(r)
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkMembers(json.NewDecoder(bytes.NewReader(b))); err != nil {
+		return nil, err
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
 	d.DisallowUnknownFields()
 	if err := d.Decode(&document); err != nil {
@@ -75,6 +83,40 @@ func ReadRoutes(r io.Reader) (*File, error) {
 		f.records[host] = &record{route, err}
 	}
 	return f, nil
+}
+
+// checkMembers reads one value, and refuses objects that have a member twice: the last
+// would win, and which one its author meant, nobody knows. What is no JSON at all is
+// left for others to report.
+func checkMembers(d *json.Decoder) error {
+	token, err := d.Token()
+	delim, _ := token.(json.Delim)
+	if err != nil || delim != '{' && delim != '[' {
+		return nil
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		if delim == '{' {
+			token, err := d.Token()
+			if err != nil {
+				return nil
+			}
+			name, _ := token.(string)
+			if seen[name] {
+				return fmt.Errorf("has %q twice in one object", name)
+			}
+			seen[name] = true
+		}
+		before := d.InputOffset()
+		if err := checkMembers(d); err != nil {
+			return err
+		}
+		if d.InputOffset() == before {
+			return nil // an error, at which the decoder stays
+		}
+	}
+	d.Token() // the end of it
+	return nil
 }
 
 // Lookup implements [Store]. It never waits.

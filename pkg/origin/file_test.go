@@ -78,8 +78,12 @@ func TestUnusableRoutesFilesSayWhatIsWrong(t *testing.T) {
 		`{"routes":[],"x":1}`:            `unknown field "x"`,
 		`{"routes":[]} {}`:               "after the end",
 		`{"routes":[{"origin":"a.lb"}]}`: `route 1 of the list: attribute "host"`,
-		`{"routes":[{"host":"A.b","origin":"c"}]}`: `has to be written as "a.b"`,
-		`{"routes":[null]}`:                        `route 1 of the list`,
+		`{"routes":[{"host":"A.b","origin":"c"}]}`:                                              `has to be written as "a.b"`,
+		`{"routes":[],"routes":[]}`:                                                             `"routes" twice`,
+		`{"routes":[{"host":"a.b","origin":"c","origin":"d"}]}`:                                 `"origin" twice`,
+		`{"routes":[{"host":"a.b","origin":["c","d"],"note":"x"},{"host":"b.b","host":"c.b"}]}`: `"host" twice`,
+		`{"routes":[{"host":"a.b",`:                                                             "JSON of the form",
+		`{"routes":[null]}`:                                                                     `route 1 of the list`,
 	} {
 		_, err := ReadRoutes(strings.NewReader(document))
 		if err == nil || !strings.Contains(err.Error(), says) {

@@ -29,12 +29,9 @@ type badHostError struct{ err error }
 func (e *badHostError) Error() string { return fmt.Sprintf("proxy: %v", e.err) }
 func (e *badHostError) Unwrap() error { return e.err }
 
-type lookupError struct {
-	host string
-	err  error
-}
+type lookupError struct{ err error }
 
-func (e *lookupError) Error() string { return fmt.Sprintf("proxy: route for %q: %v", e.host, e.err) }
+func (e *lookupError) Error() string { return fmt.Sprintf("proxy: route: %v", e.err) }
 func (e *lookupError) Unwrap() error { return e.err }
 
 // answer is what a client gets for a cause. The texts say what happened and what to do
@@ -111,7 +108,7 @@ func answerToTransport(host string, e *sni.Error) answer {
 		a.happened, a.next = certificateProblem(name, e)
 	case sni.TLSAlertReceived:
 		a.happened = fmt.Sprintf("The origin of %s refused the TLS handshake.", name)
-		a.next = fmt.Sprintf("Check that the origin knows the name %s and has a certificate for it, and which TLS versions it accepts.", serverName(host, e))
+		a.next = "Check that the origin knows the name and has a certificate for it, and which TLS versions it accepts."
 	case sni.TLSProtocolError:
 		a.happened = fmt.Sprintf("The TLS handshake with the origin of %s failed.", name)
 		a.next = "Check that the route's port speaks TLS, and which versions."
@@ -153,24 +150,23 @@ func answerToTransport(host string, e *sni.Error) answer {
 	return a
 }
 
-// certificateProblem says what is wrong with a certificate, which is public, and who can
-// mend it.
+// certificateProblem says what is wrong with a certificate, and who can mend it. Which
+// names it has is for the log: they often are those of the load balancer, by which a
+// stranger could go around the proxy.
 func certificateProblem(name string, e *sni.Error) (happened, next string) {
 	var wrongName x509.HostnameError
 	var unknown x509.UnknownAuthorityError
 	var invalid x509.CertificateInvalidError
-	needed := serverName("the site", e)
-	next = fmt.Sprintf("Have a valid certificate for %s installed at the origin.", needed)
+	next = "Have a valid certificate for that name installed at the origin."
 	switch {
 	case errors.As(e, &wrongName):
-		happened = fmt.Sprintf("The origin of %s presented a certificate for %s, not for %s.", name, namesOf(wrongName.Certificate), needed)
-		next = fmt.Sprintf("Have a certificate for %s installed at the origin, or set the route's server_name to a name that its certificate has.", needed)
+		happened = fmt.Sprintf("The origin of %s presented a certificate for somebody else: the name it has to prove is not in it.", name)
+		next = "Have a certificate for that name installed at the origin, or set the route's server_name to a name that its certificate has. The operator finds those names in the log."
 	case errors.As(e, &unknown):
 		happened = fmt.Sprintf("The origin of %s presented a certificate of an authority that is not trusted.", name)
 		next = "Have the origin send its whole chain from a public authority, or set the route's ca_pem to the private one."
 	case errors.As(e, &invalid) && invalid.Reason == x509.Expired:
-		happened = fmt.Sprintf("The origin of %s presented a certificate that is not valid at this time (from %s to %s).", name,
-			invalid.Cert.NotBefore.UTC().Format(time.DateTime), invalid.Cert.NotAfter.UTC().Format(time.DateTime))
+		happened = fmt.Sprintf("The origin of %s presented a certificate that has expired, or is not valid yet.", name)
 	default:
 		happened = fmt.Sprintf("The origin of %s presented a certificate that is not valid.", name)
 	}
@@ -196,13 +192,6 @@ func namesOf(c *x509.Certificate) string {
 	return strings.Join(names, ", ")
 }
 
-func serverName(otherwise string, e *sni.Error) string {
-	if e.ServerName != "" {
-		return e.ServerName
-	}
-	return orThat(otherwise)
-}
-
 func orThat(host string) string {
 	if host == "" {
 		return "that host"
@@ -211,19 +200,22 @@ func orThat(host string) string {
 }
 
 // Fail answers a request that cannot be answered otherwise, with an RFC 9209
-// Proxy-Status, and logs the cause.
+// Proxy-Status, and logs the cause. Where the client is gone it panics with
+// http.ErrAbortHandler, as handlers do that have no answer.
 func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 		panic(http.ErrAbortHandler) // the client is gone; an answer would be logged as one that was given
 	}
-	x := exchangeOf(r.Context())
 	host, route := "", ""
-	var lookup *lookupError
-	switch {
-	case x != nil:
+	if x := exchangeOf(r.Context()); x != nil {
 		host, route = x.host, x.route.Host
-	case errors.As(err, &lookup):
-		host = lookup.host
+		if x.body != nil && x.body.broken.Load() {
+			err = fmt.Errorf("%w: its body: %w", ErrBadRequest, err)
+		}
+	} else {
+		// Before there was a route, or after it was forgotten: servers come with the request
+		// as they gave it to the handler.
+		_, host, _ = h.asked(r)
 	}
 	a := answerTo(host, err)
 	h.log(r, a, host, route, err)

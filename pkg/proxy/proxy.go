@@ -9,11 +9,14 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sleightproxy/sleight/pkg/hostname"
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -52,11 +55,12 @@ func New(c Config) *Handler {
 	c.Transport.Translate = sni.Func(translate)
 	h := &Handler{config: c}
 	h.forward = &httputil.ReverseProxy{
-		Rewrite:      rewrite,
-		Transport:    c.Transport,
-		ErrorHandler: h.Fail,
-		BufferPool:   &bufferPool{},
-		ErrorLog:     slog.NewLogLogger(c.Logger.Handler(), slog.LevelWarn),
+		Rewrite:        rewrite,
+		Transport:      c.Transport,
+		ModifyResponse: checkResponse,
+		ErrorHandler:   h.Fail,
+		BufferPool:     &bufferPool{},
+		ErrorLog:       slog.NewLogLogger(c.Logger.Handler(), slog.LevelWarn),
 	}
 	return h
 }
@@ -65,6 +69,7 @@ func New(c Config) *Handler {
 type exchange struct {
 	host  string // normalized
 	route *origin.Route
+	body  *requestBody // nil where the request has none
 }
 
 type exchangeKey struct{}
@@ -75,16 +80,7 @@ func exchangeOf(ctx context.Context) *exchange {
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	authority := r.Host
-	if name := h.config.TrustedHostHeader; name != "" {
-		if values := r.Header.Values(name); len(values) > 1 {
-			h.Fail(w, r, &badHostError{errors.New("more than one " + name)})
-			return
-		} else if len(values) == 1 {
-			authority = values[0]
-		}
-	}
-	host, err := routingHost(authority)
+	authority, host, err := h.asked(r)
 	if err != nil {
 		h.Fail(w, r, err)
 		return
@@ -93,28 +89,73 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// calls the origin whatever Rewrite comes to.
 	route, err := h.config.Routes.Lookup(r.Context(), host)
 	if err != nil {
-		h.Fail(w, r, &lookupError{host, err})
+		h.Fail(w, r, &lookupError{err})
 		return
 	}
-	in := r.WithContext(context.WithValue(r.Context(), exchangeKey{}, &exchange{host, route}))
+	x := &exchange{host: host, route: route}
+	in := r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 	in.Host = authority
+	if in.Body != nil && in.Body != http.NoBody {
+		x.body = &requestBody{ReadCloser: in.Body}
+		in.Body = x.body
+	}
+	if _, ok := in.Header["Upgrade"]; ok {
+		// Clients offer h2c on ordinary requests, and origins over HTTP/2 do not take the header.
+		in.Header = in.Header.Clone()
+		in.Header.Del("Upgrade")
+	}
+	w.Header()["Content-Type"] = nil // net/http would make one up where the origin sends none
 	h.forward.ServeHTTP(w, in)
 }
 
-// routingHost returns the name under which the route is looked up.
-func routingHost(authority string) (string, error) {
-	host, err := hostname.Normalize(authority)
-	if err == nil {
-		return host, nil
+// asked returns which host the client asked for: the authority as it wrote it, and the
+// name under which the route is looked up.
+func (h *Handler) asked(r *http.Request) (authority, host string, err error) {
+	authority = r.Host
+	if name := h.config.TrustedHostHeader; name != "" {
+		switch values := r.Header.Values(name); len(values) {
+		case 0:
+		case 1:
+			authority = values[0]
+		default:
+			return "", "", &badHostError{errors.New("more than one " + name)}
+		}
+	}
+	if host, err = hostname.Normalize(authority); err == nil {
+		return authority, host, nil
 	}
 	bare := authority
-	if h, _, splitErr := net.SplitHostPort(authority); splitErr == nil {
-		bare = h
+	if name, _, splitErr := net.SplitHostPort(authority); splitErr == nil {
+		bare = name
 	}
 	if hostname.IsIP(bare) {
-		return "", &lookupError{bare, origin.ErrNotFound} // well-formed, but no route has one
+		return "", "", &lookupError{origin.ErrNotFound} // well-formed, but no route has one
 	}
-	return "", &badHostError{err}
+	return "", "", &badHostError{err}
+}
+
+// requestBody notices when the client's body cannot be read, which to the transport looks
+// like any other failure.
+type requestBody struct {
+	io.ReadCloser
+	broken atomic.Bool
+}
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		b.broken.Store(true)
+	}
+	return n, err
+}
+
+// checkResponse refuses what is no final answer (RFC 9110 section 15). Further on, such a
+// status would be a panic, or a success.
+func checkResponse(r *http.Response) error {
+	if r.StatusCode < 200 || r.StatusCode > 599 {
+		return &sni.Error{Type: sni.HTTPProtocolError, Err: fmt.Errorf("origin answered with status %d", r.StatusCode)}
+	}
+	return nil
 }
 
 // rewrite cannot fail: what could was done before.

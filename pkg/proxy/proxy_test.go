@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -13,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -74,6 +76,9 @@ func start(t testing.TB, routes origin.Store, change ...func(*proxy.Config)) *be
 // routes makes a store of route objects as they stand in a file.
 func routes(t testing.TB, all ...map[string]any) origin.Store {
 	t.Helper()
+	if all == nil {
+		all = []map[string]any{}
+	}
 	document, err := json.Marshal(map[string]any{"routes": all})
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +128,7 @@ func (r result) want(t *testing.T, status int, errorType string) {
 	if got := r.header.Get("Proxy-Status"); r.status != status || got != "sleight; error="+errorType {
 		t.Errorf("status %d, Proxy-Status %q, want %d, %q; body %q", r.status, got, status, errorType, r.body)
 	}
-	for _, secret := range []string{"127.0.0.1", "10.1.2.3", "localhost", "goroutine", "lb.invalid"} {
+	for _, secret := range []string{"127.0.0.1", "10.1.2.3", "localhost", "goroutine", "lb.invalid", "someone-else.test", "backend.test"} {
 		if strings.Contains(r.body, secret) {
 			t.Errorf("the body shows %q: %s", secret, r.body)
 		}
@@ -226,13 +231,18 @@ func TestFailuresAreExplained(t *testing.T) {
 	plain.Start(t)
 	broken := listen(t, func(c net.Conn) { c.Close() })
 	silent := listen(t, func(c net.Conn) { io.Copy(io.Discard, c) })
-	var all []map[string]any
+	var all []route
 	for host, address := range map[string]string{
 		"wrong.test": o.Addr, "evil.test": o.Addr, "expired.test": o.Addr, "unknown-there.test": o.Addr, "slow.test": o.Addr, "plain.test": plain.Addr,
-		"broken.test": broken, "silent.test": silent, "refused.test": "127.0.0.1:1", "private.test": "10.1.2.3", "nodns.test": "lb.invalid", "http.test": "http://" + plain.Addr,
+		"broken.test": broken, "silent.test": silent, "refused.test": "127.0.0.1:1", "renamed.test": o.Addr, "private.test": "10.1.2.3", "nodns.test": "lb.invalid", "http.test": "http://" + plain.Addr,
 	} {
-		all = append(all, route{"host": host, "origin": address, "ca_pem": ca.PEM()})
+		r := route{"host": host, "origin": address}
+		if host != "http.test" {
+			r["ca_pem"] = ca.PEM()
+		}
+		all = append(all, r)
 	}
+	all[slices.IndexFunc(all, func(r route) bool { return r["host"] == "renamed.test" })]["server_name"] = "backend.test"
 	all = append(all, route{"host": "bad.test", "origin": o.Addr, "tls_min": "1.0"}, route{"host": "off.test", "origin": o.Addr, "enabled": false})
 	b := start(t, routes(t, all...))
 	for _, c := range []struct {
@@ -243,15 +253,16 @@ func TestFailuresAreExplained(t *testing.T) {
 	}{
 		{"unmapped.test", 404, "destination_not_found", "unmapped.test"},
 		{"off.test", 404, "destination_not_found", "off.test"},
-		{"192.0.2.1", 404, "destination_not_found", "192.0.2.1"},
-		{"[2001:db8::1]:80", 404, "destination_not_found", "2001:db8::1"},
+		{"192.0.2.1", 404, "destination_not_found", "that host"},
+		{"[2001:db8::1]:80", 404, "destination_not_found", "that host"},
 		{"a..b", 400, "http_request_error", "not a hostname"},
 		{"user@a.test", 400, "http_request_error", "not a hostname"},
 		{"bad.test", 500, "proxy_configuration_error", "bad.test is not valid"},
-		{"wrong.test", 502, "tls_certificate_error", "a certificate for someone-else.test, not for wrong.test"},
+		{"wrong.test", 502, "tls_certificate_error", "a certificate for somebody else"},
 		{"evil.test", 502, "tls_certificate_error", "authority that is not trusted"},
-		{"expired.test", 502, "tls_certificate_error", "not valid at this time"},
+		{"expired.test", 502, "tls_certificate_error", "has expired"},
 		{"unknown-there.test", 502, "tls_alert_received", "has a certificate for it"},
+		{"renamed.test", 502, "tls_alert_received", "renamed.test"},
 		{"plain.test", 502, "tls_protocol_error", "speaks TLS"},
 		{"broken.test", 502, "connection_terminated", "closed the connection"},
 		{"silent.test", 504, "connection_timeout", "in time"},
@@ -387,6 +398,84 @@ func TestAnswerArrivesAsTheOriginSentIt(t *testing.T) {
 	if got.status != 302 || got.body != "not gzip at all" || got.header.Get("Content-Encoding") != "gzip" || len(got.header["Set-Cookie"]) != 2 ||
 		got.header.Get("Location") != "https://elsewhere.test/" || got.header.Get("Date") != "Tue, 15 Nov 1994 08:12:31 GMT" || got.header.Get("X-Hop") != "" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// net/http would panic at such a status, or take it for a success.
+func TestStatusThatIsNoneIsRefused(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	leaf := tlstest.Leaf(t, ca, "a.test")
+	for _, status := range []string{"000", "099", "101", "600", "999"} {
+		address := listen(t, func(c net.Conn) {
+			conn := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{leaf}})
+			conn.Read(make([]byte, 4096))
+			io.WriteString(conn, "HTTP/1.1 "+status+" Odd\r\nContent-Length: 0\r\n\r\n")
+			io.Copy(io.Discard, conn)
+		})
+		start(t, routes(t, route{"host": "a.test", "origin": address, "ca_pem": ca.PEM()})).do(t, "a.test").want(t, 502, "http_protocol_error")
+	}
+}
+
+// Java's client and curl --http2 offer h2c with every request; origins over HTTP/2 do
+// not take that header.
+func TestUpgradeIsNotPassedOn(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test")
+	b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
+	for _, upgrade := range []string{"h2c", "websocket", "\xff"} {
+		got := b.do(t, "a.test", func(r *http.Request) {
+			r.Header = http.Header{"Connection": {"Upgrade, HTTP2-Settings"}, "Upgrade": {upgrade}, "Http2-Settings": {"x"}}
+		})
+		if h := o.Last(t).Header; got.status != 200 || len(h["Upgrade"])+len(h["Http2-Settings"])+len(h["Connection"]) != 0 {
+			t.Errorf("%q: %+v, the origin saw %v", upgrade, got, h)
+		}
+	}
+}
+
+func TestContentTypeIsNotMadeUp(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := &tlstest.Origin{Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Content-Type"] = nil
+		io.WriteString(w, "<html>")
+	})}
+	o.Start(t)
+	got := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()})).do(t, "a.test")
+	if _, ok := got.header["Content-Type"]; ok || got.body != "<html>" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestBrokenBodyOfTheClientIsNotTheOriginsFault(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test")
+	b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
+	c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body)
+	result{resp.StatusCode, resp.Header, string(body)}.want(t, 400, "http_request_error")
+}
+
+// A server that reports what happened outside of the handler has only the request.
+func TestLogNamesTheHostOfAnAnswerThatBrokeOff(t *testing.T) {
+	t.Parallel()
+	b := start(t, routes(t))
+	w := httptest.NewRecorder()
+	b.handler.Fail(w, httptest.NewRequest("GET", "http://A.test:8080/", nil), proxy.ErrIncompleteResponse)
+	if !strings.Contains(b.log.String(), `"host":"a.test"`) || !strings.Contains(w.Body.String(), "a.test") {
+		t.Errorf("log %s, body %s", b.log, w.Body)
 	}
 }
 

@@ -22,8 +22,8 @@
 //
 // A connection is reused only for requests whose server name, scheme, port and whole
 // [Target] are equal, compared field by field and not by a hash. Two hosts at one
-// address never share a connection, even where one certificate covers both. A changed
-// Target takes effect with the next request.
+// address never share a connection, even where one certificate covers both, unless their
+// Targets name one ServerName for both. A changed Target takes effect with the next request.
 //
 // # What is not dialled
 //

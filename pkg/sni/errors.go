@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -73,19 +74,20 @@ func connectErrorType(err error) ErrorType {
 		return ConnectionTimeout
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EADDRNOTAVAIL):
 		return DestinationIPUnroutable
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return ConnectionRefused
 	case isClosed(err):
 		return ConnectionTerminated
 	}
-	return ConnectionRefused
+	return ProxyInternalError // such as no file descriptor left: not the origin's fault
 }
 
 func handshakeErrorType(err error) ErrorType {
 	var certificate *tls.CertificateVerificationError
-	var op *net.OpError
 	switch {
 	case errors.As(err, &certificate):
 		return TLSCertificateError
-	case errors.As(err, &op) && op.Op == "remote error": // how crypto/tls marks an alert of the peer
+	case isAlert(err):
 		return TLSAlertReceived
 	case isTimeout(err):
 		return ConnectionTimeout
@@ -95,15 +97,33 @@ func handshakeErrorType(err error) ErrorType {
 	return TLSProtocolError
 }
 
+// closedTexts are in the errors by which net/http says that a connection was closed, where
+// it has no type for it.
+var closedTexts = []string{
+	"server closed idle connection",
+	"client conn could not be established",
+	"client connection lost",
+	"client connection force closed",
+	"server sent GOAWAY",
+}
+
 // exchangeErrorType classifies what failed after the connection was there.
 func exchangeErrorType(err error) ErrorType {
 	switch {
+	case isAlert(err): // TLS 1.3 servers refuse a missing client certificate after the handshake
+		return TLSAlertReceived
 	case isTimeout(err):
 		return HTTPResponseTimeout
-	case isClosed(err), strings.Contains(err.Error(), "server closed idle connection"):
+	case isClosed(err), slices.ContainsFunc(closedTexts, func(s string) bool { return strings.Contains(err.Error(), s) }):
 		return ConnectionTerminated
 	}
 	return HTTPProtocolError
+}
+
+// isAlert reports whether the peer sent a TLS alert; crypto/tls marks it so.
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }
 
 func isTimeout(err error) bool {

@@ -54,6 +54,13 @@ var prohibited = []struct {
 	{netip.MustParsePrefix("ff00::/8"), "multicast"},
 }
 
+// metadata are the networks in which clouds hand out credentials. They are opened only by
+// a prefix that lies within them: who allows fd00::/8 or 0.0.0.0/0 does not mean these.
+var metadata = []netip.Prefix{
+	netip.MustParsePrefix("169.254.0.0/16"),
+	netip.MustParsePrefix("fd00:ec2::/32"),
+}
+
 // nat64 embeds an IPv4 address in its last four bytes (RFC 6052): an IPv6-only network
 // reaches the IPv4 internet through it, and could reach private IPv4 addresses.
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
@@ -73,8 +80,12 @@ func (g guard) control(_ context.Context, _, address string, _ syscall.RawConn) 
 
 func (g guard) check(ip netip.Addr) error {
 	ip = ip.Unmap().WithZone("") // a prefix contains no address with a zone
+	if nat64.Contains(ip) {
+		b := ip.As16()
+		ip = netip.AddrFrom4([4]byte(b[12:]))
+	}
 	for _, p := range g.allow {
-		if p.Contains(ip) {
+		if p.Contains(ip) && !opensMetadata(p, ip) {
 			return nil
 		}
 	}
@@ -83,9 +94,16 @@ func (g guard) check(ip netip.Addr) error {
 			return &ProhibitedError{ip, p.what}
 		}
 	}
-	if nat64.Contains(ip) {
-		b := ip.As16()
-		return g.check(netip.AddrFrom4([4]byte(b[12:])))
-	}
 	return nil
+}
+
+// opensMetadata reports whether ip is an address of a metadata network that p reaches
+// beyond.
+func opensMetadata(p netip.Prefix, ip netip.Addr) bool {
+	for _, m := range metadata {
+		if m.Contains(ip) && p.Bits() < m.Bits() {
+			return true
+		}
+	}
+	return false
 }

@@ -41,6 +41,22 @@ func TestGuardAllowsExactlyWhatIsNamed(t *testing.T) {
 	}
 }
 
+func TestBroadAllowanceDoesNotOpenMetadata(t *testing.T) {
+	broad := guard{[]netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"), netip.MustParsePrefix("fd00::/8")}}
+	narrow := guard{[]netip.Prefix{netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fd00:ec2::254/128")}}
+	for _, s := range []string{"169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::169.254.169.254", "fd00:ec2::254"} {
+		if err := broad.check(netip.MustParseAddr(s)); err == nil {
+			t.Errorf("%s: allowed by a broad prefix", s)
+		}
+		if err := narrow.check(netip.MustParseAddr(s)); err != nil {
+			t.Errorf("%s: %v, though it was meant", s, err)
+		}
+	}
+	if err := broad.check(netip.MustParseAddr("127.0.0.1")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestGuardRefusesWhatItCannotRead(t *testing.T) {
 	for _, s := range []string{"", "somewhere:443", "127.0.0.1"} {
 		if err := (guard{}).control(t.Context(), "tcp", s, nil); err == nil {

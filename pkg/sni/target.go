@@ -84,14 +84,15 @@ var ErrPlainHTTP = errors.New("plain http is refused, since https is forced")
 // keys only; scheme and port are kept apart by the http.Transport below.
 type key struct {
 	serverName string
-	first      string // most targets have one address, which then costs no allocation
+	addresses  int    // their number
+	first      string // most targets have one, which then costs no allocation
 	rest       string
 	roots      string
 	minVersion uint16
 }
 
 func (t *Target) key(serverName string) key {
-	k := key{serverName: serverName, roots: t.RootsPEM, minVersion: t.MinVersion}
+	k := key{serverName: serverName, addresses: len(t.Addresses), roots: t.RootsPEM, minVersion: t.MinVersion}
 	if len(t.Addresses) > 0 {
 		k.first = t.Addresses[0]
 		for _, a := range t.Addresses[1:] {

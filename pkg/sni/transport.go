@@ -6,11 +6,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sleightproxy/sleight/pkg/hostname"
@@ -23,9 +25,10 @@ import (
 // The zero Transport translates nothing, speaks HTTP/1.1 and HTTP/2, and refuses networks
 // that are not public.
 //
-// Transport never sends a request again by itself, beyond what net/http does below it: on
-// a reused connection that turned out to be dead, requests of which nothing was sent, and
-// those that are idempotent (RFC 9110 section 9.2.2) and have no body or can rewind it.
+// A request is sent again only as net/http does on a reused connection that turned out to be
+// dead: where nothing of it was sent, or its method is GET, HEAD, OPTIONS or TRACE and it
+// has no body or can rewind it. Idempotency-Key, which net/http takes for a permission to
+// send a POST twice, is none here: in a proxy it is a stranger who sets it.
 type Transport struct {
 	// Translate finds the Target of a request's host. Nil translates nothing.
 	Translate Translator
@@ -54,8 +57,18 @@ type Transport struct {
 	// lost where the server hangs up first. Negative means that connections are not reused.
 	IdleConnTimeout time.Duration
 
-	// MaxIdleConnsPerTarget bounds the unused connections of one Target and host.
-	// Zero or less means 100.
+	// ResponseHeaderTimeout bounds the wait for the headers of an answer, after the request was
+	// sent. Zero or less means no bound but the request's context.
+	ResponseHeaderTimeout time.Duration
+
+	// PingTimeout bounds for how long an HTTP/2 connection with requests under way may be silent
+	// before it is asked whether it is alive, and again for how long the answer may take. Without,
+	// one flow that was lost fails every request of a busy host. Zero means 5 seconds;
+	// negative means that nobody asks.
+	PingTimeout time.Duration
+
+	// MaxIdleConnsPerTarget bounds the unused connections of one pool, that is, of one server
+	// name and Target. Zero or less means 100.
 	MaxIdleConnsPerTarget int
 
 	// MaxTargets bounds how many pools are kept, one for each server name and Target. The
@@ -73,6 +86,7 @@ const (
 	defaultIdleConnTimeout  = 4 * time.Second
 	defaultMaxIdleConns     = 100
 	defaultMaxTargets       = 512
+	defaultPingTimeout      = 5 * time.Second
 )
 
 // RoundTrip sends req to the Target of its host. Its errors are of type *[Error].
@@ -84,9 +98,13 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	resp, err := p.http.RoundTrip(out)
+	d := &dialState{}
+	if end, ok := req.Context().Deadline(); ok {
+		d.deadline = end
+	}
+	resp, err := p.http.RoundTrip(out.WithContext(context.WithValue(req.Context(), dialKey{}, d)))
 	if err != nil {
-		return nil, exchangeError(p.key.serverName, err)
+		return nil, exchangeError(p.key.serverName, d, err)
 	}
 	return resp, nil
 }
@@ -130,7 +148,7 @@ func (t *Transport) prepare(req *http.Request) (*pool, *http.Request, error) {
 	if err != nil {
 		return nil, nil, &Error{Type: ProxyConfigurationError, ServerName: host, Err: err}
 	}
-	return p, canonicalRequest(req, scheme, host), nil
+	return p, canonicalRequest(req, scheme, p.key.serverName), nil
 }
 
 // pool returns the pool for requests to host under target, and makes it where it is new.
@@ -153,7 +171,8 @@ func (t *Transport) pool(target *Target, host string) (*pool, error) {
 	p, evicted := t.pools.add(p, positive(t.MaxTargets, defaultMaxTargets))
 	t.mu.Unlock()
 	if evicted != nil {
-		// It also makes the connections close that its running requests give back.
+		// Running requests finish. Over HTTP/1 their connections close after it; over HTTP/2
+		// they do once they have been idle for IdleConnTimeout.
 		evicted.http.CloseIdleConnections()
 	}
 	return p, nil
@@ -189,10 +208,13 @@ func (t *Transport) newPool(target *Target, k key) (*pool, error) {
 			ControlContext: guard{t.AllowCIDRs}.control,
 		},
 	}
+	ping := bound(t.PingTimeout, defaultPingTimeout)
 	p.http = &http.Transport{
 		DialContext:           p.dialPlain,
 		DialTLSContext:        p.dialTLS,
 		ForceAttemptHTTP2:     true,
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: ping, PingTimeout: ping},
+		ResponseHeaderTimeout: max(t.ResponseHeaderTimeout, 0),
 		DisableCompression:    true,
 		DisableKeepAlives:     t.IdleConnTimeout < 0,
 		MaxIdleConnsPerHost:   positive(t.MaxIdleConnsPerTarget, defaultMaxIdleConns),
@@ -201,6 +223,16 @@ func (t *Transport) newPool(target *Target, k key) (*pool, error) {
 	}
 	return p, nil
 }
+
+// dialState is what a request and the dialling on its behalf know of each other. net/http
+// dials apart from the request's context, to keep the connection for others; without the
+// deadline it would go on for seconds after a Lambda function has replied.
+type dialState struct {
+	deadline time.Time   // zero: none
+	pending  atomic.Bool // from the begin of dialling until there is a connection
+}
+
+type dialKey struct{}
 
 func (p *pool) dialPlain(ctx context.Context, network, requested string) (net.Conn, error) {
 	return p.dialEach(ctx, requested, func(ctx context.Context, address string) (net.Conn, error) {
@@ -239,7 +271,16 @@ func (p *pool) connect(ctx context.Context, network, address string) (net.Conn, 
 // dialEach tries the addresses in turn. A certificate that does not verify ends it: who
 // answers under the customer's name with the wrong certificate is a finding, and trying on
 // would hide it.
-func (p *pool) dialEach(ctx context.Context, requested string, dial func(context.Context, string) (net.Conn, error)) (net.Conn, error) {
+func (p *pool) dialEach(ctx context.Context, requested string, dial func(context.Context, string) (net.Conn, error)) (conn net.Conn, err error) {
+	if d, ok := ctx.Value(dialKey{}).(*dialState); ok {
+		d.pending.Store(true)
+		defer func() { d.pending.Store(err != nil) }()
+		if !d.deadline.IsZero() {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithDeadline(ctx, d.deadline)
+			defer cancel()
+		}
+	}
 	if len(p.addresses) == 0 {
 		return dial(ctx, requested)
 	}
@@ -253,8 +294,7 @@ func (p *pool) dialEach(ctx context.Context, requested string, dial func(context
 		if port == "" {
 			port = requestedPort
 		}
-		conn, err := dial(ctx, net.JoinHostPort(a.host, port))
-		if err == nil {
+		if conn, err = dial(ctx, net.JoinHostPort(a.host, port)); err == nil {
 			return conn, nil
 		}
 		if first == nil {
@@ -272,10 +312,13 @@ func (p *pool) dialEach(ctx context.Context, requested string, dial func(context
 }
 
 // exchangeError gives what net/http says the type that dialling has given it already.
-func exchangeError(serverName string, err error) error {
+func exchangeError(serverName string, d *dialState, err error) error {
 	var e *Error
-	if errors.As(err, &e) {
+	switch {
+	case errors.As(err, &e):
 		return e
+	case isTimeout(err) && d.pending.Load():
+		return &Error{Type: ConnectionTimeout, ServerName: serverName, Err: err}
 	}
 	return &Error{Type: exchangeErrorType(err), ServerName: serverName, Err: err}
 }
@@ -288,16 +331,17 @@ func canonicalHost(u *url.URL) (string, error) {
 	return hostname.Normalize(u.Host)
 }
 
-// canonicalRequest returns req with scheme and host as the pool below has to see them:
-// it tells connections apart by the URL's spelling. The Host header keeps the client's.
-func canonicalRequest(req *http.Request, scheme, host string) *http.Request {
-	authority := host
-	if hostname.IsIP(host) {
+// canonicalRequest returns req with the scheme, and with the server name as the URL's host:
+// the pool below tells connections apart by it. The Host header keeps the client's.
+func canonicalRequest(req *http.Request, scheme, serverName string) *http.Request {
+	authority := serverName
+	if hostname.IsIP(serverName) {
 		authority = req.URL.Host // as it is: brackets, zone, port
 	} else if port := req.URL.Port(); port != "" {
 		authority += ":" + port
 	}
-	if req.URL.Scheme == scheme && req.URL.Host == authority {
+	replayable := claimsToBeReplayable(req)
+	if req.URL.Scheme == scheme && req.URL.Host == authority && !replayable {
 		return req
 	}
 	u := *req.URL
@@ -307,7 +351,24 @@ func canonicalRequest(req *http.Request, scheme, host string) *http.Request {
 	if out.Host == "" {
 		out.Host = req.URL.Host
 	}
+	if replayable {
+		// net/http repeats what it can rewind, or what has no body.
+		out.GetBody = nil
+		if out.Body == nil || out.Body == http.NoBody {
+			out.Body = struct{ io.ReadCloser }{http.NoBody}
+		}
+	}
 	return &out
+}
+
+// claimsToBeReplayable reports whether net/http would send req twice because of what the
+// client says, though its method is not safe.
+func claimsToBeReplayable(req *http.Request) bool {
+	switch req.Method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return false
+	}
+	return len(req.Header["Idempotency-Key"]) > 0 || len(req.Header["X-Idempotency-Key"]) > 0
 }
 
 // bound returns d, its default where it is zero, and 0, "no bound", where it is negative.

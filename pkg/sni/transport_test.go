@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -581,6 +582,146 @@ func TestCompressedBodiesArePassedAsTheyAre(t *testing.T) {
 	if h, ok := origin.Last(t).Header["Accept-Encoding"]; ok {
 		t.Errorf("Accept-Encoding %q was invented", h)
 	}
+}
+
+// T35: the header is a stranger's in a proxy, and no permission to send a POST twice.
+func TestIdempotencyKeyOfAClientDoesNotWidenRetries(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		for _, body := range []string{"", "body"} {
+			for _, header := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
+				origin := &tlstest.Origin{HTTP1: http1, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					if r.Method == "POST" {
+						panic(http.ErrAbortHandler) // done, but nobody will know
+					}
+				})}
+				origin.Start(t)
+				tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM()}))
+				mustGet(t, tr, "https://a.test/") // net/http repeats on reused connections only
+				req, err := http.NewRequestWithContext(t.Context(), "POST", "https://a.test/", strings.NewReader(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Header.Set(header, "1")
+				if _, err := send(tr, req); err == nil {
+					t.Error("no error")
+				}
+				posts := 0
+				for _, r := range origin.Requests() {
+					if r.Method == "POST" {
+						if posts++; r.Body != body || r.Header.Get(header) != "1" {
+							t.Errorf("the origin saw %+v", r)
+						}
+					}
+				}
+				if posts != 1 {
+					t.Errorf("%s, body %q: the origin saw the POST %d times", header, body, posts)
+				}
+			}
+		}
+	})
+}
+
+func TestConnectionThatWentSilentIsGivenUp(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	origin := tlstest.NewOrigin(t, ca, "a.test")
+	var mute atomic.Bool
+	relay := listen(t, func(c net.Conn) {
+		out, err := net.Dial("tcp", origin.Addr)
+		if err != nil {
+			return
+		}
+		defer out.Close()
+		first := !mute.Load()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			io.Copy(c, out)
+			c.Close()
+		}()
+		b := make([]byte, 64<<10)
+		for {
+			n, err := c.Read(b)
+			if err != nil {
+				break
+			}
+			if !first || !mute.Load() { // the first connection falls silent, later ones do not
+				out.Write(b[:n])
+			}
+		}
+		out.Close()
+		<-done
+	})
+	tr := newTransport(t, to(sni.Target{Addresses: []string{relay}, RootsPEM: ca.PEM()}))
+	tr.PingTimeout = 100 * time.Millisecond
+	tr.IdleConnTimeout = time.Hour
+	mustGet(t, tr, "https://a.test/")
+	mute.Store(true)
+	post, err := http.NewRequestWithContext(t.Context(), "POST", "https://a.test/", strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := send(tr, post); err == nil {
+		t.Error("an answer over a silent connection")
+	}
+	mustGet(t, tr, "https://a.test/")
+}
+
+// Many hosts under one server name are one pool, with one bound.
+func TestHostsWithOneServerNameShareConnections(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		origin := startOrigin(t, http1, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
+		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM(), ServerName: "internal.test"}))
+		for i := range 20 {
+			mustGet(t, tr, fmt.Sprintf("https://h%d.test/", i))
+			if got := origin.Last(t).Host; got != fmt.Sprintf("h%d.test", i) {
+				t.Errorf("Host %q", got)
+			}
+		}
+		if n := origin.Conns(); n != 1 {
+			t.Errorf("%d connections, want 1", n)
+		}
+	})
+}
+
+// Nothing may go on after a Lambda function has replied.
+func TestDiallingEndsWithTheRequestsDeadline(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	dialled := map[int]int{}
+	var addresses []string
+	closed := make(chan struct{}, 3)
+	for i := range 3 {
+		addresses = append(addresses, listen(t, func(c net.Conn) {
+			mu.Lock()
+			dialled[i]++
+			mu.Unlock()
+			io.Copy(io.Discard, c)
+			closed <- struct{}{}
+		}))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	req, _ := http.NewRequestWithContext(ctx, "GET", "https://a.test/", nil)
+	_, err := send(newTransport(t, to(sni.Target{Addresses: addresses})), req)
+	wantType(t, err, sni.ConnectionTimeout)
+	<-closed // the one that was being tried, long before HandshakeTimeout
+	mu.Lock()
+	defer mu.Unlock()
+	if len(dialled) != 1 || dialled[0] != 1 {
+		t.Errorf("dialled %v, want the first address alone", dialled)
+	}
+}
+
+func TestAlertAfterTheHandshakeIsAnAlert(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	origin := &tlstest.Origin{HTTP1: true, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Config: func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert }}
+	origin.Start(t)
+	_, err := get(t, newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM()})), "https://a.test/")
+	wantType(t, err, sni.TLSAlertReceived)
 }
 
 func unusedAddress(t testing.TB) string {
