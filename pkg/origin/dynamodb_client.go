@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -84,18 +86,40 @@ func TuneDynamoDB(o *dynamodb.Options) {
 	o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = 200 * time.Millisecond })
 }
 
+// httpClient returns the client below the SDK's. Reading a bundle of all public
+// authorities takes milliseconds, so that is put off from the start to the first request;
+// whether it can be read at all is told at once.
 func httpClient(caBundle string) (aws.HTTPClient, error) {
-	var roots *x509.CertPool
-	if caBundle != "" {
-		bundle, err := os.ReadFile(caBundle)
-		if err != nil {
-			return nil, fmt.Errorf("origin: AWS_CA_BUNDLE: %w", err)
-		}
-		roots = x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(bundle) {
-			return nil, fmt.Errorf("origin: AWS_CA_BUNDLE: %q holds no certificate", caBundle)
-		}
+	if caBundle == "" {
+		return newHTTPClient(nil), nil
 	}
+	bundle, err := os.ReadFile(caBundle)
+	if err != nil {
+		return nil, fmt.Errorf("origin: AWS_CA_BUNDLE: %w", err)
+	}
+	if !bytes.Contains(bundle, []byte("-----BEGIN CERTIFICATE-----")) {
+		return nil, fmt.Errorf("origin: AWS_CA_BUNDLE: %q holds no certificate", caBundle)
+	}
+	return lazyClient(sync.OnceValues(func() (aws.HTTPClient, error) {
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(bundle) {
+			return nil, fmt.Errorf("origin: AWS_CA_BUNDLE: %q holds no certificate that can be read", caBundle)
+		}
+		return newHTTPClient(roots), nil
+	})), nil
+}
+
+type lazyClient func() (aws.HTTPClient, error)
+
+func (c lazyClient) Do(r *http.Request) (*http.Response, error) {
+	client, err := c()
+	if err != nil {
+		return nil, err
+	}
+	return client.Do(r)
+}
+
+func newHTTPClient(roots *x509.CertPool) aws.HTTPClient {
 	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		// Shorter than what AWS keeps open, and by the wall clock: no connection is tried that
 		// died while a sandbox was frozen. Longer than ROUTES_TTL, so that a refresh finds one.
@@ -106,7 +130,7 @@ func httpClient(caBundle string) (aws.HTTPClient, error) {
 			}
 			t.TLSClientConfig.RootCAs = roots
 		}
-	}), nil
+	})
 }
 
 func first(values ...string) string {

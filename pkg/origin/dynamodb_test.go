@@ -2,9 +2,13 @@ package origin
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/sleightproxy/sleight/internal/dynamodbtest"
+	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
 func s(v string) types.AttributeValue { return &types.AttributeValueMemberS{Value: v} }
@@ -163,5 +168,31 @@ func TestClientOfTheEnvironmentSignsAndRetriesQuickly(t *testing.T) {
 	h := requests[0].Header
 	if !strings.Contains(h.Get("Authorization"), "AKIDTEST/") || !strings.Contains(h.Get("Authorization"), "/eu-west-1/dynamodb/") || h.Get("X-Amz-Security-Token") != "token" {
 		t.Errorf("%v", h)
+	}
+}
+
+func TestClientOfTheEnvironmentTrustsTheBundleAlone(t *testing.T) {
+	ca, other := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
+	o := &tlstest.Origin{Certificates: map[string]tls.Certificate{"localhost": tlstest.Leaf(t, ca, "localhost")}, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close")
+		io.WriteString(w, `{"Responses":{"t":[{"host":{"S":"a.test"},"origin":{"S":"b.test"}}]}}`)
+	}), HTTP1: true}
+	o.Start(t)
+	for bundle, trusted := range map[string]bool{ca.PEM(): true, other.PEM(): false, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n": false} {
+		name := filepath.Join(t.TempDir(), "bundle.pem")
+		if err := os.WriteFile(name, []byte(bundle), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		env := map[string]string{
+			"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1",
+			"AWS_ENDPOINT_URL_DYNAMODB": "https://localhost:" + o.Port(), "AWS_CA_BUNDLE": name,
+		}
+		client, err := NewDynamoDBClient(func(name string) string { return env[name] })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := (&DynamoDB{Client: client, Table: "t"}).Lookup(t.Context(), "a.test"); (err == nil) != trusted {
+			t.Errorf("trusted %v: %+v, %v", trusted, r, err)
+		}
 	}
 }
