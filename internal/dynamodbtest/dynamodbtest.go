@@ -3,17 +3,21 @@
 package dynamodbtest
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -29,7 +33,8 @@ const (
 	attempts = 5                // at finding a port that nobody takes in between
 )
 
-// Server is a running DynamoDB Local. It is safe for concurrent use.
+// Server is a running DynamoDB Local. It is safe for concurrent use. Every client with the
+// credentials "test" sees the same tables, whatever its region.
 type Server struct {
 	// Endpoint is its URL.
 	Endpoint string
@@ -40,9 +45,10 @@ type Server struct {
 	tables atomic.Int64
 }
 
-// Start runs DynamoDB Local, in memory and on a port of its own, until the test ends.
-// A JVM takes a second or more to start, so tests of one package share one by being
-// subtests. Where something is missing, the test fails with a line that says what to do.
+// Start runs DynamoDB Local, in memory and on a port of its own, until the test ends or
+// its process does, however that ends. A JVM takes a second or more to start, so tests of
+// one package share one by being subtests. Where something is missing, the test fails with
+// a line that says what to do.
 func Start(t testing.TB) *Server {
 	t.Helper()
 	java, jar, err := find(cacheDir())
@@ -50,21 +56,25 @@ func Start(t testing.TB) *Server {
 		t.Fatal(err)
 	}
 	for range attempts {
-		endpoint, err := start(t, java, jar)
-		if err == nil {
-			s := &Server{Endpoint: endpoint}
-			s.Client = dynamodb.New(dynamodb.Options{
-				BaseEndpoint: &endpoint, Region: "us-east-1", HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
-				Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-					return aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, nil
-				}),
-			})
-			return s
+		var endpoint string
+		if endpoint, err = start(t, java, jar); err == nil {
+			return &Server{Endpoint: endpoint, Client: newClient(endpoint)}
 		}
-		t.Logf("dynamodbtest: %v", err)
+		if !errors.Is(err, errPortTaken) {
+			break
+		}
 	}
-	t.Fatal("dynamodbtest: DynamoDB Local does not start")
+	t.Fatal(err)
 	return nil
+}
+
+func newClient(endpoint string) *dynamodb.Client {
+	return dynamodb.New(dynamodb.Options{
+		BaseEndpoint: &endpoint, Region: "us-east-1", HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, nil
+		}),
+	})
 }
 
 // cacheDir is where scripts/testdeps puts what tests need.
@@ -83,65 +93,132 @@ func cacheDir() string {
 func find(cache string) (java, jar string, err error) {
 	java = filepath.Join(cache, "java")
 	jar = filepath.Join(cache, "dynamodb-local-"+version, "DynamoDBLocal.jar")
-	for _, path := range []string{java, jar} {
+	for _, path := range []string{java, jar, libraries(jar)} {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 			return "", "", fmt.Errorf("dynamodbtest: %s is missing: run \"make testdeps\"", path)
 		} else if err != nil {
-			return "", "", err
+			return "", "", fmt.Errorf("dynamodbtest: %w", err)
 		}
 	}
 	return java, jar, nil
 }
 
-// guard ends the JVM when its standard input ends: when the test does, however it does.
-const guard = `exec 3<&0; "$@" & pid=$!; { read -r _ <&3; kill "$pid"; } >/dev/null 2>&1 & wait "$pid"`
+func libraries(jar string) string { return filepath.Join(filepath.Dir(jar), "DynamoDBLocal_lib") }
 
+// guard runs the JVM, and kills it when its standard input ends: when the test does,
+// however it does. What the terminal or the system sends to end the test shall not end
+// the guard before.
+const guard = `"$@" </dev/null & exec >/dev/null 2>&1; trap "" HUP INT QUIT TERM; read -r _; kill -9 $!; wait`
+
+// errPortTaken is what start returns where somebody else took the port.
+var errPortTaken = errors.New("dynamodbtest: the port was taken before DynamoDB Local could have it")
+
+// start returns when DynamoDB Local answers. It ends with the test, or at once if it did
+// not start.
 func start(t testing.TB, java, jar string) (endpoint string, err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
 	port := listener.Addr().(*net.TCPAddr).Port
-	listener.Close() // the jar takes a number, not a socket
+	listener.Close() // the jar takes a number from 1, not a socket
+	return startOn(t, java, jar, port)
+}
 
-	ctx, cancel := context.WithCancel(context.Background())
+func startOn(t testing.TB, java, jar string, port int) (endpoint string, err error) {
+	// What is allowed as an origin for browsers comes back in answers, by which this server
+	// is told from another one on that port.
+	token := rand.Text()
 	cmd := exec.Command("sh", "-c", guard, "sh", java,
-		"-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.library.path="+filepath.Join(filepath.Dir(jar), "DynamoDBLocal_lib"),
-		"-jar", jar, "-inMemory", "-sharedDb", "-disableTelemetry", "-port", strconv.Itoa(port))
+		"-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+		"-XX:-UsePerfData", // it is a file, and would stay
+		"-Djava.library.path="+libraries(jar), "-jar", jar,
+		"-inMemory", "-sharedDb", "-disableTelemetry", "-cors", token, "-port", strconv.Itoa(port))
 	cmd.Dir = t.TempDir() // it leaves files behind
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
-		cancel()
 		return "", err
 	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", err
+	}
+	cmd.Stderr = cmd.Stdout
 	if err := cmd.Start(); err != nil {
-		cancel()
-		return "", err
+		return "", fmt.Errorf("dynamodbtest: %w", err)
 	}
-	go func() { cmd.Wait(); cancel() }()
-	t.Cleanup(func() { stdin.Close(); <-ctx.Done() })
+	out := collect(stdout)
+	stop := sync.OnceFunc(func() {
+		stdin.Close()
+		<-out.ended
+		cmd.Wait()
+	})
+	t.Cleanup(stop)
 	endpoint = fmt.Sprintf("http://127.0.0.1:%d", port)
-	return endpoint, waitReady(ctx, endpoint)
+	if err := waitReady(endpoint, token, out); err != nil {
+		stop()
+		return "", fmt.Errorf("%w; DynamoDB Local printed:\n%s", err, out)
+	}
+	return endpoint, nil
 }
 
-// waitReady asks until somebody answers, or the process has ended.
-func waitReady(ctx context.Context, endpoint string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// output is what the JVM has printed. It is safe for concurrent use.
+type output struct {
+	mu    sync.Mutex
+	b     bytes.Buffer
+	ended chan struct{} // closed when the JVM has ended
+}
+
+func collect(r io.Reader) *output {
+	o := &output{ended: make(chan struct{})}
+	go func() {
+		defer close(o.ended)
+		io.Copy(o, r)
+	}()
+	return o
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return strings.TrimSpace(o.b.String())
+}
+
+// waitReady asks until the server with that token answers, or cannot any more. Where the
+// port is taken the JVM says so and then lives on without it.
+func waitReady(endpoint, token string, out *output) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
 	for {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
+		if strings.Contains(out.String(), "Failed to bind") {
+			return errPortTaken
+		}
+		r, err := http.NewRequestWithContext(ctx, http.MethodOptions, endpoint, nil)
 		if err != nil {
 			return err
 		}
-		resp, err := client.Do(r)
-		if err == nil {
-			return resp.Body.Close()
+		r.Header.Set("Origin", token)
+		if resp, err := client.Do(r); err == nil {
+			resp.Body.Close()
+			if resp.Header.Get("Access-Control-Allow-Origin") == token {
+				return nil
+			}
 		}
 		select {
+		case <-tick.C:
+		case <-out.ended:
+			return errors.New("dynamodbtest: the JVM ended")
 		case <-ctx.Done():
-			return fmt.Errorf("DynamoDB Local at %s: %w", endpoint, err)
-		case <-time.After(20 * time.Millisecond):
+			return fmt.Errorf("dynamodbtest: no answer from %s within %v", endpoint, patience)
 		}
 	}
 }
@@ -150,10 +227,13 @@ func waitReady(ctx context.Context, endpoint string) error {
 // it, under a name of its own.
 func (s *Server) CreateRoutesTable(t testing.TB) string {
 	t.Helper()
-	_, file, _, _ := runtime.Caller(0)
-	template, err := os.ReadFile(filepath.Join(filepath.Dir(file), "..", "..", "template.yaml"))
+	gomod, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("dynamodbtest: go env GOMOD: %v", err)
+	}
+	template, err := os.ReadFile(filepath.Join(filepath.Dir(strings.TrimSpace(string(gomod))), "template.yaml"))
+	if err != nil {
+		t.Fatalf("dynamodbtest: %v", err)
 	}
 	input, ttl, err := tableDefinition(template, "RoutesTable")
 	if err != nil {

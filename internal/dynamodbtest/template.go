@@ -2,21 +2,29 @@ package dynamodbtest
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"go.yaml.in/yaml/v3"
 )
 
+// apart are the properties that make no difference to what a test can see.
+var apart = []string{
+	"TableName", "PointInTimeRecoverySpecification", "SSESpecification", "DeletionProtectionEnabled", "Tags",
+	"ContributorInsightsSpecification", "OnDemandThroughput", "WarmThroughput", "TableClass", "ResourcePolicy",
+}
+
 // tableDefinition reads an AWS::DynamoDB::Table out of a template: the call that makes it,
-// without a name, and its attribute for time to live.
+// without a name, and its attribute for time to live. What it does not know is an error,
+// so that tests do not run on another table than the one that is deployed.
 func tableDefinition(template []byte, resource string) (*dynamodb.CreateTableInput, string, error) {
-	// What CloudFormation's own tags (!Ref, !If) stand for is not needed: they are decoded
-	// only where a field below asks for them.
 	var document struct {
 		Resources map[string]struct {
-			Type       string    `yaml:"Type"`
-			Properties yaml.Node `yaml:"Properties"`
+			Type       string               `yaml:"Type"`
+			Properties map[string]yaml.Node `yaml:"Properties"`
 		} `yaml:"Resources"`
 	}
 	if err := yaml.Unmarshal(template, &document); err != nil {
@@ -27,25 +35,43 @@ func tableDefinition(template []byte, resource string) (*dynamodb.CreateTableInp
 		return nil, "", fmt.Errorf("dynamodbtest: template has no table %q", resource)
 	}
 	var p struct {
-		BillingMode          string `yaml:"BillingMode"`
+		BillingMode          string
 		AttributeDefinitions []struct {
 			AttributeName string `yaml:"AttributeName"`
 			AttributeType string `yaml:"AttributeType"`
-		} `yaml:"AttributeDefinitions"`
+		}
 		KeySchema []struct {
 			AttributeName string `yaml:"AttributeName"`
 			KeyType       string `yaml:"KeyType"`
-		} `yaml:"KeySchema"`
+		}
 		TTL struct {
 			AttributeName string `yaml:"AttributeName"`
 			Enabled       bool   `yaml:"Enabled"`
-		} `yaml:"TimeToLiveSpecification"`
+		}
 	}
-	if err := r.Properties.Decode(&p); err != nil {
-		return nil, "", fmt.Errorf("dynamodbtest: resource %q: %w", resource, err)
+	wanted := map[string]any{
+		"BillingMode": &p.BillingMode, "AttributeDefinitions": &p.AttributeDefinitions,
+		"KeySchema": &p.KeySchema, "TimeToLiveSpecification": &p.TTL,
 	}
-	if p.BillingMode == "" || len(p.AttributeDefinitions) == 0 || len(p.KeySchema) == 0 || p.TTL.AttributeName == "" || !p.TTL.Enabled {
-		return nil, "", fmt.Errorf("dynamodbtest: resource %q lacks BillingMode, AttributeDefinitions, KeySchema or TimeToLiveSpecification", resource)
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		node, ok := r.Properties[name]
+		if !ok {
+			return nil, "", fmt.Errorf("dynamodbtest: table %q lacks %s", resource, name)
+		}
+		if tag := intrinsic(&node); tag != "" {
+			return nil, "", fmt.Errorf("dynamodbtest: table %q: %s has %s, which only CloudFormation can resolve", resource, name, tag)
+		}
+		if err := node.Decode(wanted[name]); err != nil {
+			return nil, "", fmt.Errorf("dynamodbtest: table %q: %s: %w", resource, name, err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Properties)) {
+		if wanted[name] == nil && !slices.Contains(apart, name) {
+			return nil, "", fmt.Errorf("dynamodbtest: table %q has %s, which the tests' table would not have", resource, name)
+		}
+	}
+	if p.TTL.AttributeName == "" || !p.TTL.Enabled {
+		return nil, "", fmt.Errorf("dynamodbtest: table %q has no time to live", resource)
 	}
 	input := &dynamodb.CreateTableInput{BillingMode: types.BillingMode(p.BillingMode)}
 	for _, a := range p.AttributeDefinitions {
@@ -56,4 +82,17 @@ func tableDefinition(template []byte, resource string) (*dynamodb.CreateTableInp
 		input.KeySchema = append(input.KeySchema, types.KeySchemaElement{AttributeName: &k.AttributeName, KeyType: types.KeyType(k.KeyType)})
 	}
 	return input, p.TTL.AttributeName, nil
+}
+
+// intrinsic returns the first tag of CloudFormation's own in a node, such as !Ref.
+func intrinsic(node *yaml.Node) string {
+	if tag := node.Tag; strings.HasPrefix(tag, "!") && !strings.HasPrefix(tag, "!!") {
+		return tag
+	}
+	for _, n := range node.Content {
+		if tag := intrinsic(n); tag != "" {
+			return tag
+		}
+	}
+	return ""
 }

@@ -1,25 +1,22 @@
 // Package lambdatest runs a real Lambda function binary under a Lambda Runtime API of
 // the test's own, as AWS does: one process, events by long poll, replies by POST.
-// https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+//
+//	f := lambdatest.Start(t, lambdatest.Build(t), "ROUTES_FILE="+name)
+//	reply, err := f.Invoke(t.Context(), event)
+//
+// Not as AWS does: deadlines are told and not enforced, a process that has ended is not
+// started again, and replies are handed over whole, streamed ones too.
 package lambdatest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -27,74 +24,48 @@ import (
 // patience bounds every wait for the function; it is far beyond what a slow machine needs.
 const patience = 30 * time.Second
 
-// Reply is what the function said to one event.
-type Reply struct {
-	Body   []byte
-	Failed bool // the invocation failed; Body is the error's report
-}
+// ErrExited is what [Function.Invoke] returns where the process has ended without a reply.
+var ErrExited = errors.New("lambdatest: the function has ended")
 
 // Function is a running function. It is safe for concurrent use.
 type Function struct {
-	cmd    *exec.Cmd
-	out    *buffer
-	events chan *invocation
-	ready  chan struct{} // closed at the first poll
-	exited chan struct{} // closed when the process has ended
-
-	mu     sync.Mutex
-	under  map[string]*invocation
-	nextID atomic.Int64
-	once   sync.Once
+	api       *runtimeAPI
+	cmd       *exec.Cmd
+	out       *output
+	exited    chan struct{} // closed when the process has ended
+	mayExit   atomic.Bool
+	requestID atomic.Int64
 }
 
-type invocation struct {
-	id       string
-	event    []byte
-	deadline time.Time
-	reply    chan Reply
-}
-
-// Build builds the function of this module as it is deployed, for this machine.
-func Build(t testing.TB) string {
-	t.Helper()
-	return BuildPackage(t, "./functions/proxy")
-}
-
-// BuildPackage builds a main package of this module, named by its path from the top.
-func BuildPackage(t testing.TB, pkg string) string {
-	t.Helper()
-	_, file, _, _ := runtime.Caller(0)
-	binary := filepath.Join(t.TempDir(), "bootstrap")
-	cmd := exec.Command("go", "build", "-tags", "lambda.norpc", "-trimpath", "-ldflags", "-s -w", "-o", binary, pkg)
-	cmd.Dir = filepath.Join(filepath.Dir(file), "..", "..")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("lambdatest: %v\n%s", err, out)
-	}
-	return binary
-}
-
-// Start runs binary, and waits until it asks for its first event. The variables "K=V" in
-// env are added to the few that Lambda sets. The process is ended with the test, which
-// fails if it ended before.
+// Start runs binary, and waits until it asks for its first event. It gets none of this
+// process's environment but PATH: a few variables that Lambda sets, and those in env,
+// "K=V", which win. How many invocations it takes at once, AWS_LAMBDA_MAX_CONCURRENCY
+// decides. The process is killed with the test, however that ends. The test fails if the
+// function has ended before and nobody called [Function.Wait], or if it was built with
+// -race and reported one; its output is then logged.
 func Start(t testing.TB, binary string, env ...string) *Function {
 	t.Helper()
 	f := launch(t, binary, env)
 	t.Cleanup(func() {
 		select {
 		case <-f.exited:
-			t.Errorf("lambdatest: the function ended by itself: %v", f.cmd.ProcessState)
+			if !f.mayExit.Load() {
+				t.Errorf("lambdatest: the function ended by itself: %v", f.cmd.ProcessState)
+			}
 		default:
 		}
-		f.stop()
+		f.kill()
+		if strings.Contains(f.Log(), "WARNING: DATA RACE") {
+			t.Error("lambdatest: the function has a data race")
+		}
 		if t.Failed() {
 			t.Logf("the function's output:\n%s", f.Log())
 		}
 	})
 	select {
-	case <-f.ready:
+	case <-f.api.asked:
 	case <-f.exited:
-		t.Fatalf("lambdatest: the function ended before its first event: %v", f.cmd.ProcessState)
+		t.Fatal("lambdatest: the function did not get as far as its first event")
 	case <-time.After(patience):
 		t.Fatal("lambdatest: the function asked for no event")
 	}
@@ -102,120 +73,110 @@ func Start(t testing.TB, binary string, env ...string) *Function {
 }
 
 // StartExpectExit runs a binary that has to end before it asks for an event, and returns
-// its exit status and output.
+// its exit status, or -1 after a signal, and its output. What it posted as its init error
+// is part of the output.
 func StartExpectExit(t testing.TB, binary string, env ...string) (status int, output string) {
 	t.Helper()
 	f := launch(t, binary, env)
-	defer f.stop()
+	defer f.kill()
 	select {
 	case <-f.exited:
-	case <-f.ready:
-		t.Fatal("lambdatest: the function started")
+	case <-f.api.asked:
+		t.Fatalf("lambdatest: the function started although it was not to; its output:\n%s", f.Log())
 	case <-time.After(patience):
-		t.Fatal("lambdatest: the function neither started nor ended")
+		t.Fatalf("lambdatest: the function neither started nor ended; its output:\n%s", f.Log())
 	}
 	return f.cmd.ProcessState.ExitCode(), f.Log()
 }
 
 func launch(t testing.TB, binary string, env []string) *Function {
 	t.Helper()
-	f := &Function{
-		out: &buffer{}, events: make(chan *invocation), ready: make(chan struct{}), exited: make(chan struct{}),
-		under: map[string]*invocation{},
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: f.runtimeAPI()}
-	served := make(chan struct{})
-	go func() { defer close(served); server.Serve(listener) }()
-	t.Cleanup(func() { server.Close(); <-served })
+	f := &Function{out: newOutput(), exited: make(chan struct{})}
+	f.api = newRuntimeAPI(f.out)
+	server := httptest.NewServer(f.api.handler())
+	t.Cleanup(server.Close)
 
+	home := t.TempDir()
 	f.cmd = exec.Command(binary)
-	f.cmd.Dir = t.TempDir()
+	f.cmd.Dir = home
 	f.cmd.Env = append([]string{
-		"AWS_LAMBDA_RUNTIME_API=" + listener.Addr().String(),
+		"AWS_LAMBDA_RUNTIME_API=" + server.Listener.Addr().String(),
 		"AWS_LAMBDA_FUNCTION_NAME=test", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=512", "AWS_LAMBDA_FUNCTION_VERSION=$LATEST",
 		"AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
-		"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(),
+		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + home,
 	}, env...)
 	f.cmd.Stdout, f.cmd.Stderr = f.out, f.out
 	if err := f.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { f.cmd.Wait(); close(f.exited) }()
+	// Without a Runtime API most functions end by themselves, but not frozen ones.
+	disarm, err := afterUs("kill", "-9", fmt.Sprint(f.cmd.Process.Pid))
+	go func() {
+		defer close(f.exited)
+		f.cmd.Wait()
+		disarm()
+	}()
+	if err != nil {
+		f.kill()
+		t.Fatal(err)
+	}
 	return f
 }
 
-func (f *Function) stop() {
+func (f *Function) kill() {
 	f.cmd.Process.Kill()
 	<-f.exited
 }
 
-func (f *Function) runtimeAPI() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", func(w http.ResponseWriter, r *http.Request) {
-		f.once.Do(func() { close(f.ready) })
-		select {
-		case i := <-f.events:
-			w.Header().Set("Content-Type", "application/json")
-			w.Header().Set("Lambda-Runtime-Aws-Request-Id", i.id)
-			w.Header().Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(i.deadline.UnixMilli(), 10))
-			w.Header().Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:123456789012:function:test")
-			w.Header().Set("Lambda-Runtime-Trace-Id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1")
-			w.Write(i.event)
-		case <-r.Context().Done():
-		}
-	})
-	finish := func(failed bool) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
-			body, err := io.ReadAll(r.Body)
-			w.WriteHeader(http.StatusAccepted)
-			f.mu.Lock()
-			i := f.under[r.PathValue("id")]
-			delete(f.under, r.PathValue("id"))
-			f.mu.Unlock()
-			if i != nil {
-				i.reply <- Reply{Body: body, Failed: failed || err != nil}
-			}
-		}
-	}
-	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/response", finish(false))
-	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/error", finish(true))
-	mux.HandleFunc("POST /2018-06-01/runtime/init/error", func(w http.ResponseWriter, r *http.Request) {
-		io.Copy(f.out, r.Body)
-		w.WriteHeader(http.StatusAccepted)
-	})
-	return mux
-}
-
 // Invoke sends an event and waits for the reply. The function is told the deadline of
-// ctx, or one in 29 seconds. The error says that there was no reply.
+// ctx, or else one in 29 seconds; a reply that comes after it is still returned. Several
+// invocations may be under way at once: those that the function does not ask for yet wait
+// their turn. The error says why there is no reply: [ErrExited], or that ctx was cancelled.
 func (f *Function) Invoke(ctx context.Context, event []byte) (Reply, error) {
+	i := &invocation{id: fmt.Sprintf("request-%d", f.requestID.Add(1)), event: event, done: make(chan outcome, 1)}
 	deadline, ok := ctx.Deadline()
-	if !ok {
-		deadline = time.Now().Add(29 * time.Second)
+	if ok {
+		i.deadline = deadline
+	} else {
+		deadline = time.Now().Add(timeout)
 	}
-	i := &invocation{id: fmt.Sprintf("request-%d", f.nextID.Add(1)), event: event, deadline: deadline, reply: make(chan Reply, 1)}
-	f.mu.Lock()
-	f.under[i.id] = i
-	f.mu.Unlock()
-	timeout := time.After(time.Until(deadline) + patience)
+	timer := time.NewTimer(time.Until(deadline) + patience)
+	defer timer.Stop()
+	cancelled := make(chan struct{})
+	defer context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			close(cancelled)
+		}
+	})()
+
+	f.api.enqueue(i)
 	select {
-	case f.events <- i:
+	case f.api.events <- i:
 	case <-f.exited:
-		return Reply{}, errors.New("lambdatest: the function has ended")
-	case <-timeout:
-		return Reply{}, errors.New("lambdatest: the function asked for no event")
+		f.api.forget(i)
+		return Reply{}, fmt.Errorf("%w: %v", ErrExited, f.cmd.ProcessState)
+	case <-cancelled:
+		f.api.forget(i)
+		return Reply{}, fmt.Errorf("lambdatest: before the function asked for the event: %w", ctx.Err())
+	case <-timer.C:
+		f.api.forget(i)
+		return Reply{}, errors.New("lambdatest: the function did not ask for the event")
 	}
 	select {
-	case r := <-i.reply:
-		return r, nil
+	case o := <-i.done:
+		return o.reply, o.err
 	case <-f.exited:
-		return Reply{}, errors.New("lambdatest: the function ended instead of replying")
-	case <-timeout:
-		return Reply{}, errors.New("lambdatest: no reply")
+	case <-cancelled:
+		return Reply{}, fmt.Errorf("lambdatest: before the function replied: %w", ctx.Err())
+	case <-timer.C:
+		return Reply{}, fmt.Errorf("lambdatest: no reply, %v after the deadline", patience)
+	}
+	// A function may reply and end right then, as one does that has panicked.
+	select {
+	case o := <-i.done:
+		return o.reply, o.err
+	default:
+		return Reply{}, fmt.Errorf("%w instead of replying: %v", ErrExited, f.cmd.ProcessState)
 	}
 }
 
@@ -232,31 +193,49 @@ func (f *Function) MustInvoke(t testing.TB, event []byte) []byte {
 	return r.Body
 }
 
-// Freeze stops the process, as Lambda does between events.
-func (f *Function) Freeze() error { return f.cmd.Process.Signal(syscall.SIGSTOP) }
-
-// Thaw lets it go on.
-func (f *Function) Thaw() error { return f.cmd.Process.Signal(syscall.SIGCONT) }
+// Wait waits for a process that is expected to end, and returns its exit status, or -1
+// after a signal. The error is that of ctx, or that half a minute has passed.
+func (f *Function) Wait(ctx context.Context) (status int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	f.mayExit.Store(true)
+	select {
+	case <-f.exited:
+		return f.cmd.ProcessState.ExitCode(), nil
+	case <-ctx.Done():
+		return 0, fmt.Errorf("lambdatest: the function has not ended: %w", ctx.Err())
+	}
+}
 
 // Exited is closed when the process has ended.
 func (f *Function) Exited() <-chan struct{} { return f.exited }
 
-// Log returns what the function has printed so far.
+// PID is the process's.
+func (f *Function) PID() int { return f.cmd.Process.Pid }
+
+// Log returns what the function has printed so far. It may lag behind a reply; see
+// [Function.AwaitLog].
 func (f *Function) Log() string { return strings.TrimSpace(f.out.String()) }
 
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+// AwaitLog waits until the function has printed text. The error says that ctx, the
+// process or half a minute ended before.
+func (f *Function) AwaitLog(ctx context.Context, text string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		grown := f.out.grown()
+		if strings.Contains(f.out.String(), text) {
+			return nil
+		}
+		select {
+		case <-grown:
+		case <-f.exited: // all that it printed has been read by then
+			if strings.Contains(f.out.String(), text) {
+				return nil
+			}
+			return fmt.Errorf("%w without printing %q", ErrExited, text)
+		case <-ctx.Done():
+			return fmt.Errorf("lambdatest: the function has not printed %q: %w", text, ctx.Err())
+		}
+	}
 }

@@ -64,32 +64,22 @@ const (
 
 // A front knows one kind of event.
 type front interface {
-	// request makes the request; its error wraps ErrEvent.
-	request(ctx context.Context, e *event) (*http.Request, error)
+	// request makes the request of an event. The error is errOtherFront where the event is
+	// not of this front, and else wraps ErrEvent.
+	request(ctx context.Context, payload []byte) (*http.Request, error)
 
 	// reply makes the payload of the answer.
 	reply(a *answer) any
 }
 
-// event holds what the events of all fronts consist of. What depends on the front is left
-// undecoded, so that each is decoded once.
+var errOtherFront = errors.New("lambdahttp: event of another front")
+
+// event holds what the events of all fronts consist of.
 type event struct {
-	Version        string          `json:"version"`
-	RequestContext json.RawMessage `json:"requestContext"`
-
-	RawPath        string   `json:"rawPath"`
-	RawQueryString string   `json:"rawQueryString"`
-	Cookies        []string `json:"cookies"`
-
-	Resource   string          `json:"resource"`
-	Path       string          `json:"path"`
-	HTTPMethod string          `json:"httpMethod"`
-	Query      json.RawMessage `json:"queryStringParameters"`
-	MultiQuery json.RawMessage `json:"multiValueQueryStringParameters"`
-
-	Headers        json.RawMessage   `json:"headers"`
-	MultiHeaders   json.RawMessage   `json:"multiValueHeaders"`
-	StageVariables map[string]string `json:"stageVariables"`
+	Version        string              `json:"version"`
+	Headers        map[string]string   `json:"headers"`
+	MultiHeaders   map[string][]string `json:"multiValueHeaders"`
+	StageVariables map[string]string   `json:"stageVariables"`
 
 	Body            string `json:"body"`
 	IsBase64Encoded bool   `json:"isBase64Encoded"`
@@ -99,9 +89,8 @@ type event struct {
 func (a *Adapter) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	ctx, cancel := a.deadline(ctx)
 	defer cancel()
-	var f front = httpAPI{} // its replies are understood by every front
 	w := newRecorder("")
-	req, err := a.decode(ctx, payload, &f)
+	f, req, err := decode(ctx, payload)
 	if err != nil {
 		a.fail(w, (&http.Request{Method: http.MethodGet, Header: http.Header{}}).WithContext(ctx), err)
 	} else {
@@ -139,30 +128,23 @@ func (a *Adapter) deadline(ctx context.Context) (context.Context, context.Cancel
 
 var serverForContext = &http.Server{}
 
-// decode finds out which front sent the event, and makes its request.
-func (a *Adapter) decode(ctx context.Context, payload []byte, f *front) (*http.Request, error) {
-	var e event
-	if err := json.Unmarshal(payload, &e); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrEvent, err)
+// decode finds out which front sent the event, and makes its request. (A REST API behind
+// a custom domain sends rawPath too, so that tells nothing.)
+func decode(ctx context.Context, payload []byte) (front, *http.Request, error) {
+	fronts := [...]front{httpAPI{}, restAPI{}}
+	if !bytes.Contains(payload, []byte(`"2.0"`)) { // only a guess at which to try first
+		fronts[0], fronts[1] = fronts[1], fronts[0]
 	}
-	detected, err := detect(&e)
-	if err != nil {
-		return nil, err
+	for _, f := range fronts {
+		if r, err := f.request(ctx, payload); err != errOtherFront {
+			return f, r, err
+		}
 	}
-	*f = detected
-	return detected.request(ctx, &e)
-}
-
-// detect tells the fronts apart by what each always sends. (A REST API behind a
-// custom domain sends rawPath too, so that does not count.)
-func detect(e *event) (front, error) {
-	switch {
-	case e.Version == "2.0" && len(e.RequestContext) > 0:
-		return httpAPI{}, nil
-	case e.HTTPMethod != "" && len(e.RequestContext) > 0:
-		return restAPI{}, nil
+	err := errors.New("it comes from neither an HTTP API (payload format 2.0) nor a REST API")
+	if !json.Valid(payload) {
+		err = errors.New("it is not JSON")
 	}
-	return nil, fmt.Errorf("%w: it comes from neither an HTTP API (payload format 2.0) nor a REST API", ErrEvent)
+	return httpAPI{}, nil, fmt.Errorf("%w: %w", ErrEvent, err) // whose replies every front understands
 }
 
 // serve runs the handler. Its error says why what was written is no answer.

@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/awslabs/aws-lambda-go-api-proxy/core"
+	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
 	"go.uber.org/goleak"
 
 	"github.com/sleightproxy/sleight/pkg/lambdahttp"
@@ -743,21 +744,35 @@ func FuzzRESTAPI(f *testing.F) {
 	})
 }
 
+// BenchmarkInvoke measures the adapter beside the library that it builds on, used as its
+// documentation shows.
 func BenchmarkInvoke(b *testing.B) {
 	page := bytes.Repeat([]byte("hello "), 200)
-	a := &lambdahttp.Adapter{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		w.Write(page)
-	})}
-	for _, name := range []string{"http-api", "rest-api"} {
-		payload, err := json.Marshal(sample(b, name))
+	})
+	v2, v1 := httpadapter.NewV2(handler), httpadapter.New(handler)
+	adapter := &lambdahttp.Adapter{Handler: handler}
+	for _, c := range []struct {
+		name, event string
+		handler     lambda.Handler
+	}{
+		{"http-api/sleight", "http-api", adapter},
+		{"http-api/library", "http-api", lambda.NewHandler(v2.ProxyWithContext)},
+		{"rest-api/sleight", "rest-api", adapter},
+		{"rest-api/library", "rest-api", lambda.NewHandler(v1.ProxyWithContext)},
+	} {
+		payload, err := json.Marshal(sample(b, c.event))
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.Run(name, func(b *testing.B) {
+		b.Run(c.name, func(b *testing.B) {
+			ctx, cancel := context.WithTimeout(b.Context(), time.Hour) // as Lambda has one
+			defer cancel()
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := a.Invoke(b.Context(), payload); err != nil {
+				if _, err := c.handler.Invoke(ctx, payload); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -2,6 +2,7 @@ package lambdahttp
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -14,11 +15,24 @@ import (
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
 type httpAPI struct{}
 
-func (httpAPI) request(ctx context.Context, e *event) (*http.Request, error) {
-	var rc events.APIGatewayV2HTTPRequestContext
-	if err := unmarshal("requestContext", e.RequestContext, &rc); err != nil {
-		return nil, err
+type httpAPIEvent struct {
+	event
+	RawPath        string                                `json:"rawPath"`
+	RawQueryString string                                `json:"rawQueryString"`
+	Cookies        []string                              `json:"cookies"`
+	RequestContext events.APIGatewayV2HTTPRequestContext `json:"requestContext"`
+}
+
+func (httpAPI) request(ctx context.Context, payload []byte) (*http.Request, error) {
+	var e httpAPIEvent
+	err := json.Unmarshal(payload, &e)
+	switch {
+	case e.Version != "2.0":
+		return nil, errOtherFront
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrEvent, err)
 	}
+	rc := e.RequestContext
 	if strings.Contains(rc.DomainName, ".lambda-url.") {
 		// Its events look the same, but their path is encoded.
 		return nil, fmt.Errorf("%w: function URLs are not served", ErrEvent)
@@ -26,10 +40,7 @@ func (httpAPI) request(ctx context.Context, e *event) (*http.Request, error) {
 	if err := checkMethod(rc.HTTP.Method); err != nil {
 		return nil, err
 	}
-	headers, err := readHeaders(e.Headers, nil)
-	if err != nil {
-		return nil, err
-	}
+	headers := e.headers()
 	if len(e.Cookies) > 0 {
 		headers["Cookie"] = []string{strings.Join(e.Cookies, "; ")} // one line: RFC 6265 section 5.4
 	}
@@ -46,7 +57,7 @@ func (httpAPI) request(ctx context.Context, e *event) (*http.Request, error) {
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path
 	}
-	return r, mend(r, e, path, escapePath(path), escapeQuery(e.RawQueryString), headers, rc.HTTP.SourceIP, rc.DomainName)
+	return r, mend(r, &e.event, path, escapePath(path), escapeQuery(e.RawQueryString), headers, rc.HTTP.SourceIP, rc.DomainName)
 }
 
 func (httpAPI) reply(a *answer) any {

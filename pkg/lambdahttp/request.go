@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -103,41 +102,27 @@ func isToken(s string) bool {
 // isControl reports whether c may not be in a field value (RFC 9110 section 5.5).
 func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
 
-// readHeaders merges the two forms in which headers come. Where both have a name, the
-// one with all values wins.
-func readHeaders(single, multi json.RawMessage) (http.Header, error) {
-	var one map[string]string
-	var many map[string][]string
-	if err := unmarshal("headers", single, &one); err != nil {
-		return nil, err
-	}
-	if err := unmarshal("multiValueHeaders", multi, &many); err != nil {
-		return nil, err
-	}
-	headers := make(http.Header, max(len(one), len(many)))
-	for name, values := range many {
+// headers merges the two forms in which headers come. Where both have a name, the one
+// with all values wins.
+func (e *event) headers() http.Header {
+	headers := make(http.Header, max(len(e.Headers), len(e.MultiHeaders)))
+	for name, values := range e.MultiHeaders {
 		if len(values) > 0 {
 			name = textproto.CanonicalMIMEHeaderKey(name)
 			headers[name] = append(headers[name], values...)
 		}
 	}
-	fromMany := len(headers) > 0
-	for name, value := range one {
+	fromMulti := len(headers) > 0
+	backing := make([]string, len(e.Headers)) // one allocation for all values
+	for name, value := range e.Headers {
 		name = textproto.CanonicalMIMEHeaderKey(name)
-		if !fromMany || headers[name] == nil {
-			headers[name] = append(headers[name], value)
+		switch known := headers[name]; {
+		case known == nil:
+			backing[0] = value
+			headers[name], backing = backing[:1:1], backing[1:]
+		case !fromMulti: // two spellings of one name
+			headers[name] = append(known, value)
 		}
 	}
-	return headers, nil
-}
-
-// unmarshal decodes a part of the event that may be missing or null.
-func unmarshal(what string, raw json.RawMessage, v any) error {
-	if len(raw) == 0 {
-		return nil
-	}
-	if err := json.Unmarshal(raw, v); err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrEvent, what, err)
-	}
-	return nil
+	return headers
 }

@@ -19,31 +19,42 @@ import (
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
 type restAPI struct{}
 
-func (restAPI) request(ctx context.Context, e *event) (*http.Request, error) {
-	var rc struct {
-		events.APIGatewayProxyRequestContext
-		ELB json.RawMessage `json:"elb"`
-	}
-	if err := unmarshal("requestContext", e.RequestContext, &rc); err != nil {
-		return nil, err
-	}
-	if rc.ELB != nil {
+type restAPIEvent struct {
+	event
+	HTTPMethod     string              `json:"httpMethod"`
+	Path           string              `json:"path"`
+	Query          map[string]string   `json:"queryStringParameters"`
+	MultiQuery     map[string][]string `json:"multiValueQueryStringParameters"`
+	RequestContext *restAPIContext     `json:"requestContext"`
+}
+
+type restAPIContext struct {
+	events.APIGatewayProxyRequestContext
+	ELB json.RawMessage `json:"elb"` // of load balancers, whose events are similar
+}
+
+func (restAPI) request(ctx context.Context, payload []byte) (*http.Request, error) {
+	var e restAPIEvent
+	err := json.Unmarshal(payload, &e)
+	switch rc := e.RequestContext; {
+	case e.HTTPMethod == "" || e.Version == "2.0":
+		return nil, errOtherFront
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrEvent, err)
+	case rc == nil:
+		return nil, fmt.Errorf("%w: it has no requestContext", ErrEvent)
+	case rc.ELB != nil:
 		return nil, fmt.Errorf("%w: Application Load Balancers are not served", ErrEvent)
 	}
+	rc := e.RequestContext
 	if err := checkMethod(e.HTTPMethod); err != nil {
 		return nil, err
 	}
-	headers, err := readHeaders(e.Headers, e.MultiHeaders)
-	if err != nil {
-		return nil, err
-	}
+	headers := e.headers()
 	if cookies := headers["Cookie"]; len(cookies) > 1 {
 		headers["Cookie"] = []string{strings.Join(cookies, "; ")}
 	}
-	query, err := readQuery(e)
-	if err != nil {
-		return nil, err
-	}
+	query := e.query()
 	// Encoded, as the client sent it. What it should have encoded too is, since net/url would
 	// otherwise take the whole for not encoded, and turn %2F into a slash.
 	rawPath := escape(e.Path, &encodedBytes)
@@ -60,7 +71,7 @@ func (restAPI) request(ctx context.Context, e *event) (*http.Request, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrEvent, err)
 	}
-	return r, mend(r, e, path, rawPath, query, headers, rc.Identity.SourceIP, rc.DomainName)
+	return r, mend(r, &e.event, path, rawPath, query, headers, rc.Identity.SourceIP, rc.DomainName)
 }
 
 func (restAPI) reply(a *answer) any {
@@ -70,20 +81,13 @@ func (restAPI) reply(a *answer) any {
 	}
 }
 
-// readQuery builds the query from the decoded maps in which it comes. Their order is lost
-// on the way; sorted by name, the same request at least has the same query every time.
-func readQuery(e *event) (string, error) {
-	var one map[string]string
-	var many map[string][]string
-	if err := unmarshal("multiValueQueryStringParameters", e.MultiQuery, &many); err != nil {
-		return "", err
-	}
+// query builds the query from the decoded maps in which it comes. Their order is lost on
+// the way; sorted by name, the same request at least has the same query every time.
+func (e *restAPIEvent) query() string {
+	many := e.MultiQuery
 	if len(many) == 0 {
-		if err := unmarshal("queryStringParameters", e.Query, &one); err != nil {
-			return "", err
-		}
-		many = make(map[string][]string, len(one))
-		for name, value := range one {
+		many = make(map[string][]string, len(e.Query))
+		for name, value := range e.Query {
 			many[name] = []string{value}
 		}
 	}
@@ -98,5 +102,5 @@ func readQuery(e *event) (string, error) {
 			b.WriteString(url.QueryEscape(value))
 		}
 	}
-	return b.String(), nil
+	return b.String()
 }

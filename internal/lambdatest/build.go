@@ -1,0 +1,93 @@
+package lambdatest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Build builds the function of this module as it is deployed, for this machine.
+func Build(t testing.TB) string {
+	t.Helper()
+	return BuildPackage(t, "./functions/proxy")
+}
+
+// BuildPackage builds a main package of this module, named by its path from the top, with
+// the function's flags and those given, such as -race. Each is built once; the binary is
+// there until this process ends. It is safe for concurrent use.
+func BuildPackage(t testing.TB, pkg string, flags ...string) string {
+	t.Helper()
+	key := fmt.Sprintf("%q %q", flags, pkg)
+	build, _ := builds.LoadOrStore(key, sync.OnceValue(func() *built { return goBuild(pkg, flags) }))
+	b := build.(func() *built)()
+	if b.err != nil {
+		t.Fatal(b.err)
+	}
+	return b.binary
+}
+
+// builds are those under way and done, by flags and package. Tests of one process share
+// them, as linking takes about a second.
+var builds sync.Map // of func() *built
+
+type built struct {
+	binary string
+	err    error
+	keep   func() // holds on to what removes the binary after us
+}
+
+func goBuild(pkg string, flags []string) *built {
+	gomod, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return &built{err: fmt.Errorf("lambdatest: go env GOMOD: %w", err)}
+	}
+	dir, err := os.MkdirTemp("", "lambdatest")
+	if err != nil {
+		return &built{err: err}
+	}
+	b := &built{binary: filepath.Join(dir, "bootstrap")}
+	if b.keep, b.err = afterUs("rm", "-rf", dir); b.err != nil {
+		return b
+	}
+	// As the Makefile does, but for the race detector. It needs cgo, and without -trimpath
+	// the packages that this test was built from serve again.
+	cgo, trim := "CGO_ENABLED=0", []string{"-trimpath"}
+	if slices.Contains(flags, "-race") {
+		cgo, trim = "CGO_ENABLED=1", nil
+	}
+	args := slices.Concat([]string{"build", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", b.binary}, trim, flags, []string{pkg})
+	cmd := exec.Command("go", args...)
+	cmd.Dir = filepath.Dir(strings.TrimSpace(string(gomod)))
+	cmd.Env = append(os.Environ(), cgo)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.err = fmt.Errorf("lambdatest: go build %s: %w\n%s", pkg, err, out)
+	}
+	return b
+}
+
+// afterUs runs a command when this process has ended, however it does: a test that
+// panics or is killed cleans nothing up. disarm calls that off; so that it is not called
+// off or brought forward by accident, the caller holds on to it.
+func afterUs(command ...string) (disarm func(), err error) {
+	cmd := exec.Command("sh", append([]string{"-c", `trap "" HUP INT QUIT TERM; read -r _; exec "$@"`, "sh"}, command...)...)
+	r, w, err := os.Pipe()
+	if err != nil {
+		return func() {}, err
+	}
+	defer r.Close()
+	cmd.Stdin = r // ends with the last process that has w open, and that is this one alone
+	if err := cmd.Start(); err != nil {
+		w.Close()
+		return func() {}, err
+	}
+	return func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		w.Close()
+	}, nil
+}

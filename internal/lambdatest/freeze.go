@@ -1,0 +1,43 @@
+//go:build unix
+
+package lambdatest
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+)
+
+// Freeze stops the process as Lambda does: once no event is under way and it asks for the
+// next. When Freeze returns, the process stands still, and stays so until [Function.Thaw].
+func (f *Function) Freeze() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := f.api.awaitIdle(ctx, f.exited); err != nil {
+		return fmt.Errorf("lambdatest: freeze: waiting until the function asks for an event: %w", err)
+	}
+	if err := f.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("lambdatest: freeze: %w", err)
+	}
+	// The signal is only on its way: other threads may run on for a while.
+	for {
+		var status syscall.WaitStatus
+		switch _, err := syscall.Wait4(f.cmd.Process.Pid, &status, syscall.WUNTRACED, nil); {
+		case err == syscall.EINTR:
+		case err != nil:
+			return fmt.Errorf("lambdatest: freeze: %w", err)
+		case !status.Stopped():
+			return fmt.Errorf("lambdatest: freeze: %w", ErrExited)
+		default:
+			return nil
+		}
+	}
+}
+
+// Thaw lets the process go on.
+func (f *Function) Thaw() error {
+	if err := f.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		return fmt.Errorf("lambdatest: thaw: %w", err)
+	}
+	return nil
+}
