@@ -50,7 +50,7 @@ fuzz: ## Run every fuzz target for FUZZTIME, 10s unless given
 	@FUZZTIME="$(FUZZTIME)" scripts/fuzz
 
 .PHONY: bench
-bench: ## Run the benchmarks; BENCH picks some by name, BENCHFLAGS adds flags such as -count=10
+bench: testdeps ## Run the benchmarks; BENCH picks some by name, BENCHFLAGS adds flags such as -count=10
 	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(BENCHFLAGS) ./...
 
 .PHONY: check

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
@@ -12,6 +13,9 @@ import (
 )
 
 func main() {
+	if n := app.Procs(os.Getenv); n > 0 {
+		runtime.GOMAXPROCS(min(n, runtime.GOMAXPROCS(0)))
+	}
 	function, err := app.NewFunction(os.Getenv, os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "sleight:", err)

@@ -116,3 +116,18 @@ func TestBadRouteOfAFileIsLoggedAndDoesNotStopTheStart(t *testing.T) {
 		t.Errorf("%v, log %s", err, &log)
 	}
 }
+
+func TestProcsFollowTheShareOfCPU(t *testing.T) {
+	for _, c := range []struct {
+		memory, procs, concurrency string
+		want                       int
+	}{
+		{"128", "", "", 1}, {"512", "", "", 1}, {"1769", "", "", 1}, {"1770", "", "", 2}, {"10240", "", "", 6},
+		{"", "", "", 0}, {"much", "", "", 0}, {"-1", "", "", 0}, {"512", "2", "", 0}, {"512", "", "8", 0},
+	} {
+		env := environment{"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": c.memory, "GOMAXPROCS": c.procs, "AWS_LAMBDA_MAX_CONCURRENCY": c.concurrency}
+		if got := app.Procs(env.get); got != c.want {
+			t.Errorf("%v: %d, want %d", env, got, c.want)
+		}
+	}
+}
