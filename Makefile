@@ -17,7 +17,7 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[A-Za-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: build ## Show the proxy at work on this machine; with ROUTES=file.json, serve that file's routes
+run: build-sleight ## Show the proxy at work on this machine; with ROUTES=file.json, serve that file's routes
 ifdef ROUTES
 	bin/sleight serve --listen "$(LISTEN)" --routes "$(ROUTES)"
 else
@@ -25,8 +25,11 @@ else
 endif
 
 .PHONY: build
-build: ## Build bin/bootstrap, the function, and bin/sleight, the operator's command; GOOS and GOARCH count
+build: build-sleight ## Build bin/bootstrap, the function, and bin/sleight, the operator's command; GOOS and GOARCH count
 	CGO_ENABLED=0 $(GO) build $(FUNCTION) -o bin/bootstrap ./functions/proxy
+
+.PHONY: build-sleight
+build-sleight: ## Build bin/sleight alone
 	CGO_ENABLED=0 $(GO) build $(RELEASE) -o bin/sleight ./cmd/sleight
 
 # sam build runs this in a copy of the tree without .git. Lambda starts the file

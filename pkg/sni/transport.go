@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -156,6 +157,11 @@ func (t *Transport) pool(target *Target, host string) (*pool, error) {
 	serverName, err := target.serverName(host)
 	if err != nil {
 		return nil, err
+	}
+	if len(target.Addresses) == 0 && serverName != host {
+		// The pool goes by server name: what is dialled has to be in the key where it is
+		// another, or two hosts would share it.
+		target.Addresses = []string{bracketed(host)}
 	}
 	k := target.key(serverName)
 	t.mu.Lock()
@@ -369,6 +375,14 @@ func claimsToBeReplayable(req *http.Request) bool {
 		return false
 	}
 	return len(req.Header["Idempotency-Key"]) > 0 || len(req.Header["X-Idempotency-Key"]) > 0
+}
+
+// bracketed returns host as it stands in an address: an IPv6 address in brackets.
+func bracketed(host string) string {
+	if strings.Contains(host, ":") {
+		return "[" + host + "]"
+	}
+	return host
 }
 
 // bound returns d, its default where it is zero, and 0, "no bound", where it is negative.

@@ -369,6 +369,10 @@ func TestIPv6LiteralKeepsItsBrackets(t *testing.T) {
 	if got := mustGet(t, tr, "http://"+addr+"/"); got != addr {
 		t.Errorf("Host %q, want %q", got, addr)
 	}
+	tr = newTransport(t, to(sni.Target{ServerName: "internal.test"}))
+	if got := mustGet(t, tr, "http://"+addr+"/"); got != addr {
+		t.Errorf("with a server name: Host %q, want %q", got, addr)
+	}
 	// And as the address of a target.
 	tr = newTransport(t, to(sni.Target{Addresses: []string{addr}}))
 	if got := mustGet(t, tr, "http://a.test/"); got != "a.test" {
@@ -683,6 +687,23 @@ func TestHostsWithOneServerNameShareConnections(t *testing.T) {
 		if n := origin.Conns(); n != 1 {
 			t.Errorf("%d connections, want 1", n)
 		}
+	})
+}
+
+// Without addresses, each host is dialled itself, whatever name all of them have to prove.
+func TestServerNameAloneDoesNotJoinHosts(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		origin := startOrigin(t, http1, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
+		tr := newTransport(t, to(sni.Target{RootsPEM: ca.PEM(), ServerName: "internal.test"}))
+		for _, host := range []string{"127.0.0.1", "localhost"} {
+			mustGet(t, tr, "https://"+host+":"+origin.Port()+"/")
+		}
+		if n := origin.Conns(); n != 2 {
+			t.Errorf("%d connections, want one for each host", n)
+		}
+		_, err := get(t, tr, "https://no-such-name.invalid:"+origin.Port()+"/")
+		wantType(t, err, sni.DNSError)
 	})
 }
 
