@@ -143,7 +143,8 @@ type requestBody struct {
 
 func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
+	// The transport closes a body that it has no more use for, perhaps during a Read.
+	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
 		b.broken.Store(true)
 	}
 	return n, err
