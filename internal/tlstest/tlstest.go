@@ -241,3 +241,25 @@ func (o *Origin) WaitConns(t testing.TB, n int) {
 
 // Port returns the port of Addr.
 func (o *Origin) Port() string { return o.Addr[strings.LastIndexByte(o.Addr, ':')+1:] }
+
+// Listen accepts connections on loopback, hands each to serve, and closes them when the
+// test ends. It returns its address.
+func Listen(t testing.TB, serve func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { defer c.Close(); serve(c) })
+		}
+	})
+	t.Cleanup(func() { l.Close(); wg.Wait() })
+	return l.Addr().String()
+}

@@ -7,11 +7,13 @@ package hostname
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
-// ErrInvalid is wrapped by every error of this package.
+// ErrInvalid is wrapped by every error about a name.
 var ErrInvalid = errors.New("is not a hostname")
 
 const (
@@ -92,6 +94,26 @@ func NormalizePattern(pattern string) (string, error) {
 		return "", invalid(pattern, "a wildcard needs at least two labels after the star")
 	}
 	return "*." + name, nil
+}
+
+// SplitAddress reads where a server listens: "host", "host:port", "[IPv6]" or
+// "[IPv6]:port". The host is a normalized name, or an IP address without brackets; the
+// port is empty where the address has none.
+func SplitAddress(address string) (host, port string, err error) {
+	host = address
+	if i := strings.LastIndexByte(address, ':'); i > strings.LastIndexByte(address, ']') {
+		if host, port, err = net.SplitHostPort(address); err != nil {
+			return "", "", fmt.Errorf("%q: write an IPv6 address in brackets", address)
+		}
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return "", "", fmt.Errorf("%q: the port has to be a number from 1 to 65535", address)
+		}
+	}
+	if IsIP(host) {
+		return strings.Trim(host, "[]"), port, nil
+	}
+	host, err = Normalize(host)
+	return host, port, err
 }
 
 func cutPort(authority string) (string, error) {

@@ -90,6 +90,23 @@ func TestNormalizePattern(t *testing.T) {
 	}
 }
 
+func TestSplitAddress(t *testing.T) {
+	for in, want := range map[string]string{
+		"LB.example.com": "lb.example.com|", "lb.example.com.:8443": "lb.example.com|8443", "192.0.2.1": "192.0.2.1|", "192.0.2.1:1": "192.0.2.1|1",
+		"[2001:db8::1]": "2001:db8::1|", "[2001:db8::1]:65535": "2001:db8::1|65535", "2001:db8::1": "", "2001:db8::1:443": "", "lb.test:0": "", "lb.test:65536": "",
+		"lb.test:": "", "lb.test:http": "", "lb.test/x": "", "": "", ":443": "", "[lb.test]:1": "lb.test|1", "[lb.test]": "",
+	} {
+		host, port, err := hostname.SplitAddress(in)
+		got := host + "|" + port
+		if err != nil {
+			got = ""
+		}
+		if got != want {
+			t.Errorf("SplitAddress(%q) = %q, %q, %v; want %q", in, host, port, err, want)
+		}
+	}
+}
+
 func TestIsIP(t *testing.T) {
 	for in, want := range map[string]bool{"127.0.0.1": true, "::1": true, "[::1]": true, "a.com": false, "": false} {
 		if hostname.IsIP(in) != want {

@@ -224,18 +224,8 @@ func parseOrigin(s string) (scheme, address string, err error) {
 	if strings.ContainsAny(rest, "/?#@") {
 		return "", "", fmt.Errorf("%q has to be host, host:port or https://host:port, without path and user", s)
 	}
-	host, port := rest, ""
-	if i := strings.LastIndexByte(rest, ':'); i > strings.LastIndexByte(rest, ']') {
-		if host, port, err = net.SplitHostPort(rest); err != nil {
-			return "", "", fmt.Errorf("%q: write an IPv6 address in brackets", s)
-		}
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return "", "", fmt.Errorf("%q: the port has to be a number from 1 to 65535", s)
-		}
-	}
-	if hostname.IsIP(host) {
-		host = strings.Trim(host, "[]")
-	} else if host, err = hostname.Normalize(host); err != nil {
+	host, port, err := hostname.SplitAddress(rest)
+	if err != nil {
 		return "", "", err
 	}
 	switch {

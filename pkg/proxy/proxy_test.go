@@ -1,20 +1,14 @@
 package proxy_test
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -216,140 +210,6 @@ func TestRouteAttributesAreActedUpon(t *testing.T) {
 	b.do(t, "old.test").want(t, 502, "tls_alert_received")
 }
 
-// Invariants 3 and 4, and everything else that an origin or a store can do wrong.
-func TestFailuresAreExplained(t *testing.T) {
-	t.Parallel()
-	ca, evil := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
-	o := &tlstest.Origin{Certificates: map[string]tls.Certificate{
-		"wrong.test":   tlstest.Leaf(t, ca, "someone-else.test"),
-		"evil.test":    tlstest.Leaf(t, evil, "evil.test"),
-		"expired.test": tlstest.Leaf(t, ca, "expired.test", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }),
-		"slow.test":    tlstest.Leaf(t, ca, "slow.test"),
-	}, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })}
-	o.Start(t)
-	plain := &tlstest.Origin{Plain: true}
-	plain.Start(t)
-	broken := listen(t, func(c net.Conn) { c.Close() })
-	silent := listen(t, func(c net.Conn) { io.Copy(io.Discard, c) })
-	var all []route
-	for host, address := range map[string]string{
-		"wrong.test": o.Addr, "evil.test": o.Addr, "expired.test": o.Addr, "unknown-there.test": o.Addr, "slow.test": o.Addr, "plain.test": plain.Addr,
-		"broken.test": broken, "silent.test": silent, "refused.test": "127.0.0.1:1", "renamed.test": o.Addr, "private.test": "10.1.2.3", "nodns.test": "lb.invalid", "http.test": "http://" + plain.Addr,
-	} {
-		r := route{"host": host, "origin": address}
-		if host != "http.test" {
-			r["ca_pem"] = ca.PEM()
-		}
-		all = append(all, r)
-	}
-	all[slices.IndexFunc(all, func(r route) bool { return r["host"] == "renamed.test" })]["server_name"] = "backend.test"
-	all = append(all, route{"host": "bad.test", "origin": o.Addr, "tls_min": "1.0"}, route{"host": "off.test", "origin": o.Addr, "enabled": false})
-	b := start(t, routes(t, all...))
-	for _, c := range []struct {
-		host      string
-		status    int
-		errorType string
-		says      string
-	}{
-		{"unmapped.test", 404, "destination_not_found", "unmapped.test"},
-		{"off.test", 404, "destination_not_found", "off.test"},
-		{"192.0.2.1", 404, "destination_not_found", "that host"},
-		{"[2001:db8::1]:80", 404, "destination_not_found", "that host"},
-		{"a..b", 400, "http_request_error", "not a hostname"},
-		{"user@a.test", 400, "http_request_error", "not a hostname"},
-		{"bad.test", 500, "proxy_configuration_error", "bad.test is not valid"},
-		{"wrong.test", 502, "tls_certificate_error", "a certificate for somebody else"},
-		{"evil.test", 502, "tls_certificate_error", "authority that is not trusted"},
-		{"expired.test", 502, "tls_certificate_error", "has expired"},
-		{"unknown-there.test", 502, "tls_alert_received", "has a certificate for it"},
-		{"renamed.test", 502, "tls_alert_received", "renamed.test"},
-		{"plain.test", 502, "tls_protocol_error", "speaks TLS"},
-		{"broken.test", 502, "connection_terminated", "closed the connection"},
-		{"silent.test", 504, "connection_timeout", "in time"},
-		{"refused.test", 502, "connection_refused", "accepts no connection"},
-		{"private.test", 502, "destination_ip_prohibited", "ORIGIN_ALLOW_CIDRS"},
-		{"nodns.test", 502, "dns_error", "DNS"},
-		{"http.test", 500, "proxy_configuration_error", "cannot be used"},
-	} {
-		t.Run(c.host, func(t *testing.T) {
-			got := b.do(t, c.host)
-			if got.want(t, c.status, c.errorType); !strings.Contains(got.body, c.says) {
-				t.Errorf("the body does not say %q: %s", c.says, got.body)
-			}
-		})
-	}
-	for _, r := range append(o.Requests(), plain.Requests()...) {
-		t.Errorf("a request reached an origin: %+v", r)
-	}
-	log := b.log.String()
-	if !strings.Contains(log, `tls_min`) || !strings.Contains(log, `"certificate_names":"someone-else.test"`) {
-		t.Errorf("the log does not tell the attribute or the certificate:\n%s", log)
-	}
-	if strings.Contains(log, "user@a.test\n") || strings.Contains(log, "GET ") {
-		t.Errorf("the log repeats what a stranger sent:\n%s", log)
-	}
-
-	t.Run("slow.test", func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		defer cancel()
-		r := httptest.NewRequestWithContext(ctx, "GET", "http://slow.test/", nil)
-		w := httptest.NewRecorder()
-		b.handler.ServeHTTP(w, r)
-		result{w.Code, w.Header(), w.Body.String()}.want(t, 504, "http_response_timeout")
-	})
-}
-
-func TestStoreFailuresAreNotMistakenForMissingRoutes(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		err       error
-		status    int
-		errorType string
-	}{
-		{errors.New("store at 10.1.2.3 is down"), 503, "proxy_internal_error"},
-		{context.DeadlineExceeded, 503, "proxy_internal_error"},
-		{&origin.InvalidRouteError{Host: "a.test", Attribute: "origin", Reason: "is odd"}, 500, "proxy_configuration_error"},
-		{fmt.Errorf("wrapped: %w", origin.ErrNotFound), 404, "destination_not_found"},
-	} {
-		b := start(t, storeFunc(func(context.Context, string) (*origin.Route, error) { return nil, c.err }))
-		got := b.do(t, "a.test")
-		got.want(t, c.status, c.errorType)
-		if (got.header.Get("Retry-After") != "") != (c.status == 503) {
-			t.Errorf("%v: Retry-After %q", c.err, got.header.Get("Retry-After"))
-		}
-	}
-}
-
-type storeFunc func(context.Context, string) (*origin.Route, error)
-
-func (f storeFunc) Lookup(ctx context.Context, host string) (*origin.Route, error) {
-	return f(ctx, host)
-}
-
-func TestCausesTheServerTellsHaveTheirAnswers(t *testing.T) {
-	t.Parallel()
-	h := proxy.New(proxy.Config{Transport: &sni.Transport{}, Logger: slog.New(slog.DiscardHandler)})
-	for _, c := range []struct {
-		err       error
-		status    int
-		errorType string
-	}{
-		{proxy.ErrBadRequest, 400, "http_request_error"},
-		{proxy.ErrIncompleteResponse, 502, "http_response_incomplete"},
-		{proxy.ErrResponseTooLarge, 502, "http_response_body_size"},
-		{proxy.ErrTimeout, 504, "http_response_timeout"},
-		{errors.New("boom at 127.0.0.1"), 500, "proxy_internal_error"},
-	} {
-		w := httptest.NewRecorder()
-		w.Header().Set("Set-Cookie", "left=behind")
-		h.Fail(w, httptest.NewRequest("GET", "/", nil), fmt.Errorf("wrapped: %w", c.err))
-		result{w.Code, w.Header(), w.Body.String()}.want(t, c.status, c.errorType)
-		if w.Header().Get("Set-Cookie") != "" {
-			t.Error("a header of the origin's answer is left")
-		}
-	}
-}
-
 // X-Forwarded-Host is for CDNs in front; a stranger's must not choose the route.
 func TestTrustedHostHeader(t *testing.T) {
 	t.Parallel()
@@ -401,22 +261,6 @@ func TestAnswerArrivesAsTheOriginSentIt(t *testing.T) {
 	}
 }
 
-// net/http would panic at such a status, or take it for a success.
-func TestStatusThatIsNoneIsRefused(t *testing.T) {
-	t.Parallel()
-	ca := tlstest.NewAuthority(t)
-	leaf := tlstest.Leaf(t, ca, "a.test")
-	for _, status := range []string{"000", "099", "101", "600", "999"} {
-		address := listen(t, func(c net.Conn) {
-			conn := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{leaf}})
-			conn.Read(make([]byte, 4096))
-			io.WriteString(conn, "HTTP/1.1 "+status+" Odd\r\nContent-Length: 0\r\n\r\n")
-			io.Copy(io.Discard, conn)
-		})
-		start(t, routes(t, route{"host": "a.test", "origin": address, "ca_pem": ca.PEM()})).do(t, "a.test").want(t, 502, "http_protocol_error")
-	}
-}
-
 // Java's client and curl --http2 offer h2c with every request; origins over HTTP/2 do
 // not take that header.
 func TestUpgradeIsNotPassedOn(t *testing.T) {
@@ -446,107 +290,6 @@ func TestContentTypeIsNotMadeUp(t *testing.T) {
 	if _, ok := got.header["Content-Type"]; ok || got.body != "<html>" {
 		t.Errorf("%+v", got)
 	}
-}
-
-func TestBrokenBodyOfTheClientIsNotTheOriginsFault(t *testing.T) {
-	t.Parallel()
-	ca := tlstest.NewAuthority(t)
-	o := tlstest.NewOrigin(t, ca, "a.test")
-	b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
-	c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	io.WriteString(c, "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
-	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, _ := io.ReadAll(resp.Body)
-	result{resp.StatusCode, resp.Header, string(body)}.want(t, 400, "http_request_error")
-}
-
-// A server that reports what happened outside of the handler has only the request.
-func TestLogNamesTheHostOfAnAnswerThatBrokeOff(t *testing.T) {
-	t.Parallel()
-	b := start(t, routes(t))
-	w := httptest.NewRecorder()
-	b.handler.Fail(w, httptest.NewRequest("GET", "http://A.test:8080/", nil), proxy.ErrIncompleteResponse)
-	if !strings.Contains(b.log.String(), `"host":"a.test"`) || !strings.Contains(w.Body.String(), "a.test") {
-		t.Errorf("log %s, body %s", b.log, w.Body)
-	}
-}
-
-// Invariant 6.
-func TestTruncatedBodyDoesNotArriveAsAWholeOne(t *testing.T) {
-	t.Parallel()
-	for _, http1 := range []bool{true, false} {
-		ca := tlstest.NewAuthority(t)
-		o := &tlstest.Origin{Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, HTTP1: http1, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Length", "100")
-			io.WriteString(w, "half")
-			http.NewResponseController(w).Flush()
-			panic(http.ErrAbortHandler)
-		})}
-		o.Start(t)
-		b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
-		r, _ := http.NewRequestWithContext(t.Context(), "GET", b.url, nil)
-		r.Host = "a.test"
-		resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
-		if err != nil {
-			continue // nothing had left the proxy yet
-		}
-		body, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if err == nil {
-			t.Errorf("HTTP/1.1 %v: status %d, body %q without an error", http1, resp.StatusCode, body)
-		}
-	}
-}
-
-func TestClientThatLeavesEndsTheOriginsRequest(t *testing.T) {
-	t.Parallel()
-	ca := tlstest.NewAuthority(t)
-	ended := make(chan struct{})
-	arrived := make(chan struct{})
-	o := &tlstest.Origin{Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		close(arrived)
-		<-r.Context().Done()
-		close(ended)
-	})}
-	o.Start(t)
-	b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
-	ctx, cancel := context.WithCancel(t.Context())
-	r, _ := http.NewRequestWithContext(ctx, "GET", b.url, nil)
-	r.Host = "a.test"
-	go func() { <-arrived; cancel() }()
-	if resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r); err == nil {
-		resp.Body.Close()
-		t.Error("no error")
-	}
-	<-ended
-}
-
-func listen(t testing.TB, serve func(net.Conn)) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() { defer c.Close(); serve(c) })
-		}
-	})
-	t.Cleanup(func() { l.Close(); wg.Wait() })
-	return l.Addr().String()
 }
 
 func BenchmarkHandler(b *testing.B) {

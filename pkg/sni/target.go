@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 
@@ -125,11 +124,11 @@ func (t *Target) serverName(host string) (string, error) {
 func (t *Target) addresses() ([]hostPort, error) {
 	all := make([]hostPort, 0, len(t.Addresses))
 	for _, a := range t.Addresses {
-		hp, err := splitAddress(a)
+		host, port, err := hostname.SplitAddress(a)
 		if err != nil {
 			return nil, &TargetError{"Addresses", err.Error()}
 		}
-		all = append(all, hp)
+		all = append(all, hostPort{host, port})
 	}
 	return all, nil
 }
@@ -158,24 +157,3 @@ func (t *Target) tlsConfig(serverName string, roots *x509.CertPool) (*tls.Config
 }
 
 type hostPort struct{ host, port string }
-
-// splitAddress reads "host", "host:port", "[IPv6]" and "[IPv6]:port".
-func splitAddress(address string) (hostPort, error) {
-	host, port := address, ""
-	if i := strings.LastIndexByte(address, ':'); i > strings.LastIndexByte(address, ']') {
-		var err error
-		if host, port, err = net.SplitHostPort(address); err != nil {
-			return hostPort{}, fmt.Errorf("%q: write an IPv6 address in brackets", address)
-		}
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return hostPort{}, fmt.Errorf("%q: the port is not a number from 1 to 65535", address)
-		}
-	} else if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
-		host = host[1 : len(host)-1]
-	}
-	if hostname.IsIP(host) {
-		return hostPort{host, port}, nil
-	}
-	host, err := hostname.Normalize(host)
-	return hostPort{host, port}, err
-}

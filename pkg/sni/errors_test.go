@@ -1,0 +1,152 @@
+package sni_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sleightproxy/sleight/internal/tlstest"
+	"github.com/sleightproxy/sleight/pkg/sni"
+)
+
+// T18: a missing or malformed server name must never come to mean "do not verify".
+func TestUnusableTargetIsAnErrorBeforeDialling(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	origin := tlstest.NewOrigin(t, ca, "a.test")
+	for _, c := range []struct {
+		name, url, field string
+		target           sni.Target
+	}{
+		{"server name is an IP address", "https://a.test/", "ServerName", sni.Target{ServerName: "127.0.0.1"}},
+		{"server name is blank", "https://a.test/", "ServerName", sni.Target{ServerName: " "}},
+		{"server name has a port", "https://a.test/", "ServerName", sni.Target{ServerName: "a.test:443"}},
+		{"host is an IP address", "https://192.0.2.1/", "ServerName", sni.Target{}},
+		{"host is an IPv6 address", "https://[2001:db8::1]/", "ServerName", sni.Target{}},
+		{"no certificate in the roots", "https://a.test/", "RootsPEM", sni.Target{RootsPEM: "garbage"}},
+		{"broken certificate in the roots", "https://a.test/", "RootsPEM", sni.Target{RootsPEM: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}},
+		{"version below 1.2", "https://a.test/", "MinVersion", sni.Target{MinVersion: tls.VersionTLS11}},
+		{"address with a path", "https://a.test/", "Addresses", sni.Target{Addresses: []string{"lb.test/x"}}},
+		{"address with a bad port", "https://a.test/", "Addresses", sni.Target{Addresses: []string{"lb.test:0"}}},
+		{"bare IPv6 address with port", "https://a.test/", "Addresses", sni.Target{Addresses: []string{"2001:db8::1:443"}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.target.Addresses == nil {
+				c.target.Addresses = []string{origin.Addr}
+			}
+			_, err := get(t, newTransport(t, to(c.target)), c.url)
+			e := wantType(t, err, sni.ProxyConfigurationError)
+			var bad *sni.TargetError
+			if !errors.As(err, &bad) || bad.Field != c.field {
+				t.Errorf("error %v, want one about %s", e, c.field)
+			}
+		})
+	}
+	if n := origin.Conns(); n != 0 {
+		t.Errorf("%d connections were made", n)
+	}
+}
+
+func TestErrorsNameTheirCause(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	origin := tlstest.NewOrigin(t, ca, "a.test")
+	plain := &tlstest.Origin{Plain: true}
+	plain.Start(t)
+	for _, c := range []struct {
+		name    string
+		address string
+		want    sni.ErrorType
+	}{
+		{"nobody listens", unusedAddress(t), sni.ConnectionRefused},
+		{"no such name", "no-such-name.invalid:443", sni.DNSError},
+		{"private address", "10.0.0.1:443", sni.DestinationIPProhibited},
+		{"not TLS", plain.Addr, sni.TLSProtocolError},
+		{"hangs up", tlstest.Listen(t, func(c net.Conn) { c.Close() }), sni.ConnectionTerminated},
+		{"says nothing", tlstest.Listen(t, func(c net.Conn) { io.Copy(io.Discard, c) }), sni.ConnectionTimeout},
+		{"garbage after the handshake", garbageOrigin(t, ca), sni.HTTPProtocolError},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			tr := newTransport(t, to(sni.Target{Addresses: []string{c.address}, RootsPEM: ca.PEM()}))
+			tr.HandshakeTimeout = 300 * time.Millisecond
+			_, err := get(t, tr, "https://a.test/")
+			if e := wantType(t, err, c.want); e.ServerName != "a.test" || !strings.Contains(e.Error(), `"a.test"`) {
+				t.Errorf("error %v does not name the host", e)
+			}
+		})
+	}
+	t.Run("name unknown to the origin", func(t *testing.T) {
+		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM()}))
+		_, err := get(t, tr, "https://b.test/")
+		wantType(t, err, sni.TLSAlertReceived)
+	})
+	t.Run("no answer in time", func(t *testing.T) {
+		slow := &tlstest.Origin{Certificates: origin.Certificates, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })}
+		slow.Start(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		req, _ := http.NewRequestWithContext(ctx, "GET", "https://a.test/", nil)
+		_, err := send(newTransport(t, to(sni.Target{Addresses: []string{slow.Addr}, RootsPEM: ca.PEM()})), req)
+		if e := wantType(t, err, sni.HTTPResponseTimeout); !e.Timeout() || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v does not tell that time ran out", err)
+		}
+	})
+	t.Run("translator fails", func(t *testing.T) {
+		boom := errors.New("boom")
+		_, err := get(t, newTransport(t, sni.Func(func(context.Context, string) (sni.Target, error) { return sni.Target{}, boom })), "https://a.test/")
+		if wantType(t, err, sni.ProxyInternalError); !errors.Is(err, boom) {
+			t.Errorf("%v does not wrap the cause", err)
+		}
+	})
+	for _, url := range []string{"ftp://a.test/", "https://a..test/", "https://a_b%20c/"} {
+		req, err := http.NewRequest("POST", "https://a.test/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.URL.Scheme, req.URL.Host, _ = strings.Cut(strings.TrimSuffix(url, "/"), "://")
+		closed := false
+		req.Body = closeRecorder{&closed}
+		_, err = send(newTransport(t, nil), req)
+		wantType(t, err, sni.HTTPRequestError)
+		if !closed {
+			t.Errorf("%s: the request's body was left open", url)
+		}
+	}
+}
+
+type closeRecorder struct{ closed *bool }
+
+func (closeRecorder) Read([]byte) (int, error) { return 0, io.EOF }
+func (c closeRecorder) Close() error           { *c.closed = true; return nil }
+
+func TestAlertAfterTheHandshakeIsAnAlert(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	origin := &tlstest.Origin{HTTP1: true, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Config: func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert }}
+	origin.Start(t)
+	_, err := get(t, newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM()})), "https://a.test/")
+	wantType(t, err, sni.TLSAlertReceived)
+}
+
+func garbageOrigin(t testing.TB, ca interface {
+	Leaf([]string, ...func(*x509.Certificate)) (tls.Certificate, error)
+}) string {
+	leaf, err := ca.Leaf([]string{"a.test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tlstest.Listen(t, func(c net.Conn) {
+		conn := tls.Server(c, serverConfig(leaf))
+		conn.Read(make([]byte, 1024))
+		io.WriteString(conn, "HTTQ/9 what\r\n\r\n")
+		io.Copy(io.Discard, conn)
+	})
+}
