@@ -54,19 +54,21 @@ fuzz: ## Run every fuzz target for FUZZTIME, 10s unless given
 
 .PHONY: bench
 bench: testdeps ## Run the benchmarks; BENCH picks some by name, BENCHFLAGS adds flags such as -count=10
-	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(BENCHFLAGS) ./...
+	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(BENCHFLAGS) ./... | \
+		awk '{ print } /^Benchmark/ { n = 1 } /^(FAIL|panic:)/ { bad = 1 } END { if (!n) print "no benchmark matches $(BENCH)"; exit bad || !n }'
 
 .PHONY: check
 check: check-go check-sam ## Run all checks that are not tests
 
 .PHONY: check-go
-check-go: ## Check formatting, vet, staticcheck, go.mod and go.sum
+check-go: ## Check formatting, vet, staticcheck, go.mod and go.sum, and what may import what
 	@files=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .) && test -z "$$files" || { echo "gofmt -w these:" $$files >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags lambda.norpc ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	$(GO) mod tidy -diff
 	$(GO) -C tools mod tidy -diff
+	$(GO) test ./internal/arch
 
 .PHONY: check-sam
 check-sam: ## Check template.yaml, build it, and look at what would be deployed

@@ -45,39 +45,39 @@ environment, profiles, SSO, roles.`,
 	trusted := f.String("trusted-host-header", "", "`header` in which a CDN passes the client's host (TRUSTED_HOST_HEADER)")
 	level := f.String("log-level", "", "`level`: debug, info, warn or error (LOG_LEVEL, default info)")
 
-	// A flag is the variable, said later: one parser and one set of messages serve both.
-	flags := func(name string) (string, bool) {
-		set := func(flag string) bool { return f.Changed(flag) }
-		switch name {
-		case "ROUTES_FILE":
-			return *routes, set("routes") || set("table")
-		case "ROUTES_TABLE":
-			return *table, set("routes") || set("table")
-		case "ROUTES_TTL":
-			return *ttl, set("routes-ttl")
-		case "ORIGIN_ALLOW_CIDRS":
-			return strings.Join(*allow, ","), set("allow-cidr")
-		case "FORCE_HTTPS":
-			return strconv.FormatBool(*force), set("force-https")
-		case "TRUSTED_HOST_HEADER":
-			return *trusted, set("trusted-host-header")
-		case "LOG_LEVEL":
-			return *level, set("log-level")
-		}
-		return "", false
+	// A flag is the variable, said later: one parser serves both.
+	mirrors := []mirror{
+		{"ROUTES_FILE", "routes", func() string { return *routes }},
+		{"ROUTES_TABLE", "table", func() string { return *table }},
+		{"ROUTES_TTL", "routes-ttl", func() string { return *ttl }},
+		{"ORIGIN_ALLOW_CIDRS", "allow-cidr", func() string { return strings.Join(*allow, ",") }},
+		{"FORCE_HTTPS", "force-https", func() string { return strconv.FormatBool(*force) }},
+		{"TRUSTED_HOST_HEADER", "trusted-host-header", func() string { return *trusted }},
+		{"LOG_LEVEL", "log-level", func() string { return *level }},
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if f.Changed("routes") && f.Changed("table") {
 			return usageError{errors.New("--routes and --table are both given: give one of them")}
 		}
+		said := map[string]string{}
+		if f.Changed("routes") || f.Changed("table") {
+			said["ROUTES_FILE"], said["ROUTES_TABLE"] = "", "" // one flag overrules both variables
+		}
+		var names []string
+		for _, m := range mirrors {
+			if f.Changed(m.flag) {
+				said[m.variable] = m.value()
+				names = append(names, m.variable+" is", "--"+m.flag+" is")
+			}
+		}
 		settings, err := app.FromEnvironment(func(name string) string {
-			if v, ok := flags(name); ok {
+			if v, ok := said[name]; ok {
 				return v
 			}
 			return getenv(name)
 		})
 		if err != nil {
-			return usageError{err}
+			return usageError{errors.New(strings.NewReplacer(names...).Replace(err.Error()))}
 		}
 		if settings.RoutesFile == "" && settings.RoutesTable == "" {
 			return usageError{errors.New("no routes: give --routes FILE or --table NAME")}
@@ -90,6 +90,12 @@ environment, profiles, SSO, roles.`,
 		return serve(c.Context(), listen, handler, logger)
 	}
 	return c
+}
+
+// mirror is a flag that stands for a variable.
+type mirror struct {
+	variable, flag string
+	value          func() string
 }
 
 // dynamoDB builds the client as the AWS command line would.

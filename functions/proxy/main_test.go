@@ -242,7 +242,8 @@ func TestFunctionWithRoutesInDynamoDB(t *testing.T) {
 		}
 	})
 	t.Run("many invocations at once", func(t *testing.T) {
-		f := start(t, "AWS_LAMBDA_MAX_CONCURRENCY=8")
+		race := lambdatest.BuildPackage(t, "./functions/proxy", "-race")
+		f := lambdatest.Start(t, race, append(env, "AWS_LAMBDA_MAX_CONCURRENCY=8")...)
 		var wg sync.WaitGroup
 		for i := range 64 {
 			host := []string{"one.spec-trust.test", "two.spec-trust.test"}[i%2]

@@ -7,10 +7,10 @@ package hostname
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // ErrInvalid is wrapped by every error about a name.
@@ -45,6 +45,11 @@ func Normalize(authority string) (string, error) {
 	case len(name) > maxName:
 		return "", invalid(authority, "longer than 253 bytes")
 	}
+	// Checked before: Unicode has letters whose lower case is an ASCII one, by which a name
+	// would become another one's.
+	if strings.ContainsFunc(name, func(c rune) bool { return c >= utf8.RuneSelf }) {
+		return "", invalid(authority, "is not in ASCII; write it as an A-label (xn--...)")
+	}
 	name = strings.ToLower(name)
 	last := ""
 	for label := range strings.SplitSeq(name, ".") {
@@ -62,7 +67,10 @@ func Normalize(authority string) (string, error) {
 // IsIP reports whether host, without port, is an IP address, with or without the
 // brackets that a URL puts around IPv6.
 func IsIP(host string) bool {
-	_, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
+	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+		host = host[1 : len(host)-1]
+	}
+	_, err := netip.ParseAddr(host)
 	return err == nil
 }
 
@@ -102,15 +110,19 @@ func NormalizePattern(pattern string) (string, error) {
 func SplitAddress(address string) (host, port string, err error) {
 	host = address
 	if i := strings.LastIndexByte(address, ':'); i > strings.LastIndexByte(address, ']') {
-		if host, port, err = net.SplitHostPort(address); err != nil {
-			return "", "", fmt.Errorf("%q: write an IPv6 address in brackets", address)
-		}
+		host, port = address[:i], address[i+1:]
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			return "", "", fmt.Errorf("%q: the port has to be a number from 1 to 65535", address)
 		}
 	}
-	if IsIP(host) {
-		return strings.Trim(host, "[]"), port, nil
+	inner, open := strings.CutPrefix(host, "[")
+	inner, shut := strings.CutSuffix(inner, "]")
+	ip, err := netip.ParseAddr(inner)
+	switch isIP := err == nil; {
+	case open != shut, open && !(isIP && ip.Is6()), isIP && ip.Is6() && !open:
+		return "", "", fmt.Errorf("%q: brackets are for IPv6 addresses, and these need them", address)
+	case isIP:
+		return inner, port, nil
 	}
 	host, err = Normalize(host)
 	return host, port, err
@@ -147,8 +159,6 @@ func badLabel(label string) string {
 		c := label[i]
 		switch {
 		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
-		case c >= 0x80:
-			return "is not in ASCII; write it as an A-label (xn--...)"
 		default:
 			return fmt.Sprintf("has the character %q", c)
 		}

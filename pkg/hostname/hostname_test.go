@@ -41,6 +41,9 @@ var hostile = []struct{ in, want string }{
 	{"a%2ecom", ""},
 	{"*.a.com", ""},
 	{"bücher.example", ""},
+	{"\u212aelvin.test", ""}, // KELVIN SIGN, in lower case an ASCII k
+	{"a.\u0130test", ""},
+	{"a\xff.test", ""},
 	{"127.0.0.1", ""},
 	{"127.0.0.1:443", ""},
 	{"127.1", ""},
@@ -94,7 +97,8 @@ func TestSplitAddress(t *testing.T) {
 	for in, want := range map[string]string{
 		"LB.example.com": "lb.example.com|", "lb.example.com.:8443": "lb.example.com|8443", "192.0.2.1": "192.0.2.1|", "192.0.2.1:1": "192.0.2.1|1",
 		"[2001:db8::1]": "2001:db8::1|", "[2001:db8::1]:65535": "2001:db8::1|65535", "2001:db8::1": "", "2001:db8::1:443": "", "lb.test:0": "", "lb.test:65536": "",
-		"lb.test:": "", "lb.test:http": "", "lb.test/x": "", "": "", ":443": "", "[lb.test]:1": "lb.test|1", "[lb.test]": "",
+		"lb.test:": "", "lb.test:http": "", "lb.test/x": "", "": "", ":443": "", "[lb.test]:1": "", "[lb.test]": "",
+		"127.0.0.1]": "", "[1.2.3.4": "", "::1]": "", "[::1": "", "[1.2.3.4]:1": "", "[]": "", "[]:1": "",
 	} {
 		host, port, err := hostname.SplitAddress(in)
 		got := host + "|" + port
@@ -108,7 +112,7 @@ func TestSplitAddress(t *testing.T) {
 }
 
 func TestIsIP(t *testing.T) {
-	for in, want := range map[string]bool{"127.0.0.1": true, "::1": true, "[::1]": true, "a.com": false, "": false} {
+	for in, want := range map[string]bool{"127.0.0.1": true, "::1": true, "[::1]": true, "[::1": false, "::1]": false, "a.com": false, "": false} {
 		if hostname.IsIP(in) != want {
 			t.Errorf("IsIP(%q) = %v", in, !want)
 		}
@@ -137,6 +141,11 @@ func FuzzNormalize(f *testing.F) {
 		}
 		if twice, err := hostname.Normalize(once); err != nil || twice != once {
 			t.Fatalf("Normalize(%q) = %q, and again %q, %v", in, once, twice, err)
+		}
+		for i := range len(in) {
+			if in[i] >= 0x80 {
+				t.Fatalf("Normalize(%q) = %q", in, once)
+			}
 		}
 		if once != strings.ToLower(once) || strings.ContainsAny(once, "/:@[]% \r\n\t\x00") || hostname.IsIP(once) {
 			t.Fatalf("Normalize(%q) = %q", in, once)

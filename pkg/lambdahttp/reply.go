@@ -90,8 +90,8 @@ func (w *recorder) finish() *answer {
 	for _, name := range perHop {
 		delete(a.header, name)
 	}
-	for name := range a.header {
-		if strings.HasPrefix(name, http.TrailerPrefix) {
+	for name, values := range a.header {
+		if len(values) == 0 || strings.HasPrefix(name, http.TrailerPrefix) {
 			delete(a.header, name)
 		}
 	}

@@ -106,6 +106,15 @@ func TestStatusOfTheReply(t *testing.T) {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
+	bothFronts(t, func(t *testing.T, event object, _ bool) {
+		r := answerWith(t, event, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["Content-Type"] = nil // how a handler says that there is none
+			w.WriteHeader(302)
+		})
+		if len(r.Headers)+len(r.MultiValueHeaders) != 0 {
+			t.Errorf("headers without a value: %+v", r)
+		}
+	})
 	event["requestContext"].(object)["http"].(object)["method"] = "HEAD"
 	r := answerWith(t, event, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "10000000")

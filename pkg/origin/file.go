@@ -41,9 +41,6 @@ func ReadFile(name string) (*File, error) {
 // ReadRoutes reads a routes document. A route that cannot be used does not fail it, as
 // long as its host is known: [File.Invalid] lists those.
 func ReadRoutes(r io.Reader) (*File, error) {
-	var document struct {
-		Routes []attributes `json:"routes"`
-	}
 	b, err := io.ReadAll(r)
 	if err != nil {
 		return nil, err
@@ -51,20 +48,27 @@ func ReadRoutes(r io.Reader) (*File, error) {
 	if err := checkMembers(json.NewDecoder(bytes.NewReader(b))); err != nil {
 		return nil, err
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
-	d.DisallowUnknownFields()
-	if err := d.Decode(&document); err != nil {
+	// A map, since the names of a struct's fields are found in any case.
+	var document map[string]json.RawMessage
+	if err := json.Unmarshal(b, &document); err != nil {
 		return nil, fmt.Errorf("has to be JSON of the form {\"routes\":[...]}: %w", err)
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("has something after the end of the JSON object")
+	for name := range document {
+		if name != "routes" {
+			return nil, fmt.Errorf("has %q beside \"routes\"", name)
+		}
 	}
-	if document.Routes == nil {
+	var routes []attributes
+	d := json.NewDecoder(bytes.NewReader(document["routes"]))
+	d.UseNumber()
+	if err := d.Decode(&routes); err != nil && document["routes"] != nil {
+		return nil, fmt.Errorf("has to be JSON of the form {\"routes\":[...]}: %w", err)
+	}
+	if routes == nil {
 		return nil, errors.New("has no \"routes\"; an empty list is written {\"routes\":[]}")
 	}
-	f := &File{records: make(map[string]*record, len(document.Routes))}
-	for i, attrs := range document.Routes {
+	f := &File{records: make(map[string]*record, len(routes))}
+	for i, attrs := range routes {
 		route, err := decode(attrs)
 		host := ""
 		if err == nil {

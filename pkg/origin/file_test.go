@@ -40,7 +40,7 @@ func TestWhichRouteIsInForce(t *testing.T) {
 			t.Errorf("%s: %q, %v; want %q", host, got, err, want)
 		}
 	}
-	// T26: an invalid exact route is not replaced by its wildcard.
+	// An invalid exact route is not replaced by its wildcard.
 	var invalid *InvalidRouteError
 	if _, err := lookup(t, file, "bad.x.com"); !errors.As(err, &invalid) || invalid.Attribute != "tls_min" {
 		t.Errorf("bad.x.com: %v", err)
@@ -75,15 +75,17 @@ func TestUnusableRoutesFilesSayWhatIsWrong(t *testing.T) {
 		`[]`:                             "JSON of the form",
 		`{"routes":{}}`:                  "JSON of the form",
 		`{}`:                             `no "routes"`,
-		`{"routes":[],"x":1}`:            `unknown field "x"`,
-		`{"routes":[]} {}`:               "after the end",
+		`{"routes":[],"x":1}`:            `"x" beside`,
+		`{"routes":[]} {}`:               "JSON of the form",
 		`{"routes":[{"origin":"a.lb"}]}`: `route 1 of the list: attribute "host"`,
-		`{"routes":[{"host":"A.b","origin":"c"}]}`:                                              `has to be written as "a.b"`,
-		`{"routes":[],"routes":[]}`:                                                             `"routes" twice`,
-		`{"routes":[{"host":"a.b","origin":"c","origin":"d"}]}`:                                 `"origin" twice`,
+		`{"routes":[{"host":"A.b","origin":"c"}]}`:              `has to be written as "a.b"`,
+		`{"routes":[],"ROUTES":[]}`:                             `"ROUTES" beside`,
+		`{"routes":null}`:                                       `no "routes"`,
+		`{"routes":[],"routes":[]}`:                             `"routes" twice`,
+		`{"routes":[{"host":"a.b","origin":"c","origin":"d"}]}`: `"origin" twice`,
 		`{"routes":[{"host":"a.b","origin":["c","d"],"note":"x"},{"host":"b.b","host":"c.b"}]}`: `"host" twice`,
-		`{"routes":[{"host":"a.b",`:                                                             "JSON of the form",
-		`{"routes":[null]}`:                                                                     `route 1 of the list`,
+		`{"routes":[{"host":"a.b",`: "JSON of the form",
+		`{"routes":[null]}`:         `route 1 of the list`,
 	} {
 		_, err := ReadRoutes(strings.NewReader(document))
 		if err == nil || !strings.Contains(err.Error(), says) {

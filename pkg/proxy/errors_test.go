@@ -23,7 +23,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// Invariants 3 and 4, and everything else that an origin or a store can do wrong.
+// Whatever an origin or a route does wrong, the client learns what happened, and nothing
+// that is not its business.
 func TestFailuresAreExplained(t *testing.T) {
 	t.Parallel()
 	ca, evil := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
@@ -204,7 +205,7 @@ func TestLogNamesTheHostOfAnAnswerThatBrokeOff(t *testing.T) {
 	}
 }
 
-// Invariant 6.
+// Half an answer must not pass for a whole one.
 func TestTruncatedBodyDoesNotArriveAsAWholeOne(t *testing.T) {
 	t.Parallel()
 	for _, http1 := range []bool{true, false} {

@@ -237,7 +237,7 @@ func TestTrustedHostHeader(t *testing.T) {
 	trusting.do(t, "a.test", claim("a.test, b.test")).want(t, 400, "http_request_error")
 }
 
-// T43: nothing is unpacked on the way, and nothing invented.
+// Nothing is unpacked on the way, and nothing invented.
 func TestAnswerArrivesAsTheOriginSentIt(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)

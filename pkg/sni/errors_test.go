@@ -16,7 +16,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// T18: a missing or malformed server name must never come to mean "do not verify".
+// A missing or malformed server name must never come to mean "do not verify".
 func TestUnusableTargetIsAnErrorBeforeDialling(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)

@@ -6,11 +6,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -358,14 +358,20 @@ func canonicalRequest(req *http.Request, scheme, serverName string) *http.Reques
 		out.Host = req.URL.Host
 	}
 	if replayable {
-		// net/http repeats what it can rewind, or what has no body.
-		out.GetBody = nil
-		if out.Body == nil || out.Body == http.NoBody {
-			out.Body = struct{ io.ReadCloser }{http.NoBody}
+		out.Header = req.Header.Clone()
+		for _, name := range replayHeaders {
+			if values, ok := out.Header[name]; ok {
+				delete(out.Header, name)
+				out.Header[strings.ToLower(name)] = values
+			}
 		}
 	}
 	return &out
 }
+
+// replayHeaders make net/http repeat requests. It looks for them in their canonical
+// spelling; on the way to the origin, the spelling is of no importance.
+var replayHeaders = []string{"Idempotency-Key", "X-Idempotency-Key"}
 
 // claimsToBeReplayable reports whether net/http would send req twice because of what the
 // client says, though its method is not safe.
@@ -374,7 +380,7 @@ func claimsToBeReplayable(req *http.Request) bool {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
 		return false
 	}
-	return len(req.Header["Idempotency-Key"]) > 0 || len(req.Header["X-Idempotency-Key"]) > 0
+	return slices.ContainsFunc(replayHeaders, func(name string) bool { return req.Header[name] != nil })
 }
 
 // bracketed returns host as it stands in an address: an IPv6 address in brackets.

@@ -22,7 +22,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// All tests run with a dead proxy in the environment (T31): plain net/http would ask the
+// All tests run with a dead proxy in the environment: plain net/http would ask the
 // dialler for the proxy's address, and so past the guard. It has to be there before the
 // first request, since net/http looks only once.
 func TestMain(m *testing.M) {
@@ -122,7 +122,7 @@ func TestDialsOneHostAndNamesAnother(t *testing.T) {
 	})
 }
 
-// T1 of the peers' failures: nginx, Caddy and plain net/http send b's request down a's
+// nginx, Caddy and plain net/http send b's request down a's
 // connection here.
 func TestTwoHostsAtOneAddressNeverShareAConnection(t *testing.T) {
 	bothProtocols(t, func(t *testing.T, http1 bool) {
@@ -172,7 +172,7 @@ func TestTwoHostsAtOneAddressNeverShareAConnection(t *testing.T) {
 	})
 }
 
-// T2: a warm pool must not vouch for a neighbour whose own certificate does not verify.
+// A warm pool must not vouch for a neighbour whose own certificate does not verify.
 func TestUntrustedNeighbourFailsEveryTime(t *testing.T) {
 	bothProtocols(t, func(t *testing.T, http1 bool) {
 		ca, evil := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
@@ -318,7 +318,7 @@ func TestNextAddressIsTriedWhenOneDoesNotAnswer(t *testing.T) {
 	wantType(t, err, sni.TLSCertificateError)
 }
 
-// T32: where a redirect leads is the client's decision.
+// Where a redirect leads is the client's decision.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
