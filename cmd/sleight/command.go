@@ -39,9 +39,7 @@ Exit status: 0 for success, 1 when something failed, 2 when the call was not und
 		Args:          usage(cobra.NoArgs),
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w; see %q", err, c.CommandPath()+" --help")}
-	})
+	root.SetFlagErrorFunc(misused)
 	root.AddCommand(newDemo(), newServe(getenv))
 	return root
 }
@@ -65,10 +63,14 @@ until Ctrl-C. The exit status is 1 if that request fails.`,
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {
-			return usageError{fmt.Errorf("%w; see %q", err, c.CommandPath()+" --help")}
+			return misused(c, err)
 		}
 		return nil
 	}
+}
+
+func misused(c *cobra.Command, err error) error {
+	return usageError{fmt.Errorf("%w; see %q", err, c.CommandPath()+" --help")}
 }
 
 func version() string {

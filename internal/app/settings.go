@@ -40,10 +40,10 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 			}
 		}
 	}
-	read("ROUTES_TTL", "a duration such as 30s", s.SetRoutesTTL)
-	read("ORIGIN_ALLOW_CIDRS", "networks such as 10.0.0.0/8,192.168.1.0/24", s.AddAllowCIDRs)
+	read("ROUTES_TTL", "a duration such as 30s", s.setRoutesTTL)
+	read("ORIGIN_ALLOW_CIDRS", "networks such as 10.0.0.0/8,192.168.1.0/24", s.addAllowCIDRs)
 	read("FORCE_HTTPS", "true or false", func(v string) (err error) { s.ForceHTTPS, err = strconv.ParseBool(v); return err })
-	read("TRUSTED_HOST_HEADER", "the name of a header, such as X-Forwarded-Host", s.SetTrustedHostHeader)
+	read("TRUSTED_HOST_HEADER", "the name of a header, such as X-Forwarded-Host", s.setTrustedHostHeader)
 	read("LOG_LEVEL", "debug, info, warn or error", func(v string) error { return s.LogLevel.UnmarshalText([]byte(v)) })
 	read("RESPONSE_MODE", "buffered, the one mode that this version has", func(v string) error {
 		if v != "buffered" {
@@ -57,8 +57,8 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 	return s, nil
 }
 
-// SetRoutesTTL takes a duration as time.ParseDuration reads it.
-func (s *Settings) SetRoutesTTL(v string) error {
+// setRoutesTTL takes a duration as time.ParseDuration reads it.
+func (s *Settings) setRoutesTTL(v string) error {
 	d, err := time.ParseDuration(v)
 	if err == nil && d < 0 {
 		err = errors.New("negative")
@@ -67,8 +67,8 @@ func (s *Settings) SetRoutesTTL(v string) error {
 	return err
 }
 
-// AddAllowCIDRs takes networks, separated by commas.
-func (s *Settings) AddAllowCIDRs(v string) error {
+// addAllowCIDRs takes networks, separated by commas.
+func (s *Settings) addAllowCIDRs(v string) error {
 	for part := range strings.SplitSeq(v, ",") {
 		p, err := netip.ParsePrefix(strings.TrimSpace(part))
 		if err != nil {
@@ -82,8 +82,8 @@ func (s *Settings) AddAllowCIDRs(v string) error {
 	return nil
 }
 
-// SetTrustedHostHeader takes the name of a header.
-func (s *Settings) SetTrustedHostHeader(v string) error {
+// setTrustedHostHeader takes the name of a header.
+func (s *Settings) setTrustedHostHeader(v string) error {
 	if strings.Trim(v, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
 		return errors.New("not the name of a header")
 	}

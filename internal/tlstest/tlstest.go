@@ -207,6 +207,21 @@ func (o *Origin) Last(t testing.TB) Request {
 	return all[len(all)-1]
 }
 
+// WantOwnNames fails the test unless exactly n requests arrived, each over a connection
+// whose server name is the request's host.
+func (o *Origin) WantOwnNames(t testing.TB, n int) {
+	t.Helper()
+	all := o.Requests()
+	if len(all) != n {
+		t.Errorf("%d requests arrived, want %d", len(all), n)
+	}
+	for _, r := range all {
+		if r.SNI != r.Host {
+			t.Errorf("SNI %q carried Host %q", r.SNI, r.Host)
+		}
+	}
+}
+
 // Handshakes returns the server names that certificates were asked for, in order.
 func (o *Origin) Handshakes() []string {
 	o.mu.Lock()

@@ -7,6 +7,7 @@ package hostname
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -126,6 +127,17 @@ func SplitAddress(address string) (host, port string, err error) {
 	}
 	host, err = Normalize(host)
 	return host, port, err
+}
+
+// JoinAddress is the inverse of [SplitAddress].
+func JoinAddress(host, port string) string {
+	switch {
+	case port != "":
+		return net.JoinHostPort(host, port)
+	case strings.Contains(host, ":"):
+		return "[" + host + "]"
+	}
+	return host
 }
 
 func cutPort(authority string) (string, error) {

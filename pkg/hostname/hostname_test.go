@@ -108,6 +108,13 @@ func TestSplitAddress(t *testing.T) {
 		if got != want {
 			t.Errorf("SplitAddress(%q) = %q, %q, %v; want %q", in, host, port, err, want)
 		}
+		if err != nil {
+			continue
+		}
+		joined := hostname.JoinAddress(host, port)
+		if h, p, err := hostname.SplitAddress(joined); h != host || p != port || err != nil {
+			t.Errorf("JoinAddress(%q, %q) = %q, which is split into %q, %q, %v", host, port, joined, h, p, err)
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ package lambdahttp
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -89,20 +90,18 @@ type event struct {
 func (a *Adapter) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	ctx, cancel := a.deadline(ctx)
 	defer cancel()
-	w := newRecorder("")
+	var reply []byte
 	f, req, err := decode(ctx, payload)
-	if err != nil {
-		a.fail(w, (&http.Request{Method: http.MethodGet, Header: http.Header{}}).WithContext(ctx), err)
-	} else {
-		w.method = req.Method
-		if err := a.serve(w, req); err != nil {
-			w = newRecorder(req.Method)
-			a.fail(w, req, err)
+	if err == nil {
+		w := newRecorder(req.Method)
+		if err = a.serve(w, req); err == nil {
+			reply, err = marshal(f, w)
 		}
+	} else {
+		req = (&http.Request{Method: http.MethodGet, Header: http.Header{}}).WithContext(ctx)
 	}
-	reply, err := marshal(f, w)
 	if err != nil {
-		w = newRecorder("")
+		w := newRecorder(req.Method)
 		a.fail(w, req, err)
 		reply, err = marshal(f, w)
 	}
@@ -116,10 +115,7 @@ func (a *Adapter) deadline(ctx context.Context) (context.Context, context.Cancel
 	// As net/http does for its handlers; httputil.ReverseProxy tells by it that a panic
 	// with ErrAbortHandler is understood. Without it a body that broke off is taken for whole.
 	ctx = context.WithValue(ctx, http.ServerContextKey, serverForContext)
-	margin := a.Margin
-	if margin == 0 {
-		margin = defaultMargin
-	}
+	margin := cmp.Or(a.Margin, defaultMargin)
 	if end, ok := ctx.Deadline(); ok && margin > 0 {
 		return context.WithDeadline(ctx, end.Add(-margin))
 	}

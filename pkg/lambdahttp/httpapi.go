@@ -57,7 +57,11 @@ func (httpAPI) request(ctx context.Context, payload []byte) (*http.Request, erro
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path
 	}
-	return r, mend(r, &e.event, path, escapePath(path), escapeQuery(e.RawQueryString), headers, rc.HTTP.SourceIP, rc.DomainName)
+	// HTTP APIs decode the path before they invoke the function. Which characters the client
+	// had encoded is lost; an encoded slash (%2F) for instance arrives as a plain one. What
+	// needs no encoding stays, as clients mostly send it so. The query is the client's.
+	rawPath, query := escape(path, inPath), escape(e.RawQueryString, inQuery)
+	return r, mend(r, &e.event, path, rawPath, query, headers, rc.HTTP.SourceIP, rc.DomainName)
 }
 
 func (httpAPI) reply(a *answer) any {
@@ -75,56 +79,3 @@ func (httpAPI) reply(a *answer) any {
 		Body: a.text(), IsBase64Encoded: a.binary,
 	}
 }
-
-// escapePath encodes a path that the front has decoded: HTTP APIs do so before they
-// invoke the function. What may stand in a path as it is (RFC 3986 section 3.3) stays, as
-// clients mostly send it so. Which characters the client had encoded is lost; an encoded
-// slash (%2F) for instance arrives as a plain one.
-func escapePath(path string) string { return escape(path, &pathBytes) }
-
-// escapeQuery leaves a query as the client sent it, but for what would end the query or
-// the request line early.
-func escapeQuery(query string) string { return escape(query, &queryBytes) }
-
-func escape(s string, keep *[256]bool) string {
-	const hex = "0123456789ABCDEF"
-	n := 0
-	for i := range len(s) {
-		if !keep[s[i]] {
-			n++
-		}
-	}
-	if n == 0 {
-		return s
-	}
-	b := make([]byte, 0, len(s)+2*n)
-	for i := range len(s) {
-		if c := s[i]; keep[c] {
-			b = append(b, c)
-		} else {
-			b = append(b, '%', hex[c>>4], hex[c&15])
-		}
-	}
-	return string(b)
-}
-
-var (
-	pathBytes = func() (keep [256]bool) { // pchar and "/"
-		for c := range keep {
-			keep[c] = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
-				strings.IndexByte("-._~!$&'()*+,;=:@/", byte(c)) >= 0
-		}
-		return keep
-	}()
-	encodedBytes = func() (keep [256]bool) { // of a path that is encoded already
-		keep = pathBytes
-		keep['%'] = true
-		return keep
-	}()
-	queryBytes = func() (keep [256]bool) { // printable ASCII
-		for c := range keep {
-			keep[c] = ' ' < c && c < 0x7f && c != '#'
-		}
-		return keep
-	}()
-)

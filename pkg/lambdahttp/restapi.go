@@ -57,7 +57,7 @@ func (restAPI) request(ctx context.Context, payload []byte) (*http.Request, erro
 	query := e.query()
 	// Encoded, as the client sent it. What it should have encoded too is, since net/url would
 	// otherwise take the whole for not encoded, and turn %2F into a slash.
-	rawPath := escape(e.Path, &encodedBytes)
+	rawPath := escape(e.Path, inEncodedPath)
 	if !strings.HasPrefix(rawPath, "/") {
 		rawPath = "/" + rawPath
 	}

@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,7 +87,7 @@ func (c *Cache) Lookup(ctx context.Context, host string) (*Route, error) {
 	if e, ok := c.known(host); ok && c.fresh(e, now) {
 		return e.route, nil
 	}
-	if m, ok := c.misses.Get(host); ok && within(m.at, now, defaultTo(c.NegativeTTL, defaultNegativeTTL)) {
+	if m, ok := c.misses.Get(host); ok && within(m.at, now, cmp.Or(c.NegativeTTL, defaultNegativeTTL)) {
 		return nil, m.err
 	}
 	result := c.flights.DoChan(host, func() (any, error) { return c.refresh(context.WithoutCancel(ctx), host) })
@@ -141,12 +142,12 @@ func (c *Cache) fresh(e entry, now time.Time) bool {
 	if e.route.expired(now) {
 		return false
 	}
-	return within(e.at, now, defaultTo(c.TTL, defaultTTL)) || now.Before(e.retryAt) && c.servable(e, now)
+	return within(e.at, now, cmp.Or(c.TTL, defaultTTL)) || now.Before(e.retryAt) && c.servable(e, now)
 }
 
 // servable reports whether e may be used while the store fails.
 func (c *Cache) servable(e entry, now time.Time) bool {
-	return !e.route.expired(now) && within(e.at, now, defaultTo(c.MaxStale, defaultMaxStale))
+	return !e.route.expired(now) && within(e.at, now, cmp.Or(c.MaxStale, defaultMaxStale))
 }
 
 // refresh asks the store and remembers its answer.
@@ -174,7 +175,7 @@ func (c *Cache) refresh(ctx context.Context, host string) (*Route, error) {
 	if !ok || !c.servable(e, now) {
 		return nil, fmt.Errorf("origin: look-up of %q: %w", host, err)
 	}
-	e.retryAt = now.Add(defaultTo(c.NegativeTTL, defaultNegativeTTL))
+	e.retryAt = now.Add(cmp.Or(c.NegativeTTL, defaultNegativeTTL))
 	c.remember(host, e)
 	c.logger().LogAttrs(ctx, slog.LevelWarn, "store failed, serving the last known route",
 		slog.String("route", e.route.Host), slog.Duration("age", now.Sub(e.at)), slog.Any("error", err))
@@ -203,17 +204,9 @@ func (c *Cache) logger() *slog.Logger {
 // a sandbox is frozen.
 func wallClock() time.Time { return time.Now().Round(0) }
 
-// within reports whether now is less than d after at. A clock that was set back makes
-// everything too old rather than valid for longer.
+// within reports whether now is less than d after at, which it never is for a negative d. A
+// clock that was set back makes everything too old rather than valid for longer.
 func within(at, now time.Time, d time.Duration) bool {
 	age := now.Sub(at)
 	return age >= 0 && age < d
-}
-
-// defaultTo returns d, its default where it is zero; a negative d is within nothing.
-func defaultTo(d, zero time.Duration) time.Duration {
-	if d == 0 {
-		return zero
-	}
-	return d
 }

@@ -8,7 +8,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"maps"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,7 +25,7 @@ type stringSet []string
 
 // decode reads a route. Its error is an *InvalidRouteError.
 func decode(attrs attributes) (*Route, error) {
-	r := &Route{Scheme: "https", TLSMin: defaultTLSMin}
+	r := &Route{Scheme: "https", TLSMin: tls.VersionTLS12}
 	host, _ := attrs["host"].(string)
 	fail := func(attribute, reason string) (*Route, error) {
 		return nil, &InvalidRouteError{host, attribute, reason}
@@ -228,13 +227,7 @@ func parseOrigin(s string) (scheme, address string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	switch {
-	case port != "":
-		return scheme, net.JoinHostPort(host, port), nil
-	case strings.Contains(host, ":"):
-		return scheme, "[" + host + "]", nil
-	}
-	return scheme, host, nil
+	return scheme, hostname.JoinAddress(host, port), nil
 }
 
 func checkPEM(s string) error {

@@ -2,6 +2,7 @@ package origin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -38,7 +39,7 @@ func NewDynamoDBClient(getenv func(string) string) (*dynamodb.Client, error) {
 	if !credentials.HasKeys() {
 		return nil, ErrNoCredentials
 	}
-	region := first(getenv("AWS_REGION"), getenv("AWS_DEFAULT_REGION"))
+	region := cmp.Or(getenv("AWS_REGION"), getenv("AWS_DEFAULT_REGION"))
 	if region == "" {
 		return nil, errors.New("origin: AWS_REGION is not set; set it to the region of the routes table")
 	}
@@ -59,7 +60,7 @@ func NewDynamoDBClient(getenv func(string) string) (*dynamodb.Client, error) {
 	}
 	endpoint := ""
 	if getenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") != "true" {
-		endpoint = first(getenv("AWS_ENDPOINT_URL_DYNAMODB"), getenv("AWS_ENDPOINT_URL"))
+		endpoint = cmp.Or(getenv("AWS_ENDPOINT_URL_DYNAMODB"), getenv("AWS_ENDPOINT_URL"))
 	}
 	if endpoint != "" {
 		if u, err := url.Parse(endpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
@@ -131,13 +132,4 @@ func newHTTPClient(roots *x509.CertPool) aws.HTTPClient {
 			t.TLSClientConfig.RootCAs = roots
 		}
 	})
-}
-
-func first(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }

@@ -9,7 +9,6 @@ package origin
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"time"
@@ -123,5 +122,3 @@ func keys(host string) []string {
 	}
 	return []string{host}
 }
-
-const defaultTLSMin = tls.VersionTLS12

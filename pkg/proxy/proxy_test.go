@@ -180,14 +180,7 @@ func TestEachHostGetsItsOwnConnection(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := len(o.Requests()); n != 100 {
-		t.Errorf("%d requests arrived", n)
-	}
-	for _, r := range o.Requests() {
-		if r.SNI != r.Host {
-			t.Errorf("SNI %q carried Host %q", r.SNI, r.Host)
-		}
-	}
+	o.WantOwnNames(t, 100)
 }
 
 func TestRouteAttributesAreActedUpon(t *testing.T) {

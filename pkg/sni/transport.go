@@ -161,7 +161,7 @@ func (t *Transport) pool(target *Target, host string) (*pool, error) {
 	if len(target.Addresses) == 0 && serverName != host {
 		// The pool goes by server name: what is dialled has to be in the key where it is
 		// another, or two hosts would share it.
-		target.Addresses = []string{bracketed(host)}
+		target.Addresses = []string{hostname.JoinAddress(host, "")}
 	}
 	k := target.key(serverName)
 	t.mu.Lock()
@@ -381,14 +381,6 @@ func claimsToBeReplayable(req *http.Request) bool {
 		return false
 	}
 	return slices.ContainsFunc(replayHeaders, func(name string) bool { return req.Header[name] != nil })
-}
-
-// bracketed returns host as it stands in an address: an IPv6 address in brackets.
-func bracketed(host string) string {
-	if strings.Contains(host, ":") {
-		return "[" + host + "]"
-	}
-	return host
 }
 
 // bound returns d, its default where it is zero, and 0, "no bound", where it is negative.

@@ -161,14 +161,7 @@ func TestTwoHostsAtOneAddressNeverShareAConnection(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if n := len(origin.Requests()); n != 104 {
-			t.Errorf("%d requests arrived, want 104", n)
-		}
-		for _, r := range origin.Requests() {
-			if r.SNI != r.Host {
-				t.Errorf("SNI %q carried Host %q", r.SNI, r.Host)
-			}
-		}
+		origin.WantOwnNames(t, 104)
 	})
 }
 
