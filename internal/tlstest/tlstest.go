@@ -58,6 +58,7 @@ type Request struct {
 	Body       string
 	Resumed    bool
 	TLSVersion uint16
+	ClientCert string // common name of the client's certificate; empty where it showed none
 }
 
 // Origin is a server with several names on one address. Before Start, its fields may be
@@ -168,6 +169,9 @@ func (o *Origin) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.TLS != nil {
 		seen.SNI, seen.Resumed, seen.TLSVersion = r.TLS.ServerName, r.TLS.DidResume, r.TLS.Version
+		if len(r.TLS.PeerCertificates) > 0 {
+			seen.ClientCert = r.TLS.PeerCertificates[0].Subject.CommonName
+		}
 	}
 	o.mu.Lock()
 	o.seen = append(o.seen, seen)

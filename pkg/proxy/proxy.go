@@ -166,9 +166,6 @@ func rewrite(pr *httputil.ProxyRequest) {
 	pr.Out.URL.Host = x.host
 	pr.Out.URL.RawQuery = pr.In.URL.RawQuery // ReverseProxy drops what it cannot parse, such as ";"
 	pr.Out.Host = pr.In.Host
-	if x.route.HostHeader != "" {
-		pr.Out.Host = x.route.HostHeader
-	}
 	pr.SetXForwarded()
 }
 
@@ -179,12 +176,18 @@ func translate(ctx context.Context, _ string) (sni.Target, error) {
 	if x == nil {
 		return sni.Target{}, origin.ErrNotFound
 	}
-	return sni.Target{
+	target := sni.Target{
 		Addresses:  x.route.Addresses,
 		ServerName: x.route.ServerName,
-		RootsPEM:   x.route.CAPEM,
+		HostHeader: x.route.HostHeader,
+		SPKIPins:   x.route.SPKIPins,
+		ClientCert: x.route.ClientCert,
 		MinVersion: x.route.TLSMin,
-	}, nil
+	}
+	if x.route.CAPEM != "" {
+		target.Roots = sni.PEM(x.route.CAPEM)
+	}
+	return target, nil
 }
 
 // bufferPool lends the buffers through which bodies are copied.

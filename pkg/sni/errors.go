@@ -17,31 +17,40 @@ type ErrorType string
 
 // The types that an [Error] may have.
 const (
-	DNSError                ErrorType = "dns_error"
-	DNSTimeout              ErrorType = "dns_timeout"
-	DestinationIPProhibited ErrorType = "destination_ip_prohibited"
-	DestinationIPUnroutable ErrorType = "destination_ip_unroutable"
-	ConnectionRefused       ErrorType = "connection_refused"
-	ConnectionTerminated    ErrorType = "connection_terminated"
-	ConnectionTimeout       ErrorType = "connection_timeout"
-	TLSProtocolError        ErrorType = "tls_protocol_error"
-	TLSCertificateError     ErrorType = "tls_certificate_error"
-	TLSAlertReceived        ErrorType = "tls_alert_received"
-	HTTPRequestError        ErrorType = "http_request_error"
-	HTTPResponseTimeout     ErrorType = "http_response_timeout"
-	HTTPProtocolError       ErrorType = "http_protocol_error"
-	ProxyConfigurationError ErrorType = "proxy_configuration_error"
-	ProxyInternalError      ErrorType = "proxy_internal_error"
+	DNSError                      ErrorType = "dns_error"
+	DNSTimeout                    ErrorType = "dns_timeout"
+	DestinationIPProhibited       ErrorType = "destination_ip_prohibited"
+	DestinationIPUnroutable       ErrorType = "destination_ip_unroutable"
+	ConnectionRefused             ErrorType = "connection_refused"
+	ConnectionTerminated          ErrorType = "connection_terminated"
+	ConnectionTimeout             ErrorType = "connection_timeout"
+	TLSProtocolError              ErrorType = "tls_protocol_error"
+	TLSCertificateError           ErrorType = "tls_certificate_error"
+	TLSAlertReceived              ErrorType = "tls_alert_received"
+	HTTPRequestError              ErrorType = "http_request_error"
+	HTTPResponseTimeout           ErrorType = "http_response_timeout"
+	HTTPProtocolError             ErrorType = "http_protocol_error"
+	HTTPResponseHeaderSectionSize ErrorType = "http_response_header_section_size"
+	ProxyConfigurationError       ErrorType = "proxy_configuration_error"
+	ProxyInternalError            ErrorType = "proxy_internal_error"
 )
 
-// Error is the type of every error that [Transport.RoundTrip] returns. Its cause is
-// kept: errors.As finds a *tls.CertificateVerificationError or a *[ProhibitedError] in
-// it, errors.Is the context's error.
+// Error is the type of every error that [Transport.RoundTrip] returns. Its cause is kept:
+// errors.As finds a *[CertificateError], a *[ProhibitedError], a *[TargetError] or a *net.DNSError
+// in it, errors.Is the context's error.
+//
+// Where several addresses were tried, type and address are those of the first of them, and
+// Err holds what the others came to as well.
 type Error struct {
 	Type       ErrorType
 	ServerName string // the name to be proved; empty before it is known
 	Address    string // the address of the Target that was tried; empty where none was
-	Err        error  // never nil
+
+	// Alert is what the origin sent where the type is TLSAlertReceived (RFC 8446 section 6);
+	// its Error method has the name. Zero elsewhere.
+	Alert tls.AlertError
+
+	Err error // never nil
 }
 
 func (e *Error) Error() string {
@@ -82,19 +91,29 @@ func connectErrorType(err error) ErrorType {
 	return ProxyInternalError // such as no file descriptor left: not the origin's fault
 }
 
-func handshakeErrorType(err error) ErrorType {
-	var certificate *tls.CertificateVerificationError
-	switch {
-	case errors.As(err, &certificate):
-		return TLSCertificateError
-	case isAlert(err):
-		return TLSAlertReceived
+// setHandshake fills in what a failed handshake says.
+func (e *Error) setHandshake(err error) {
+	e.Err = fmt.Errorf("TLS handshake: %w", err)
+	alert, isAlert := alertOf(err)
+	switch certificate := certificateError(err); {
+	case certificate != nil:
+		e.Type, e.Err = TLSCertificateError, certificate
+	case isAlert:
+		e.Type, e.Alert = TLSAlertReceived, alert
 	case isTimeout(err):
-		return ConnectionTimeout
+		e.Type = ConnectionTimeout
 	case isClosed(err):
-		return ConnectionTerminated
+		e.Type = ConnectionTerminated
+	default:
+		e.Type = TLSProtocolError
 	}
-	return TLSProtocolError
+}
+
+// exchangeError says what failed on a connection that was there.
+func exchangeError(l lease, err error) *Error {
+	e := &Error{Type: exchangeErrorType(err), ServerName: l.pool.key.serverName, Address: l.address.String(), Err: err}
+	e.Alert, _ = alertOf(err)
+	return e
 }
 
 // closedTexts are in the errors by which net/http says that a connection was closed, where
@@ -104,26 +123,40 @@ var closedTexts = []string{
 	"client conn could not be established",
 	"client connection lost",
 	"client connection force closed",
+	"client conn not usable",
 	"server sent GOAWAY",
+	"graceful shutdown GOAWAY",
 }
 
 // exchangeErrorType classifies what failed after the connection was there.
 func exchangeErrorType(err error) ErrorType {
+	_, isAlert := alertOf(err)
 	switch {
-	case isAlert(err): // TLS 1.3 servers refuse a missing client certificate after the handshake
+	case isAlert: // TLS 1.3 servers refuse a missing client certificate after the handshake
 		return TLSAlertReceived
 	case isTimeout(err):
 		return HTTPResponseTimeout
 	case isClosed(err), slices.ContainsFunc(closedTexts, func(s string) bool { return strings.Contains(err.Error(), s) }):
 		return ConnectionTerminated
+	case strings.Contains(err.Error(), "server response headers exceeded"):
+		return HTTPResponseHeaderSectionSize
 	}
 	return HTTPProtocolError
 }
 
-// isAlert reports whether the peer sent a TLS alert; crypto/tls marks it so.
-func isAlert(err error) bool {
+// alertOf returns the TLS alert by which the peer ended the connection, if it did so.
+func alertOf(err error) (tls.AlertError, bool) {
 	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "remote error"
+	if !errors.As(err, &op) || op.Op != "remote error" { // by which crypto/tls marks them
+		return 0, false
+	}
+	// The type of its alerts is not exported, but says the same as the one for QUIC.
+	for n := range 256 {
+		if alert := tls.AlertError(n); alert.Error() == op.Err.Error() {
+			return alert, true
+		}
+	}
+	return 0, true
 }
 
 func isTimeout(err error) bool {

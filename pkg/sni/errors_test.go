@@ -30,8 +30,8 @@ func TestUnusableTargetIsAnErrorBeforeDialling(t *testing.T) {
 		{"server name has a port", "https://a.test/", "ServerName", sni.Target{ServerName: "a.test:443"}},
 		{"host is an IP address", "https://192.0.2.1/", "ServerName", sni.Target{}},
 		{"host is an IPv6 address", "https://[2001:db8::1]/", "ServerName", sni.Target{}},
-		{"no certificate in the roots", "https://a.test/", "RootsPEM", sni.Target{RootsPEM: "garbage"}},
-		{"broken certificate in the roots", "https://a.test/", "RootsPEM", sni.Target{RootsPEM: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}},
+		{"no certificate in the roots", "https://a.test/", "Roots", sni.Target{Roots: sni.PEM("garbage")}},
+		{"broken certificate in the roots", "https://a.test/", "Roots", sni.Target{Roots: sni.PEM("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")}},
 		{"version below 1.2", "https://a.test/", "MinVersion", sni.Target{MinVersion: tls.VersionTLS11}},
 		{"address with a path", "https://a.test/", "Addresses", sni.Target{Addresses: []string{"lb.test/x"}}},
 		{"address with a bad port", "https://a.test/", "Addresses", sni.Target{Addresses: []string{"lb.test:0"}}},
@@ -75,7 +75,7 @@ func TestErrorsNameTheirCause(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			tr := newTransport(t, to(sni.Target{Addresses: []string{c.address}, RootsPEM: ca.PEM()}))
+			tr := newTransport(t, to(sni.Target{Addresses: []string{c.address}, Roots: sni.PEM(ca.PEM())}))
 			tr.HandshakeTimeout = 300 * time.Millisecond
 			_, err := get(t, tr, "https://a.test/")
 			if e := wantType(t, err, c.want); e.ServerName != "a.test" || !strings.Contains(e.Error(), `"a.test"`) {
@@ -84,7 +84,7 @@ func TestErrorsNameTheirCause(t *testing.T) {
 		})
 	}
 	t.Run("name unknown to the origin", func(t *testing.T) {
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM()}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
 		_, err := get(t, tr, "https://b.test/")
 		wantType(t, err, sni.TLSAlertReceived)
 	})
@@ -94,7 +94,7 @@ func TestErrorsNameTheirCause(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		req, _ := http.NewRequestWithContext(ctx, "GET", "https://a.test/", nil)
-		_, err := send(newTransport(t, to(sni.Target{Addresses: []string{slow.Addr}, RootsPEM: ca.PEM()})), req)
+		_, err := send(newTransport(t, to(sni.Target{Addresses: []string{slow.Addr}, Roots: sni.PEM(ca.PEM())})), req)
 		if e := wantType(t, err, sni.HTTPResponseTimeout); !e.Timeout() || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v does not tell that time ran out", err)
 		}
@@ -132,7 +132,7 @@ func TestAlertAfterTheHandshakeIsAnAlert(t *testing.T) {
 	ca := tlstest.NewAuthority(t)
 	origin := &tlstest.Origin{HTTP1: true, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Config: func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert }}
 	origin.Start(t)
-	_, err := get(t, newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM()})), "https://a.test/")
+	_, err := get(t, newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())})), "https://a.test/")
 	wantType(t, err, sni.TLSAlertReceived)
 }
 

@@ -46,7 +46,7 @@ func ExampleFunc() {
 			if host != "one.spec-trust.test" {
 				return sni.Target{}, fmt.Errorf("no customer has the host %q", host)
 			}
-			return sni.Target{Addresses: []string{balancer.Listener.Addr().String()}, RootsPEM: ca.PEM()}, nil
+			return sni.Target{Addresses: []string{balancer.Listener.Addr().String()}, Roots: sni.PEM(ca.PEM())}, nil
 		}),
 		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, // only since this is an example
 	}

@@ -23,7 +23,7 @@ func TestOneConnectionForRequestsInSequence(t *testing.T) {
 	bothProtocols(t, func(t *testing.T, http1 bool) {
 		ca := tlstest.NewAuthority(t)
 		origin := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM()}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
 		// Spellings of one name share one pool and one SNI, in lower case.
 		for _, host := range []string{"a.test", "A.Test", "a.test.", "a.test:443"} {
 			mustGet(t, tr, "https://"+host+"/")
@@ -45,7 +45,7 @@ func TestChangedTargetIsNotServedByTheOldConnection(t *testing.T) {
 		first, second := startOrigin(t, http1, certificates), startOrigin(t, http1, certificates)
 		var target sni.Target
 		tr := newTransport(t, sni.Func(func(context.Context, string) (sni.Target, error) { return target, nil }))
-		base := sni.Target{Addresses: []string{first.Addr}, RootsPEM: ca.PEM()}
+		base := sni.Target{Addresses: []string{first.Addr}, Roots: sni.PEM(ca.PEM())}
 		for _, c := range []struct {
 			name   string
 			change func(*sni.Target)
@@ -56,10 +56,10 @@ func TestChangedTargetIsNotServedByTheOldConnection(t *testing.T) {
 					t.Errorf("error %v, %d connections to the new address", err, second.Conns())
 				}
 			}},
-			{"roots", func(x *sni.Target) { x.RootsPEM = other.PEM() }, func(t *testing.T, _ string, err error) {
+			{"roots", func(x *sni.Target) { x.Roots = sni.PEM(other.PEM()) }, func(t *testing.T, _ string, err error) {
 				wantType(t, err, sni.TLSCertificateError)
 			}},
-			{"no roots", func(x *sni.Target) { x.RootsPEM = "" }, func(t *testing.T, _ string, err error) {
+			{"no roots", func(x *sni.Target) { x.Roots = sni.Roots{} }, func(t *testing.T, _ string, err error) {
 				wantType(t, err, sni.TLSCertificateError)
 			}},
 			{"server name", func(x *sni.Target) { x.ServerName = "b.test" }, func(t *testing.T, body string, err error) {
@@ -99,7 +99,7 @@ func TestPoolsAreBoundedAndEvictedOnesCloseTheirConnections(t *testing.T) {
 			certificates[hosts[i]] = tlstest.Leaf(t, ca, hosts[i])
 		}
 		origin := startOrigin(t, http1, certificates)
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM()}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
 		tr.MaxTargets = 3
 		tr.IdleConnTimeout = time.Hour // only eviction may close
 		for _, host := range hosts {
@@ -119,7 +119,7 @@ func TestIdleConnectionsAreClosedInTime(t *testing.T) {
 	bothProtocols(t, func(t *testing.T, http1 bool) {
 		ca := tlstest.NewAuthority(t)
 		origin := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM()}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
 		tr.IdleConnTimeout = 50 * time.Millisecond
 		mustGet(t, tr, "https://a.test/")
 		origin.WaitConns(t, 0)
@@ -130,7 +130,7 @@ func TestNegativeIdleConnTimeoutReusesNothing(t *testing.T) {
 	bothProtocols(t, func(t *testing.T, http1 bool) {
 		ca := tlstest.NewAuthority(t)
 		origin := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM()}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
 		tr.IdleConnTimeout = -1
 		mustGet(t, tr, "https://a.test/")
 		mustGet(t, tr, "https://a.test/")
@@ -153,7 +153,7 @@ func TestIdempotencyKeyOfAClientDoesNotWidenRetries(t *testing.T) {
 					}
 				})}
 				origin.Start(t)
-				tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM()}))
+				tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
 				mustGet(t, tr, "https://a.test/") // net/http repeats on reused connections only
 				req, err := http.NewRequestWithContext(t.Context(), "POST", "https://a.test/", strings.NewReader(body))
 				if err != nil {
@@ -210,7 +210,7 @@ func TestConnectionThatWentSilentIsGivenUp(t *testing.T) {
 		out.Close()
 		<-done
 	})
-	tr := newTransport(t, to(sni.Target{Addresses: []string{relay}, RootsPEM: ca.PEM()}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{relay}, Roots: sni.PEM(ca.PEM())}))
 	tr.PingTimeout = 100 * time.Millisecond
 	tr.IdleConnTimeout = time.Hour
 	mustGet(t, tr, "https://a.test/")
@@ -230,7 +230,7 @@ func TestHostsWithOneServerNameShareConnections(t *testing.T) {
 	bothProtocols(t, func(t *testing.T, http1 bool) {
 		ca := tlstest.NewAuthority(t)
 		origin := startOrigin(t, http1, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM(), ServerName: "internal.test"}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM()), ServerName: "internal.test"}))
 		for i := range 20 {
 			mustGet(t, tr, fmt.Sprintf("https://h%d.test/", i))
 			if got := origin.Last(t).Host; got != fmt.Sprintf("h%d.test", i) {
@@ -248,7 +248,7 @@ func TestServerNameAloneDoesNotJoinHosts(t *testing.T) {
 	bothProtocols(t, func(t *testing.T, http1 bool) {
 		ca := tlstest.NewAuthority(t)
 		origin := startOrigin(t, http1, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
-		tr := newTransport(t, to(sni.Target{RootsPEM: ca.PEM(), ServerName: "internal.test"}))
+		tr := newTransport(t, to(sni.Target{Roots: sni.PEM(ca.PEM()), ServerName: "internal.test"}))
 		for _, host := range []string{"127.0.0.1", "localhost"} {
 			mustGet(t, tr, "https://"+host+":"+origin.Port()+"/")
 		}

@@ -2,18 +2,21 @@ package sni
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
+
+	"crypto/tls"
 
 	"github.com/sleightproxy/sleight/pkg/hostname"
 )
 
 // A Target says where requests for a host go and what their TLS has to prove.
 // The zero Target is no translation: the request goes to the host that it names.
+//
+// Connections and TLS sessions are shared only between requests whose Targets are equal in
+// everything but HostHeader.
 type Target struct {
 	// Addresses are dialled in order until one of them answers: "host", "host:port" or
 	// "[IPv6]:port". An address without a port takes the URL's, else the scheme's.
@@ -27,19 +30,40 @@ type Target struct {
 	// Empty means the requested host.
 	ServerName string
 
-	// RootsPEM holds the certificate authorities to trust, and only those, in PEM.
-	// Empty means the Transport's. Where no certificate can be read from it, requests fail;
-	// other roots never take its place.
-	RootsPEM string
+	// HostHeader is sent as Host. Empty means the request's, which then has to mean the URL's
+	// host: see [ErrHostMismatch].
+	HostHeader string
+
+	// Roots are the certificate authorities to trust, and only those. The zero Roots mean the
+	// Transport's.
+	Roots Roots
+
+	// SPKIPins are SHA-256 hashes of public keys (RFC 7469 section 2.4). One of them has to be
+	// that of a certificate in the verified chain, be it the server's own or an authority's.
+	// Pins come on top of verification and replace nothing of it. Nil means no pins; empty, but
+	// not nil, is an error, since something has lost them.
+	SPKIPins [][32]byte
+
+	// ClientCert refers to the certificate to show when the origin asks for one, by the name
+	// that Transport.ClientCertificates knows it under. Empty means none.
+	ClientCert string
 
 	// MinVersion is the lowest TLS version accepted, as in crypto/tls.
 	// Zero means TLS 1.2; lower versions are refused.
 	MinVersion uint16
+
+	// ALPN lists the protocols to offer, the preferred first: "h2" and "http/1.1". Empty means
+	// both, in this order. An origin that agrees to none is spoken to in HTTP/1.1 where that
+	// is in the list, else refused.
+	ALPN []string
 }
 
 // A Translator finds the Target of a host. Translate is called for each request, by
 // many goroutines at once, with a host in lower case, without port and trailing dot (an
 // IP address as it is written in the URL, without brackets). Its error fails the request.
+//
+// A host has one Target at a time. Where the next request gets another one, the idle
+// connections of the first are closed; a Translator that alternates prevents all reuse.
 type Translator interface {
 	Translate(ctx context.Context, host string) (Target, error)
 }
@@ -67,93 +91,94 @@ var (
 	_ Translator = Static(nil)
 )
 
+// Roots are certificate authorities in PEM. The zero Roots are none of their own; those of
+// PEM("") are an empty bundle, with which requests fail: a file that was lost or truncated
+// must not turn into trust in everyone.
+type Roots struct {
+	pem string
+	own bool
+}
+
+// PEM returns the Roots in a bundle. That it is not empty and can be read is found out
+// with the first request, which then fails.
+func PEM(bundle string) Roots { return Roots{bundle, true} }
+
 // A TargetError says why a Target cannot be used. Nothing was dialled.
 type TargetError struct {
 	Field  string // the field of Target
 	Reason string
+	Err    error // the cause, where there is one
 }
 
 func (e *TargetError) Error() string { return fmt.Sprintf("target: %s %s", e.Field, e.Reason) }
+
+// Unwrap returns e.Err.
+func (e *TargetError) Unwrap() error { return e.Err }
 
 // ErrPlainHTTP is the cause of the error for a request without TLS under
 // [Transport.ForceHTTPS].
 var ErrPlainHTTP = errors.New("plain http is refused, since https is forced")
 
-// key is a Target for one host in comparable form. Connections are shared under equal
-// keys only; scheme and port are kept apart by the http.Transport below.
-type key struct {
-	serverName string
-	addresses  int    // their number
-	first      string // most targets have one, which then costs no allocation
-	rest       string
-	roots      string
-	minVersion uint16
-}
-
-func (t *Target) key(serverName string) key {
-	k := key{serverName: serverName, addresses: len(t.Addresses), roots: t.RootsPEM, minVersion: t.MinVersion}
-	if len(t.Addresses) > 0 {
-		k.first = t.Addresses[0]
-		for _, a := range t.Addresses[1:] {
-			// With its length before it, no address can pretend to be two.
-			k.rest += strconv.Itoa(len(a)) + ":" + a
-		}
-	}
-	return k
-}
+// ErrHostMismatch is the cause of the error for a request whose Host header means another
+// host than its URL, without a HostHeader in its Target. The URL's host is looked up, named and
+// verified; who changes one has to change both.
+var ErrHostMismatch = errors.New("it has to be the URL's host, or the Target's HostHeader")
 
 // serverName returns the name to send and verify for a request to host.
 func (t *Target) serverName(host string) (string, error) {
 	if t.ServerName == "" {
 		if len(t.Addresses) > 0 && hostname.IsIP(host) {
-			return "", &TargetError{"ServerName", "is needed, since an IP address cannot be a server name"}
+			return "", &TargetError{Field: "ServerName", Reason: "is needed, since an IP address cannot be a server name"}
 		}
 		return host, nil
 	}
 	name, err := hostname.Normalize(t.ServerName)
 	switch {
 	case err != nil:
-		return "", &TargetError{"ServerName", err.Error()}
+		return "", &TargetError{"ServerName", err.Error(), err}
 	case strings.Contains(t.ServerName, ":"):
-		return "", &TargetError{"ServerName", fmt.Sprintf("%q has a port", t.ServerName)}
+		return "", &TargetError{Field: "ServerName", Reason: fmt.Sprintf("%q has a port", t.ServerName)}
 	}
 	return name, nil
 }
 
-// addresses returns what to dial, each as host and port; an empty port is the URL's.
-func (t *Target) addresses() ([]hostPort, error) {
-	all := make([]hostPort, 0, len(t.Addresses))
+// addresses returns what to dial for a request to host, each as host and port.
+func (t *Target) addresses(host, port string) ([]*address, error) {
+	if len(t.Addresses) == 0 {
+		return []*address{{host: host, port: port}}, nil
+	}
+	all := make([]*address, 0, len(t.Addresses))
 	for _, a := range t.Addresses {
-		host, port, err := hostname.SplitAddress(a)
+		h, p, err := hostname.SplitAddress(a)
 		if err != nil {
-			return nil, &TargetError{"Addresses", err.Error()}
+			return nil, &TargetError{"Addresses", err.Error(), err}
 		}
-		all = append(all, hostPort{host, port})
+		if p == "" {
+			p = port
+		}
+		all = append(all, &address{host: h, port: p})
 	}
 	return all, nil
 }
 
-func (t *Target) tlsConfig(serverName string, roots *x509.CertPool) (*tls.Config, error) {
-	config := &tls.Config{
-		ServerName: serverName,
-		RootCAs:    roots,
-		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"h2", "http/1.1"},
+func (t *Target) alpn() ([]string, error) {
+	if len(t.ALPN) == 0 {
+		return []string{"h2", "http/1.1"}, nil
 	}
-	switch {
-	case t.MinVersion == 0:
-	case t.MinVersion == tls.VersionTLS12, t.MinVersion == tls.VersionTLS13:
-		config.MinVersion = t.MinVersion
-	default:
-		return nil, &TargetError{"MinVersion", fmt.Sprintf("0x%04x is neither TLS 1.2 nor TLS 1.3", t.MinVersion)}
-	}
-	if t.RootsPEM != "" {
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM([]byte(t.RootsPEM)) {
-			return nil, &TargetError{"RootsPEM", "holds no certificate"}
+	for _, p := range t.ALPN {
+		if p != "h2" && p != "http/1.1" {
+			return nil, &TargetError{Field: "ALPN", Reason: fmt.Sprintf("has %.40q; h2 and http/1.1 are known", p)}
 		}
 	}
-	return config, nil
+	return slices.Clone(t.ALPN), nil
 }
 
-type hostPort struct{ host, port string }
+func (t *Target) minVersion() (uint16, error) {
+	switch t.MinVersion {
+	case 0:
+		return tls.VersionTLS12, nil
+	case tls.VersionTLS12, tls.VersionTLS13:
+		return t.MinVersion, nil
+	}
+	return 0, &TargetError{Field: "MinVersion", Reason: fmt.Sprintf("0x%04x is neither TLS 1.2 nor TLS 1.3", t.MinVersion)}
+}

@@ -2,7 +2,6 @@ package sni
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -10,10 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sleightproxy/sleight/pkg/hostname"
@@ -26,10 +22,20 @@ import (
 // The zero Transport translates nothing, speaks HTTP/1.1 and HTTP/2, and refuses networks
 // that are not public.
 //
-// A request is sent again only as net/http does on a reused connection that turned out to be
-// dead: where nothing of it was sent, or its method is GET, HEAD, OPTIONS or TRACE and it
-// has no body or can rewind it. Idempotency-Key, which net/http takes for a permission to
-// send a POST twice, is none here: in a proxy it is a stranger who sets it.
+// A connection that was unused for a while may be dead without anyone having noticed: the
+// server, a load balancer or a NAT gateway gave it up, or this process was frozen meanwhile.
+// So a request that is not safe (RFC 9110 section 9.2.1: its method is not GET, HEAD, OPTIONS
+// or TRACE) goes out on a connection that was heard of a moment ago (see UnsafeReuse), or else on
+// a new one. A safe request takes any connection; where that turns out to be dead it is sent
+// once more, on a new one. Nothing else is ever sent twice, but for what certainly was not
+// processed: not a byte of it was written, or an HTTP/2 server said so (RFC 9113 section 8.7).
+// An Idempotency-Key is no permission to repeat: in a proxy it is a stranger who sets it.
+//
+// A request that an origin answers with 421 (Misdirected Request) is sent once more, on a new
+// connection, where it is safe; the second answer counts.
+//
+// Neither happens where the request has a body that was begun and cannot be had again
+// (Request.GetBody).
 type Transport struct {
 	// Translate finds the Target of a request's host. Nil translates nothing.
 	Translate Translator
@@ -41,98 +47,204 @@ type Transport struct {
 	// Nil means the system's.
 	RootCAs *x509.CertPool
 
+	// ClientCertificates has the certificates that Targets refer to. Nil has none: such a
+	// Target is then an error.
+	ClientCertificates ClientCertificates
+
 	// AllowCIDRs names networks that may be dialled although they are not public.
 	AllowCIDRs []netip.Prefix
 
+	// Resolver looks up the addresses of Targets. Nil means net.DefaultResolver.
+	Resolver *net.Resolver
+
+	// DialTimeout bounds the whole way to a connection: all addresses of a Target, with DNS,
+	// TCP and TLS. An address that hangs gets no more than its share of it, so that the next
+	// one has a chance. Zero means 15 seconds; negative means no bound but the request's
+	// context.
+	DialTimeout time.Duration
+
 	// ConnectTimeout bounds the connecting to one address of a Target, its look-up in DNS
-	// included. Zero means 5 seconds; negative means no bound but the request's context.
+	// included. Zero means 5 seconds; negative means no bound of its own.
 	ConnectTimeout time.Duration
 
 	// HandshakeTimeout bounds one TLS handshake. Zero means 5 seconds; negative means no
-	// bound but the request's context.
+	// bound of its own.
 	HandshakeTimeout time.Duration
 
+	// AvoidFailed is for how long an address that could not be connected to is tried after the
+	// other addresses of its Target. Zero means 30 seconds; negative means not at all.
+	AvoidFailed time.Duration
+
 	// IdleConnTimeout is how long an unused connection may be used again, by the wall clock:
-	// a sandbox that was frozen for longer finds none. Zero means 4 seconds, below
-	// the 5 after which Node.js and Apache hang up; a request that is not safe to repeat is
-	// lost where the server hangs up first. Negative means that connections are not reused.
+	// a sandbox that was frozen for longer finds none. An origin that announces less (Keep-Alive:
+	// timeout) gets a second less than that. Zero means 55 seconds, below the 60 of AWS load
+	// balancers. Negative means that connections are not reused.
 	IdleConnTimeout time.Duration
+
+	// UnsafeReuse is how long ago, by the wall clock, a connection must have been heard of
+	// to carry a request that is not safe. Zero means half a second over HTTP/1.1, since servers
+	// are known to hang up after a second, and what is on its way then is lost; and 4
+	// seconds over HTTP/2, where a server that hangs up says what it did not process. Half of what
+	// an origin announces (Keep-Alive: timeout) is the most. Negative means that such requests
+	// always get a new connection.
+	UnsafeReuse time.Duration
 
 	// ResponseHeaderTimeout bounds the wait for the headers of an answer, after the request was
 	// sent. Zero or less means no bound but the request's context.
 	ResponseHeaderTimeout time.Duration
 
-	// PingTimeout bounds for how long an HTTP/2 connection with requests under way may be silent
-	// before it is asked whether it is alive, and again for how long the answer may take. Without,
-	// one flow that was lost fails every request of a busy host. Zero means 5 seconds;
-	// negative means that nobody asks.
+	// PingTimeout bounds for how long an HTTP/2 connection may be silent before it is asked
+	// whether it is alive, and again for how long the answer may take. Without, one flow that was
+	// lost fails every request of a busy host. Zero means 5 seconds; negative means that
+	// nobody asks.
 	PingTimeout time.Duration
 
-	// MaxIdleConnsPerTarget bounds the unused connections of one pool, that is, of one server
-	// name and Target. Zero or less means 100.
+	// MaxIdleConns bounds the unused connections of all Targets together; the one that was
+	// unused for the longest time is closed. Zero or less means 256: a Lambda function has
+	// 1,024 file descriptors.
+	MaxIdleConns int
+
+	// MaxIdleConnsPerTarget bounds the unused connections of one Target. Zero or less
+	// means 100.
 	MaxIdleConnsPerTarget int
 
-	// MaxTargets bounds how many pools are kept, one for each server name and Target. The
-	// one that was unused for the longest time is given up: its idle connections close, its
-	// requests finish. Zero or less means 512.
+	// MaxTargets bounds for how many hosts the Target is remembered, and with it TLS sessions
+	// and unused connections. The host that was not asked for for the longest time is
+	// forgotten: its requests finish, then its connections close. Zero or less means 1,024.
 	MaxTargets int
 
-	mu    sync.Mutex
-	pools poolCache
+	// Observe, where it is not nil, is told of every request once its answer has begun or it
+	// has failed. It is called on the goroutine of the request, with its context, by many
+	// goroutines at once, and must not keep x.
+	Observe func(ctx context.Context, x *Exchange)
+
+	once sync.Once
+	base *http.Transport // makes an HTTP connection of a network connection, and nothing else
+
+	mu      sync.Mutex
+	targets targetCache
+	conns   connList
 }
 
 const (
+	defaultDialTimeout      = 15 * time.Second
 	defaultConnectTimeout   = 5 * time.Second
 	defaultHandshakeTimeout = 5 * time.Second
-	defaultIdleConnTimeout  = 4 * time.Second
-	defaultMaxIdleConns     = 100
-	defaultMaxTargets       = 512
+	defaultAvoidFailed      = 30 * time.Second
+	defaultIdleConnTimeout  = 55 * time.Second
+	defaultUnsafeReuseHTTP1 = 500 * time.Millisecond
+	defaultUnsafeReuseHTTP2 = 4 * time.Second
 	defaultPingTimeout      = 5 * time.Second
+	defaultMaxIdleConns     = 256
+	defaultMaxIdlePerTarget = 100
+	defaultMaxTargets       = 1024
+
+	// maxUnprocessed bounds how often a request is sent again that an HTTP/2 server says it
+	// has not processed: one that always does would keep us busy for ever.
+	maxUnprocessed = 3
 )
 
 // RoundTrip sends req to the Target of its host. Its errors are of type *[Error].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	p, out, err := t.prepare(req)
+	var x *Exchange
+	if t.Observe != nil {
+		x = &Exchange{start: time.Now()}
+	}
+	body := trackBody(req)
+	resp, err := t.roundTrip(req, body, x)
+	body.settle(err == nil)
+	if x != nil {
+		x.finish(resp, err)
+		t.Observe(req.Context(), x)
+	}
 	if err != nil {
-		if req.Body != nil {
-			req.Body.Close()
-		}
 		return nil, err
 	}
-	d := &dialState{}
-	if end, ok := req.Context().Deadline(); ok {
-		d.deadline = end
-	}
-	resp, err := p.http.RoundTrip(out.WithContext(context.WithValue(req.Context(), dialKey{}, d)))
-	if err != nil {
-		return nil, exchangeError(p.key.serverName, d, err)
-	}
+	resp.Request = req
 	return resp, nil
+}
+
+func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange) (*http.Response, error) {
+	t.once.Do(t.init)
+	ctx := req.Context()
+	p, out, err := t.prepare(req, x)
+	if err != nil {
+		return nil, err
+	}
+	out = body.attach(out)
+	var (
+		safe        = isSafe(req.Method)
+		fresh       = false // use no connection of before
+		died        = false // a reused connection was dead
+		misdirected = false
+		unprocessed = 0
+	)
+	for {
+		c, err := t.acquire(ctx, p, safe, fresh, x)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := c.roundTrip(out, x)
+		switch {
+		case err == nil && resp.StatusCode == http.StatusMisdirectedRequest && safe && !misdirected:
+			again, ok := body.again(out)
+			if !ok {
+				return resp, nil
+			}
+			misdirected, fresh, out = true, true, again
+			c.retire()
+			resp.Body.Close()
+		case err == nil:
+			return resp, nil
+		case ctx.Err() != nil:
+			return nil, exchangeError(c, err)
+		case unprocessed < maxUnprocessed && c.neverProcessed(err):
+			unprocessed++
+			again, ok := body.again(out)
+			if !ok {
+				return nil, exchangeError(c, err)
+			}
+			// What ended one connection over HTTP/1.1 before it was used may have ended the others.
+			fresh, out = fresh || !c.http2, again
+		case safe && c.reused && !died && exchangeErrorType(err) == ConnectionTerminated:
+			again, ok := body.again(out)
+			if !ok {
+				return nil, exchangeError(c, err)
+			}
+			died, fresh, out = true, true, again
+		default:
+			return nil, exchangeError(c, err)
+		}
+	}
 }
 
 // CloseIdleConnections closes the connections that no request uses.
 func (t *Transport) CloseIdleConnections() {
 	t.mu.Lock()
-	all := t.pools.all()
+	closing := t.conns.takeIdle(func(*conn) bool { return true })
 	t.mu.Unlock()
-	for _, p := range all {
-		p.http.CloseIdleConnections()
-	}
+	closeAll(closing)
 }
 
-// prepare finds the pool for req and the request as it goes to that pool.
-func (t *Transport) prepare(req *http.Request) (*pool, *http.Request, error) {
+// prepare finds the pool for req, and the request as it goes out.
+func (t *Transport) prepare(req *http.Request, x *Exchange) (*pool, *http.Request, error) {
+	fail := func(errorType ErrorType, serverName string, err error) (*pool, *http.Request, error) {
+		return nil, nil, &Error{Type: errorType, ServerName: serverName, Err: err}
+	}
 	if req.URL == nil {
-		return nil, nil, &Error{Type: HTTPRequestError, Err: errors.New("request has no URL")}
+		return fail(HTTPRequestError, "", errors.New("request has no URL"))
 	}
 	host, err := canonicalHost(req.URL)
 	if err != nil {
-		return nil, nil, &Error{Type: HTTPRequestError, Err: err}
+		return fail(HTTPRequestError, "", err)
 	}
 	var target Target
 	if t.Translate != nil {
-		if target, err = t.Translate.Translate(req.Context(), host); err != nil {
-			return nil, nil, &Error{Type: ProxyInternalError, ServerName: host, Err: fmt.Errorf("translate: %w", err)}
+		begin := x.now()
+		target, err = t.Translate.Translate(req.Context(), host)
+		x.translated(host, begin)
+		if err != nil {
+			return fail(ProxyInternalError, host, fmt.Errorf("translate: %w", err))
 		}
 	}
 	scheme := req.URL.Scheme
@@ -141,192 +253,39 @@ func (t *Transport) prepare(req *http.Request) (*pool, *http.Request, error) {
 	}
 	switch {
 	case scheme != "https" && scheme != "http":
-		return nil, nil, &Error{Type: HTTPRequestError, ServerName: host, Err: fmt.Errorf("scheme %q is neither https nor http", scheme)}
+		return fail(HTTPRequestError, host, fmt.Errorf("scheme %q is neither https nor http", scheme))
 	case scheme == "http" && t.ForceHTTPS:
-		return nil, nil, &Error{Type: ProxyConfigurationError, ServerName: host, Err: ErrPlainHTTP}
+		return fail(ProxyConfigurationError, host, ErrPlainHTTP)
 	}
-	p, err := t.pool(&target, host)
+	hostHeader := target.HostHeader
+	if hostHeader == "" {
+		if hostHeader = req.Host; !sameHost(hostHeader, req.URL, host) {
+			return fail(HTTPRequestError, host, fmt.Errorf("the Host header is %.80q: %w", hostHeader, ErrHostMismatch))
+		}
+	}
+	p, err := t.pool(req.Context(), hostKey{scheme, host, portOf(req.URL, scheme)}, &target)
 	if err != nil {
-		return nil, nil, &Error{Type: ProxyConfigurationError, ServerName: host, Err: err}
+		return fail(ProxyConfigurationError, host, err)
 	}
-	return p, canonicalRequest(req, scheme, p.key.serverName), nil
+	if scheme != req.URL.Scheme || hostHeader != req.Host {
+		u, out := *req.URL, *req
+		u.Scheme, out.URL, out.Host = scheme, &u, hostHeader
+		req = &out
+	}
+	return p, req, nil
 }
 
-// pool returns the pool for requests to host under target, and makes it where it is new.
-func (t *Transport) pool(target *Target, host string) (*pool, error) {
-	serverName, err := target.serverName(host)
-	if err != nil {
-		return nil, err
-	}
-	if len(target.Addresses) == 0 && serverName != host {
-		// The pool goes by server name: what is dialled has to be in the key where it is
-		// another, or two hosts would share it.
-		target.Addresses = []string{hostname.JoinAddress(host, "")}
-	}
-	k := target.key(serverName)
-	t.mu.Lock()
-	p := t.pools.get(k)
-	t.mu.Unlock()
-	if p != nil {
-		return p, nil
-	}
-	if p, err = t.newPool(target, k); err != nil {
-		return nil, err
-	}
-	t.mu.Lock()
-	p, evicted := t.pools.add(p, positive(t.MaxTargets, defaultMaxTargets))
-	t.mu.Unlock()
-	if evicted != nil {
-		// Running requests finish. Over HTTP/1 their connections close after it; over HTTP/2
-		// they do once they have been idle for IdleConnTimeout.
-		evicted.http.CloseIdleConnections()
-	}
-	return p, nil
-}
-
-// A pool is an http.Transport of its own for one key. That no connection can cross
-// keys needs no further proof: there is nothing through which it could.
-type pool struct {
-	key       key
-	addresses []hostPort // empty: the requested host
-	tls       *tls.Config
-	dialer    net.Dialer
-	handshake time.Duration
-	http      *http.Transport
-}
-
-func (t *Transport) newPool(target *Target, k key) (*pool, error) {
-	addresses, err := target.addresses()
-	if err != nil {
-		return nil, err
-	}
-	config, err := target.tlsConfig(k.serverName, t.RootCAs)
-	if err != nil {
-		return nil, err
-	}
-	p := &pool{
-		key:       k,
-		addresses: addresses,
-		tls:       config,
-		handshake: bound(t.HandshakeTimeout, defaultHandshakeTimeout),
-		dialer: net.Dialer{
-			Timeout:        bound(t.ConnectTimeout, defaultConnectTimeout),
-			ControlContext: guard{t.AllowCIDRs}.control,
-		},
-	}
+func (t *Transport) init() {
 	ping := bound(t.PingTimeout, defaultPingTimeout)
-	p.http = &http.Transport{
-		DialContext:           p.dialPlain,
-		DialTLSContext:        p.dialTLS,
+	t.base = &http.Transport{
+		DialContext:           handOver,
+		DialTLSContext:        handOver,
 		ForceAttemptHTTP2:     true,
 		HTTP2:                 &http.HTTP2Config{SendPingTimeout: ping, PingTimeout: ping},
 		ResponseHeaderTimeout: max(t.ResponseHeaderTimeout, 0),
 		DisableCompression:    true,
-		DisableKeepAlives:     t.IdleConnTimeout < 0,
-		MaxIdleConnsPerHost:   positive(t.MaxIdleConnsPerTarget, defaultMaxIdleConns),
-		IdleConnTimeout:       bound(t.IdleConnTimeout, defaultIdleConnTimeout),
 		ExpectContinueTimeout: time.Second,
 	}
-	return p, nil
-}
-
-// dialState is what a request and the dialling on its behalf know of each other. net/http
-// dials apart from the request's context, to keep the connection for others; without the
-// deadline it would go on for seconds after a Lambda function has replied.
-type dialState struct {
-	deadline time.Time   // zero: none
-	pending  atomic.Bool // from the begin of dialling until there is a connection
-}
-
-type dialKey struct{}
-
-func (p *pool) dialPlain(ctx context.Context, network, requested string) (net.Conn, error) {
-	return p.dialEach(ctx, requested, func(ctx context.Context, address string) (net.Conn, error) {
-		return p.connect(ctx, network, address)
-	})
-}
-
-func (p *pool) dialTLS(ctx context.Context, network, requested string) (net.Conn, error) {
-	return p.dialEach(ctx, requested, func(ctx context.Context, address string) (net.Conn, error) {
-		raw, err := p.connect(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		if p.handshake > 0 {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, p.handshake)
-			defer cancel()
-		}
-		conn := tls.Client(raw, p.tls)
-		if err := conn.HandshakeContext(ctx); err != nil {
-			raw.Close()
-			return nil, &Error{handshakeErrorType(err), p.key.serverName, address, fmt.Errorf("TLS handshake: %w", err)}
-		}
-		return conn, nil
-	})
-}
-
-func (p *pool) connect(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := p.dialer.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, &Error{connectErrorType(err), p.key.serverName, address, err}
-	}
-	return conn, nil
-}
-
-// dialEach tries the addresses in turn. A certificate that does not verify ends it: who
-// answers under the customer's name with the wrong certificate is a finding, and trying on
-// would hide it.
-func (p *pool) dialEach(ctx context.Context, requested string, dial func(context.Context, string) (net.Conn, error)) (conn net.Conn, err error) {
-	if d, ok := ctx.Value(dialKey{}).(*dialState); ok {
-		d.pending.Store(true)
-		defer func() { d.pending.Store(err != nil) }()
-		if !d.deadline.IsZero() {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithDeadline(ctx, d.deadline)
-			defer cancel()
-		}
-	}
-	if len(p.addresses) == 0 {
-		return dial(ctx, requested)
-	}
-	_, requestedPort, err := net.SplitHostPort(requested)
-	if err != nil {
-		return nil, &Error{HTTPRequestError, p.key.serverName, "", err}
-	}
-	var first error
-	for _, a := range p.addresses {
-		port := a.port
-		if port == "" {
-			port = requestedPort
-		}
-		if conn, err = dial(ctx, net.JoinHostPort(a.host, port)); err == nil {
-			return conn, nil
-		}
-		if first == nil {
-			first = err
-		}
-		var e *Error
-		if errors.As(err, &e) && e.Type == TLSCertificateError {
-			return nil, err
-		}
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return nil, first
-}
-
-// exchangeError gives what net/http says the type that dialling has given it already.
-func exchangeError(serverName string, d *dialState, err error) error {
-	var e *Error
-	switch {
-	case errors.As(err, &e):
-		return e
-	case isTimeout(err) && d.pending.Load():
-		return &Error{Type: ConnectionTimeout, ServerName: serverName, Err: err}
-	}
-	return &Error{Type: exchangeErrorType(err), ServerName: serverName, Err: err}
 }
 
 // canonicalHost returns the URL's host as hostname.Normalize has it, or its IP address.
@@ -337,50 +296,33 @@ func canonicalHost(u *url.URL) (string, error) {
 	return hostname.Normalize(u.Host)
 }
 
-// canonicalRequest returns req with the scheme, and with the server name as the URL's host:
-// the pool below tells connections apart by it. The Host header keeps the client's.
-func canonicalRequest(req *http.Request, scheme, serverName string) *http.Request {
-	authority := serverName
-	if hostname.IsIP(serverName) {
-		authority = req.URL.Host // as it is: brackets, zone, port
-	} else if port := req.URL.Port(); port != "" {
-		authority += ":" + port
+// sameHost reports whether a Host header means the URL's host. A middleware that rewrites one
+// and forgets the other would send a request for one customer to another's origin.
+func sameHost(header string, u *url.URL, host string) bool {
+	if header == "" || header == u.Host {
+		return true
 	}
-	replayable := claimsToBeReplayable(req)
-	if req.URL.Scheme == scheme && req.URL.Host == authority && !replayable {
-		return req
-	}
-	u := *req.URL
-	u.Scheme, u.Host = scheme, authority
-	out := *req
-	out.URL = &u
-	if out.Host == "" {
-		out.Host = req.URL.Host
-	}
-	if replayable {
-		out.Header = req.Header.Clone()
-		for _, name := range replayHeaders {
-			if values, ok := out.Header[name]; ok {
-				delete(out.Header, name)
-				out.Header[strings.ToLower(name)] = values
-			}
-		}
-	}
-	return &out
+	other, err := canonicalHost(&url.URL{Host: header})
+	return err == nil && other == host
 }
 
-// replayHeaders make net/http repeat requests. It looks for them in their canonical
-// spelling; on the way to the origin, the spelling is of no importance.
-var replayHeaders = []string{"Idempotency-Key", "X-Idempotency-Key"}
-
-// claimsToBeReplayable reports whether net/http would send req twice because of what the
-// client says, though its method is not safe.
-func claimsToBeReplayable(req *http.Request) bool {
-	switch req.Method {
-	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
-		return false
+func portOf(u *url.URL, scheme string) string {
+	if port := u.Port(); port != "" {
+		return port
 	}
-	return slices.ContainsFunc(replayHeaders, func(name string) bool { return req.Header[name] != nil })
+	if scheme == "http" {
+		return "80"
+	}
+	return "443"
+}
+
+// isSafe reports whether requests with the method may be repeated (RFC 9110 section 9.2.1).
+func isSafe(method string) bool {
+	switch method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
 }
 
 // bound returns d, its default where it is zero, and 0, "no bound", where it is negative.

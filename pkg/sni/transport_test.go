@@ -108,7 +108,7 @@ func TestDialsOneHostAndNamesAnother(t *testing.T) {
 	bothProtocols(t, func(t *testing.T, http1 bool) {
 		ca := tlstest.NewAuthority(t)
 		origin := startOrigin(t, http1, map[string]tls.Certificate{"one.spec-trust.test": tlstest.Leaf(t, ca, "one.spec-trust.test")})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM()}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
 		mustGet(t, tr, "https://one.spec-trust.test/path?q=1")
 
 		got := origin.Last(t)
@@ -132,7 +132,7 @@ func TestTwoHostsAtOneAddressNeverShareAConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 		origin := startOrigin(t, http1, map[string]tls.Certificate{"a.test": both, "b.test": both})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM()}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
 
 		check := func(host string) error {
 			req, err := http.NewRequestWithContext(t.Context(), "GET", "https://"+host+"/", nil)
@@ -175,7 +175,7 @@ func TestUntrustedNeighbourFailsEveryTime(t *testing.T) {
 			"other.test":   tlstest.Leaf(t, ca, "someone-else.test"),
 			"expired.test": tlstest.Leaf(t, ca, "expired.test", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }),
 		})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM()}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
 		for range 5 {
 			mustGet(t, tr, "https://a.test/")
 			for _, host := range []string{"evil.test", "other.test", "expired.test"} {
@@ -199,7 +199,7 @@ func TestMinVersionRefusesOlderOrigins(t *testing.T) {
 		Config:       func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 },
 	}
 	origin.Start(t)
-	target := sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM()}
+	target := sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}
 	mustGet(t, newTransport(t, to(target)), "https://a.test/")
 	if v := origin.Last(t).TLSVersion; v != tls.VersionTLS12 {
 		t.Errorf("version %x", v)
@@ -213,7 +213,7 @@ func TestServerNameIsVerifiedInPlaceOfTheHost(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	origin := tlstest.NewOrigin(t, ca, "internal.test")
-	tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM(), ServerName: "Internal.test."}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM()), ServerName: "Internal.test."}))
 	mustGet(t, tr, "https://shop.test/")
 	if r := origin.Last(t); r.SNI != "internal.test" || r.Host != "shop.test" {
 		t.Errorf("SNI %q, Host %q", r.SNI, r.Host)
@@ -233,7 +233,7 @@ func TestHostWithoutTranslationPassesThrough(t *testing.T) {
 
 	ca := tlstest.NewAuthority(t)
 	secure := tlstest.NewOrigin(t, ca, "localhost")
-	tr = newTransport(t, to(sni.Target{RootsPEM: ca.PEM()}))
+	tr = newTransport(t, to(sni.Target{Roots: sni.PEM(ca.PEM())}))
 	mustGet(t, tr, "https://localhost:"+secure.Port()+"/")
 	if r := secure.Last(t); r.SNI != "localhost" {
 		t.Errorf("SNI %q", r.SNI)
@@ -269,7 +269,7 @@ func TestAddressWithoutPortTakesTheURLs(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	origin := tlstest.NewOrigin(t, ca, "a.test")
-	tr := newTransport(t, to(sni.Target{Addresses: []string{"127.0.0.1"}, RootsPEM: ca.PEM()}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{"127.0.0.1"}, Roots: sni.PEM(ca.PEM())}))
 	mustGet(t, tr, "https://a.test:"+origin.Port()+"/")
 	if r := origin.Last(t); r.SNI != "a.test" || r.Host != "a.test:"+origin.Port() {
 		t.Errorf("SNI %q, Host %q", r.SNI, r.Host)
@@ -301,12 +301,12 @@ func TestNextAddressIsTriedWhenOneDoesNotAnswer(t *testing.T) {
 	ca, evil := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
 	origin := tlstest.NewOrigin(t, ca, "a.test")
 	dead := unusedAddress(t)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{dead, origin.Addr}, RootsPEM: ca.PEM()}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{dead, origin.Addr}, Roots: sni.PEM(ca.PEM())}))
 	mustGet(t, tr, "https://a.test/")
 
 	impostor := &tlstest.Origin{Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, evil, "a.test")}}
 	impostor.Start(t)
-	tr = newTransport(t, to(sni.Target{Addresses: []string{impostor.Addr, origin.Addr}, RootsPEM: ca.PEM()}))
+	tr = newTransport(t, to(sni.Target{Addresses: []string{impostor.Addr, origin.Addr}, Roots: sni.PEM(ca.PEM())}))
 	_, err := get(t, tr, "https://a.test/")
 	wantType(t, err, sni.TLSCertificateError)
 }
@@ -320,7 +320,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		Handler:      http.RedirectHandler("http://169.254.169.254/", http.StatusFound),
 	}
 	origin.Start(t)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM()}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
 	mustGet(t, tr, "https://a.test/")
 	if n := len(origin.Requests()); n != 1 {
 		t.Errorf("%d requests", n)
@@ -338,7 +338,7 @@ func TestCompressedBodiesArePassedAsTheyAre(t *testing.T) {
 		}),
 	}
 	origin.Start(t)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, RootsPEM: ca.PEM()}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
 	if body := mustGet(t, tr, "https://a.test/"); body != "not really gzip" {
 		t.Errorf("body %q", body)
 	}

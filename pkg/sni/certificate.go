@@ -1,0 +1,242 @@
+package sni
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A CertificateReason says what is wrong with a certificate.
+type CertificateReason string
+
+// The reasons of a [CertificateError].
+const (
+	Expired           CertificateReason = "expired"
+	NotYetValid       CertificateReason = "not yet valid"
+	UnknownAuthority  CertificateReason = "unknown authority"  // or an intermediate is missing
+	WrongName         CertificateReason = "wrong name"         // see Names
+	WrongUsage        CertificateReason = "wrong usage"        // not for servers
+	NameConstraint    CertificateReason = "name constraint"    // the authority may not certify this name
+	WeakKey           CertificateReason = "weak key"           // RSA below 2,048 bits, or a curve below 256
+	InsecureSignature CertificateReason = "insecure signature" // SHA-1 or MD5
+	PinMismatch       CertificateReason = "pin mismatch"
+	Malformed         CertificateReason = "malformed"
+	Invalid           CertificateReason = "invalid" // none of the above
+)
+
+// A CertificateError says why an origin's certificate does not prove the server name. It is in
+// every [Error] of type [TLSCertificateError].
+type CertificateError struct {
+	Reason CertificateReason
+
+	// Leaf is the certificate. Nil where it could not be read. Who made it chose what it says.
+	Leaf *x509.Certificate
+
+	Err error // never nil
+}
+
+func (e *CertificateError) Error() string {
+	switch e.Reason {
+	case WrongName:
+		return fmt.Sprintf("certificate: %s: it is for %s", e.Reason, orNone(e.Names()))
+	case Expired:
+		return fmt.Sprintf("certificate: %s: it was valid until %s", e.Reason, e.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	case NotYetValid:
+		return fmt.Sprintf("certificate: %s: it is valid from %s", e.Reason, e.Leaf.NotBefore.UTC().Format(time.RFC3339))
+	}
+	return fmt.Sprintf("certificate: %s: %v", e.Reason, e.Err)
+}
+
+func (e *CertificateError) Unwrap() error { return e.Err }
+
+// Names returns the names that the certificate is for, as it has them: DNS names, then IP
+// addresses. The common name is none.
+func (e *CertificateError) Names() []string {
+	if e.Leaf == nil {
+		return nil
+	}
+	names := slices.Clone(e.Leaf.DNSNames)
+	for _, ip := range e.Leaf.IPAddresses {
+		names = append(names, ip.String())
+	}
+	return names
+}
+
+// orNone lists names for an error's text, a few of them.
+func orNone(names []string) string {
+	const most = 5
+	if len(names) == 0 {
+		return "no name at all"
+	}
+	more := ""
+	if len(names) > most {
+		more = fmt.Sprintf(" and %d more", len(names)-most)
+		names = names[:most]
+	}
+	quoted := make([]string, 0, most)
+	for _, n := range names {
+		quoted = append(quoted, fmt.Sprintf("%.80q", n))
+	}
+	return strings.Join(quoted, ", ") + more
+}
+
+// certificateError finds what is wrong with a certificate in the error of a handshake, and
+// returns nil where that is not about one.
+func certificateError(err error) *CertificateError {
+	var own *CertificateError
+	if errors.As(err, &own) {
+		return own
+	}
+	var failed *tls.CertificateVerificationError
+	if errors.As(err, &failed) {
+		return explain(failed.UnverifiedCertificates, err)
+	}
+	// crypto/tls has no type for these.
+	for _, text := range []string{"tls: failed to parse certificate from server", "tls: received empty certificates message"} {
+		if strings.Contains(err.Error(), text) {
+			return &CertificateError{Reason: Malformed, Err: err}
+		}
+	}
+	return nil
+}
+
+// explain finds the reason why presented, the leaf first, did not verify.
+func explain(presented []*x509.Certificate, err error) *CertificateError {
+	e := &CertificateError{Reason: Invalid, Err: err}
+	if len(presented) == 0 {
+		return e
+	}
+	e.Leaf = presented[0]
+	var (
+		name    x509.HostnameError
+		unknown x509.UnknownAuthorityError
+		invalid x509.CertificateInvalidError
+		noRoots x509.SystemRootsError
+	)
+	switch {
+	case errors.As(err, &name):
+		e.Reason = WrongName
+	case errors.As(err, &invalid):
+		switch invalid.Reason {
+		case x509.Expired: // which x509 says of both ends
+			e.Reason = Expired
+			if invalid.Cert != nil && time.Now().Before(invalid.Cert.NotBefore) {
+				e.Reason = NotYetValid
+			}
+			if invalid.Cert != nil {
+				e.Leaf = invalid.Cert // an intermediate may be the one that has
+			}
+		case x509.IncompatibleUsage:
+			e.Reason = WrongUsage
+		case x509.CANotAuthorizedForThisName, x509.CANotAuthorizedForExtKeyUsage, x509.NameConstraintsWithoutSANs, x509.UnconstrainedName:
+			e.Reason = NameConstraint
+		}
+	case errors.As(err, &unknown), errors.As(err, &noRoots):
+		e.Reason = UnknownAuthority
+		// x509 keeps its suspicion to itself.
+		if slices.ContainsFunc(presented, insecurelySigned) {
+			e.Reason = InsecureSignature
+		}
+	}
+	return e
+}
+
+func insecurelySigned(c *x509.Certificate) bool {
+	switch c.SignatureAlgorithm {
+	case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1:
+		return !bytes.Equal(c.RawIssuer, c.RawSubject) // nobody relies on the signature of a root
+	}
+	return false
+}
+
+// tlsConfig returns the configuration for handshakes under the target, and whether HTTP/1.1 is
+// among the protocols.
+func (t *Target) tlsConfig(serverName string, roots *x509.CertPool, clientCert *tls.Certificate) (config *tls.Config, http1 bool, err error) {
+	config = &tls.Config{
+		ServerName: serverName,
+		RootCAs:    roots,
+		// Of this key alone. One for all would resume a session under another's trust, or with another's
+		// client certificate: crypto/tls finds them by server name.
+		ClientSessionCache: tls.NewLRUClientSessionCache(1),
+	}
+	if config.MinVersion, err = t.minVersion(); err != nil {
+		return nil, false, err
+	}
+	if config.NextProtos, err = t.alpn(); err != nil {
+		return nil, false, err
+	}
+	if t.Roots.own {
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM([]byte(t.Roots.pem)) {
+			return nil, false, &TargetError{Field: "Roots", Reason: "hold no certificate"}
+		}
+	}
+	if t.SPKIPins != nil && len(t.SPKIPins) == 0 {
+		return nil, false, &TargetError{Field: "SPKIPins", Reason: "are empty; leave them nil where none are wanted"}
+	}
+	if clientCert != nil {
+		// Whatever authorities the origin lists: who configured the certificate knows better.
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return clientCert, nil }
+	}
+	v := verifier{roots: config.RootCAs, pins: slices.Clone(t.SPKIPins)}
+	config.VerifyConnection = v.verify
+	return config, slices.Contains(config.NextProtos, "http/1.1"), nil
+}
+
+// A verifier checks what crypto/tls does not. It runs in VerifyConnection, and so on resumed
+// handshakes too, where a certificate is not sent again.
+type verifier struct {
+	roots *x509.CertPool // nil means the system's
+	pins  [][32]byte
+}
+
+func (v *verifier) verify(cs tls.ConnectionState) error {
+	leaf := cs.PeerCertificates[0]
+	chains := cs.VerifiedChains
+	if cs.DidResume {
+		// What was verified is as old as the session. crypto/tls looks at some of it again; we do
+		// at all of it, so that nothing hangs on how a session came about.
+		intermediates := x509.NewCertPool()
+		for _, c := range cs.PeerCertificates[1:] {
+			intermediates.AddCert(c)
+		}
+		var err error
+		if chains, err = leaf.Verify(x509.VerifyOptions{DNSName: cs.ServerName, Roots: v.roots, Intermediates: intermediates}); err != nil {
+			return explain(cs.PeerCertificates, err)
+		}
+	}
+	strong := slices.DeleteFunc(slices.Clone(chains), func(chain []*x509.Certificate) bool {
+		return slices.ContainsFunc(chain, hasWeakKey)
+	})
+	if len(strong) == 0 {
+		return &CertificateError{WeakKey, leaf, errors.New("RSA needs 2,048 bits, a curve 256, in the certificate and its authorities")}
+	}
+	if len(v.pins) > 0 && !slices.ContainsFunc(strong, v.pinned) {
+		return &CertificateError{PinMismatch, leaf, fmt.Errorf("none of the %d pins is that of a key in the verified chain", len(v.pins))}
+	}
+	return nil
+}
+
+func (v *verifier) pinned(chain []*x509.Certificate) bool {
+	return slices.ContainsFunc(chain, func(c *x509.Certificate) bool {
+		return slices.Contains(v.pins, sha256.Sum256(c.RawSubjectPublicKeyInfo))
+	})
+}
+
+func hasWeakKey(c *x509.Certificate) bool {
+	switch key := c.PublicKey.(type) {
+	case *rsa.PublicKey:
+		return key.N.BitLen() < 2048
+	case *ecdsa.PublicKey:
+		return key.Curve.Params().BitSize < 256
+	}
+	return false
+}

@@ -1,0 +1,442 @@
+package sni
+
+import (
+	"container/list"
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// A conn is one connection of a pool. Over HTTP/1.1 it carries one request at a time, over
+// HTTP/2 many.
+type conn struct {
+	pool    *pool
+	http    *http.ClientConn
+	raw     *rawConn
+	address *address
+	tls     *tls.ConnectionState // nil for plain HTTP
+	http2   bool
+
+	// Guarded by the Transport's mutex. Under it, nothing may be called on http that runs the
+	// state hook, which takes the mutex itself: that leaves Err, Available and InFlight.
+	element   *list.Element
+	starting  int  // requests that have got the conn and wait for their answer
+	idle      bool // no request is on it
+	idleAt    time.Time
+	announced time.Duration // the origin's own limit on that; negative where it tells none
+	retired   bool          // closes as soon as it is idle
+	gone      bool          // closed, or about to be
+}
+
+// A lease is a conn for one request.
+type lease struct {
+	*conn
+	reused bool  // it carried requests before
+	before int64 // bytes written to it before this request
+}
+
+// checkout returns an existing connection that a request may go out on, and false where
+// there is none.
+func (t *Transport) checkout(p *pool, safe bool) (lease, bool) {
+	// More than one turn is only for lost races about the last stream of a connection.
+	for range 3 {
+		t.mu.Lock()
+		c, wasIdle, closing := p.pick(safe)
+		t.mu.Unlock()
+		closeAll(closing)
+		switch {
+		case c == nil:
+			return lease{}, false
+		case !safe && wasIdle && !c.raw.quiet():
+			// Something arrived on it that nobody has read, and that was not asked for: most likely
+			// that the other side hangs up.
+			if !c.http2 {
+				c.retire()
+			}
+			c.done(nil)
+			return lease{}, false
+		case c.http2 && c.http.Reserve() != nil:
+			c.done(nil)
+			continue
+		}
+		return lease{c, true, c.raw.written.Load()}, true
+	}
+	return lease{}, false
+}
+
+// pick chooses a connection, and returns those that are to be closed. t.mu is held.
+func (p *pool) pick(safe bool) (c *conn, wasIdle bool, closing []*conn) {
+	t, now := p.t, wallClock()
+	for i := len(p.shared) - 1; i >= 0; i-- {
+		c := p.shared[i]
+		switch {
+		case c.retired:
+		case c.http.Err() != nil:
+			t.conns.remove(c)
+		case c.idle && (c.expired(now) || c.http.Available() == 0): // or it was told to go away
+			t.conns.remove(c)
+			closing = append(closing, c)
+		case c.http.Available() > 0 && (safe || c.heardOf()):
+			return c, t.conns.take(c), closing
+		}
+	}
+	for len(p.idle) > 0 {
+		c := p.idle[len(p.idle)-1]
+		switch {
+		case c.http.Err() != nil:
+			t.conns.remove(c)
+		case c.expired(now):
+			t.conns.remove(c)
+			closing = append(closing, c)
+		case safe || c.heardOf():
+			return c, t.conns.take(c), closing
+		default: // and those before it were used longer ago
+			return nil, false, closing
+		}
+	}
+	return nil, false, closing
+}
+
+// roundTrip sends a request on the conn, which counts its requests from here on by itself.
+func (l lease) roundTrip(req *http.Request, x *Exchange) (*http.Response, error) {
+	begin := x.now()
+	resp, err := l.http.RoundTrip(req)
+	x.answered(begin)
+	l.done(resp)
+	return resp, err
+}
+
+// done ends the time from checkout to answer.
+func (c *conn) done(resp *http.Response) {
+	announced := time.Duration(-1)
+	if resp != nil && !c.http2 {
+		announced = keepAliveTimeout(resp.Header)
+	}
+	c.pool.t.mu.Lock()
+	c.starting--
+	if announced >= 0 {
+		c.announced = announced
+	}
+	closing := c.update()
+	c.pool.t.mu.Unlock()
+	closeAll(closing)
+}
+
+// changed is called by net/http when a request has ended, or the connection.
+func (c *conn) changed(*http.ClientConn) {
+	c.pool.t.mu.Lock()
+	closing := c.update()
+	c.pool.t.mu.Unlock()
+	closeAll(closing)
+}
+
+// retire keeps further requests from the conn.
+func (c *conn) retire() {
+	c.pool.t.mu.Lock()
+	c.retired = true
+	c.pool.t.mu.Unlock()
+}
+
+// update notices that the conn has become idle, or is dead, and returns what is to be
+// closed for it. t.mu is held.
+func (c *conn) update() (closing []*conn) {
+	t := c.pool.t
+	switch {
+	case c.gone || c.idle && c.http.Err() == nil:
+	case c.http.Err() != nil:
+		t.conns.remove(c)
+	case c.starting > 0 || c.http.InFlight() > 0:
+	case c.retired || c.pool.retired || c.idleLimit() <= 0:
+		t.conns.remove(c)
+		closing = append(closing, c)
+	default:
+		closing = t.conns.put(c)
+	}
+	return closing
+}
+
+// idleLimit is for how long the conn may be unused.
+func (c *conn) idleLimit() time.Duration {
+	limit := bound(c.pool.t.IdleConnTimeout, defaultIdleConnTimeout)
+	if c.announced >= 0 {
+		limit = min(limit, c.announced-min(c.announced/2, time.Second))
+	}
+	return limit
+}
+
+func (c *conn) expired(now time.Time) bool {
+	age := now.Sub(c.idleAt)
+	return age < 0 || age >= c.idleLimit()
+}
+
+// heardOf reports whether the peer was heard of so lately that a request which must not be
+// lost may go out.
+func (c *conn) heardOf() bool {
+	byDefault := defaultUnsafeReuseHTTP1
+	if c.http2 {
+		byDefault = defaultUnsafeReuseHTTP2
+	}
+	limit := bound(c.pool.t.UnsafeReuse, byDefault)
+	if c.announced >= 0 {
+		limit = min(limit, c.announced/2)
+	}
+	silence := c.raw.silence()
+	return silence >= 0 && silence < limit
+}
+
+// neverProcessed reports whether a request that failed with err can be sent again whatever it
+// asks for, since the origin has certainly done nothing about it.
+func (l lease) neverProcessed(err error) bool {
+	if !l.http2 {
+		return l.raw.written.Load() == l.before
+	}
+	var s streamError
+	if errors.As(err, &s) {
+		const refusedStream = 0x7 // RFC 9113 section 7
+		return s.Code == refusedStream
+	}
+	// net/http's own, which it does not export.
+	return slices.ContainsFunc([]string{
+		"http2: client conn not usable",
+		"http2: client conn could not be established",
+		"http2: Transport received Server's graceful shutdown GOAWAY", // and this stream is after its last
+	}, func(s string) bool { return err.Error() == s })
+}
+
+// streamError has the form of the errors by which net/http says that a stream was reset; its
+// own type converts itself to any such.
+type streamError struct {
+	StreamID uint32
+	Code     uint32
+	Cause    error
+}
+
+func (e streamError) Error() string { return "stream " + strconv.Itoa(int(e.StreamID)) + " was reset" }
+
+// observe tells which connection a request gets, to x and to the hooks of net/http/httptrace.
+func (l lease) observe(ctx context.Context, x *Exchange) {
+	x.got(l)
+	if hooks := httptrace.ContextClientTrace(ctx); hooks != nil && hooks.GotConn != nil {
+		hooks.GotConn(httptrace.GotConnInfo{Conn: l.raw, Reused: l.reused, WasIdle: l.reused})
+	}
+}
+
+func closeAll(all []*conn) {
+	for _, c := range all {
+		c.http.Close()
+	}
+}
+
+// keepAliveTimeout returns what an origin announces in Keep-Alive: timeout=5, or -1. The field
+// is of no standard in force, and most servers send it that hang up soon.
+func keepAliveTimeout(h http.Header) time.Duration {
+	for _, field := range h["Keep-Alive"] {
+		for param := range strings.SplitSeq(field, ",") {
+			name, value, ok := strings.Cut(param, "=")
+			if !ok || !strings.EqualFold(strings.TrimSpace(name), "timeout") {
+				continue
+			}
+			if n, err := strconv.ParseUint(strings.Trim(value, ` "`), 10, 16); err == nil {
+				return time.Duration(n) * time.Second
+			}
+		}
+	}
+	return -1
+}
+
+// connList has all connections of a Transport, the idle ones in order of use. It is guarded by
+// the Transport's mutex.
+type connList struct {
+	all     list.List // of *conn; of the idle ones, the last used first
+	idle    int
+	sweeper *time.Timer
+	sweepAt time.Time // zero where the sweeper is not set
+}
+
+// add takes in a new connection, which its first request is on.
+func (l *connList) add(c *conn) {
+	c.element = l.all.PushFront(c)
+	if c.http2 {
+		c.pool.shared = append(c.pool.shared, c)
+	}
+}
+
+// take lets a request have c, and reports whether it was idle.
+func (l *connList) take(c *conn) (wasIdle bool) {
+	c.starting++
+	if !c.idle {
+		return false
+	}
+	c.idle = false
+	l.idle--
+	if !c.http2 {
+		c.pool.idle = without(c.pool.idle, c)
+	}
+	return true
+}
+
+// put makes c idle, and returns connections to close where there are now too many.
+func (l *connList) put(c *conn) (closing []*conn) {
+	t, p := c.pool.t, c.pool
+	c.idle, c.idleAt = true, wallClock()
+	l.idle++
+	l.all.MoveToFront(c.element)
+	if !c.http2 {
+		p.idle = append(p.idle, c)
+	}
+	oldest := func(most int, n int, in func(*conn) bool) {
+		for e := l.all.Back(); e != nil && n > most; {
+			old := e.Value.(*conn)
+			e = e.Prev()
+			if old.idle && in(old) {
+				l.remove(old)
+				closing = append(closing, old)
+				n--
+			}
+		}
+	}
+	if n := p.idleConns(); n > positive(t.MaxIdleConnsPerTarget, defaultMaxIdlePerTarget) {
+		oldest(positive(t.MaxIdleConnsPerTarget, defaultMaxIdlePerTarget), n, func(o *conn) bool { return o.pool == p })
+	}
+	oldest(positive(t.MaxIdleConns, defaultMaxIdleConns), l.idle, func(*conn) bool { return true })
+	l.sweepBy(c)
+	return closing
+}
+
+// remove forgets c. Whoever calls it closes it, unless it is dead already.
+func (l *connList) remove(c *conn) {
+	if c.gone {
+		return
+	}
+	c.gone = true
+	l.all.Remove(c.element)
+	if c.idle {
+		c.idle = false
+		l.idle--
+		c.pool.idle = without(c.pool.idle, c)
+	}
+	if c.http2 {
+		c.pool.shared = without(c.pool.shared, c)
+	}
+}
+
+// takeIdle removes the idle connections that match, for the caller to close.
+func (l *connList) takeIdle(match func(*conn) bool) (closing []*conn) {
+	for e := l.all.Front(); e != nil; {
+		c := e.Value.(*conn)
+		e = e.Next()
+		if c.idle && match(c) {
+			l.remove(c)
+			closing = append(closing, c)
+		}
+	}
+	return closing
+}
+
+// sweepBy sets the sweeper so that c is closed in time. One timer serves all, and is left alone
+// where it will ring earlier: setting one for each request would cost more than the sweep.
+func (l *connList) sweepBy(c *conn) {
+	at := c.idleAt.Add(c.idleLimit())
+	if !l.sweepAt.IsZero() && !at.Before(l.sweepAt) {
+		return
+	}
+	l.sweepAt = at
+	d := max(c.idleLimit(), time.Millisecond)
+	if l.sweeper == nil {
+		l.sweeper = time.AfterFunc(d, c.pool.t.sweep)
+	} else {
+		l.sweeper.Reset(d)
+	}
+}
+
+// sweep closes connections that were unused for too long.
+func (t *Transport) sweep() {
+	now := wallClock()
+	t.mu.Lock()
+	closing := t.conns.takeIdle(func(c *conn) bool { return c.expired(now) })
+	var next *conn
+	for e := t.conns.all.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*conn); c.idle && (next == nil || c.idleAt.Add(c.idleLimit()).Before(next.idleAt.Add(next.idleLimit()))) {
+			next = c
+		}
+	}
+	t.conns.sweepAt = time.Time{}
+	if next != nil {
+		at := next.idleAt.Add(next.idleLimit())
+		t.conns.sweepAt = at
+		t.conns.sweeper.Reset(max(at.Sub(now), time.Millisecond))
+	}
+	t.mu.Unlock()
+	closeAll(closing)
+}
+
+// takeIdle removes the idle connections of the pool, for the caller to close.
+func (p *pool) takeIdle() (closing []*conn) {
+	for _, c := range slices.Concat(p.idle, p.shared) {
+		if c.idle {
+			p.t.conns.remove(c)
+			closing = append(closing, c)
+		}
+	}
+	return closing
+}
+
+// idleConns counts the idle connections of the pool.
+func (p *pool) idleConns() int {
+	n := len(p.idle)
+	for _, c := range p.shared {
+		if c.idle {
+			n++
+		}
+	}
+	return n
+}
+
+func without(all []*conn, c *conn) []*conn {
+	if i := slices.Index(all, c); i >= 0 {
+		return slices.Delete(all, i, i+1)
+	}
+	return all
+}
+
+// rawConn is the connection below TLS. It knows when the peer was heard of, and how much was
+// written to it.
+type rawConn struct {
+	net.Conn
+	heard   atomic.Int64 // nanoseconds since 1970, by the wall clock
+	written atomic.Int64 // bytes
+}
+
+func newRawConn(c net.Conn) *rawConn {
+	r := &rawConn{Conn: c}
+	r.heard.Store(time.Now().UnixNano())
+	return r
+}
+
+func (r *rawConn) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	if n > 0 {
+		r.heard.Store(time.Now().UnixNano())
+	}
+	return n, err
+}
+
+func (r *rawConn) Write(p []byte) (int, error) {
+	n, err := r.Conn.Write(p)
+	r.written.Add(int64(n))
+	return n, err
+}
+
+// silence is for how long the peer has not been heard of. It is negative where the clock was
+// set back.
+func (r *rawConn) silence() time.Duration {
+	return time.Duration(time.Now().UnixNano() - r.heard.Load())
+}

@@ -1,0 +1,177 @@
+package sni
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http/httptrace"
+	"slices"
+	"time"
+)
+
+// dial makes a connection to the first of the addresses that takes one, and puts it into the
+// pool, with the caller's request on it. It ends with the request's context: nothing may go
+// on after a Lambda function has replied.
+func (p *pool) dial(ctx context.Context, x *Exchange) (lease, error) {
+	request := ctx
+	if d := bound(p.t.DialTimeout, defaultDialTimeout); d > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d)
+		defer cancel()
+	}
+	order := p.order()
+	var failures []error
+	for i, a := range order {
+		c, err := p.dialAddress(ctx, a, len(order)-i, x)
+		if err == nil {
+			a.reached()
+			return c, nil
+		}
+		failures = append(failures, err)
+		var certificate *CertificateError
+		if errors.As(err, &certificate) {
+			// Who answers under the customer's name with the wrong certificate is a finding; trying
+			// on would hide it.
+			return lease{}, err
+		}
+		if request.Err() == nil || errors.Is(request.Err(), context.DeadlineExceeded) {
+			a.failed()
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return lease{}, joinFailures(failures)
+}
+
+// joinFailures returns the first failure, which is that of the preferred address, and what
+// the others came to in its text.
+func joinFailures(failures []error) error {
+	var first *Error
+	if !errors.As(failures[0], &first) || len(failures) == 1 {
+		return failures[0]
+	}
+	joined := *first
+	for _, err := range failures[1:] {
+		joined.Err = fmt.Errorf("%w; then %w", joined.Err, err)
+	}
+	return &joined
+}
+
+// order returns the addresses in the order in which to try them: those that failed
+// lately come last, the one that failed longest ago first.
+func (p *pool) order() []*address {
+	d := bound(p.t.AvoidFailed, defaultAvoidFailed)
+	if len(p.addresses) == 1 || d == 0 {
+		return p.addresses
+	}
+	now := wallClock()
+	type turn struct {
+		a      *address
+		failed time.Time
+	}
+	turns := make([]turn, 0, len(p.addresses))
+	for _, a := range p.addresses {
+		turns = append(turns, turn{a, a.failedWithin(d, now)})
+	}
+	slices.SortStableFunc(turns, func(a, b turn) int { return a.failed.Compare(b.failed) })
+	order := make([]*address, 0, len(turns))
+	for _, t := range turns {
+		order = append(order, t.a)
+	}
+	return order
+}
+
+// dialAddress connects to one address, with left addresses to go, this one included.
+func (p *pool) dialAddress(ctx context.Context, a *address, left int, x *Exchange) (lease, error) {
+	fail := func(errorType ErrorType, err error) (lease, error) {
+		return lease{}, &Error{Type: errorType, ServerName: p.key.serverName, Address: a.String(), Err: err}
+	}
+	ctx, cancel := withShare(ctx, left)
+	defer cancel()
+	watched, dns := x.watchDNS(ctx)
+	begin := x.now()
+	netConn, err := p.dialer.DialContext(watched, "tcp", a.String())
+	x.connected(begin, dns)
+	if err != nil {
+		return fail(connectErrorType(err), err)
+	}
+	c := &conn{pool: p, raw: newRawConn(netConn), address: a, starting: 1, announced: -1}
+	var ready net.Conn = c.raw
+	if p.tls != nil {
+		begin := x.now()
+		tlsConn, state, err := p.handshake(ctx, c.raw)
+		x.shook(begin)
+		if err != nil {
+			netConn.Close()
+			failed := &Error{ServerName: p.key.serverName, Address: a.String()}
+			failed.setHandshake(err)
+			return lease{}, failed
+		}
+		ready, c.tls, c.http2 = tlsConn, state, state.NegotiatedProtocol == "h2"
+	}
+	// Over HTTP/2, net/http begins to write at once, without regard for the context (golang/go#79253).
+	stop := context.AfterFunc(ctx, func() { netConn.Close() })
+	c.http, err = p.t.base.NewClientConn(context.WithValue(context.Background(), handOverKey{}, ready), p.key.scheme, "origin:443")
+	if !stop() && err == nil {
+		c.http.Close()
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		netConn.Close()
+		return fail(connectErrorType(err), err)
+	}
+	p.t.mu.Lock()
+	p.http1 = !c.http2
+	p.t.conns.add(c)
+	p.t.mu.Unlock()
+	c.http.SetStateHook(c.changed)
+	return lease{c, false, c.raw.written.Load()}, nil
+}
+
+func (p *pool) handshake(ctx context.Context, raw net.Conn) (*tls.Conn, *tls.ConnectionState, error) {
+	if d := bound(p.t.HandshakeTimeout, defaultHandshakeTimeout); d > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d)
+		defer cancel()
+	}
+	hooks := httptrace.ContextClientTrace(ctx)
+	if hooks != nil && hooks.TLSHandshakeStart != nil {
+		hooks.TLSHandshakeStart()
+	}
+	c := tls.Client(raw, p.tls)
+	err := c.HandshakeContext(ctx)
+	state := c.ConnectionState()
+	if err == nil && state.NegotiatedProtocol == "" && !p.wantsHTTP1 {
+		err = errors.New("the origin does not speak h2, the one protocol of the target")
+	}
+	if hooks != nil && hooks.TLSHandshakeDone != nil {
+		hooks.TLSHandshakeDone(state, err)
+	}
+	return c, &state, err
+}
+
+// withShare bounds ctx by the share of its time that one of several addresses gets: equal
+// parts, but at least two seconds, as net.Dialer does it for the addresses of one name.
+func withShare(ctx context.Context, left int) (context.Context, context.CancelFunc) {
+	const least = 2 * time.Second
+	end, ok := ctx.Deadline()
+	if !ok || left < 2 {
+		return ctx, func() {}
+	}
+	remaining := time.Until(end)
+	return context.WithTimeout(ctx, min(remaining, max(remaining/time.Duration(left), least)))
+}
+
+// handOver is the dialler of the http.Transport: the connection is there already.
+func handOver(ctx context.Context, _, _ string) (net.Conn, error) {
+	c, ok := ctx.Value(handOverKey{}).(net.Conn)
+	if !ok {
+		return nil, errors.New("no connection was handed over")
+	}
+	return c, nil
+}
+
+type handOverKey struct{}

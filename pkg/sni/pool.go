@@ -1,0 +1,252 @@
+package sni
+
+import (
+	"container/list"
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"time"
+)
+
+// A pool holds the connections for one key, and what it takes to make them. That no
+// connection can cross keys needs no further proof: there is nothing through which it could.
+type pool struct {
+	t          *Transport
+	key        key
+	tls        *tls.Config // nil for plain HTTP
+	dialer     net.Dialer
+	addresses  []*address
+	wantsHTTP1 bool // HTTP/1.1 is in the list of protocols
+
+	// Guarded by t.mu.
+	hosts   int     // how many hosts have this for their Target
+	retired bool    // no host has: connections close as soon as they are idle
+	idle    []*conn // over HTTP/1.1, the last one used at the end
+	shared  []*conn // over HTTP/2, idle or not
+	dialing *flight // by which others hope to get a connection
+	http1   bool    // the last connection spoke HTTP/1.1
+}
+
+// flight is a dialling that others wait for.
+type flight struct {
+	done chan struct{}
+	err  error // once done; nil also where it failed for reasons that are none of the others'
+}
+
+// pool returns the pool for requests to host under target, and makes it where it is new.
+func (t *Transport) pool(ctx context.Context, host hostKey, target *Target) (*pool, error) {
+	serverName, err := target.serverName(host.host)
+	if err != nil {
+		return nil, err
+	}
+	var clientCert *tls.Certificate
+	if target.ClientCert != "" {
+		if clientCert, err = t.clientCertificate(ctx, target.ClientCert); err != nil {
+			return nil, err
+		}
+	}
+	k := target.key(host, serverName, clientCert)
+	t.mu.Lock()
+	p := t.targets.find(host, k)
+	t.mu.Unlock()
+	if p != nil {
+		return p, nil
+	}
+	if p, err = t.newPool(target, host, k, clientCert); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	p, unused := t.targets.bind(host, p, positive(t.MaxTargets, defaultMaxTargets))
+	var closing []*conn
+	for _, old := range unused {
+		old.retired = true
+		closing = append(closing, old.takeIdle()...)
+	}
+	t.mu.Unlock()
+	closeAll(closing)
+	return p, nil
+}
+
+func (t *Transport) newPool(target *Target, host hostKey, k key, clientCert *tls.Certificate) (*pool, error) {
+	p := &pool{
+		t: t, key: k, wantsHTTP1: true,
+		dialer: net.Dialer{
+			Timeout:        bound(t.ConnectTimeout, defaultConnectTimeout),
+			Resolver:       t.Resolver,
+			ControlContext: guard{t.AllowCIDRs}.control,
+		},
+	}
+	var err error
+	if p.addresses, err = target.addresses(host.host, host.port); err != nil {
+		return nil, err
+	}
+	if k.scheme == "https" {
+		if p.tls, p.wantsHTTP1, err = target.tlsConfig(k.serverName, t.RootCAs, clientCert); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// acquire returns a connection of the pool for one request: one of before that may carry
+// it, else a new one. The request has to go out on it.
+func (t *Transport) acquire(ctx context.Context, p *pool, safe, fresh bool, x *Exchange) (lease, error) {
+	for {
+		if !fresh {
+			if l, ok := t.checkout(p, safe); ok {
+				l.observe(ctx, x)
+				return l, nil
+			}
+		}
+		f, leads := p.takeOff(fresh)
+		if !leads {
+			select {
+			case <-f.done:
+				if f.err != nil {
+					return lease{}, f.err
+				}
+				continue
+			case <-ctx.Done():
+				return lease{}, &Error{Type: ConnectionTimeout, ServerName: p.key.serverName, Err: context.Cause(ctx)}
+			}
+		}
+		l, err := p.dial(ctx, x)
+		p.land(ctx, f, err)
+		if err != nil {
+			return lease{}, err
+		}
+		l.observe(ctx, x)
+		return l, nil
+	}
+}
+
+// takeOff says whether the caller has to dial. Where the origin speaks HTTP/2, or nobody knows
+// yet what it speaks, one dials for all: a hundred requests at once must not make a hundred
+// handshakes for the one connection that they need.
+func (p *pool) takeOff(fresh bool) (f *flight, leads bool) {
+	p.t.mu.Lock()
+	defer p.t.mu.Unlock()
+	switch {
+	case fresh || p.http1 || p.key.scheme == "http":
+		return nil, true
+	case p.dialing != nil:
+		return p.dialing, false
+	}
+	p.dialing = &flight{done: make(chan struct{})}
+	return p.dialing, true
+}
+
+// land lets those go on who wait.
+func (p *pool) land(ctx context.Context, f *flight, err error) {
+	if f == nil {
+		return
+	}
+	if ctx.Err() == nil { // else it was no fault of the origin
+		f.err = err
+	}
+	p.t.mu.Lock()
+	p.dialing = nil
+	p.t.mu.Unlock()
+	close(f.done)
+}
+
+// hostKey is what a Target is looked up for.
+type hostKey struct{ scheme, host, port string }
+
+// targetCache knows the current pool of each host, in order of use. The zero value is empty. It
+// is guarded by the Transport's mutex.
+type targetCache struct {
+	hosts map[hostKey]*list.Element // of *binding
+	order list.List                 // most recently used first
+	pools map[key]*pool
+}
+
+type binding struct {
+	host hostKey
+	pool *pool
+}
+
+// find returns the pool that host has, if it is the one for k.
+func (c *targetCache) find(host hostKey, k key) *pool {
+	e, ok := c.hosts[host]
+	if !ok {
+		return nil
+	}
+	if b := e.Value.(*binding); b.pool.key == k {
+		c.order.MoveToFront(e)
+		return b.pool
+	}
+	return nil
+}
+
+// bind makes p the pool of host, or another one for the same key that was there first: that
+// one is returned. Pools that no host has any more are given up.
+func (c *targetCache) bind(host hostKey, p *pool, limit int) (kept *pool, unused []*pool) {
+	if c.hosts == nil {
+		c.hosts, c.pools = make(map[hostKey]*list.Element), make(map[key]*pool)
+	}
+	if other, ok := c.pools[p.key]; ok {
+		p = other
+	} else {
+		c.pools[p.key] = p
+	}
+	p.hosts++
+	release := func(b *binding) {
+		if b.pool.hosts--; b.pool.hosts == 0 {
+			delete(c.pools, b.pool.key)
+			unused = append(unused, b.pool)
+		}
+	}
+	if e, ok := c.hosts[host]; ok {
+		b := e.Value.(*binding)
+		release(b)
+		b.pool = p
+		c.order.MoveToFront(e)
+	} else {
+		c.hosts[host] = c.order.PushFront(&binding{host, p})
+	}
+	for c.order.Len() > limit {
+		b := c.order.Remove(c.order.Back()).(*binding)
+		delete(c.hosts, b.host)
+		release(b)
+	}
+	return p, unused
+}
+
+// address is where a Target can be reached, and how that went lately.
+type address struct {
+	host, port string
+
+	mu       sync.Mutex
+	failedAt time.Time // by the wall clock; zero where it was reached since
+}
+
+func (a *address) String() string { return net.JoinHostPort(a.host, a.port) }
+
+// failed notes that the address could not be connected to.
+func (a *address) failed() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.failedAt = wallClock()
+}
+
+func (a *address) reached() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.failedAt = time.Time{}
+}
+
+// failedWithin returns when the address failed, if that was less than d before now; else zero.
+func (a *address) failedWithin(d time.Duration, now time.Time) time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if age := now.Sub(a.failedAt); a.failedAt.IsZero() || age < 0 || age >= d {
+		return time.Time{}
+	}
+	return a.failedAt
+}
+
+// wallClock returns the time without its monotonic reading, which may stand still while
+// a sandbox is frozen.
+func wallClock() time.Time { return time.Now().Round(0) }
