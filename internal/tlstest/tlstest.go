@@ -74,6 +74,9 @@ type Origin struct {
 	// HTTP1 switches HTTP/2 off.
 	HTTP1 bool
 
+	// HTTP2 configures HTTP/2. May be nil.
+	HTTP2 *http.HTTP2Config
+
 	// Plain serves HTTP without TLS.
 	Plain bool
 
@@ -115,6 +118,7 @@ func (o *Origin) Start(t testing.TB) {
 	o.changed = sync.NewCond(&o.mu)
 	o.server = &http.Server{
 		Handler:  http.HandlerFunc(o.serve),
+		HTTP2:    o.HTTP2,
 		ErrorLog: log.New(io.Discard, "", 0), // failed handshakes are what many tests are about
 		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, o.nextID.Add(1))

@@ -138,11 +138,17 @@ func (c *conn) changed(*http.ClientConn) {
 	closeAll(closing)
 }
 
-// retire keeps further requests from the conn.
+// retire keeps further requests from the conn, which closes as soon as it is idle.
 func (c *conn) retire() {
+	var closing []*conn
 	c.pool.t.mu.Lock()
 	c.retired = true
+	if c.idle {
+		c.pool.t.conns.remove(c)
+		closing = append(closing, c)
+	}
 	c.pool.t.mu.Unlock()
+	closeAll(closing)
 }
 
 // update notices that the conn has become idle, or is dead, and returns what is to be

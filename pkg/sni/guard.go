@@ -18,13 +18,18 @@ func (e *ProhibitedError) Error() string {
 	return fmt.Sprintf("%v is in a prohibited network (%s)", e.IP, e.Range)
 }
 
-// prohibited lists the networks that are not globally reachable: IANA IPv4 and IPv6
-// Special-Purpose Address Registries (RFC 6890), multicast and reserved space.
-// fd00:ec2::254, the IPv6 metadata address of EC2, is in fc00::/7.
+// prohibited lists the networks that are not globally reachable: the IANA IPv4 and IPv6
+// Special-Purpose Address Registries (RFC 6890), multicast and reserved space, and addresses
+// at which clouds serve credentials. What holds an address is named by the first that does.
 var prohibited = []struct {
 	prefix netip.Prefix
 	what   string
 }{
+	{netip.MustParsePrefix("100.100.100.200/32"), "cloud metadata"}, // Alibaba
+	{netip.MustParsePrefix("168.63.129.16/32"), "cloud metadata"},   // Azure, in the midst of public space
+	{netip.MustParsePrefix("192.0.0.192/32"), "cloud metadata"},     // Oracle
+	{netip.MustParsePrefix("fd00:ec2::/32"), "cloud metadata"},      // EC2, EKS
+	{netip.MustParsePrefix("fd20:ce::254/128"), "cloud metadata"},   // Google
 	{netip.MustParsePrefix("0.0.0.0/8"), "unspecified"},
 	{netip.MustParsePrefix("10.0.0.0/8"), "private"},
 	{netip.MustParsePrefix("100.64.0.0/10"), "carrier-grade NAT"},
@@ -41,24 +46,29 @@ var prohibited = []struct {
 	{netip.MustParsePrefix("224.0.0.0/4"), "multicast"},
 	{netip.MustParsePrefix("240.0.0.0/4"), "reserved and broadcast"},
 	{netip.MustParsePrefix("::/96"), "unspecified, loopback and IPv4-compatible"},
-	{netip.MustParsePrefix("64:ff9b:1::/48"), "local NAT64"},
-	{netip.MustParsePrefix("100::/64"), "discard"},
 	{netip.MustParsePrefix("2001::/23"), "protocol assignments and Teredo"},
 	{netip.MustParsePrefix("2001:db8::/32"), "documentation"},
 	{netip.MustParsePrefix("2002::/16"), "6to4"},
 	{netip.MustParsePrefix("3fff::/20"), "documentation"},
-	{netip.MustParsePrefix("5f00::/16"), "segment routing"},
-	{netip.MustParsePrefix("fc00::/7"), "private and cloud metadata"},
+	{netip.MustParsePrefix("fc00::/7"), "private"},
 	{netip.MustParsePrefix("fe80::/10"), "link-local"},
-	{netip.MustParsePrefix("fec0::/10"), "site-local"},
 	{netip.MustParsePrefix("ff00::/8"), "multicast"},
 }
+
+// globalIPv6 is the one block that global unicast addresses are assigned from (RFC 4291, IANA).
+// Outside are ways into IPv4 (64:ff9b:1::/48, ::ffff:0:0:0/96), segment routing, discard and
+// site-local networks, and what will be put to use one day.
+var globalIPv6 = netip.MustParsePrefix("2000::/3")
 
 // metadata are the networks in which clouds hand out credentials. They are opened only by
 // a prefix that lies within them: who allows fd00::/8 or 0.0.0.0/0 does not mean these.
 var metadata = []netip.Prefix{
 	netip.MustParsePrefix("169.254.0.0/16"),
+	netip.MustParsePrefix("100.100.100.200/32"),
+	netip.MustParsePrefix("168.63.129.16/32"),
+	netip.MustParsePrefix("192.0.0.192/32"),
 	netip.MustParsePrefix("fd00:ec2::/32"),
+	netip.MustParsePrefix("fd20:ce::254/128"),
 }
 
 // nat64 embeds an IPv4 address in its last four bytes (RFC 6052): an IPv6-only network
@@ -93,6 +103,9 @@ func (g guard) check(ip netip.Addr) error {
 		if p.prefix.Contains(ip) {
 			return &ProhibitedError{ip, p.what}
 		}
+	}
+	if ip.Is6() && !globalIPv6.Contains(ip) {
+		return &ProhibitedError{ip, "not global unicast"}
 	}
 	return nil
 }

@@ -13,7 +13,8 @@ func TestGuardRefusesNetworksThatAreNotPublic(t *testing.T) {
 		"169.254.169.254 169.254.170.2 fd00:ec2::254 fc00::1 fe80::1 fe80::1%eth0 fec0::1 100.64.0.1 100.127.255.255 " +
 		"192.0.0.1 192.0.2.1 198.18.0.1 198.51.100.1 203.0.113.1 224.0.0.1 239.1.1.1 240.0.0.1 255.255.255.255 " +
 		"::ffff:127.0.0.1 ::ffff:169.254.169.254 ::127.0.0.1 64:ff9b::7f00:1 64:ff9b::10.0.0.1 64:ff9b:1::1 " +
-		"2002:7f00:1::1 2001::1 2001:db8::1 100::1 ff02::1 3fff::1 5f00::1"
+		"2002:7f00:1::1 2001::1 2001:db8::1 100::1 ff02::1 3fff::1 5f00::1 ::ffff:0:127.0.0.1 4000::1 " +
+		"168.63.129.16 100.100.100.200 192.0.0.192 fd20:ce::254 fd00:ec2::23 ::ffff:168.63.129.16"
 	for _, s := range strings.Fields(refused) {
 		var e *ProhibitedError
 		if err := (guard{}).check(netip.MustParseAddr(s)); !errors.As(err, &e) || e.Range == "" {
@@ -43,8 +44,14 @@ func TestGuardAllowsExactlyWhatIsNamed(t *testing.T) {
 
 func TestBroadAllowanceDoesNotOpenMetadata(t *testing.T) {
 	broad := guard{[]netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"), netip.MustParsePrefix("fd00::/8")}}
-	narrow := guard{[]netip.Prefix{netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fd00:ec2::254/128")}}
-	for _, s := range []string{"169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::169.254.169.254", "fd00:ec2::254"} {
+	narrow := guard{[]netip.Prefix{
+		netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fd00:ec2::254/128"), netip.MustParsePrefix("168.63.129.16/32"),
+		netip.MustParsePrefix("100.100.100.200/32"), netip.MustParsePrefix("192.0.0.192/32"), netip.MustParsePrefix("fd20:ce::254/128"),
+	}}
+	for _, s := range []string{
+		"169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::169.254.169.254", "fd00:ec2::254",
+		"168.63.129.16", "100.100.100.200", "192.0.0.192", "fd20:ce::254",
+	} {
 		if err := broad.check(netip.MustParseAddr(s)); err == nil {
 			t.Errorf("%s: allowed by a broad prefix", s)
 		}

@@ -1,0 +1,9 @@
+package sni
+
+// Held counts what a transport holds on to: hosts with a Target, pools, connections, and those of
+// them that are idle.
+func (t *Transport) Held() (hosts, pools, conns, idle int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.targets.order.Len(), len(t.targets.pools), t.conns.all.Len(), t.conns.idle
+}

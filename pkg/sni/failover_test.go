@@ -1,0 +1,258 @@
+package sni_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sleightproxy/sleight/internal/tlstest"
+	"github.com/sleightproxy/sleight/pkg/sni"
+)
+
+// listening is an address that counts who comes, and answers as serve says.
+func listening(t *testing.T, serve func(net.Conn)) (address string, calls *atomic.Int64) {
+	calls = new(atomic.Int64)
+	return tlstest.Listen(t, func(c net.Conn) { calls.Add(1); serve(c) }), calls
+}
+
+func hangUp(net.Conn)   {}
+func hang(c net.Conn)   { io.Copy(io.Discard, c) }
+func babble(c net.Conn) { io.WriteString(c, "220 mail.test ESMTP\r\n"); io.Copy(io.Discard, c) }
+func refuse(c net.Conn) { c.Read(make([]byte, 1)); c.Write([]byte{21, 3, 3, 0, 2, 2, 40}) } // alert: handshake_failure
+func quicker(tr *sni.Transport) {
+	tr.HandshakeTimeout, tr.ConnectTimeout = 300*time.Millisecond, 300*time.Millisecond
+}
+
+// One address that does not work must not take its host down while another one does.
+func TestNextAddressIsTriedWhateverIsWrongWithTheFirst(t *testing.T) {
+	ca := tlstest.NewAuthority(t)
+	plain := &tlstest.Origin{Plain: true}
+	plain.Start(t)
+	for name, first := range map[string]func(t *testing.T) string{
+		"no such name":          func(*testing.T) string { return "no-such-name.invalid:443" },
+		"nobody listens":        func(t *testing.T) string { return unusedAddress(t) },
+		"hangs up":              func(t *testing.T) string { return tlstest.Listen(t, hangUp) },
+		"hangs":                 func(t *testing.T) string { return tlstest.Listen(t, hang) },
+		"does not speak TLS":    func(t *testing.T) string { return tlstest.Listen(t, babble) },
+		"speaks HTTP":           func(*testing.T) string { return plain.Addr },
+		"sends an alert":        func(t *testing.T) string { return tlstest.Listen(t, refuse) },
+		"is a prohibited one":   func(*testing.T) string { return "10.0.0.1:443" },
+		"knows not of the name": func(t *testing.T) string { return tlstest.NewOrigin(t, ca, "b.test").Addr },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := tlstest.NewOrigin(t, ca, "a.test")
+			tr := newTransport(t, to(sni.Target{Addresses: []string{first(t), o.Addr}, Roots: sni.PEM(ca.PEM())}))
+			quicker(tr)
+			mustGet(t, tr, "https://a.test/")
+			// A request that must not be repeated has not been sent yet, so it may move on too.
+			tr.CloseIdleConnections()
+			post, err := http.NewRequestWithContext(t.Context(), "POST", "https://a.test/", io.MultiReader(strings.NewReader("once")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := send(tr, post); err != nil || o.Last(t).Body != "once" || len(o.Requests()) != 2 {
+				t.Errorf("%v, %+v", err, o.Requests())
+			}
+		})
+	}
+}
+
+// Who answers under the customer's name with another certificate is to be heard of, not
+// gone around.
+func TestWrongCertificateIsNotHealedByAnotherAddress(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca, evil := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
+		good := tlstest.NewOrigin(t, ca, "a.test")
+		bad := tlstest.NewOrigin(t, evil, "a.test")
+		tr := newTransport(t, to(sni.Target{Addresses: []string{bad.Addr, good.Addr}, Roots: sni.PEM(ca.PEM())}))
+		for range 3 { // nor does it become the last to be tried
+			_, err := get(t, tr, "https://a.test/")
+			wantReason(t, err, sni.UnknownAuthority)
+		}
+		if good.Conns() != 0 {
+			t.Error("the other address was tried")
+		}
+	})
+}
+
+func TestErrorOfAllAddressesNamesEachOfThem(t *testing.T) {
+	t.Parallel()
+	refused := unusedAddress(t)
+	tr := newTransport(t, to(sni.Target{Addresses: []string{"no-such-name.invalid:443", refused}}))
+	_, err := get(t, tr, "https://a.test/")
+	if e := wantType(t, err, sni.DNSError); e.Address != "no-such-name.invalid:443" || !strings.Contains(e.Error(), refused) {
+		t.Errorf("error %v, want one of the first address that names the second too", e)
+	}
+	var dns *net.DNSError
+	if !errors.As(err, &dns) || !dns.IsNotFound {
+		t.Errorf("%v does not wrap the resolver's error", err)
+	}
+}
+
+// Each request would wait for the address that hangs.
+func TestAddressThatFailedIsTriedLastForAWhile(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test")
+	broken, calls := listening(t, hangUp)
+	target := sni.Target{Addresses: []string{broken, o.Addr}, Roots: sni.PEM(ca.PEM())}
+	tr := newTransport(t, to(target))
+	for range 5 {
+		tr.CloseIdleConnections()
+		mustGet(t, tr, "https://a.test/")
+	}
+	if n := calls.Load(); n != 1 {
+		t.Errorf("the broken address was tried %d times, want once", n)
+	}
+	tr = newTransport(t, to(target))
+	tr.AvoidFailed = -1
+	for range 5 {
+		tr.CloseIdleConnections()
+		mustGet(t, tr, "https://a.test/")
+	}
+	if n := calls.Load(); n != 6 {
+		t.Errorf("the broken address was tried %d times although nothing is to be avoided, want 6", n)
+	}
+}
+
+// A client that goes away says nothing about the origin.
+func TestCancelledRequestDoesNotMakeItsAddressFail(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test")
+	began := make(chan struct{}, 1)
+	var let atomic.Bool
+	slow := tlstest.Listen(t, func(c net.Conn) {
+		if !let.Load() {
+			began <- struct{}{}
+			hang(c)
+			return
+		}
+		out, err := net.Dial("tcp", o.Addr)
+		if err != nil {
+			return
+		}
+		defer out.Close()
+		go io.Copy(out, c)
+		io.Copy(c, out)
+	})
+	other, calls := listening(t, hangUp)
+	tr := newTransport(t, to(sni.Target{Addresses: []string{slow, other}, Roots: sni.PEM(ca.PEM())}))
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-began; cancel() }()
+	req, _ := http.NewRequestWithContext(ctx, "GET", "https://a.test/", nil)
+	if _, err := send(tr, req); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want the context's", err)
+	}
+	let.Store(true)
+	mustGet(t, tr, "https://a.test/")
+	if n := calls.Load(); n != 0 {
+		t.Errorf("the second address was tried %d times", n)
+	}
+}
+
+// However many addresses hang, a client gets its answer in time.
+func TestOneBudgetForAllAddresses(t *testing.T) {
+	t.Parallel()
+	var addresses []string
+	var total atomic.Int64
+	for range 20 {
+		addresses = append(addresses, tlstest.Listen(t, func(c net.Conn) { total.Add(1); hang(c) }))
+	}
+	tr := newTransport(t, to(sni.Target{Addresses: addresses}))
+	tr.DialTimeout, tr.HandshakeTimeout = 500*time.Millisecond, 200*time.Millisecond
+	_, err := get(t, tr, "https://a.test/")
+	wantType(t, err, sni.ConnectionTimeout)
+	if n := total.Load(); n < 2 || n > 3 {
+		t.Errorf("%d addresses were tried, want the two or three that there is time for", n)
+	}
+}
+
+// The answer of a name server may change between a check and its use; what is checked here is
+// the address that is dialled.
+func TestRebindingGainsNothing(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		o := &tlstest.Origin{HTTP1: http1, Certificates: tlstest.NewOrigin(t, ca, "a.test").Certificates}
+		o.Start(t)
+		dns := &nameServer{answer: func(name string, n int) ([]netip.Addr, bool, bool) {
+			if n == 1 {
+				return addrs("127.0.0.1"), true, false
+			}
+			return addrs("127.0.0.2", "169.254.169.254"), true, false
+		}}
+		tr := newTransport(t, to(sni.Target{Addresses: []string{"lb.test:" + o.Port()}, Roots: sni.PEM(ca.PEM())}))
+		tr.Resolver = dns.start(t)
+		tr.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+		mustGet(t, tr, "https://a.test/")
+		tr.CloseIdleConnections()
+		_, err := get(t, tr, "https://a.test/")
+		wantType(t, err, sni.DestinationIPProhibited)
+		var prohibited *sni.ProhibitedError
+		if !errors.As(err, &prohibited) || prohibited.IP != netip.MustParseAddr("127.0.0.2") {
+			t.Errorf("%v does not name the address", err)
+		}
+	})
+}
+
+// A name with several addresses of which some may not be dialled still has the others.
+func TestAllowedAddressOfANameIsDialledAmongProhibitedOnes(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test")
+	dns := &nameServer{answer: func(string, int) ([]netip.Addr, bool, bool) {
+		return addrs("10.0.0.1", "169.254.169.254", "127.0.0.1"), true, false
+	}}
+	tr := newTransport(t, to(sni.Target{Addresses: []string{"lb.test:" + o.Port()}, Roots: sni.PEM(ca.PEM())}))
+	tr.Resolver = dns.start(t)
+	mustGet(t, tr, "https://a.test/")
+}
+
+func TestWhatNameServersSayIsTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer func(string, int) ([]netip.Addr, bool, bool)
+		want   sni.ErrorType
+	}{
+		"no such name": {func(string, int) ([]netip.Addr, bool, bool) { return nil, false, false }, sni.DNSError},
+		"no address":   {func(string, int) ([]netip.Addr, bool, bool) { return nil, true, false }, sni.DNSError},
+		"nothing":      {func(string, int) ([]netip.Addr, bool, bool) { return nil, true, true }, sni.DNSTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tr := newTransport(t, to(sni.Target{Addresses: []string{"lb.test."}}))
+			tr.Resolver = (&nameServer{answer: c.answer}).start(t)
+			quicker(tr)
+			_, err := get(t, tr, "https://a.test/")
+			wantType(t, err, c.want)
+		})
+	}
+}
+
+// HTTPS_PROXY is set for all tests of this package (TestMain): a proxy would be dialled in
+// the origin's place, and checked in its place.
+func TestProxyOfTheEnvironmentIsNotDialled(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test")
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+	mustGet(t, tr, "https://a.test/")
+	if o.Last(t).SNI != "a.test" {
+		t.Error("no request reached the origin")
+	}
+}
+
+func TestAddressesOfOneNameRaceAsBefore(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test") // on 127.0.0.1 alone, while localhost is ::1 too
+	tr := newTransport(t, to(sni.Target{Addresses: []string{"localhost:" + o.Port()}, Roots: sni.PEM(ca.PEM())}))
+	mustGet(t, tr, "https://a.test/")
+}

@@ -1,0 +1,417 @@
+package sni_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sleightproxy/sleight/internal/tlstest"
+	"github.com/sleightproxy/sleight/pkg/sni"
+)
+
+// held is an origin whose answers to /held wait to be let go.
+type held struct {
+	*tlstest.Origin
+	began chan struct{}
+	let   chan struct{}
+}
+
+func startHeld(t *testing.T, http1 bool, certificates map[string]tls.Certificate) *held {
+	h := &held{began: make(chan struct{}, 100), let: make(chan struct{})}
+	h.Origin = &tlstest.Origin{HTTP1: http1, Certificates: certificates, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "first half, ")
+		if r.URL.Path == "/held" {
+			http.NewResponseController(w).Flush()
+			h.began <- struct{}{}
+			<-h.let
+		}
+		io.WriteString(w, "second half")
+	})}
+	h.Start(t)
+	return h
+}
+
+// A change of the target must not break what is under way, and must not leave anything of the
+// target before it.
+func TestRequestUnderWayFinishesAfterAChangeOfItsTarget(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		certificates := map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}
+		first := startHeld(t, http1, certificates)
+		second := startOrigin(t, http1, certificates)
+		s := &switchable{sni.Target{Addresses: []string{first.Addr}, Roots: sni.PEM(ca.PEM())}}
+		tr := newTransport(t, s)
+
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "https://a.test/held", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-first.began
+		if http1 {
+			mustGet(t, tr, "https://a.test/") // a second connection, idle by now
+		}
+		s.target.Addresses = []string{second.Addr}
+		mustGet(t, tr, "https://a.test/")
+		if n := len(second.Requests()); n != 1 {
+			t.Errorf("%d requests at the new address, want 1", n)
+		}
+		first.WaitConns(t, 1) // the one that is in use
+		close(first.let)
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || string(body) != "first half, second half" {
+			t.Errorf("%q, %v", body, err)
+		}
+		first.WaitConns(t, 0)
+		mustGet(t, tr, "https://a.test/")
+		if n := second.Conns(); n != 1 {
+			t.Errorf("%d connections to the new address, want 1", n)
+		}
+		if _, pools, conns, _ := tr.Held(); pools != 1 || conns != 1 {
+			t.Errorf("%d pools and %d connections are held, want one of each", pools, conns)
+		}
+	})
+}
+
+// A pool that two hosts share is not given up with the first of them.
+func TestPoolStaysForTheHostsThatStillHaveIt(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		o := startOrigin(t, http1, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
+		shared := sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), ServerName: "internal.test"}
+		targets := map[string]sni.Target{"a.test": shared, "b.test": shared}
+		tr := newTransport(t, sni.Func(func(_ context.Context, host string) (sni.Target, error) { return targets[host], nil }))
+		mustGet(t, tr, "https://a.test/")
+		mustGet(t, tr, "https://b.test/")
+		moved := shared
+		moved.MinVersion = tls.VersionTLS13
+		targets["a.test"] = moved
+		mustGet(t, tr, "https://a.test/")
+		mustGet(t, tr, "https://b.test/")
+		if n := o.Conns(); n != 2 {
+			t.Errorf("%d connections, want one for each target", n)
+		}
+		targets["b.test"] = moved
+		mustGet(t, tr, "https://b.test/")
+		o.WaitConns(t, 1)
+	})
+}
+
+// Rotation under load: no request fails, none goes out under the target of before once the
+// change was made.
+func TestTargetChangesWhileRequestsRun(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		certificates := map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}
+		origins := []*tlstest.Origin{startOrigin(t, http1, certificates), startOrigin(t, http1, certificates)}
+		var current atomic.Int64
+		tr := newTransport(t, sni.Func(func(ctx context.Context, _ string) (sni.Target, error) {
+			n := current.Load()
+			*ctx.Value(generationKey{}).(*int64) = n
+			return sni.Target{Addresses: []string{origins[n%2].Addr}, Roots: sni.PEM(ca.PEM() + strings.Repeat("\n", int(n)))}, nil
+		}))
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for range 50 {
+					var generation int64
+					ctx := context.WithValue(t.Context(), generationKey{}, &generation)
+					req, err := http.NewRequestWithContext(ctx, "POST", "https://a.test/", strings.NewReader("x"))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if _, err := send(tr, req); err != nil {
+						t.Error(err)
+					}
+					if n := current.Load(); n < 10 && generation == n {
+						current.CompareAndSwap(n, n+1)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if n := len(origins[0].Requests()) + len(origins[1].Requests()); n != 400 {
+			t.Errorf("%d requests arrived, want 400", n)
+		}
+		// The last target alone has connections.
+		last := origins[current.Load()%2]
+		origins[(current.Load()+1)%2].WaitConns(t, 0)
+		if _, pools, conns, idle := tr.Held(); pools != 1 || conns != idle || idle == 0 {
+			t.Errorf("%d pools, %d connections of which %d are idle", pools, conns, idle)
+		}
+		tr.CloseIdleConnections()
+		last.WaitConns(t, 0)
+	})
+}
+
+type generationKey struct{}
+
+// A middleware that rewrites Host and forgets the URL would send a request for one customer
+// down the verified connection of another.
+func TestHostThatIsNotTheURLsIsRefused(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		s := &switchable{sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}}
+		tr := newTransport(t, s)
+		request := func(host string) *http.Request {
+			req, err := http.NewRequestWithContext(t.Context(), "GET", "https://a.test/", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = host
+			return req
+		}
+		for _, host := range []string{"b.test", "a.test.evil.test", "a..test", "127.0.0.1", "a.test:443:443", "b.test:443"} {
+			_, err := send(tr, request(host))
+			wantType(t, err, sni.HTTPRequestError)
+			if !errors.Is(err, sni.ErrHostMismatch) {
+				t.Errorf("%q: %v", host, err)
+			}
+		}
+		if o.Conns() != 0 {
+			t.Error("something was dialled")
+		}
+		for _, host := range []string{"", "a.test", "A.TEST", "a.test.", "a.test:8443"} {
+			if _, err := send(tr, request(host)); err != nil {
+				t.Errorf("%q: %v", host, err)
+			}
+		}
+		s.target.HostHeader = "b.test"
+		for _, host := range []string{"", "a.test", "c.test"} {
+			req := request(host)
+			if _, err := send(tr, req); err != nil || o.Last(t).Host != "b.test" || req.Host != host {
+				t.Errorf("%q: %v, the origin saw %q, the request has %q", host, err, o.Last(t).Host, req.Host)
+			}
+		}
+	})
+}
+
+// A hundred requests at once need one connection over HTTP/2, and no more handshakes.
+func TestRequestsThatComeTogetherShareTheFirstConnection(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test")
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() {
+			if body, err := get(t, tr, "https://a.test/"); err != nil || body != "a.test" {
+				t.Errorf("%q, %v", body, err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(o.Handshakes()); n != 1 {
+		t.Errorf("%d handshakes, want 1", n)
+	}
+}
+
+// An origin that takes few requests at a time gets more connections, and every request its
+// answer.
+func TestRequestsBeyondTheStreamsOfAConnection(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := &tlstest.Origin{
+		Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")},
+		HTTP2:        &http.HTTP2Config{MaxConcurrentStreams: 4},
+	}
+	o.Start(t)
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+	mustGet(t, tr, "https://a.test/")
+	var wg sync.WaitGroup
+	for i := range 60 {
+		wg.Go(func() {
+			req, err := http.NewRequestWithContext(t.Context(), "POST", "https://a.test/", strings.NewReader(fmt.Sprint(i)))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := send(tr, req); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	seen := map[string]int{}
+	for _, r := range o.Requests()[1:] {
+		seen[r.Body]++
+	}
+	for i := range 60 {
+		if n := seen[fmt.Sprint(i)]; n != 1 {
+			t.Errorf("POST %d was seen %d times", i, n)
+		}
+	}
+}
+
+// Who waits for another's dialling must not share its end.
+func TestRequestThatWaitsOutlivesTheOneItWaitsFor(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test")
+	arrived := make(chan struct{}, 10)
+	var let atomic.Bool
+	relay := tlstest.Listen(t, func(c net.Conn) {
+		arrived <- struct{}{}
+		if !let.Load() {
+			io.Copy(io.Discard, c)
+			return
+		}
+		out, err := net.Dial("tcp", o.Addr)
+		if err != nil {
+			return
+		}
+		defer out.Close()
+		go func() { io.Copy(out, c); out.Close() }()
+		io.Copy(c, out)
+	})
+	tr := newTransport(t, to(sni.Target{Addresses: []string{relay}, Roots: sni.PEM(ca.PEM())}))
+	leader, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		req, _ := http.NewRequestWithContext(leader, "GET", "https://a.test/", nil)
+		_, err := send(tr, req)
+		done <- err
+	}()
+	<-arrived
+	var wg sync.WaitGroup
+	for range 5 {
+		wg.Go(func() {
+			if _, err := get(t, tr, "https://a.test/"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	let.Store(true)
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("the first request: %v", err)
+	}
+	wg.Wait()
+	if n := len(o.Handshakes()); n != 1 {
+		t.Errorf("%d handshakes, want one for the five", n)
+	}
+}
+
+// Nor is its failure worth trying again and again for each of those that wait.
+func TestFailureToConnectIsSharedByThoseWhoWait(t *testing.T) {
+	t.Parallel()
+	arrived := make(chan struct{}, 100)
+	let := make(chan struct{})
+	address, calls := listening(t, func(net.Conn) { arrived <- struct{}{}; <-let })
+	tr := newTransport(t, to(sni.Target{Addresses: []string{address}}))
+	var wg sync.WaitGroup
+	var failed atomic.Int64
+	one := func() {
+		_, err := get(t, tr, "https://a.test/")
+		var e *sni.Error
+		if errors.As(err, &e) && e.Type == sni.ConnectionTerminated {
+			failed.Add(1)
+		}
+	}
+	wg.Go(one)
+	<-arrived
+	for range 20 {
+		wg.Go(one)
+	}
+	close(let)
+	wg.Wait()
+	// Those that came after the failure have dialled for themselves.
+	if n := calls.Load(); failed.Load() != 21 || n > 21 {
+		t.Errorf("%d of 21 requests failed as they should, with %d connections", failed.Load(), n)
+	}
+}
+
+// A connection over which nothing was read to its end must not serve another request.
+func TestAnswerThatIsNotReadToItsEndEndsItsConnection(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := &tlstest.Origin{HTTP1: true, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write(make([]byte, 1<<20))
+	})}
+	o.Start(t)
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+	for range 2 {
+		req, _ := http.NewRequestWithContext(t.Context(), "GET", "https://a.test/", nil)
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+	if n := o.Conns(); n != 2 {
+		t.Errorf("%d connections, want 2", n)
+	}
+	o.WaitConns(t, 0)
+}
+
+// Hooks of net/http/httptrace see what they see of net/http.
+func TestTraceHooksAreCalled(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		tr := newTransport(t, to(sni.Target{Addresses: []string{"localhost:" + o.Port()}, Roots: sni.PEM(ca.PEM())}))
+		var mu sync.Mutex
+		var got []string
+		note := func(s string) { mu.Lock(); defer mu.Unlock(); got = append(got, s) }
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+			DNSStart:             func(httptrace.DNSStartInfo) { note("dns") },
+			TLSHandshakeStart:    func() { note("tls") },
+			TLSHandshakeDone:     func(s tls.ConnectionState, err error) { note(fmt.Sprint("tls done ", s.ServerName, " ", err)) },
+			GotConn:              func(i httptrace.GotConnInfo) { note(fmt.Sprint("conn ", i.Reused)) },
+			GotFirstResponseByte: func() { note("answer") },
+		})
+		for range 2 {
+			req, _ := http.NewRequestWithContext(ctx, "GET", "https://a.test/", nil)
+			if _, err := send(tr, req); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		want := "dns, tls, tls done a.test <nil>, conn false, answer, conn true, answer"
+		if s := strings.Join(got, ", "); s != want {
+			t.Errorf("hooks were called as %s, want %s", s, want)
+		}
+	})
+}
+
+// Where time is up while the request waits for its turn, the wait is what is told.
+func TestDeadlineWhileAnotherDials(t *testing.T) {
+	t.Parallel()
+	arrived := make(chan struct{}, 10)
+	address := tlstest.Listen(t, func(c net.Conn) { arrived <- struct{}{}; io.Copy(io.Discard, c) })
+	tr := newTransport(t, to(sni.Target{Addresses: []string{address}}))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		req, _ := http.NewRequestWithContext(ctx, "GET", "https://a.test/", nil)
+		send(tr, req)
+	}()
+	<-arrived
+	short, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer stop()
+	req, _ := http.NewRequestWithContext(short, "GET", "https://a.test/", nil)
+	_, err := send(tr, req)
+	if e := wantType(t, err, sni.ConnectionTimeout); !e.Timeout() {
+		t.Errorf("%v does not say that time ran out", e)
+	}
+	cancel()
+	<-done
+}

@@ -1,0 +1,108 @@
+package sni_test
+
+import (
+	"crypto/tls"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/sleightproxy/sleight/internal/tlstest"
+	"github.com/sleightproxy/sleight/pkg/sni"
+)
+
+// misdirecting answers with 421 as long as wrong says so.
+func misdirecting(t *testing.T, http1 bool, wrong func() bool) (*tlstest.Origin, *sni.Transport) {
+	ca := tlstest.NewAuthority(t)
+	o := &tlstest.Origin{HTTP1: http1, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}}
+	o.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if wrong() {
+			w.WriteHeader(http.StatusMisdirectedRequest)
+			io.WriteString(w, strings.Repeat("not here ", 100))
+			return
+		}
+		io.WriteString(w, "here")
+	})
+	o.Start(t)
+	return o, newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+}
+
+// status sends a request and returns the status of its answer.
+func status(t *testing.T, tr *sni.Transport, method string, body io.Reader) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, "https://a.test/", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		t.Error(err)
+	}
+	return resp.StatusCode
+}
+
+func TestMisdirectedRequestIsSentOnceMoreOnAFreshConnection(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		var n atomic.Int64
+		o, tr := misdirecting(t, http1, func() bool { return n.Add(1) == 2 })
+		for range 3 {
+			if got := status(t, tr, "GET", nil); got != 200 {
+				t.Errorf("status %d", got)
+			}
+		}
+		conns := []int64{}
+		for _, r := range o.Requests() {
+			conns = append(conns, r.Conn)
+		}
+		// The first connection is not asked again after its 421.
+		if len(conns) != 4 || conns[0] != 1 || conns[1] != 1 || conns[2] != 2 || conns[3] != 2 {
+			t.Errorf("the requests came over the connections %v, want 1, 1, 2, 2", conns)
+		}
+		o.WaitConns(t, 1)
+	})
+}
+
+// An origin that answers everything so must not be asked for ever.
+func TestMisdirectedRequestIsSentNoMoreThanTwice(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		o, tr := misdirecting(t, http1, func() bool { return true })
+		for i := range 3 {
+			if got := status(t, tr, "GET", nil); got != 421 {
+				t.Errorf("status %d, want the origin's", got)
+			}
+			if n := len(o.Requests()); n != 2*(i+1) {
+				t.Errorf("%d requests arrived, want two for each", n)
+			}
+		}
+	})
+}
+
+// 421 does not say that nothing was done.
+func TestMisdirectedRequestThatIsNotSafeIsNotRepeated(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		o, tr := misdirecting(t, http1, func() bool { return true })
+		for i, method := range []string{"POST", "PUT", "DELETE", "PATCH", "PROPFIND"} {
+			if got := status(t, tr, method, strings.NewReader("x")); got != 421 {
+				t.Errorf("%s: status %d", method, got)
+			}
+			if n := len(o.Requests()); n != i+1 {
+				t.Errorf("%s: %d requests arrived", method, n-i)
+			}
+		}
+		// Nor one that is safe, but whose body is gone.
+		before := len(o.Requests())
+		if got := status(t, tr, "OPTIONS", io.MultiReader(strings.NewReader("x"))); got != 421 || len(o.Requests()) != before+1 {
+			t.Errorf("status %d, %d requests", got, len(o.Requests())-before)
+		}
+		// While one that is there again goes out again.
+		before = len(o.Requests())
+		if got := status(t, tr, "OPTIONS", strings.NewReader("x")); got != 421 || len(o.Requests()) != before+2 || o.Last(t).Body != "x" {
+			t.Errorf("status %d, %d requests, the last %+v", got, len(o.Requests())-before, o.Last(t))
+		}
+	})
+}

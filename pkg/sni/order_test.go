@@ -1,0 +1,65 @@
+package sni
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestOrderOfAddressesForgetsFailuresInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pool{t: &Transport{}, addresses: []*address{{host: "a"}, {host: "b"}, {host: "c"}}}
+		order := func() (hosts []string) {
+			for _, a := range p.order() {
+				hosts = append(hosts, a.host)
+			}
+			return hosts
+		}
+		want := func(hosts ...string) {
+			t.Helper()
+			if got := order(); !slices.Equal(got, hosts) {
+				t.Errorf("order %q, want %q", got, hosts)
+			}
+		}
+		want("a", "b", "c")
+		p.addresses[0].failed()
+		want("b", "c", "a")
+		time.Sleep(time.Second)
+		p.addresses[1].failed()
+		want("c", "a", "b") // a has rested for longer
+		time.Sleep(defaultAvoidFailed - time.Second)
+		want("a", "c", "b")
+		p.addresses[1].reached()
+		want("a", "b", "c")
+	})
+}
+
+// With one budget for all, the first address that hangs must not use it up.
+func TestAddressesShareTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		share := func(total time.Duration, left int) time.Duration {
+			ctx, cancel := context.WithTimeout(t.Context(), total)
+			defer cancel()
+			ctx, cancel = withShare(ctx, left)
+			defer cancel()
+			end, _ := ctx.Deadline()
+			return time.Until(end)
+		}
+		for _, c := range []struct {
+			total time.Duration
+			left  int
+			want  time.Duration
+		}{
+			{15 * time.Second, 1, 15 * time.Second},
+			{15 * time.Second, 3, 5 * time.Second},
+			{15 * time.Second, 30, 2 * time.Second}, // too little to connect in is of no use to anyone
+			{time.Second, 3, time.Second},
+		} {
+			if got := share(c.total, c.left); got != c.want {
+				t.Errorf("%v for %d addresses: the first gets %v, want %v", c.total, c.left, got, c.want)
+			}
+		}
+	})
+}
