@@ -43,6 +43,7 @@ environment, profiles, SSO, roles.`,
 	allow := f.StringSlice("allow-cidr", nil, "`network` that may be dialled although it is not public; may be repeated (ORIGIN_ALLOW_CIDRS)")
 	force := f.Bool("force-https", true, "refuse routes with http:// (FORCE_HTTPS)")
 	trusted := f.String("trusted-host-header", "", "`header` in which a CDN passes the client's host (TRUSTED_HOST_HEADER)")
+	certs := f.String("client-certs", "", "`directory` of the client certificates that routes refer to (CLIENT_CERTS_DIR)")
 	level := f.String("log-level", "", "`level`: debug, info, warn or error (LOG_LEVEL, default info)")
 
 	// A flag is the variable, said later: one parser serves both.
@@ -53,6 +54,7 @@ environment, profiles, SSO, roles.`,
 		{"ORIGIN_ALLOW_CIDRS", "allow-cidr", func() string { return strings.Join(*allow, ",") }},
 		{"FORCE_HTTPS", "force-https", func() string { return strconv.FormatBool(*force) }},
 		{"TRUSTED_HOST_HEADER", "trusted-host-header", func() string { return *trusted }},
+		{"CLIENT_CERTS_DIR", "client-certs", func() string { return *certs }},
 		{"LOG_LEVEL", "log-level", func() string { return *level }},
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error {

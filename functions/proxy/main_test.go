@@ -2,9 +2,13 @@ package main_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -285,6 +289,49 @@ func TestFunctionWithRoutesInAFile(t *testing.T) {
 	for _, front := range []string{"http-api", "rest-api"} {
 		if r := invoke(t, f, event(t, front, "one.spec-trust.test", "/")); r.StatusCode != 200 || strings.TrimSpace(r.Body) != "one.spec-trust.test" {
 			t.Errorf("%s: %+v", front, r)
+		}
+	}
+}
+
+func TestFunctionShowsClientCertificatesFromADirectory(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := &tlstest.Origin{Certificates: map[string]tls.Certificate{"one.spec-trust.test": tlstest.Leaf(t, ca, "one.spec-trust.test")}, Config: func(c *tls.Config) {
+		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, ca.Pool()
+	}}
+	o.Start(t)
+	dir := t.TempDir()
+	renew := func(name string) {
+		c := tlstest.Leaf(t, ca, name, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })
+		key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pair := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
+		if err := errors.Join(os.WriteFile(filepath.Join(dir, "new"), pair, 0o600), os.Rename(filepath.Join(dir, "new"), filepath.Join(dir, "shop.pem"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pin := sha256.Sum256(o.Certificates["one.spec-trust.test"].Leaf.RawSubjectPublicKeyInfo)
+	document, err := json.Marshal(object{"routes": []object{{
+		"host": "one.spec-trust.test", "origin": o.Addr, "ca_pem": ca.PEM(), "client_cert": "shop", "spki_pins": []string{base64.StdEncoding.EncodeToString(pin[:])},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	routes := filepath.Join(t.TempDir(), "routes.json")
+	if err := os.WriteFile(routes, document, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := lambdatest.Start(t, lambdatest.Build(t), "ROUTES_FILE="+routes, "ORIGIN_ALLOW_CIDRS=127.0.0.0/8", "CLIENT_CERTS_DIR="+dir)
+	e := event(t, "http-api", "one.spec-trust.test", "/")
+	if r := invoke(t, f, e); r.StatusCode != 500 || r.header("Proxy-Status") != "sleight; error=proxy_configuration_error" {
+		t.Errorf("without the file: %+v", r)
+	}
+	for _, name := range []string{"client one", "client two"} {
+		renew(name)
+		if r := invoke(t, f, e); r.StatusCode != 200 || o.Last(t).ClientCert != name {
+			t.Errorf("%+v, the origin saw %q, want %q", r, o.Last(t).ClientCert, name)
 		}
 	}
 }

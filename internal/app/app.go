@@ -22,15 +22,21 @@ func New(s Settings, logger *slog.Logger, client func() (origin.BatchGetter, err
 	if err != nil {
 		return nil, err
 	}
+	transport := &sni.Transport{
+		ForceHTTPS: s.ForceHTTPS,
+		AllowCIDRs: s.AllowCIDRs,
+		// In Lambda the invocation ends sooner; elsewhere nothing else would end a request
+		// to an origin that hangs.
+		ResponseHeaderTimeout: time.Minute,
+	}
+	if s.ClientCertsDir != "" {
+		if transport.ClientCertificates, err = sni.OpenCertificateDir(s.ClientCertsDir); err != nil {
+			return nil, fmt.Errorf("%w: set CLIENT_CERTS_DIR to the directory of the client certificates, or leave it out", err)
+		}
+	}
 	return proxy.New(proxy.Config{
-		Routes: store,
-		Transport: &sni.Transport{
-			ForceHTTPS: s.ForceHTTPS,
-			AllowCIDRs: s.AllowCIDRs,
-			// In Lambda the invocation ends sooner; elsewhere nothing else would end a request
-			// to an origin that hangs.
-			ResponseHeaderTimeout: time.Minute,
-		},
+		Routes:            store,
+		Transport:         transport,
 		TrustedHostHeader: s.TrustedHostHeader,
 		Logger:            logger,
 	}), nil

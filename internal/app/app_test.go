@@ -33,10 +33,10 @@ func TestDefaults(t *testing.T) {
 func TestEveryVariableIsRead(t *testing.T) {
 	got, err := app.FromEnvironment(environment{
 		"ROUTES_FILE": "routes.json", "ROUTES_TTL": "1m30s", "ORIGIN_ALLOW_CIDRS": "10.0.0.0/8, fd00::/8", "FORCE_HTTPS": "false",
-		"TRUSTED_HOST_HEADER": "X-Forwarded-Host", "LOG_LEVEL": "debug", "RESPONSE_MODE": "buffered",
+		"TRUSTED_HOST_HEADER": "X-Forwarded-Host", "LOG_LEVEL": "debug", "RESPONSE_MODE": "buffered", "CLIENT_CERTS_DIR": "/etc/certs",
 	}.get)
 	want := app.Settings{
-		RoutesFile: "routes.json", RoutesTTL: 90 * time.Second, TrustedHostHeader: "X-Forwarded-Host", LogLevel: slog.LevelDebug,
+		RoutesFile: "routes.json", RoutesTTL: 90 * time.Second, TrustedHostHeader: "X-Forwarded-Host", LogLevel: slog.LevelDebug, ClientCertsDir: "/etc/certs",
 		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
@@ -80,6 +80,8 @@ func TestWrongConfigurationFailsWithOneLineThatSaysWhatToSet(t *testing.T) {
 		{with("ORIGIN_ALLOW_CIDRS", "10.0.0.1/8"), []string{"ORIGIN_ALLOW_CIDRS"}},
 		{with("FORCE_HTTPS", "maybe"), []string{"FORCE_HTTPS", "true or false"}},
 		{with("TRUSTED_HOST_HEADER", "X Y"), []string{"TRUSTED_HOST_HEADER"}},
+		{with("CLIENT_CERTS_DIR", filepath.Join(dir, "none")), []string{"CLIENT_CERTS_DIR", "no such file"}},
+		{with("CLIENT_CERTS_DIR", broken), []string{"CLIENT_CERTS_DIR", "not a directory"}},
 		{with("LOG_LEVEL", "loud"), []string{"LOG_LEVEL", "debug, info, warn or error"}},
 		{with("RESPONSE_MODE", "stream"), []string{"RESPONSE_MODE", "buffered"}},
 		{environment{"ROUTES_TTL": "x", "FORCE_HTTPS": "y"}, []string{"ROUTES_TTL", "FORCE_HTTPS"}},

@@ -19,6 +19,7 @@ type Settings struct {
 	AllowCIDRs        []netip.Prefix // ORIGIN_ALLOW_CIDRS: networks allowed although not public
 	ForceHTTPS        bool           // FORCE_HTTPS: routes with http:// are refused
 	TrustedHostHeader string         // TRUSTED_HOST_HEADER
+	ClientCertsDir    string         // CLIENT_CERTS_DIR: what routes refer to by client_cert; empty means none
 	LogLevel          slog.Level     // LOG_LEVEL
 }
 
@@ -27,10 +28,11 @@ type Settings struct {
 // as none.
 func FromEnvironment(getenv func(string) string) (Settings, error) {
 	s := Settings{
-		RoutesTable: getenv("ROUTES_TABLE"),
-		RoutesFile:  getenv("ROUTES_FILE"),
-		RoutesTTL:   30 * time.Second,
-		ForceHTTPS:  true,
+		RoutesTable:    getenv("ROUTES_TABLE"),
+		RoutesFile:     getenv("ROUTES_FILE"),
+		RoutesTTL:      30 * time.Second,
+		ForceHTTPS:     true,
+		ClientCertsDir: getenv("CLIENT_CERTS_DIR"),
 	}
 	var wrong []string
 	read := func(name, want string, parse func(string) error) {

@@ -52,14 +52,6 @@ func decode(attrs attributes) (*Route, error) {
 			}
 		}
 	}
-	for _, u := range []struct {
-		name string
-		set  bool
-	}{{"spki_pins", len(r.SPKIPins) > 0}, {"client_cert", r.ClientCert != ""}} {
-		if u.set {
-			return fail(u.name, "is not acted upon by this version, so that the route would be less safe than it says; remove it")
-		}
-	}
 	return r, nil
 }
 

@@ -1,7 +1,9 @@
 package origin
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -25,7 +27,9 @@ func TestHostAndOriginAreACompleteRoute(t *testing.T) {
 
 func TestEveryAttributeIsDecoded(t *testing.T) {
 	ca := tlstest.NewAuthority(t).PEM()
+	pins := []string{"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}
 	got, err := decode(attributes{
+		"spki_pins": stringSet(pins), "client_cert": "customer-a",
 		"host": "*.spec-trust.com", "origin": []any{"https://LB1.example.com:8443", "lb2.example.com", "[2001:db8::1]:443", "10.0.0.1"},
 		"server_name": "Origin.example.com", "host_header": "Origin.example.com:8443", "ca_pem": ca + "\n" + ca, "tls_min": "1.3",
 		"enabled": false, "expires_at": json.Number("4102444800"), "version": json.Number("7"), "updated_at": "2026-11-23T00:00:00Z", "note": "",
@@ -35,6 +39,7 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 		Addresses:  []string{"lb1.example.com:8443", "lb2.example.com", "[2001:db8::1]:443", "10.0.0.1"},
 		ServerName: "origin.example.com", HostHeader: "Origin.example.com:8443", CAPEM: ca + "\n" + ca, TLSMin: tls.VersionTLS13,
 		Disabled: true, ExpiresAt: time.Unix(4102444800, 0), Version: 7, UpdatedAt: "2026-11-23T00:00:00Z",
+		SPKIPins: [][32]byte{sha256.Sum256(nil), {}}, ClientCert: "customer-a",
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
@@ -61,7 +66,6 @@ func TestParseOrigin(t *testing.T) {
 }
 
 func TestInvalidAttributesAreNamed(t *testing.T) {
-	pin := "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 	for _, c := range []struct {
 		attribute string
 		value     any
@@ -94,9 +98,6 @@ func TestInvalidAttributesAreNamed(t *testing.T) {
 		{"spki_pins", stringSet{"AAAA"}, "SHA-256"},
 		{"spki_pins", "x", "has to be a set of strings"},
 		{"spki_pins", []any{}, "is empty"},
-		{"spki_pins", stringSet{pin}, "not acted upon"},
-		{"spki_pins", []any{pin}, "not acted upon"},
-		{"client_cert", "customer-a", "not acted upon"},
 		{"client_cert", "-----BEGIN PRIVATE KEY-----", "private key"},
 		{"tls_min", "1.1", `has to be "1.2" or "1.3"`},
 		{"tls_min", json.Number("1.2"), "is a number and has to be a string"},
@@ -109,7 +110,7 @@ func TestInvalidAttributesAreNamed(t *testing.T) {
 		{"updated_at", true, "has to be a string"},
 		{"note", unsupported{}, "another type"},
 		{"orgin", "x", "is not known"},
-		{"spki_pin", stringSet{pin}, "is not known"},
+		{"spki_pin", stringSet{base64.StdEncoding.EncodeToString(make([]byte, 32))}, "is not known"},
 	} {
 		attrs := attributes{"host": "one.spec-trust.com", "origin": "lb.example.com"}
 		attrs[c.attribute] = c.value

@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -108,7 +106,7 @@ func answerToTransport(host string, e *sni.Error) answer {
 		a.happened, a.next = certificateProblem(name, e)
 	case sni.TLSAlertReceived:
 		a.happened = fmt.Sprintf("The origin of %s refused the TLS handshake.", name)
-		a.next = "Check that the origin knows the name and has a certificate for it, and which TLS versions it accepts."
+		a.next = "Check that the origin knows the name and has a certificate for it, which TLS versions it accepts, and whether it wants a client certificate."
 	case sni.TLSProtocolError:
 		a.happened = fmt.Sprintf("The TLS handshake with the origin of %s failed.", name)
 		a.next = "Check that the route's port speaks TLS, and which versions."
@@ -133,6 +131,9 @@ func answerToTransport(host string, e *sni.Error) answer {
 		a.next = "Check that it runs, and its firewall."
 	case sni.HTTPResponseTimeout:
 		return timedOut(host)
+	case sni.HTTPResponseHeaderSectionSize:
+		a.happened = fmt.Sprintf("The origin of %s sent an answer with too many headers, or too long ones.", name)
+		a.next = "Look at which headers the origin sends; cookies are the usual suspects."
 	case sni.HTTPProtocolError:
 		a.happened = fmt.Sprintf("The origin of %s sent something that is not a valid HTTP answer.", name)
 		a.next = "Look at the origin's log, and at what else listens on its port."
@@ -154,31 +155,42 @@ func answerToTransport(host string, e *sni.Error) answer {
 // names it has is for the log: they often are those of the load balancer, by which a
 // stranger could go around the proxy.
 func certificateProblem(name string, e *sni.Error) (happened, next string) {
-	var wrongName x509.HostnameError
-	var unknown x509.UnknownAuthorityError
-	var invalid x509.CertificateInvalidError
+	happened = fmt.Sprintf("The origin of %s presented a certificate ", name)
 	next = "Have a valid certificate for that name installed at the origin."
-	switch {
-	case errors.As(e, &wrongName):
-		happened = fmt.Sprintf("The origin of %s presented a certificate for somebody else: the name it has to prove is not in it.", name)
-		next = "Have a certificate for that name installed at the origin, or set the route's server_name to a name that its certificate has. The operator finds those names in the log."
-	case errors.As(e, &unknown):
-		happened = fmt.Sprintf("The origin of %s presented a certificate of an authority that is not trusted.", name)
-		next = "Have the origin send its whole chain from a public authority, or set the route's ca_pem to the private one."
-	case errors.As(e, &invalid) && invalid.Reason == x509.Expired:
-		happened = fmt.Sprintf("The origin of %s presented a certificate that has expired, or is not valid yet.", name)
-	default:
-		happened = fmt.Sprintf("The origin of %s presented a certificate that is not valid.", name)
+	var c *sni.CertificateError
+	if !errors.As(e, &c) {
+		return happened + "that is not valid.", next
 	}
-	return happened, next
+	switch c.Reason {
+	case sni.WrongName:
+		return happened + "for somebody else: the name it has to prove is not in it.",
+			"Have a certificate for that name installed at the origin, or set the route's server_name to a name that its certificate has. The operator finds those names in the log."
+	case sni.UnknownAuthority:
+		return happened + "of an authority that is not trusted.",
+			"Have the origin send its whole chain from a public authority, or set the route's ca_pem to the private one."
+	case sni.PinMismatch:
+		return happened + "whose key is none of those that the route pins.",
+			"If the origin's key was changed on purpose, add the new one to the route's spki_pins. If it was not, somebody else answers there."
+	case sni.Expired:
+		return happened + "that has expired.", next
+	case sni.NotYetValid:
+		return happened + "that is not valid yet.", next
+	case sni.WrongUsage:
+		return happened + "that is not meant for servers.", next
+	case sni.NameConstraint:
+		return happened + "whose authority may not vouch for that name.", next
+	case sni.WeakKey, sni.InsecureSignature:
+		return happened + "that anybody could forge: its key is too short, or its signature of a broken kind.", next
+	}
+	return happened + "that is not valid.", next
 }
 
 // namesOf lists the names of a certificate, as far as they are proper ones: whoever made
 // it chose what they say.
-func namesOf(c *x509.Certificate) string {
+func namesOf(c *sni.CertificateError) string {
 	const most = 3
 	var names []string
-	for _, n := range c.DNSNames {
+	for _, n := range c.Names() {
 		if clean, err := hostname.NormalizePattern(n); err == nil {
 			names = append(names, clean)
 		}
@@ -244,10 +256,19 @@ func (h *Handler) log(r *http.Request, a answer, host, route string, err error) 
 	if route != "" {
 		attrs = append(attrs, slog.String("route", route))
 	}
-	var certificate *tls.CertificateVerificationError
-	if errors.As(err, &certificate) && len(certificate.UnverifiedCertificates) > 0 {
-		leaf := certificate.UnverifiedCertificates[0]
-		attrs = append(attrs, slog.String("certificate_names", namesOf(leaf)), slog.Time("certificate_not_after", leaf.NotAfter))
+	if transport, ok := errors.AsType[*sni.Error](err); ok {
+		if transport.Address != "" {
+			attrs = append(attrs, slog.String("origin", transport.Address))
+		}
+		if transport.Type == sni.TLSAlertReceived {
+			attrs = append(attrs, slog.Int("tls_alert", int(transport.Alert)))
+		}
+	}
+	if c, ok := errors.AsType[*sni.CertificateError](err); ok {
+		attrs = append(attrs, slog.String("certificate_problem", string(c.Reason)))
+		if c.Leaf != nil {
+			attrs = append(attrs, slog.String("certificate_names", namesOf(c)), slog.Time("certificate_not_after", c.Leaf.NotAfter))
+		}
 	}
 	h.config.Logger.LogAttrs(r.Context(), a.level, "request failed", attrs...)
 }

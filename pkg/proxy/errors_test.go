@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,9 @@ func TestFailuresAreExplained(t *testing.T) {
 		"evil.test":    tlstest.Leaf(t, evil, "evil.test"),
 		"expired.test": tlstest.Leaf(t, ca, "expired.test", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }),
 		"slow.test":    tlstest.Leaf(t, ca, "slow.test"),
+		"pinned.test":  tlstest.Leaf(t, ca, "pinned.test"),
+		"early.test":   tlstest.Leaf(t, ca, "early.test", func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }),
+		"client.test":  tlstest.Leaf(t, ca, "client.test", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }),
 	}, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })}
 	o.Start(t)
 	plain := &tlstest.Origin{Plain: true}
@@ -51,6 +55,10 @@ func TestFailuresAreExplained(t *testing.T) {
 		all = append(all, r)
 	}
 	all[slices.IndexFunc(all, func(r route) bool { return r["host"] == "renamed.test" })]["server_name"] = "backend.test"
+	all = append(all,
+		route{"host": "pinned.test", "origin": o.Addr, "ca_pem": ca.PEM(), "spki_pins": []string{base64.StdEncoding.EncodeToString(make([]byte, 32))}},
+		route{"host": "early.test", "origin": o.Addr, "ca_pem": ca.PEM()}, route{"host": "client.test", "origin": o.Addr, "ca_pem": ca.PEM()},
+		route{"host": "mtls.test", "origin": o.Addr, "client_cert": "shop"})
 	all = append(all, route{"host": "bad.test", "origin": o.Addr, "tls_min": "1.0"}, route{"host": "off.test", "origin": o.Addr, "enabled": false})
 	b := start(t, routes(t, all...))
 	for _, c := range []struct {
@@ -69,6 +77,10 @@ func TestFailuresAreExplained(t *testing.T) {
 		{"wrong.test", 502, "tls_certificate_error", "a certificate for somebody else"},
 		{"evil.test", 502, "tls_certificate_error", "authority that is not trusted"},
 		{"expired.test", 502, "tls_certificate_error", "has expired"},
+		{"early.test", 502, "tls_certificate_error", "not valid yet"},
+		{"client.test", 502, "tls_certificate_error", "not meant for servers"},
+		{"pinned.test", 502, "tls_certificate_error", "spki_pins"},
+		{"mtls.test", 500, "proxy_configuration_error", "cannot be used"},
 		{"unknown-there.test", 502, "tls_alert_received", "has a certificate for it"},
 		{"renamed.test", 502, "tls_alert_received", "renamed.test"},
 		{"plain.test", 502, "tls_protocol_error", "speaks TLS"},
@@ -92,6 +104,11 @@ func TestFailuresAreExplained(t *testing.T) {
 	log := b.log.String()
 	if !strings.Contains(log, `tls_min`) || !strings.Contains(log, `"certificate_names":"someone-else.test"`) {
 		t.Errorf("the log does not tell the attribute or the certificate:\n%s", log)
+	}
+	for _, says := range []string{`"certificate_problem":"pin mismatch"`, `"tls_alert":`, `"origin":"` + o.Addr, "no client certificates are configured"} {
+		if !strings.Contains(log, says) {
+			t.Errorf("the log does not have %s:\n%s", says, log)
+		}
 	}
 	if strings.Contains(log, "user@a.test\n") || strings.Contains(log, "GET ") {
 		t.Errorf("the log repeats what a stranger sent:\n%s", log)

@@ -2,8 +2,13 @@ package proxy_test
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -191,9 +196,16 @@ func TestRouteAttributesAreActedUpon(t *testing.T) {
 	old.Start(t)
 	_, port, _ := net.SplitHostPort(o.Addr)
 	unused := "127.0.0.1:1"
+	mutual := &tlstest.Origin{Certificates: o.Certificates, Config: func(c *tls.Config) { c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, ca.Pool() }}
+	mutual.Start(t)
+	pin := sha256.Sum256(o.Certificates["internal.test"].Leaf.RawSubjectPublicKeyInfo)
 	b := start(t, routes(t,
 		route{"host": "shop.test", "origin": []string{unused, "https://localhost:" + port}, "ca_pem": ca.PEM(), "server_name": "internal.test", "host_header": "internal.test:8443"},
-		route{"host": "old.test", "origin": old.Addr, "ca_pem": ca.PEM(), "tls_min": "1.3"}))
+		route{"host": "old.test", "origin": old.Addr, "ca_pem": ca.PEM(), "tls_min": "1.3"},
+		route{"host": "mutual.test", "origin": mutual.Addr, "ca_pem": ca.PEM(), "server_name": "internal.test", "client_cert": "shop", "spki_pins": []string{base64.StdEncoding.EncodeToString(pin[:])}},
+	), func(c *proxy.Config) {
+		c.Transport.ClientCertificates = oneCertificate{tlstest.Leaf(t, ca, "client-shop", forClients)}
+	})
 	if got := b.do(t, "shop.test"); got.status != 200 {
 		t.Fatalf("%+v", got)
 	}
@@ -201,7 +213,25 @@ func TestRouteAttributesAreActedUpon(t *testing.T) {
 		t.Errorf("the origin saw %+v", r)
 	}
 	b.do(t, "old.test").want(t, 502, "tls_alert_received")
+	if got := b.do(t, "mutual.test"); got.status != 200 {
+		t.Fatalf("%+v", got)
+	}
+	if r := mutual.Last(t); r.ClientCert != "client-shop" || r.Host != "mutual.test" {
+		t.Errorf("the origin saw %+v", r)
+	}
 }
+
+// oneCertificate is the client certificate "shop".
+type oneCertificate struct{ certificate tls.Certificate }
+
+func (c oneCertificate) ClientCertificate(_ context.Context, name string) (*tls.Certificate, error) {
+	if name != "shop" {
+		return nil, errors.New("no such certificate")
+	}
+	return &c.certificate, nil
+}
+
+func forClients(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }
 
 // X-Forwarded-Host is for CDNs in front; a stranger's must not choose the route.
 func TestTrustedHostHeader(t *testing.T) {
