@@ -4,6 +4,7 @@
 package devca
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -16,33 +17,41 @@ import (
 	"time"
 )
 
-// Authority is a root that signs leaf certificates. It is safe for concurrent use.
+// Authority signs certificates: a root from [New], or an intermediate. It is safe for concurrent use.
 type Authority struct {
 	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
+	key         crypto.Signer
+	chain       [][]byte // what a server shows besides its own certificate; empty for a root
 }
 
 // New makes an authority that is valid for a day, beginning an hour ago.
 func New(commonName string) (*Authority, error) {
-	now := time.Now()
-	template := &x509.Certificate{
-		Subject:               pkix.Name{CommonName: commonName, Organization: []string{"sleight (throwaway)"}},
-		NotBefore:             now.Add(-time.Hour),
-		NotAfter:              now.Add(24 * time.Hour),
-		IsCA:                  true,
-		BasicConstraintsValid: true,
-		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-	}
-	key, certificate, err := sign(template, nil)
+	certificate, key, err := sign(authority(commonName), nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	return &Authority{certificate, key}, nil
+	return &Authority{certificate, key, nil}, nil
+}
+
+// Intermediate makes an authority below a, with a key of its own where key is nil. Leaves of it
+// bring the certificates along that lead to the root. The functions in change, if any, alter
+// its certificate before it is signed.
+func (a *Authority) Intermediate(commonName string, key crypto.Signer, change ...func(*x509.Certificate)) (*Authority, error) {
+	certificate, key, err := sign(authority(commonName), a, key, change...)
+	if err != nil {
+		return nil, err
+	}
+	return &Authority{certificate, key, append([][]byte{certificate.Raw}, a.chain...)}, nil
 }
 
 // Leaf makes a server certificate for names, the first of which is its common name too.
 // The functions in change, if any, alter the certificate before it is signed.
 func (a *Authority) Leaf(names []string, change ...func(*x509.Certificate)) (tls.Certificate, error) {
+	return a.LeafWithKey(nil, names, change...)
+}
+
+// LeafWithKey is Leaf for a key that exists already. Nil makes one.
+func (a *Authority) LeafWithKey(key crypto.Signer, names []string, change ...func(*x509.Certificate)) (tls.Certificate, error) {
 	now := time.Now()
 	template := &x509.Certificate{
 		DNSNames:    names,
@@ -54,35 +63,52 @@ func (a *Authority) Leaf(names []string, change ...func(*x509.Certificate)) (tls
 	if len(names) > 0 {
 		template.Subject.CommonName = names[0]
 	}
-	for _, f := range change {
-		f(template)
-	}
-	key, certificate, err := sign(template, a)
+	certificate, key, err := sign(template, a, key, change...)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	return tls.Certificate{Certificate: [][]byte{certificate.Raw}, PrivateKey: key, Leaf: certificate}, nil
+	return tls.Certificate{Certificate: append([][]byte{certificate.Raw}, a.chain...), PrivateKey: key, Leaf: certificate}, nil
 }
 
-// PEM returns the root's certificate.
+// PEM returns the authority's certificate.
 func (a *Authority) PEM() string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw}))
 }
 
-// Pool returns a pool that holds the root alone.
+// Pool returns a pool that holds the authority's certificate alone.
 func (a *Authority) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.certificate)
 	return pool
 }
 
-func sign(template *x509.Certificate, parent *Authority) (*ecdsa.PrivateKey, *x509.Certificate, error) {
-	fail := func(err error) (*ecdsa.PrivateKey, *x509.Certificate, error) {
+// authority is the template of one.
+func authority(commonName string) *x509.Certificate {
+	now := time.Now()
+	return &x509.Certificate{
+		Subject:               pkix.Name{CommonName: commonName, Organization: []string{"sleight (throwaway)"}},
+		NotBefore:             now.Add(-time.Hour),
+		NotAfter:              now.Add(24 * time.Hour),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+}
+
+// sign makes a certificate for key, or a new key where that is nil, that parent signs, or itself
+// where that is nil.
+func sign(template *x509.Certificate, parent *Authority, key crypto.Signer, change ...func(*x509.Certificate)) (*x509.Certificate, crypto.Signer, error) {
+	for _, f := range change {
+		f(template)
+	}
+	fail := func(err error) (*x509.Certificate, crypto.Signer, error) {
 		return nil, nil, fmt.Errorf("devca: certificate for %q: %w", template.Subject.CommonName, err)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return fail(err)
+	var err error
+	if key == nil {
+		if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			return fail(err)
+		}
 	}
 	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)); err != nil {
 		return fail(err)
@@ -91,7 +117,7 @@ func sign(template *x509.Certificate, parent *Authority) (*ecdsa.PrivateKey, *x5
 	if parent != nil {
 		issuer, signer = parent.certificate, parent.key
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, issuer, &key.PublicKey, signer)
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer, key.Public(), signer)
 	if err != nil {
 		return fail(err)
 	}
@@ -99,5 +125,5 @@ func sign(template *x509.Certificate, parent *Authority) (*ecdsa.PrivateKey, *x5
 	if err != nil {
 		return fail(err)
 	}
-	return key, certificate, nil
+	return certificate, key, nil
 }

@@ -266,8 +266,8 @@ func (h *Handler) log(r *http.Request, a answer, host, route string, err error) 
 	}
 	if c, ok := errors.AsType[*sni.CertificateError](err); ok {
 		attrs = append(attrs, slog.String("certificate_problem", string(c.Reason)))
-		if c.Leaf != nil {
-			attrs = append(attrs, slog.String("certificate_names", namesOf(c)), slog.Time("certificate_not_after", c.Leaf.NotAfter))
+		if c.Certificate != nil {
+			attrs = append(attrs, slog.String("certificate_names", namesOf(c)), slog.Time("certificate_not_after", c.Certificate.NotAfter))
 		}
 	}
 	h.config.Logger.LogAttrs(r.Context(), a.level, "request failed", attrs...)

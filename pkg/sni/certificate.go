@@ -1,7 +1,6 @@
 package sni
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -12,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // A CertificateReason says what is wrong with a certificate.
@@ -37,8 +38,9 @@ const (
 type CertificateError struct {
 	Reason CertificateReason
 
-	// Leaf is the certificate. Nil where it could not be read. Who made it chose what it says.
-	Leaf *x509.Certificate
+	// Certificate is the origin's own, or the one of an authority in its chain that is
+	// not valid now. Nil where it could not be read. Who made it chose what it says.
+	Certificate *x509.Certificate
 
 	Err error // never nil
 }
@@ -48,11 +50,26 @@ func (e *CertificateError) Error() string {
 	case WrongName:
 		return fmt.Sprintf("certificate: %s: it is for %s", e.Reason, orNone(e.Names()))
 	case Expired:
-		return fmt.Sprintf("certificate: %s: it was valid until %s", e.Reason, e.Leaf.NotAfter.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("certificate: %s: it was valid until %s", e.Reason, e.Certificate.NotAfter.UTC().Format(time.RFC3339))
 	case NotYetValid:
-		return fmt.Sprintf("certificate: %s: it is valid from %s", e.Reason, e.Leaf.NotBefore.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("certificate: %s: it is valid from %s", e.Reason, e.Certificate.NotBefore.UTC().Format(time.RFC3339))
 	}
-	return fmt.Sprintf("certificate: %s: %v", e.Reason, e.Err)
+	return fmt.Sprintf("certificate: %s: %s", e.Reason, printable(e.Err.Error()))
+}
+
+// printable cuts a text short that has somebody's certificate in it, and makes it one that
+// logs and terminals can take.
+func printable(s string) string {
+	const most = 500
+	if len(s) > most {
+		s = s[:most] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
 }
 
 func (e *CertificateError) Unwrap() error { return e.Err }
@@ -60,11 +77,11 @@ func (e *CertificateError) Unwrap() error { return e.Err }
 // Names returns the names that the certificate is for, as it has them: DNS names, then IP
 // addresses. The common name is none.
 func (e *CertificateError) Names() []string {
-	if e.Leaf == nil {
+	if e.Certificate == nil {
 		return nil
 	}
-	names := slices.Clone(e.Leaf.DNSNames)
-	for _, ip := range e.Leaf.IPAddresses {
+	names := slices.Clone(e.Certificate.DNSNames)
+	for _, ip := range e.Certificate.IPAddresses {
 		names = append(names, ip.String())
 	}
 	return names
@@ -99,13 +116,21 @@ func certificateError(err error) *CertificateError {
 	if errors.As(err, &failed) {
 		return explain(failed.UnverifiedCertificates, err)
 	}
-	// crypto/tls has no type for these.
-	for _, text := range []string{"tls: failed to parse certificate from server", "tls: received empty certificates message"} {
-		if strings.Contains(err.Error(), text) {
-			return &CertificateError{Reason: Malformed, Err: err}
+	for text, reason := range untyped {
+		if strings.HasPrefix(err.Error(), text) {
+			return &CertificateError{Reason: reason, Err: err}
 		}
 	}
 	return nil
+}
+
+// untyped are the complaints about certificates for which crypto/tls has no type.
+var untyped = map[string]CertificateReason{
+	"tls: failed to parse certificate from server":                                                                Malformed,
+	"tls: received empty certificates message":                                                                    Malformed,
+	"tls: received unexpected handshake message of type *tls.certificateMsg when waiting for *tls.certificateMsg": Malformed, // it was empty
+	"tls: server sent certificate containing RSA key larger than":                                                 Invalid,
+	"tls: server's certificate contains an unsupported type of public key":                                        Invalid,
 }
 
 // explain finds the reason why presented, the leaf first, did not verify.
@@ -114,7 +139,7 @@ func explain(presented []*x509.Certificate, err error) *CertificateError {
 	if len(presented) == 0 {
 		return e
 	}
-	e.Leaf = presented[0]
+	e.Certificate = presented[0]
 	var (
 		name    x509.HostnameError
 		unknown x509.UnknownAuthorityError
@@ -132,7 +157,7 @@ func explain(presented []*x509.Certificate, err error) *CertificateError {
 				e.Reason = NotYetValid
 			}
 			if invalid.Cert != nil {
-				e.Leaf = invalid.Cert // an intermediate may be the one that has
+				e.Certificate = invalid.Cert // an intermediate may be the one that has
 			}
 		case x509.IncompatibleUsage:
 			e.Reason = WrongUsage
@@ -141,20 +166,12 @@ func explain(presented []*x509.Certificate, err error) *CertificateError {
 		}
 	case errors.As(err, &unknown), errors.As(err, &noRoots):
 		e.Reason = UnknownAuthority
-		// x509 keeps its suspicion to itself.
-		if slices.ContainsFunc(presented, insecurelySigned) {
+		// x509 has this for a hint, in the text alone.
+		if strings.HasPrefix(unknown.Error(), `x509: certificate signed by unknown authority (possibly because of "x509: cannot verify signature: insecure algorithm`) {
 			e.Reason = InsecureSignature
 		}
 	}
 	return e
-}
-
-func insecurelySigned(c *x509.Certificate) bool {
-	switch c.SignatureAlgorithm {
-	case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1:
-		return !bytes.Equal(c.RawIssuer, c.RawSubject) // nobody relies on the signature of a root
-	}
-	return false
 }
 
 // tlsConfig returns the configuration for handshakes under the target, and whether HTTP/1.1 is

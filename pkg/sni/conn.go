@@ -31,6 +31,7 @@ type conn struct {
 	starting  int  // requests that have got the conn and wait for their answer
 	idle      bool // no request is on it
 	idleAt    time.Time
+	aliveAt   time.Time     // when the origin was certainly there, by the wall clock
 	announced time.Duration // the origin's own limit on that; negative where it tells none
 	retired   bool          // closes as soon as it is idle
 	gone      bool          // closed, or about to be
@@ -84,7 +85,7 @@ func (p *pool) pick(safe bool) (c *conn, wasIdle bool, closing []*conn) {
 		case c.idle && (c.expired(now) || c.http.Available() == 0): // or it was told to go away
 			t.conns.remove(c)
 			closing = append(closing, c)
-		case c.http.Available() > 0 && (safe || c.heardOf()):
+		case c.http.Available() > 0 && (safe || c.heardOf(now)):
 			return c, t.conns.take(c), closing
 		}
 	}
@@ -96,7 +97,7 @@ func (p *pool) pick(safe bool) (c *conn, wasIdle bool, closing []*conn) {
 		case c.expired(now):
 			t.conns.remove(c)
 			closing = append(closing, c)
-		case safe || c.heardOf():
+		case safe || c.heardOf(now):
 			return c, t.conns.take(c), closing
 		default: // and those before it were used longer ago
 			return nil, false, closing
@@ -122,6 +123,9 @@ func (c *conn) done(resp *http.Response) {
 	}
 	c.pool.t.mu.Lock()
 	c.starting--
+	if resp != nil {
+		c.aliveAt = wallClock()
+	}
 	if announced >= 0 {
 		c.announced = announced
 	}
@@ -183,9 +187,13 @@ func (c *conn) expired(now time.Time) bool {
 	return age < 0 || age >= c.idleLimit()
 }
 
-// heardOf reports whether the peer was heard of so lately that a request which must not be
+// heardOf reports whether the origin was there so lately that a request which must not be
 // lost may go out.
-func (c *conn) heardOf() bool {
+//
+// What counts is an answer that somebody waited for, since nobody is frozen then. Anything
+// else that is read, such as the acknowledgement of a ping, may have arrived long before, and
+// may be read only now that the process goes on.
+func (c *conn) heardOf(now time.Time) bool {
 	byDefault := defaultUnsafeReuseHTTP1
 	if c.http2 {
 		byDefault = defaultUnsafeReuseHTTP2
@@ -194,8 +202,8 @@ func (c *conn) heardOf() bool {
 	if c.announced >= 0 {
 		limit = min(limit, c.announced/2)
 	}
-	silence := c.raw.silence()
-	return silence >= 0 && silence < limit
+	age := now.Sub(c.aliveAt)
+	return age >= 0 && age < limit
 }
 
 // neverProcessed reports whether a request that failed with err can be sent again whatever it
@@ -296,6 +304,7 @@ func (l *connList) put(c *conn) (closing []*conn) {
 	l.idle++
 	l.all.MoveToFront(c.element)
 	if !c.http2 {
+		c.aliveAt = c.idleAt // somebody has just read an answer to its end
 		p.idle = append(p.idle, c)
 	}
 	oldest := func(most int, n int, in func(*conn) bool) {
@@ -413,36 +422,14 @@ func without(all []*conn, c *conn) []*conn {
 	return all
 }
 
-// rawConn is the connection below TLS. It knows when the peer was heard of, and how much was
-// written to it.
+// rawConn is the connection below TLS. It knows how much was written to it.
 type rawConn struct {
 	net.Conn
-	heard   atomic.Int64 // nanoseconds since 1970, by the wall clock
 	written atomic.Int64 // bytes
-}
-
-func newRawConn(c net.Conn) *rawConn {
-	r := &rawConn{Conn: c}
-	r.heard.Store(time.Now().UnixNano())
-	return r
-}
-
-func (r *rawConn) Read(p []byte) (int, error) {
-	n, err := r.Conn.Read(p)
-	if n > 0 {
-		r.heard.Store(time.Now().UnixNano())
-	}
-	return n, err
 }
 
 func (r *rawConn) Write(p []byte) (int, error) {
 	n, err := r.Conn.Write(p)
 	r.written.Add(int64(n))
 	return n, err
-}
-
-// silence is for how long the peer has not been heard of. It is negative where the clock was
-// set back.
-func (r *rawConn) silence() time.Duration {
-	return time.Duration(time.Now().UnixNano() - r.heard.Load())
 }

@@ -98,7 +98,7 @@ func (p *pool) dialAddress(ctx context.Context, a *address, left int, x *Exchang
 	if err != nil {
 		return fail(connectErrorType(err), err)
 	}
-	c := &conn{pool: p, raw: newRawConn(netConn), address: a, starting: 1, announced: -1}
+	c := &conn{pool: p, raw: &rawConn{Conn: netConn}, address: a, starting: 1, announced: -1, aliveAt: wallClock()}
 	var ready net.Conn = c.raw
 	if p.tls != nil {
 		begin := x.now()

@@ -53,7 +53,7 @@ func TestNextAddressIsTriedWhateverIsWrongWithTheFirst(t *testing.T) {
 			quicker(tr)
 			mustGet(t, tr, "https://a.test/")
 			// A request that must not be repeated has not been sent yet, so it may move on too.
-			tr.CloseIdleConnections()
+			closeConnections(tr)
 			post, err := http.NewRequestWithContext(t.Context(), "POST", "https://a.test/", io.MultiReader(strings.NewReader("once")))
 			if err != nil {
 				t.Fatal(err)
@@ -106,7 +106,7 @@ func TestAddressThatFailedIsTriedLastForAWhile(t *testing.T) {
 	target := sni.Target{Addresses: []string{broken, o.Addr}, Roots: sni.PEM(ca.PEM())}
 	tr := newTransport(t, to(target))
 	for range 5 {
-		tr.CloseIdleConnections()
+		closeConnections(tr)
 		mustGet(t, tr, "https://a.test/")
 	}
 	if n := calls.Load(); n != 1 {
@@ -115,7 +115,7 @@ func TestAddressThatFailedIsTriedLastForAWhile(t *testing.T) {
 	tr = newTransport(t, to(target))
 	tr.AvoidFailed = -1
 	for range 5 {
-		tr.CloseIdleConnections()
+		closeConnections(tr)
 		mustGet(t, tr, "https://a.test/")
 	}
 	if n := calls.Load(); n != 6 {
@@ -193,7 +193,7 @@ func TestRebindingGainsNothing(t *testing.T) {
 		tr.Resolver = dns.start(t)
 		tr.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 		mustGet(t, tr, "https://a.test/")
-		tr.CloseIdleConnections()
+		closeConnections(tr)
 		_, err := get(t, tr, "https://a.test/")
 		wantType(t, err, sni.DestinationIPProhibited)
 		var prohibited *sni.ProhibitedError

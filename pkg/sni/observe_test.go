@@ -58,7 +58,7 @@ func TestExchangeTellsWhatARequestWentThrough(t *testing.T) {
 		}
 		check("the first request", false, false)
 		check("the second", true, false)
-		tr.CloseIdleConnections()
+		closeConnections(tr)
 		check("the first of another connection", false, true)
 		check("the second of another connection", true, true)
 	})

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -22,13 +23,23 @@ func (s *switchable) Translate(context.Context, string) (sni.Target, error) { re
 // anew sends a GET over a connection that begins with it, and returns what the origin saw.
 func anew(t *testing.T, tr *sni.Transport, o *tlstest.Origin, host string) (tlstest.Request, error) {
 	t.Helper()
-	tr.CloseIdleConnections()
+	closeConnections(tr)
 	before := len(o.Requests())
 	_, err := get(t, tr, "https://"+host+"/")
 	if after := o.Requests(); len(after) > before {
 		return after[len(after)-1], err
 	}
 	return tlstest.Request{}, err
+}
+
+// closeConnections leaves no connection open: over HTTP/2, one becomes idle a moment after its
+// last answer was read.
+func closeConnections(tr *sni.Transport) {
+	for conns := 1; conns > 0; {
+		tr.CloseIdleConnections()
+		_, _, conns, _ = tr.Held()
+		runtime.Gosched()
+	}
 }
 
 // versions runs a test over both versions of TLS: they resume sessions in different ways.
@@ -182,7 +193,7 @@ func TestClientCertificateFollowsTheTarget(t *testing.T) {
 				for _, name := range []string{"one", "two", "", "one", "", "two", "two"} {
 					s.target.ClientCert = name
 					if closed {
-						tr.CloseIdleConnections()
+						closeConnections(tr)
 					}
 					mustGet(t, tr, "https://a.test/")
 					if got := o.Last(t).ClientCert; got != name {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -26,6 +27,12 @@ import (
 // dialler for the proxy's address, and so past the guard. It has to be there before the
 // first request, since net/http looks only once.
 func TestMain(m *testing.M) {
+	if os.Getenv(asOrigin) != "" {
+		if err := serveAsOrigin(); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	for _, v := range []string{"HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"} {
 		os.Setenv(v, "http://127.0.0.1:1")
 	}
