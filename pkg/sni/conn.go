@@ -404,6 +404,23 @@ func (p *pool) takeIdle() (closing []*conn) {
 	return closing
 }
 
+// takeOldest removes the connection that was idle for the longest time, if there is one.
+func (p *pool) takeOldest() (closing []*conn) {
+	var oldest *conn
+	for _, all := range [][]*conn{p.idle, p.shared} {
+		for _, c := range all {
+			if c.idle && (oldest == nil || c.idleAt.Before(oldest.idleAt)) {
+				oldest = c
+			}
+		}
+	}
+	if oldest != nil {
+		p.t.conns.remove(oldest)
+		closing = append(closing, oldest)
+	}
+	return closing
+}
+
 // idleConns counts the idle connections of the pool.
 func (p *pool) idleConns() int {
 	n := len(p.idle)

@@ -123,6 +123,9 @@ func (p *pool) dialAddress(ctx context.Context, a *address, left int, x *Exchang
 		netConn.Close()
 		return fail(connectErrorType(err), err)
 	}
+	if c.http2 {
+		c.http.Reserve() // before others can see it: the first request is ours
+	}
 	p.t.mu.Lock()
 	p.http1 = !c.http2
 	p.t.conns.add(c)

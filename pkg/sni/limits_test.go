@@ -142,3 +142,33 @@ func TestKeepAliveOfTheOriginIsMinded(t *testing.T) {
 		})
 	}
 }
+
+// Each request that needs a new connection would leave the one of before behind.
+func TestUnsafeRequestsDoNotPileUpConnections(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+		tr.UnsafeReuse = -1
+		for range 20 {
+			req, err := http.NewRequestWithContext(t.Context(), "POST", "https://a.test/", strings.NewReader("x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := send(tr, req); err != nil {
+				t.Fatal(err)
+			}
+			// Over HTTP/2, the one of before may be about to become idle.
+			if _, _, conns, _ := tr.Held(); conns > 2 {
+				t.Fatalf("%d connections are held", conns)
+			}
+		}
+		if n := o.Conns(); n != 20 {
+			t.Errorf("%d connections were made, want 20", n)
+		}
+		mustGet(t, tr, "https://a.test/")
+		if n := o.Conns(); n != 20 {
+			t.Error("the last connection was not kept")
+		}
+	})
+}

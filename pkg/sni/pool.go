@@ -81,7 +81,11 @@ func (t *Transport) newPool(target *Target, host hostKey, k key, clientCert *tls
 	if p.addresses, err = target.addresses(host.host, host.port); err != nil {
 		return nil, err
 	}
-	if k.scheme == "https" {
+	if k.scheme == "http" {
+		if field := target.needsTLS(); field != "" {
+			return nil, &TargetError{Field: field, Reason: "cannot hold over plain http"}
+		}
+	} else {
 		if p.tls, p.wantsHTTP1, err = target.tlsConfig(k.serverName, t.RootCAs, clientCert); err != nil {
 			return nil, err
 		}
@@ -116,9 +120,21 @@ func (t *Transport) acquire(ctx context.Context, p *pool, safe, fresh bool, x *E
 		if err != nil {
 			return lease{}, err
 		}
+		if !safe {
+			p.displace()
+		}
 		l.observe(ctx, x)
 		return l, nil
 	}
+}
+
+// displace closes the connection that was idle for the longest time, in favour of a new one that
+// was made although there was it. Otherwise a POST a second would leave one behind each time.
+func (p *pool) displace() {
+	p.t.mu.Lock()
+	closing := p.takeOldest()
+	p.t.mu.Unlock()
+	closeAll(closing)
 }
 
 // takeOff says whether the caller has to dial. Where the origin speaks HTTP/2, or nobody knows

@@ -288,3 +288,129 @@ func TestDiallingEndsWithTheRequestsDeadline(t *testing.T) {
 		t.Errorf("dialled %v, want the first address alone", dialled)
 	}
 }
+
+// Two ports are two origins, and neither is part of a name.
+func TestPortIsPartOfWhatIsPooled(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		certificates := map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}
+		first, second := startOrigin(t, http1, certificates), startOrigin(t, http1, certificates)
+		tr := newTransport(t, to(sni.Target{Addresses: []string{"127.0.0.1"}, Roots: sni.PEM(ca.PEM())}))
+		for range 2 {
+			mustGet(t, tr, "https://a.test:"+first.Port()+"/")
+			mustGet(t, tr, "https://a.test:"+second.Port()+"/")
+		}
+		for _, o := range []*tlstest.Origin{first, second} {
+			if n := len(o.Requests()); n != 2 || o.Conns() != 1 || !slices.Equal(o.Handshakes(), []string{"a.test"}) {
+				t.Errorf("%d requests over %d connections, handshakes %q", n, o.Conns(), o.Handshakes())
+			}
+		}
+	})
+}
+
+// HAProxy's health checks once changed the name under which traffic went out.
+func TestRequestUnderAnotherNameDoesNotChangeTheNameOfOthers(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "probe.test": tlstest.Leaf(t, ca, "probe.test")})
+		names := map[string]string{"probe.internal.test": "probe.test"}
+		tr := newTransport(t, sni.Func(func(_ context.Context, host string) (sni.Target, error) {
+			return sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), ServerName: names[host]}, nil
+		}))
+		for range 3 {
+			if got := mustGet(t, tr, "https://a.test/"); got != "a.test" {
+				t.Errorf("the server name was %q", got)
+			}
+			if got := mustGet(t, tr, "https://probe.internal.test/"); got != "probe.test" {
+				t.Errorf("the probe's server name was %q", got)
+			}
+		}
+		if n := o.Conns(); n != 2 {
+			t.Errorf("%d connections, want 2", n)
+		}
+	})
+}
+
+// A bundle that is lost or broken is the failure of its own host, and of no other.
+func TestBrokenRootsFailTheirOwnHostAlone(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "good.test", "empty.test", "garbage.test", "cut.test", "key.test")
+	bundles := map[string]string{
+		"good.test": ca.PEM(), "empty.test": "", "garbage.test": "\x00\xff", "cut.test": ca.PEM()[:200],
+		"key.test": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+	}
+	tr := newTransport(t, sni.Func(func(_ context.Context, host string) (sni.Target, error) {
+		return sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(bundles[host])}, nil
+	}))
+	tr.RootCAs = ca.Pool() // which would vouch for all of them
+	for range 2 {
+		for host := range bundles {
+			if host == "good.test" {
+				continue
+			}
+			_, err := get(t, tr, "https://"+host+"/")
+			wantType(t, err, sni.ProxyConfigurationError)
+		}
+		mustGet(t, tr, "https://good.test/")
+	}
+	if got := o.Handshakes(); !slices.Equal(got, []string{"good.test"}) {
+		t.Errorf("handshakes %q", got)
+	}
+}
+
+// What only TLS can keep must not be promised without it.
+func TestTargetThatNeedsTLSIsRefusedOverPlainHTTP(t *testing.T) {
+	t.Parallel()
+	plain := &tlstest.Origin{Plain: true}
+	plain.Start(t)
+	ca := tlstest.NewAuthority(t)
+	for field, target := range map[string]sni.Target{
+		"Roots": {Roots: sni.PEM(ca.PEM())}, "SPKIPins": {SPKIPins: [][32]byte{{}}}, "ClientCert": {ClientCert: "shop"}, "MinVersion": {MinVersion: tls.VersionTLS13},
+	} {
+		target.Addresses = []string{plain.Addr}
+		tr := newTransport(t, to(target))
+		tr.ClientCertificates = certificateMap{"shop": clientLeaf(t, ca, "shop")}
+		_, err := get(t, tr, "http://a.test/")
+		wantType(t, err, sni.ProxyConfigurationError)
+		if !strings.Contains(err.Error(), field) {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+	if plain.Conns() != 0 {
+		t.Error("something was dialled")
+	}
+}
+
+// An origin without HTTP/2 is not spoken to in HTTP/1.1 where that was excluded.
+func TestProtocolsAreThoseOfTheTarget(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	certificates := map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}
+	silent := &tlstest.Origin{Certificates: certificates, Config: func(c *tls.Config) { c.NextProtos = nil }} // agrees to nothing
+	silent.Start(t)
+	for _, c := range []struct {
+		name   string
+		origin *tlstest.Origin
+		alpn   []string
+		want   string // the protocol, or the type of the error
+	}{
+		{"both", startOrigin(t, false, certificates), nil, "HTTP/2.0"},
+		{"both, HTTP/1.1 first", startOrigin(t, false, certificates), []string{"http/1.1", "h2"}, "HTTP/2.0"}, // the server chooses
+		{"HTTP/1.1", startOrigin(t, false, certificates), []string{"http/1.1"}, "HTTP/1.1"},
+		{"HTTP/2", startOrigin(t, false, certificates), []string{"h2"}, "HTTP/2.0"},
+		{"HTTP/2 of who has none", startOrigin(t, true, certificates), []string{"h2"}, "tls_alert_received"},
+		{"HTTP/2 of who says nothing", silent, []string{"h2"}, "tls_protocol_error"},
+		{"both of who says nothing", silent, nil, "HTTP/1.1"},
+		{"unknown", silent, []string{"h3"}, "proxy_configuration_error"},
+	} {
+		_, err := get(t, newTransport(t, to(sni.Target{Addresses: []string{c.origin.Addr}, Roots: sni.PEM(ca.PEM()), ALPN: c.alpn})), "https://a.test/")
+		if err != nil {
+			if e := wantType(t, err, sni.ErrorType(c.want)); e == nil {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		} else if got := c.origin.Last(t).Proto; got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+}

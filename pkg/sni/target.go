@@ -2,12 +2,11 @@ package sni
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-
-	"crypto/tls"
 
 	"github.com/sleightproxy/sleight/pkg/hostname"
 )
@@ -140,6 +139,21 @@ func (t *Target) serverName(host string) (string, error) {
 		return "", &TargetError{Field: "ServerName", Reason: fmt.Sprintf("%q has a port", t.ServerName)}
 	}
 	return name, nil
+}
+
+// needsTLS returns the first field, if any, that promises what only TLS can keep.
+func (t *Target) needsTLS() string {
+	switch {
+	case t.Roots.own:
+		return "Roots"
+	case t.SPKIPins != nil:
+		return "SPKIPins"
+	case t.ClientCert != "":
+		return "ClientCert"
+	case t.MinVersion != 0:
+		return "MinVersion"
+	}
+	return ""
 }
 
 // addresses returns what to dial for a request to host, each as host and port.

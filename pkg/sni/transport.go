@@ -75,10 +75,10 @@ type Transport struct {
 	// other addresses of its Target. Zero means 30 seconds; negative means not at all.
 	AvoidFailed time.Duration
 
-	// IdleConnTimeout is how long an unused connection may be used again, by the wall clock:
-	// a sandbox that was frozen for longer finds none. An origin that announces less (Keep-Alive:
-	// timeout) gets a second less than that. Zero means 55 seconds, below the 60 of AWS load
-	// balancers. Negative means that connections are not reused.
+	// IdleConnTimeout is how long an unused connection may be used again, by the wall clock: a
+	// sandbox that was frozen for longer finds none. What an origin announces (Keep-Alive:
+	// timeout) counts where it is less, minus a second or half of it. Zero means 55 seconds,
+	// below the 60 of AWS load balancers. Negative means that connections are not reused.
 	IdleConnTimeout time.Duration
 
 	// UnsafeReuse is how long ago, by the wall clock, a connection must have been heard of
