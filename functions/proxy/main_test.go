@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -108,6 +109,16 @@ func TestFunctionWithRoutesInDynamoDB(t *testing.T) {
 				w.Write(make([]byte, 7<<20))
 			case "/slow":
 				<-r.Context().Done()
+			case "/drip": // an answer that begins, and never ends
+				w.Header().Set("Content-Type", "text/plain")
+				for r.Context().Err() == nil {
+					io.WriteString(w, "drip ")
+					http.NewResponseController(w).Flush()
+					select {
+					case <-time.After(50 * time.Millisecond):
+					case <-r.Context().Done():
+					}
+				}
 			default:
 				w.Header()["Set-Cookie"] = []string{"a=1", "b=2"}
 				w.Header().Set("Content-Type", "application/octet-stream")
@@ -200,6 +211,32 @@ func TestFunctionWithRoutesInDynamoDB(t *testing.T) {
 			if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Timestamp == "" || entry.Level == "" {
 				t.Errorf("not a JSON log line: %s", line)
 			}
+		}
+	})
+	// Lambda, or the front, would answer in our place.
+	t.Run("time runs out in each phase", func(t *testing.T) {
+		put("hanging.spec-trust.test", tlstest.Listen(t, func(c net.Conn) { io.Copy(io.Discard, c) }), nil)
+		put("refusing-and-hanging.spec-trust.test", tlstest.Listen(t, func(c net.Conn) { c.Write([]byte{22, 3, 3, 0, 200}); io.Copy(io.Discard, c) }), nil)
+		for _, c := range []struct{ host, path, errorType string }{
+			{"hanging.spec-trust.test", "/", "connection_timeout"},
+			{"refusing-and-hanging.spec-trust.test", "/", "connection_timeout"},
+			{"one.spec-trust.test", "/slow", "http_response_timeout"},
+			{"one.spec-trust.test", "/drip", "http_response_timeout"},
+		} {
+			t.Run(c.host+c.path, func(t *testing.T) {
+				t.Parallel()
+				f := start(t)
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				defer cancel()
+				r, err := f.Invoke(ctx, event(t, "http-api", c.host, c.path))
+				if err != nil || r.Failed || ctx.Err() != nil {
+					t.Fatalf("%+v, %v, %v", r, err, ctx.Err())
+				}
+				var got reply
+				if err := json.Unmarshal(r.Body, &got); err != nil || got.StatusCode != 504 || got.header("Proxy-Status") != "sleight; error="+c.errorType {
+					t.Errorf("%s, %v", r.Body, err)
+				}
+			})
 		}
 	})
 	t.Run("one handshake for a thousand invocations of one host", func(t *testing.T) {

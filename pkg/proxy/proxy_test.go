@@ -221,6 +221,32 @@ func TestRouteAttributesAreActedUpon(t *testing.T) {
 	}
 }
 
+// Traefik once let the options of a wildcard stand in for an exact name's.
+func TestExactRoutesTrustIsNotThatOfItsWildcard(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := &tlstest.Origin{
+		Certificates: map[string]tls.Certificate{"a.shop.test": tlstest.Leaf(t, ca, "a.shop.test"), "b.shop.test": tlstest.Leaf(t, ca, "b.shop.test")},
+		Config:       func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert },
+	}
+	o.Start(t)
+	b := start(t, routes(t,
+		route{"host": "*.shop.test", "origin": o.Addr, "ca_pem": ca.PEM()},
+		route{"host": "a.shop.test", "origin": o.Addr, "ca_pem": ca.PEM(), "client_cert": "shop"},
+		route{"host": "c.shop.test", "origin": o.Addr, "ca_pem": ca.PEM(), "spki_pins": []string{base64.StdEncoding.EncodeToString(make([]byte, 32))}, "server_name": "b.shop.test"},
+	), func(c *proxy.Config) {
+		c.Transport.ClientCertificates = oneCertificate{tlstest.Leaf(t, ca, "client-shop", forClients)}
+	})
+	for range 3 {
+		for host, certificate := range map[string]string{"a.shop.test": "client-shop", "b.shop.test": ""} {
+			if got := b.do(t, host); got.status != 200 || o.Last(t).ClientCert != certificate {
+				t.Errorf("%s: %+v, the origin saw the certificate %q, want %q", host, got, o.Last(t).ClientCert, certificate)
+			}
+		}
+		b.do(t, "c.shop.test").want(t, 502, "tls_certificate_error")
+	}
+}
+
 // oneCertificate is the client certificate "shop".
 type oneCertificate struct{ certificate tls.Certificate }
 
