@@ -9,14 +9,48 @@ die() {
     exit 1
 }
 
+may_install() {
+    [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1
+}
+
 # debian_install PACKAGE... installs them, and fails where it may not: not on
 # Debian or one of its children, or not as root.
 debian_install() {
-    [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1 || return 1
+    may_install || return 1
     echo "${0##*/}: installing $*" >&2
     apt-get update -qq >&2 &&
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 </dev/null
 }
+
+# debian_install_idle SERVICE PACKAGE... installs them too, but leaves the service off,
+# now and when the machine starts: its port is not ours to take.
+debian_install_idle() (
+    service=$1
+    shift
+    may_install || exit 1
+    # Packages ask this program before they start a service. One that is there already is
+    # its owner's. Ours allows everything once we are gone, should it stay behind.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ] && [ ! -L "$policy" ]; then
+        trap 'rm -f "$policy"' EXIT
+        trap 'exit 1' HUP INT TERM
+        cat >"$policy" <<EOF
+#!/bin/sh
+# Made by ${0##*/} for as long as it installs $*.
+case \$1 in "$service"|"$service.service") kill -0 $$ 2>/dev/null && exit 101 ;; esac
+exit 0
+EOF
+        chmod 755 "$policy"
+    fi
+    debian_install "$@" || exit 1
+    if command -v systemctl >/dev/null 2>&1; then
+        systemctl disable "$service"
+    else
+        update-rc.d "$service" disable
+    fi >/dev/null 2>&1 || true
+    # Where the owner's policy let it start.
+    service "$service" stop >/dev/null 2>&1 || true
+)
 
 # publish FOLDER DEST renames a finished folder to DEST on the same file system,
 # so that nobody ever sees half of it. Of two at once, the first wins.

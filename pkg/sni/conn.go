@@ -85,7 +85,7 @@ func (p *pool) pick(safe bool) (c *conn, wasIdle bool, closing []*conn) {
 		case c.idle && (c.expired(now) || c.http.Available() == 0): // or it was told to go away
 			t.conns.remove(c)
 			closing = append(closing, c)
-		case c.http.Available() > 0 && (safe || c.heardOf(now)):
+		case c.http.Available() > 0 && (safe || c.answeredLately(now)):
 			return c, t.conns.take(c), closing
 		}
 	}
@@ -97,7 +97,7 @@ func (p *pool) pick(safe bool) (c *conn, wasIdle bool, closing []*conn) {
 		case c.expired(now):
 			t.conns.remove(c)
 			closing = append(closing, c)
-		case safe || c.heardOf(now):
+		case safe || c.answeredLately(now):
 			return c, t.conns.take(c), closing
 		default: // and those before it were used longer ago
 			return nil, false, closing
@@ -187,18 +187,14 @@ func (c *conn) expired(now time.Time) bool {
 	return age < 0 || age >= c.idleLimit()
 }
 
-// heardOf reports whether the origin was there so lately that a request which must not be
+// answeredLately reports whether the origin was there so lately that a request which must not be
 // lost may go out.
 //
 // What counts is an answer that somebody waited for, since nobody is frozen then. Anything
 // else that is read, such as the acknowledgement of a ping, may have arrived long before, and
 // may be read only now that the process goes on.
-func (c *conn) heardOf(now time.Time) bool {
-	byDefault := defaultUnsafeReuseHTTP1
-	if c.http2 {
-		byDefault = defaultUnsafeReuseHTTP2
-	}
-	limit := bound(c.pool.t.UnsafeReuse, byDefault)
+func (c *conn) answeredLately(now time.Time) bool {
+	limit := bound(c.pool.t.UnsafeReuse, defaultUnsafeReuse)
 	if c.announced >= 0 {
 		limit = min(limit, c.announced/2)
 	}

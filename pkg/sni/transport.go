@@ -25,8 +25,8 @@ import (
 // A connection that was unused for a while may be dead without anyone having noticed: the
 // server, a load balancer or a NAT gateway gave it up, or this process was frozen meanwhile.
 // So a request that is not safe (RFC 9110 section 9.2.1: its method is not GET, HEAD, OPTIONS
-// or TRACE) goes out on a connection that was heard of a moment ago (see UnsafeReuse), or else on
-// a new one. A safe request takes any connection; where that turns out to be dead it is sent
+// or TRACE) goes out on a connection on which the origin has answered a moment ago (see UnsafeReuse),
+// or else on a new one. A safe request takes any connection; where that turns out to be dead it is sent
 // once more, on a new one. Nothing else is ever sent twice, but for what certainly was not
 // processed: not a byte of it was written, or an HTTP/2 server said so (RFC 9113 section 8.7).
 // An Idempotency-Key is no permission to repeat: in a proxy it is a stranger who sets it.
@@ -81,12 +81,11 @@ type Transport struct {
 	// below the 60 of AWS load balancers. Negative means that connections are not reused.
 	IdleConnTimeout time.Duration
 
-	// UnsafeReuse is how long ago, by the wall clock, a connection must have been heard of
-	// to carry a request that is not safe. Zero means half a second over HTTP/1.1, since servers
-	// are known to hang up after a second, and what is on its way then is lost; and 4
-	// seconds over HTTP/2, where a server that hangs up says what it did not process. Half of what
-	// an origin announces (Keep-Alive: timeout) is the most. Negative means that such requests
-	// always get a new connection.
+	// UnsafeReuse is how long ago, by the wall clock, the origin must have answered on a connection
+	// that is to carry a request which is not safe. Zero means half a second: servers are known
+	// to hang up after one, and what is on its way then is lost. Half of what an origin announces
+	// (Keep-Alive: timeout) is the most. Negative means that such requests always get a new
+	// connection.
 	UnsafeReuse time.Duration
 
 	// ResponseHeaderTimeout bounds the wait for the headers of an answer, after the request was
@@ -132,8 +131,7 @@ const (
 	defaultHandshakeTimeout = 5 * time.Second
 	defaultAvoidFailed      = 30 * time.Second
 	defaultIdleConnTimeout  = 55 * time.Second
-	defaultUnsafeReuseHTTP1 = 500 * time.Millisecond
-	defaultUnsafeReuseHTTP2 = 4 * time.Second
+	defaultUnsafeReuse      = 500 * time.Millisecond
 	defaultPingTimeout      = 5 * time.Second
 	defaultMaxIdleConns     = 256
 	defaultMaxIdlePerTarget = 100

@@ -1,0 +1,370 @@
+package main_test
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sleightproxy/sleight/internal/lambdatest"
+	"github.com/sleightproxy/sleight/internal/tlstest"
+)
+
+// In these tests the passing of real time is the subject: of the wall clock while the process
+// stands still, and of the clocks that make a gateway or an origin give up a connection.
+
+// A freezer is a function with several hosts of one origin, each of which has its own connections.
+type freezer struct {
+	name   string
+	f      *lambdatest.Function
+	method string
+	hosts  []string
+
+	seen  func(path string) int // how many requests for a path reached the origin
+	sent  []string              // paths
+	relay *tlstest.Relay        // nil where there is none
+}
+
+// newFreezer starts a function whose hosts are all at address.
+func newFreezer(t *testing.T, name, method, address, caPEM string, hosts []string) *freezer {
+	t.Helper()
+	var routes []object
+	for _, host := range hosts {
+		routes = append(routes, object{"host": host, "origin": address, "ca_pem": caPEM})
+	}
+	document, err := json.Marshal(object{"routes": routes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "routes.json")
+	if err := os.WriteFile(file, document, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := lambdatest.Start(t, lambdatest.Build(t), "ROUTES_FILE="+file, "ORIGIN_ALLOW_CIDRS=127.0.0.0/8", "LOG_LEVEL=debug")
+	return &freezer{name: name, f: f, method: method, hosts: hosts}
+}
+
+// begin sends one request to each host, one after the other, each under a path of its own. It
+// returns at once, so that the first event waits for a function that is frozen, as it does
+// in Lambda. end waits for the answers.
+func (z *freezer) begin(t *testing.T) (end func()) {
+	t.Helper()
+	var events [][]byte
+	for _, host := range z.hosts {
+		path := fmt.Sprintf("/%s/%d", strings.ReplaceAll(z.name, " ", "-"), len(z.sent))
+		z.sent = append(z.sent, path)
+		e := event(t, "http-api", host, path)
+		if z.method == "GET" {
+			e = withoutBody(t, e, z.method)
+		}
+		events = append(events, e)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i, e := range events {
+			var got reply
+			r, err := z.f.Invoke(t.Context(), e)
+			if err == nil {
+				err = json.Unmarshal(r.Body, &got)
+			}
+			if err != nil || r.Failed || got.StatusCode != 200 {
+				t.Errorf("%s %s: %+v, %v", z.name, z.hosts[i], got, err)
+			}
+		}
+	}()
+	return func() { <-done }
+}
+
+func withoutBody(t *testing.T, event []byte, method string) []byte {
+	t.Helper()
+	var e object
+	if err := json.Unmarshal(event, &e); err != nil {
+		t.Fatal(err)
+	}
+	delete(e, "body")
+	delete(e["headers"].(object), "content-length")
+	delete(e["headers"].(object), "content-type")
+	e["requestContext"].(object)["http"].(object)["method"] = method
+	b, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// warm makes the first connection of each host.
+func warm(t *testing.T, all []*freezer) {
+	t.Helper()
+	for _, z := range all {
+		z.begin(t)()
+	}
+}
+
+// round freezes all functions for d, and sends the next requests as they thaw. frozen is
+// called before they do.
+func round(t *testing.T, all []*freezer, d time.Duration, frozen func()) {
+	t.Helper()
+	for _, z := range all {
+		if err := z.f.Freeze(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-time.After(d)
+	frozen()
+	var ends []func()
+	for _, z := range all {
+		ends = append(ends, z.begin(t))
+		if err := z.f.Thaw(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, end := range ends {
+		end()
+	}
+}
+
+// check fails the test unless each request reached its origin once, and the functions had nothing
+// to complain about. It returns how many there were by a method.
+func check(t *testing.T, all []*freezer, method string) int {
+	t.Helper()
+	n := 0
+	for _, z := range all {
+		for _, path := range z.sent {
+			if times := z.seen(path); times != 1 {
+				t.Errorf("%s %s reached the origin %d times", z.method, path, times)
+			}
+		}
+		if z.method == method {
+			n += len(z.sent)
+		}
+		// The log may lag behind, but not behind a line that comes later.
+		if r := invoke(t, z.f, event(t, "http-api", "unmapped.test", "/")); r.StatusCode != 404 {
+			t.Errorf("%+v", r)
+		}
+		if err := z.f.AwaitLog(t.Context(), "unmapped.test"); err != nil {
+			t.Error(err)
+		}
+		if log := z.f.Log(); strings.Contains(log, "\n") {
+			t.Errorf("%s complained:\n%s", z.name, log)
+		}
+	}
+	return n
+}
+
+func names(n int) (hosts []string) {
+	for i := range n {
+		hosts = append(hosts, fmt.Sprintf("h%d.spec-trust.test", i))
+	}
+	return hosts
+}
+
+func seenBy(o *tlstest.Origin) func(path string) int {
+	return func(path string) (n int) {
+		for _, r := range o.Requests() {
+			if got, _, _ := strings.Cut(r.URI, "?"); got == path {
+				n++
+			}
+		}
+		return n
+	}
+}
+
+func TestNothingIsLostOrDoubledWhenFlowsAreForgottenWhileFrozen(t *testing.T) {
+	t.Parallel()
+	const (
+		forget = 5 * time.Second
+		frozen = 6 * time.Second
+		rounds = 5
+	)
+	ca := tlstest.NewAuthority(t)
+	certificates := map[string]tls.Certificate{}
+	hosts := names(10)
+	for _, host := range hosts {
+		certificates[host] = tlstest.Leaf(t, ca, host)
+	}
+	var all []*freezer
+	for _, c := range []struct {
+		name, method string
+		http1        bool
+	}{
+		{"POST 1 over HTTP1", "POST", true},
+		{"POST 2 over HTTP1", "POST", true},
+		{"POST 1 over HTTP2", "POST", false},
+		{"POST 2 over HTTP2", "POST", false},
+		{"GET over HTTP1", "GET", true},
+		{"GET over HTTP2", "GET", false},
+	} {
+		o := &tlstest.Origin{HTTP1: c.http1, Certificates: certificates}
+		o.Start(t)
+		relay := tlstest.NewRelay(t, o.Addr, forget)
+		z := newFreezer(t, c.name, c.method, relay.Addr, ca.PEM(), hosts)
+		z.relay, z.seen = relay, seenBy(o)
+		all = append(all, z)
+	}
+	warm(t, all)
+	for n := range rounds {
+		for _, z := range all {
+			if flows, known := z.relay.Flows(), z.relay.Known(); flows != len(hosts)*(n+1) || known != len(hosts) {
+				t.Fatalf("%s, round %d: %d flows so far, %d of them known, want one for each host", z.name, n, flows, known)
+			}
+		}
+		round(t, all, frozen, func() {
+			for _, z := range all {
+				if known := z.relay.Known(); known != 0 {
+					t.Fatalf("%s, round %d: %d flows were not forgotten", z.name, n, known)
+				}
+			}
+		})
+		for _, z := range all {
+			if flows := z.relay.Flows(); flows != len(hosts)*(n+2) {
+				t.Errorf("%s, round %d: %d flows, want a new one for each host", z.name, n, flows)
+			}
+			// The safe ones have tried the old connection first. Over HTTP/2 a ping may have done so before.
+			if resets := z.relay.Resets(); z.method == "GET" && resets != len(hosts)*(n+1) {
+				t.Errorf("%s, round %d: %d flows were reset, want all that were forgotten", z.name, n, resets)
+			}
+		}
+	}
+	if n := check(t, all, "POST") - 4*len(hosts); n != 200 {
+		t.Errorf("%d POSTs after a freeze, want 200", n)
+	}
+}
+
+// An origin may hang up while the function is frozen. Within the time in which a POST would
+// still take the connection, only a look at it tells.
+func TestNothingIsLostOrDoubledWhenTheOriginHangsUpWhileFrozen(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	hosts := names(6)
+	for _, c := range []struct{ idle, frozen time.Duration }{
+		{300 * time.Millisecond, 700 * time.Millisecond},
+		{100 * time.Millisecond, 250 * time.Millisecond},
+	} {
+		t.Run(c.frozen.String(), func(t *testing.T) {
+			t.Parallel()
+			var all []*freezer
+			var origins []*impatient
+			for _, method := range []string{"POST", "GET"} {
+				for _, protocol := range []string{"HTTP1", "HTTP2"} {
+					o := &impatient{idle: c.idle, seen: map[string]int{}}
+					leaf, err := ca.Leaf(hosts)
+					if err != nil {
+						t.Fatal(err)
+					}
+					addr := o.start(t, leaf, protocol == "HTTP1")
+					z := newFreezer(t, method+" over "+protocol, method, addr, ca.PEM(), hosts)
+					z.seen = o.times
+					origins, all = append(origins, o), append(all, z)
+				}
+			}
+			warm(t, all)
+			const rounds = 10
+			for range rounds {
+				round(t, all, c.frozen, func() {})
+			}
+			if n := check(t, all, "POST"); n < 60 {
+				t.Errorf("%d POSTs, want 60", n)
+			}
+			for i, o := range origins {
+				if n := o.conns(); n < len(hosts)*(rounds+1) {
+					t.Errorf("%s: %d connections, want a new one for each request", all[i].name, n)
+				}
+			}
+		})
+	}
+}
+
+// impatient is an origin that hangs up on connections which were idle for a while.
+type impatient struct {
+	idle time.Duration
+	ping time.Duration // over HTTP/2, asks for life after that much silence; zero does not
+
+	mu     sync.Mutex
+	seen   map[string]int // by path
+	opened int
+}
+
+func (o *impatient) start(t *testing.T, leaf tls.Certificate, http1 bool) (addr string) {
+	t.Helper()
+	protocols := []string{"h2", "http/1.1"}
+	if http1 {
+		protocols = protocols[1:]
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{leaf}, NextProtos: protocols})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{
+		IdleTimeout: o.idle,
+		HTTP2:       &http.HTTP2Config{SendPingTimeout: o.ping, PingTimeout: time.Minute},
+		Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.seen[r.URL.Path]++
+		}),
+		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.opened++
+			return ctx
+		},
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() { server.Close(); <-done })
+	return l.Addr().String()
+}
+
+func (o *impatient) times(path string) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.seen[path]
+}
+
+func (o *impatient) conns() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.opened
+}
+
+// What has waited in the kernel since the freeze began is no sign that anyone is there now.
+func TestPingFromBeforeTheFlowWasForgottenIsNoSignOfLife(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	hosts := names(5)
+	leaf, err := ca.Leaf(hosts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &impatient{idle: time.Minute, ping: 200 * time.Millisecond, seen: map[string]int{}}
+	// The client of a flow that was reset would soon know. Here it has nothing but what it heard.
+	relay := &tlstest.Relay{Origin: o.start(t, leaf, false), Forget: 4 * time.Second, Blackhole: true}
+	relay.Start(t)
+	z := newFreezer(t, "POST", "POST", relay.Addr, ca.PEM(), hosts)
+	z.seen, z.relay = o.times, relay
+	all := []*freezer{z}
+	warm(t, all)
+	round(t, all, 4800*time.Millisecond, func() {
+		if n := relay.Known(); n != 0 {
+			t.Fatalf("%d flows were not forgotten", n)
+		}
+	})
+	check(t, all, "POST")
+}
