@@ -6,29 +6,34 @@ import (
 	"sync"
 )
 
-// requestBody decides whether the body of a request can be sent again. net/http closes
-// bodies also where it sent nothing of them; one that can be had no second time stays open here
-// until it is read from or the request is through. A nil requestBody is that of a request
-// without one.
+// keepBody is how much of a body that comes only once is kept, for the case that it has to be
+// sent again.
+const keepBody = 32 << 10
+
+// requestBody decides whether the body of a request can be sent again. Where the request itself
+// has no copy of it (Request.GetBody), the beginning is kept as it is read. net/http closes a body
+// whenever it is through with an attempt; here it stays open until the request is through. A nil
+// requestBody is that of a request without one.
 type requestBody struct {
-	get func() (io.ReadCloser, error) // Request.GetBody; nil where tracked is used
+	get func() (io.ReadCloser, error) // Request.GetBody; of what follows, only source is used then
 
 	mu      sync.Mutex
-	tracked io.ReadCloser
-	begun   bool // something was read
+	source  io.ReadCloser
+	kept    []byte
+	at      int   // of kept, where the next read begins
+	err     error // that the source ended with
+	lost    bool  // more was read than is kept, or it was closed amid a read
+	reading bool
 	wants   bool // net/http has closed it
 	settled bool
 	closed  bool
 }
 
 func trackBody(req *http.Request) *requestBody {
-	switch {
-	case req.Body == nil || req.Body == http.NoBody:
+	if req.Body == nil || req.Body == http.NoBody {
 		return nil
-	case req.GetBody != nil:
-		return &requestBody{get: req.GetBody, tracked: req.Body}
 	}
-	return &requestBody{tracked: req.Body}
+	return &requestBody{get: req.GetBody, source: req.Body}
 }
 
 // attach returns the request to send first. A body that can be had again stays as it
@@ -52,49 +57,77 @@ func (b *requestBody) again(req *http.Request) (*http.Request, bool) {
 		if err != nil {
 			return nil, false
 		}
-		b.tracked.Close() // net/http has done so, unless the connection was dead from the start
-		b.tracked = body
+		b.source.Close() // net/http has done so, unless the connection was dead from the start
+		b.source = body
 		out := *req
 		out.Body = body
 		return &out, true
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.wants = false
-	return req, !b.begun
+	b.at, b.wants = 0, false
+	return req, !b.lost
 }
 
 // settle ends the waiting: what was closed is closed now. A request that failed has no more
 // use for its body, whatever net/http did with it.
 func (b *requestBody) settle(ok bool) {
-	if b == nil {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.settled = true
-	if b.get != nil {
-		b.wants = false // net/http has the body itself
-	}
-	if !ok || b.wants {
-		b.close()
+	switch {
+	case b == nil:
+	case b.get != nil:
+		if !ok {
+			b.source.Close()
+		}
+	default:
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.settled = true
+		if !ok || b.wants {
+			b.close()
+		}
 	}
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
-	b.begun = true
+	switch {
+	case b.at < len(b.kept):
+		n := copy(p, b.kept[b.at:])
+		b.at += n
+		b.mu.Unlock()
+		return n, nil
+	case b.err != nil:
+		b.mu.Unlock()
+		return 0, b.err
+	}
+	b.reading = true
 	b.mu.Unlock()
-	return b.tracked.Read(p)
+
+	n, err := b.source.Read(p)
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reading, b.err = false, err
+	switch {
+	case b.lost:
+	case b.settled || len(b.kept)+n > keepBody:
+		b.lost, b.kept, b.at = true, nil, 0
+	default:
+		b.kept = append(b.kept, p[:n]...)
+		b.at = len(b.kept)
+	}
+	return n, err
 }
 
+// Close may be what ends a Read that waits, and then must not wait itself.
 func (b *requestBody) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.begun && !b.settled {
+	if !b.settled && !b.lost && !b.reading {
 		b.wants = true
 		return nil
 	}
+	b.lost = true
 	return b.close()
 }
 
@@ -103,5 +136,5 @@ func (b *requestBody) close() error {
 		return nil
 	}
 	b.closed = true
-	return b.tracked.Close()
+	return b.source.Close()
 }

@@ -28,8 +28,11 @@ type conn struct {
 	// Guarded by the Transport's mutex. Under it, nothing may be called on http that runs the
 	// state hook, which takes the mutex itself: that leaves Err, Available and InFlight.
 	element   *list.Element
-	starting  int  // requests that have got the conn and wait for their answer
-	idle      bool // no request is on it
+	unknown   bool        // over HTTP/2: how many requests it takes; only its first one is on it until then
+	waiting   *flight     // what ends when that is known
+	sharing   *time.Timer // when it is taken for known
+	starting  int         // requests that have got the conn and wait for their answer
+	idle      bool        // no request is on it
 	idleAt    time.Time
 	aliveAt   time.Time     // when the origin was certainly there, by the wall clock
 	announced time.Duration // the origin's own limit on that; negative where it tells none
@@ -47,45 +50,58 @@ type lease struct {
 // checkout returns an existing connection that a request may go out on, and false where
 // there is none.
 func (t *Transport) checkout(p *pool, safe bool) (lease, bool) {
-	// More than one turn is only for lost races about the last stream of a connection.
-	for range 3 {
-		t.mu.Lock()
-		c, wasIdle, closing := p.pick(safe)
-		t.mu.Unlock()
-		closeAll(closing)
-		switch {
-		case c == nil:
-			return lease{}, false
-		case !safe && wasIdle && !c.raw.quiet():
-			// Something arrived on it that nobody has read, and that was not asked for: most likely
-			// that the other side hangs up.
-			if !c.http2 {
-				c.retire()
-			}
-			c.done(nil)
-			return lease{}, false
-		case c.http2 && c.http.Reserve() != nil:
-			c.done(nil)
-			continue
+	t.mu.Lock()
+	c, wasIdle, closing := p.pick(safe)
+	t.mu.Unlock()
+	closeAll(closing)
+	switch {
+	case c == nil:
+		return lease{}, false
+	case !safe && wasIdle && !c.raw.quiet():
+		// Something arrived on it that nobody has read, and that was not asked for: most likely
+		// that the other side hangs up.
+		if !c.http2 {
+			c.retire()
 		}
-		return lease{c, true, c.raw.written.Load()}, true
+		c.done(nil)
+		return lease{}, false
 	}
-	return lease{}, false
+	return lease{c, true, c.raw.written.Load()}, true
+}
+
+// queue returns the HTTP/2 connection that has refused a request, for the request to wait on until
+// there is room, and false where that is of no use. Servers tell how many requests they take at
+// once only when the first are on their way, and refuse the others; net/http has learned it by then.
+func (t *Transport) queue(c *conn) (lease, bool) {
+	if c == nil {
+		return lease{}, false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c.gone || c.retired || c.pool.retired {
+		return lease{}, false
+	}
+	t.conns.take(c)
+	return lease{c, true, c.raw.written.Load()}, true
 }
 
 // pick chooses a connection, and returns those that are to be closed. t.mu is held.
 func (p *pool) pick(safe bool) (c *conn, wasIdle bool, closing []*conn) {
 	t, now := p.t, wallClock()
 	for i := len(p.shared) - 1; i >= 0; i-- {
+		if i >= len(p.shared) {
+			continue // an update has removed more than one
+		}
 		c := p.shared[i]
+		closing = append(closing, c.update()...)
 		switch {
-		case c.retired:
+		case c.gone, c.retired, c.unknown:
 		case c.http.Err() != nil:
 			t.conns.remove(c)
 		case c.idle && (c.expired(now) || c.http.Available() == 0): // or it was told to go away
 			t.conns.remove(c)
 			closing = append(closing, c)
-		case c.http.Available() > 0 && (safe || c.answeredLately(now)):
+		case c.hasRoom() && (safe || c.answeredLately(now)):
 			return c, t.conns.take(c), closing
 		}
 	}
@@ -106,6 +122,49 @@ func (p *pool) pick(safe bool) (c *conn, wasIdle bool, closing []*conn) {
 	return nil, false, closing
 }
 
+// share opens a new HTTP/2 connection to other requests than its first. t.mu is held.
+//
+// Before a server's SETTINGS have come, net/http assumes that it takes 100 requests at once. Of
+// a hundred that wait for a new connection to a server that takes ten, ninety would be refused, or
+// worse: some servers then say that the client has broken the protocol.
+func (c *conn) share() {
+	if !c.unknown {
+		return
+	}
+	c.unknown = false
+	if c.sharing != nil {
+		c.sharing.Stop()
+	}
+	if c.waiting != nil {
+		c.waiting.end(c.pool)
+		c.waiting = nil
+	}
+}
+
+// assumedStreams is how many requests at once net/http thinks that a server takes before it says so.
+const assumedStreams = 100
+
+// shareBy opens the conn by itself after a time in which SETTINGS arrive: as long as it took
+// to connect, which is more round trips than they need. A server may allow just the hundred, and
+// its first answer may be slow.
+func (c *conn) shareBy(d time.Duration) {
+	c.sharing = time.AfterFunc(d, func() {
+		c.pool.t.mu.Lock()
+		defer c.pool.t.mu.Unlock()
+		c.share()
+	})
+}
+
+// hasRoom reports whether an HTTP/2 connection takes another request at once. Of the requests that
+// have got it, net/http may not know all yet; taking one too many makes it wait, no more.
+//
+// ClientConn.Reserve would count exactly, and deadlocks where a server's SETTINGS come to allow
+// fewer requests than are reserved by then: net/http waits for the reservations to be used up,
+// and for that, with the lock that using them takes.
+func (c *conn) hasRoom() bool {
+	return c.http.Available() > max(0, c.starting-c.http.InFlight())
+}
+
 // roundTrip sends a request on the conn, which counts its requests from here on by itself.
 func (l lease) roundTrip(req *http.Request, x *Exchange) (*http.Response, error) {
 	begin := x.now()
@@ -123,8 +182,10 @@ func (c *conn) done(resp *http.Response) {
 	}
 	c.pool.t.mu.Lock()
 	c.starting--
+	c.share()
 	if resp != nil {
-		c.aliveAt = wallClock()
+		c.idleAt = wallClock()
+		c.aliveAt = c.idleAt
 	}
 	if announced >= 0 {
 		c.announced = announced
@@ -134,9 +195,19 @@ func (c *conn) done(resp *http.Response) {
 	closeAll(closing)
 }
 
-// changed is called by net/http when a request has ended, or the connection.
+// changed is called by net/http when a request has ended, or the connection. It may miss one that
+// begins and ends while it runs; update is called elsewhere too.
 func (c *conn) changed(*http.ClientConn) {
 	c.pool.t.mu.Lock()
+	if c.http.Available()+c.http.InFlight() != assumedStreams {
+		c.share()
+	}
+	if c.starting == 0 && !c.idle {
+		c.idleAt = wallClock()
+		if !c.http2 {
+			c.aliveAt = c.idleAt // somebody has just read an answer to its end
+		}
+	}
 	closing := c.update()
 	c.pool.t.mu.Unlock()
 	closeAll(closing)
@@ -206,19 +277,22 @@ func (c *conn) answeredLately(now time.Time) bool {
 // asks for, since the origin has certainly done nothing about it.
 func (l lease) neverProcessed(err error) bool {
 	if !l.http2 {
-		return l.raw.written.Load() == l.before
-	}
-	var s streamError
-	if errors.As(err, &s) {
-		const refusedStream = 0x7 // RFC 9113 section 7
-		return s.Code == refusedStream
+		return l.raw.written.Load() == l.before && l.http.Err() != nil && exchangeErrorType(err) == ConnectionTerminated
 	}
 	// net/http's own, which it does not export.
-	return slices.ContainsFunc([]string{
+	return refusedStream(err) || slices.ContainsFunc([]string{
 		"http2: client conn not usable",
 		"http2: client conn could not be established",
 		"http2: Transport received Server's graceful shutdown GOAWAY", // and this stream is after its last
 	}, func(s string) bool { return err.Error() == s })
+}
+
+// refusedStream reports whether an HTTP/2 server has refused the one request, rather than the
+// connection.
+func refusedStream(err error) bool {
+	const refused = 0x7 // RFC 9113 section 7
+	s, ok := errors.AsType[streamError](err)
+	return ok && s.Code == refused
 }
 
 // streamError has the form of the errors by which net/http says that a stream was reset; its
@@ -239,7 +313,15 @@ func (l lease) observe(ctx context.Context, x *Exchange) {
 	}
 }
 
+// closeAll closes connections, without waiting for it: over TLS, it takes seconds where the
+// other side does not read.
 func closeAll(all []*conn) {
+	if len(all) > 0 {
+		go closeNow(all)
+	}
+}
+
+func closeNow(all []*conn) {
 	for _, c := range all {
 		c.http.Close()
 	}
@@ -277,6 +359,7 @@ func (l *connList) add(c *conn) {
 	if c.http2 {
 		c.pool.shared = append(c.pool.shared, c)
 	}
+	l.sweepFor(c, c.idleAt)
 }
 
 // take lets a request have c, and reports whether it was idle.
@@ -296,11 +379,10 @@ func (l *connList) take(c *conn) (wasIdle bool) {
 // put makes c idle, and returns connections to close where there are now too many.
 func (l *connList) put(c *conn) (closing []*conn) {
 	t, p := c.pool.t, c.pool
-	c.idle, c.idleAt = true, wallClock()
+	c.idle = true
 	l.idle++
 	l.all.MoveToFront(c.element)
 	if !c.http2 {
-		c.aliveAt = c.idleAt // somebody has just read an answer to its end
 		p.idle = append(p.idle, c)
 	}
 	oldest := func(most int, n int, in func(*conn) bool) {
@@ -318,7 +400,7 @@ func (l *connList) put(c *conn) (closing []*conn) {
 		oldest(positive(t.MaxIdleConnsPerTarget, defaultMaxIdlePerTarget), n, func(o *conn) bool { return o.pool == p })
 	}
 	oldest(positive(t.MaxIdleConns, defaultMaxIdleConns), l.idle, func(*conn) bool { return true })
-	l.sweepBy(c)
+	l.sweepFor(c, wallClock())
 	return closing
 }
 
@@ -328,6 +410,7 @@ func (l *connList) remove(c *conn) {
 		return
 	}
 	c.gone = true
+	c.share()
 	l.all.Remove(c.element)
 	if c.idle {
 		c.idle = false
@@ -352,15 +435,19 @@ func (l *connList) takeIdle(match func(*conn) bool) (closing []*conn) {
 	return closing
 }
 
-// sweepBy sets the sweeper so that c is closed in time. One timer serves all, and is left alone
-// where it will ring earlier: setting one for each request would cost more than the sweep.
-func (l *connList) sweepBy(c *conn) {
+// sweepFor sets the sweeper so that c is looked at in time: when it has been idle for too long,
+// or, where it is in use, now and then. One timer serves all, and is left alone where it will ring
+// earlier: setting one for each request would cost more than the sweep.
+func (l *connList) sweepFor(c *conn, now time.Time) {
 	at := c.idleAt.Add(c.idleLimit())
+	if !c.idle {
+		at = now.Add(max(c.idleLimit(), time.Second))
+	}
 	if !l.sweepAt.IsZero() && !at.Before(l.sweepAt) {
 		return
 	}
 	l.sweepAt = at
-	d := max(c.idleLimit(), time.Millisecond)
+	d := max(at.Sub(now), time.Millisecond)
 	if l.sweeper == nil {
 		l.sweeper = time.AfterFunc(d, c.pool.t.sweep)
 	} else {
@@ -372,18 +459,21 @@ func (l *connList) sweepBy(c *conn) {
 func (t *Transport) sweep() {
 	now := wallClock()
 	t.mu.Lock()
-	closing := t.conns.takeIdle(func(c *conn) bool { return c.expired(now) })
-	var next *conn
-	for e := t.conns.all.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); c.idle && (next == nil || c.idleAt.Add(c.idleLimit()).Before(next.idleAt.Add(next.idleLimit()))) {
-			next = c
+	t.conns.sweepAt = time.Time{}
+	var closing []*conn
+	for e := t.conns.all.Front(); e != nil; {
+		c := e.Value.(*conn)
+		e = e.Next()
+		closing = append(closing, c.update()...)
+		if c.idle && c.expired(now) {
+			t.conns.remove(c)
+			closing = append(closing, c)
 		}
 	}
-	t.conns.sweepAt = time.Time{}
-	if next != nil {
-		at := next.idleAt.Add(next.idleLimit())
-		t.conns.sweepAt = at
-		t.conns.sweeper.Reset(max(at.Sub(now), time.Millisecond))
+	// As long as there is a connection, there is a next time: for one that is in use, in case
+	// nobody tells of its end.
+	for e := t.conns.all.Front(); e != nil; e = e.Next() {
+		t.conns.sweepFor(e.Value.(*conn), now)
 	}
 	t.mu.Unlock()
 	closeAll(closing)
@@ -400,19 +490,21 @@ func (p *pool) takeIdle() (closing []*conn) {
 	return closing
 }
 
-// takeOldest removes the connection that was idle for the longest time, if there is one.
-func (p *pool) takeOldest() (closing []*conn) {
-	var oldest *conn
+// takeStale removes the connection that was idle for the longest time, if there is one that is
+// not fit for a request that is not safe.
+func (p *pool) takeStale() (closing []*conn) {
+	now := wallClock()
+	var stale *conn
 	for _, all := range [][]*conn{p.idle, p.shared} {
 		for _, c := range all {
-			if c.idle && (oldest == nil || c.idleAt.Before(oldest.idleAt)) {
-				oldest = c
+			if c.idle && !c.answeredLately(now) && (stale == nil || c.idleAt.Before(stale.idleAt)) {
+				stale = c
 			}
 		}
 	}
-	if oldest != nil {
-		p.t.conns.remove(oldest)
-		closing = append(closing, oldest)
+	if stale != nil {
+		p.t.conns.remove(stale)
+		closing = append(closing, stale)
 	}
 	return closing
 }

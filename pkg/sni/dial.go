@@ -24,6 +24,7 @@ func (p *pool) dial(ctx context.Context, x *Exchange) (lease, error) {
 	order := p.order()
 	var failures []error
 	for i, a := range order {
+		began := time.Now()
 		c, err := p.dialAddress(ctx, a, len(order)-i, x)
 		if err == nil {
 			a.reached()
@@ -36,7 +37,8 @@ func (p *pool) dial(ctx context.Context, x *Exchange) (lease, error) {
 			// on would hide it.
 			return lease{}, err
 		}
-		if request.Err() == nil || errors.Is(request.Err(), context.DeadlineExceeded) {
+		// Of a request that had no time, or was given up, the address is not to blame.
+		if request.Err() == nil || time.Since(began) >= time.Second && !errors.Is(request.Err(), context.Canceled) {
 			a.failed()
 		}
 		if ctx.Err() != nil {
@@ -91,6 +93,7 @@ func (p *pool) dialAddress(ctx context.Context, a *address, left int, x *Exchang
 	}
 	ctx, cancel := withShare(ctx, left)
 	defer cancel()
+	began := time.Now()
 	watched, dns := x.watchDNS(ctx)
 	begin := x.now()
 	netConn, err := p.dialer.DialContext(watched, "tcp", a.String())
@@ -98,7 +101,8 @@ func (p *pool) dialAddress(ctx context.Context, a *address, left int, x *Exchang
 	if err != nil {
 		return fail(connectErrorType(err), err)
 	}
-	c := &conn{pool: p, raw: &rawConn{Conn: netConn}, address: a, starting: 1, announced: -1, aliveAt: wallClock()}
+	now := wallClock()
+	c := &conn{pool: p, raw: &rawConn{Conn: netConn}, address: a, starting: 1, announced: -1, idleAt: now, aliveAt: now}
 	var ready net.Conn = c.raw
 	if p.tls != nil {
 		begin := x.now()
@@ -123,11 +127,11 @@ func (p *pool) dialAddress(ctx context.Context, a *address, left int, x *Exchang
 		netConn.Close()
 		return fail(connectErrorType(err), err)
 	}
-	if c.http2 {
-		c.http.Reserve() // before others can see it: the first request is ours
-	}
 	p.t.mu.Lock()
 	p.http1 = !c.http2
+	if c.unknown = c.http2; c.unknown {
+		c.shareBy(time.Since(began))
+	}
 	p.t.conns.add(c)
 	p.t.mu.Unlock()
 	c.http.SetStateHook(c.changed)

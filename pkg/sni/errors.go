@@ -128,6 +128,9 @@ var closedTexts = []string{
 	"graceful shutdown GOAWAY",
 }
 
+// badRequestTexts begin the errors by which net/http refuses to send a request.
+var badRequestTexts = []string{"http: invalid ", "http: nil Request.", "http: no Host in request URL"}
+
 // exchangeErrorType classifies what failed after the connection was there.
 func exchangeErrorType(err error) ErrorType {
 	_, isAlert := alertOf(err)
@@ -140,6 +143,8 @@ func exchangeErrorType(err error) ErrorType {
 		return ConnectionTerminated
 	case strings.Contains(err.Error(), "server response headers exceeded"):
 		return HTTPResponseHeaderSectionSize
+	case slices.ContainsFunc(badRequestTexts, func(s string) bool { return strings.HasPrefix(err.Error(), s) }):
+		return HTTPRequestError
 	}
 	return HTTPProtocolError
 }

@@ -415,3 +415,163 @@ func TestDeadlineWhileAnotherDials(t *testing.T) {
 	cancel()
 	<-done
 }
+
+// Before a server has said how many requests it takes at once, net/http assumes a hundred. A burst on
+// a new connection would have most of them refused, and net/http deadlocks over reservations.
+func TestBurstOnANewConnectionToAServerThatTakesFewRequests(t *testing.T) {
+	for _, streams := range []int{1, 4, 50} {
+		for _, method := range []string{"GET", "POST"} {
+			t.Run(fmt.Sprint(method, " ", streams), func(t *testing.T) {
+				t.Parallel()
+				ca := tlstest.NewAuthority(t)
+				o := &tlstest.Origin{
+					Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")},
+					HTTP2:        &http.HTTP2Config{MaxConcurrentStreams: streams},
+				}
+				o.Start(t)
+				tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+				var wg sync.WaitGroup
+				for i := range 100 {
+					wg.Go(func() {
+						ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // or it would hang
+						defer cancel()
+						var body io.Reader
+						if method == "POST" {
+							body = io.MultiReader(strings.NewReader("x"))
+						}
+						req, err := http.NewRequestWithContext(ctx, method, fmt.Sprintf("https://a.test/%d", i), body)
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						if _, err := send(tr, req); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				wg.Wait()
+				seen := map[string]int{}
+				for _, r := range o.Requests() {
+					seen[r.URI]++
+				}
+				for uri, n := range seen {
+					if n != 1 {
+						t.Errorf("%s arrived %d times", uri, n)
+					}
+				}
+				if len(seen) != 100 {
+					t.Errorf("%d requests arrived, want 100", len(seen))
+				}
+			})
+		}
+	}
+}
+
+// An origin that allows just as many requests as net/http assumes says nothing that could be
+// noticed, and its first answer may take long.
+func TestSlowFirstAnswerDoesNotKeepOthersWaiting(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	h := &tlstest.Origin{
+		Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")},
+		HTTP2:        &http.HTTP2Config{MaxConcurrentStreams: 100},
+	}
+	first, let := make(chan struct{}), make(chan struct{})
+	h.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			close(first)
+			<-let
+		}
+	})
+	h.Start(t)
+	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM())}))
+	done := make(chan error, 1)
+	go func() {
+		_, err := get(t, tr, "https://a.test/slow")
+		done <- err
+	}()
+	<-first
+	mustGet(t, tr, "https://a.test/")
+	mustGet(t, tr, "https://a.test/")
+	if n := h.Conns(); n != 1 {
+		t.Errorf("%d connections, want the slow request's", n)
+	}
+	close(let)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// What net/http refuses to send has not been processed either, and is none the better for
+// another connection.
+func TestRequestThatCannotBeSentIsNotDialledForAgain(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+		for name, change := range map[string]func(*http.Request){
+			"header": func(r *http.Request) { r.Header.Set("X", "a\nb") },
+			"method": func(r *http.Request) { r.Method = "A B" },
+			"nil":    func(r *http.Request) { r.Header = nil },
+		} {
+			req, err := http.NewRequestWithContext(t.Context(), "POST", "https://a.test/", strings.NewReader("x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			change(req)
+			_, err = send(tr, req)
+			if e := wantType(t, err, sni.HTTPRequestError); e == nil {
+				t.Error(name)
+			}
+		}
+		if n := o.Conns(); n > 3 || len(o.Requests()) != 0 {
+			t.Errorf("%d connections for three requests, of which %d arrived", n, len(o.Requests()))
+		}
+	})
+}
+
+// A request that was given up before it was sent says nothing about the origin.
+func TestCancelledRequestIsNoSignOfLife(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		for range 10 { // net/http notices the cancelled context sooner or later
+			tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+			tr.UnsafeReuse = 30 * time.Millisecond
+			mustGet(t, tr, "https://a.test/")
+			before := o.Conns()
+			<-time.After(31 * time.Millisecond)
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			req, _ := http.NewRequestWithContext(ctx, "GET", "https://a.test/", nil)
+			send(tr, req)
+			req, _ = http.NewRequestWithContext(t.Context(), "POST", "https://a.test/", nil)
+			if _, err := send(tr, req); err != nil {
+				t.Fatal(err)
+			}
+			if o.Conns() == before {
+				t.Error("the POST went out on a connection that nothing was heard of for too long")
+			}
+		}
+	})
+}
+
+// A hook of the caller's that panics must not leave those waiting who came after it.
+func TestPanicOfAHookDoesNotBlockItsTarget(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test")
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+	for _, hooks := range []*httptrace.ClientTrace{
+		{TLSHandshakeStart: func() { panic("hook") }},
+		{GotConn: func(httptrace.GotConnInfo) { panic("hook") }},
+	} {
+		func() {
+			defer func() { recover() }()
+			req, _ := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), hooks), "GET", "https://a.test/", nil)
+			send(tr, req)
+			t.Error("no panic")
+		}()
+		mustGet(t, tr, "https://a.test/")
+	}
+}

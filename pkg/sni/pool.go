@@ -115,24 +115,28 @@ func (t *Transport) acquire(ctx context.Context, p *pool, safe, fresh bool, x *E
 				return lease{}, &Error{Type: ConnectionTimeout, ServerName: p.key.serverName, Err: context.Cause(ctx)}
 			}
 		}
-		l, err := p.dial(ctx, x)
-		p.land(ctx, f, err)
-		if err != nil {
-			return lease{}, err
-		}
-		if !safe {
-			p.displace()
-		}
-		l.observe(ctx, x)
-		return l, nil
+		return p.dialFor(ctx, f, safe, x)
 	}
 }
 
-// displace closes the connection that was idle for the longest time, in favour of a new one that
-// was made although there was it. Otherwise a POST a second would leave one behind each time.
+// dialFor makes a new connection for a request, and for those who wait on f, which may be nil.
+func (p *pool) dialFor(ctx context.Context, f *flight, safe bool, x *Exchange) (l lease, err error) {
+	defer func() { p.land(ctx, f, l.conn, err) }() // whatever a hook of the caller's does
+	if l, err = p.dial(ctx, x); err != nil {
+		return lease{}, err
+	}
+	if !safe {
+		p.displace()
+	}
+	l.observe(ctx, x)
+	return l, nil
+}
+
+// displace closes a connection that was passed over for a request that is not safe, in favour of the
+// new one. Otherwise a POST a second would leave one behind each time.
 func (p *pool) displace() {
 	p.t.mu.Lock()
-	closing := p.takeOldest()
+	closing := p.takeStale()
 	p.t.mu.Unlock()
 	closeAll(closing)
 }
@@ -153,17 +157,26 @@ func (p *pool) takeOff(fresh bool) (f *flight, leads bool) {
 	return p.dialing, true
 }
 
-// land lets those go on who wait.
-func (p *pool) land(ctx context.Context, f *flight, err error) {
+// land ends a flight with the connection or the error that came of it.
+func (p *pool) land(ctx context.Context, f *flight, c *conn, err error) {
 	if f == nil {
 		return
 	}
-	if ctx.Err() == nil { // else it was no fault of the origin
-		f.err = err
-	}
 	p.t.mu.Lock()
+	defer p.t.mu.Unlock()
+	if c != nil && c.unknown {
+		c.waiting = f // until it is known how many requests it takes
+		return
+	}
+	if end, ok := ctx.Deadline(); ctx.Err() == nil && (!ok || time.Now().Before(end)) {
+		f.err = err // else it was no fault of the origin
+	}
+	f.end(p)
+}
+
+// end lets those go on who wait. p.t.mu is held.
+func (f *flight) end(p *pool) {
 	p.dialing = nil
-	p.t.mu.Unlock()
 	close(f.done)
 }
 

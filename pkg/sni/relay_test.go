@@ -195,19 +195,25 @@ func TestSafeRequestOnAForgottenFlowIsRepeatedOnce(t *testing.T) {
 	})
 }
 
-// What was read of a body that comes only once is gone. Half of it must not be sent.
+// What was read of a long body that comes only once is gone. The rest must not be sent for it.
 func TestBodyThatIsGoneIsNotSentAgain(t *testing.T) {
 	bothProtocols(t, func(t *testing.T, http1 bool) {
-		tr, origin, relay := relayed(t, http1)
-		mustSendTo(t, tr, "GET", "/", nil)
-		relay.WaitForgotten()
-		_, err := sendTo(t, tr, "GET", "/again", stream{strings.NewReader("body")})
-		switch seen := arrivals(origin, "/again"); {
-		case err == nil && len(seen) == 1 && seen[0].Body == "body": // nothing had been read
-		case err == nil || len(seen) > 0:
-			t.Errorf("%v; it arrived as %+v", err, seen)
-		default:
-			wantType(t, err, sni.ConnectionTerminated)
+		for _, long := range []bool{false, true} {
+			tr, origin, relay := relayed(t, http1)
+			mustSendTo(t, tr, "GET", "/", nil)
+			relay.WaitForgotten()
+			body := "body"
+			if long {
+				body = strings.Repeat("x", 1<<20)
+			}
+			_, err := sendTo(t, tr, "GET", "/again", stream{strings.NewReader(body)})
+			switch seen := arrivals(origin, "/again"); {
+			case err == nil && len(seen) == 1 && seen[0].Body == body: // for a long one, only if nothing had been read
+			case !long || err == nil || len(seen) > 0:
+				t.Errorf("%v; it arrived %d times", err, len(seen))
+			default:
+				wantType(t, err, sni.ConnectionTerminated)
+			}
 		}
 	})
 }
@@ -612,7 +618,8 @@ func TestOnlyWhatHTTP2SaysWasNotProcessedIsRepeated(t *testing.T) {
 		}
 	}
 	body := func() io.Reader { return strings.NewReader("body") }
-	once := func() io.Reader { return stream{strings.NewReader("body")} }
+	once := func() io.Reader { return stream{strings.NewReader(strings.Repeat("x", 48<<10))} } // within the first window
+	kept := func() io.Reader { return stream{strings.NewReader("body")} }
 	for _, c := range []struct {
 		name   string
 		method string
@@ -627,6 +634,8 @@ func TestOnlyWhatHTTP2SaysWasNotProcessedIsRepeated(t *testing.T) {
 		{"refused for ever", "POST", body, reset(refused), 100, 4, false},
 		{"refused for ever", "GET", body, reset(refused), 100, 4, false},
 		{"refused, body gone", "POST", once, reset(refused), 1, 1, false},
+		{"refused, body kept", "POST", kept, reset(refused), 1, 2, true},
+		{"GOAWAY before it, body kept", "POST", kept, goes(2, noError, false), 1, 2, true},
 		{"internal error", "POST", body, reset(internal), 1, 1, false},
 		{"cancelled", "POST", body, reset(cancel), 1, 1, false},
 		{"enhance your calm", "POST", body, reset(calm), 1, 1, false},

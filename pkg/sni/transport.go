@@ -34,8 +34,8 @@ import (
 // A request that an origin answers with 421 (Misdirected Request) is sent once more, on a new
 // connection, where it is safe; the second answer counts.
 //
-// Neither happens where the request has a body that was begun and cannot be had again
-// (Request.GetBody).
+// Nothing is sent again whose body cannot be: of a body without Request.GetBody, the first 32 KiB
+// are kept for that.
 type Transport struct {
 	// Translate finds the Target of a request's host. Nil translates nothing.
 	Translate Translator
@@ -137,6 +137,10 @@ const (
 	defaultMaxIdlePerTarget = 100
 	defaultMaxTargets       = 1024
 
+	// writeTimeout bounds for how long an HTTP/2 connection takes not a byte: that of a server
+	// which answers pings and reads nothing would be held for ever.
+	writeTimeout = 30 * time.Second
+
 	// maxUnprocessed bounds how often a request is sent again that an HTTP/2 server says it
 	// has not processed: one that always does would keep us busy for ever.
 	maxUnprocessed = 3
@@ -176,15 +180,20 @@ func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange)
 		died        = false // a reused connection was dead
 		misdirected = false
 		unprocessed = 0
+		refused     *conn // has no room for the request yet
 	)
 	for {
-		c, err := t.acquire(ctx, p, safe, fresh, x)
-		if err != nil {
-			return nil, err
+		c, ok := t.queue(refused)
+		if !ok {
+			if c, err = t.acquire(ctx, p, safe, fresh, x); err != nil {
+				return nil, err
+			}
 		}
+		refused = nil
 		resp, err := c.roundTrip(out, x)
 		switch {
-		case err == nil && resp.StatusCode == http.StatusMisdirectedRequest && safe && !misdirected:
+		// A body that is only kept may still be read for this answer's request.
+		case err == nil && resp.StatusCode == http.StatusMisdirectedRequest && safe && !misdirected && (body == nil || body.get != nil):
 			again, ok := body.again(out)
 			if !ok {
 				return resp, nil
@@ -202,8 +211,13 @@ func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange)
 			if !ok {
 				return nil, exchangeError(c, err)
 			}
-			// What ended one connection over HTTP/1.1 before it was used may have ended the others.
-			fresh, out = fresh || !c.http2, again
+			out = again
+			switch {
+			case !c.http2:
+				fresh = true // what ended this connection may have ended the others
+			case refusedStream(err):
+				refused = c.conn
+			}
 		case safe && c.reused && !died && exchangeErrorType(err) == ConnectionTerminated:
 			again, ok := body.again(out)
 			if !ok {
@@ -221,7 +235,7 @@ func (t *Transport) CloseIdleConnections() {
 	t.mu.Lock()
 	closing := t.conns.takeIdle(func(*conn) bool { return true })
 	t.mu.Unlock()
-	closeAll(closing)
+	closeNow(closing)
 }
 
 // prepare finds the pool for req, and the request as it goes out.
@@ -279,7 +293,7 @@ func (t *Transport) init() {
 		DialContext:           handOver,
 		DialTLSContext:        handOver,
 		ForceAttemptHTTP2:     true,
-		HTTP2:                 &http.HTTP2Config{SendPingTimeout: ping, PingTimeout: ping},
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: ping, PingTimeout: ping, WriteByteTimeout: writeTimeout},
 		ResponseHeaderTimeout: max(t.ResponseHeaderTimeout, 0),
 		DisableCompression:    true,
 		ExpectContinueTimeout: time.Second,

@@ -1,0 +1,48 @@
+package sni
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/sleightproxy/sleight/internal/tlstest"
+)
+
+// net/http tells of changes one at a time, and may miss that a request has begun and ended
+// meanwhile. A connection that nobody knows to be idle is bounded by nothing.
+func TestConnectionWhoseEndOfUseWasMissedIsFoundByTheSweeper(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test")
+	tr := &Transport{AllowCIDRs: tlstest.Loopback, RootCAs: ca.Pool(), Translate: Static{"a.test": o.Addr}}
+	defer tr.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(t.Context(), "GET", "https://a.test/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	tr.mu.Lock()
+	c := tr.conns.all.Front().Value.(*conn)
+	tr.mu.Unlock()
+	for idle := false; !idle; { // a moment after the answer
+		tr.mu.Lock()
+		idle = c.idle
+		tr.mu.Unlock()
+	}
+	tr.mu.Lock()
+	tr.conns.take(c)
+	c.starting-- // and no word of it
+	if c.idle || tr.conns.sweepAt.IsZero() {
+		t.Errorf("idle is %v, the sweeper is set: %v", c.idle, !tr.conns.sweepAt.IsZero())
+	}
+	tr.mu.Unlock()
+	tr.sweep()
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	if !c.idle {
+		t.Error("the connection is in use for ever")
+	}
+}
