@@ -11,7 +11,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -22,7 +24,8 @@ type conn struct {
 	http    *http.ClientConn
 	raw     *rawConn
 	address *address
-	tls     *tls.ConnectionState // nil for plain HTTP
+	secure  *tls.Conn            // nil for plain HTTP
+	tls     *tls.ConnectionState // likewise
 	http2   bool
 
 	// Guarded by the Transport's mutex. Under it, nothing may be called on http that runs the
@@ -170,6 +173,12 @@ func (l lease) roundTrip(req *http.Request, x *Exchange) (*http.Response, error)
 	begin := x.now()
 	resp, err := l.http.RoundTrip(req)
 	x.answered(begin)
+	if err != nil && l.http2 && !l.reused && l.http.Err() != nil {
+		// net/http has forgotten why. Nobody reads this connection any more, and crypto/tls remembers.
+		if _, tlsErr := l.secure.Read(make([]byte, 1)); isAlert(tlsErr) {
+			err = tlsErr
+		}
+	}
 	l.done(resp)
 	return resp, err
 }
@@ -531,10 +540,35 @@ func without(all []*conn, c *conn) []*conn {
 type rawConn struct {
 	net.Conn
 	written atomic.Int64 // bytes
+
+	readFailed chan struct{} // closed once a Read has
+	once       sync.Once
 }
 
+func newRawConn(c net.Conn) *rawConn { return &rawConn{Conn: c, readFailed: make(chan struct{})} }
+
+func (r *rawConn) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	if err != nil {
+		r.once.Do(func() { close(r.readFailed) })
+	}
+	return n, err
+}
+
+// lastWords bounds the wait for what a peer said before it hung up.
+const lastWords = 50 * time.Millisecond
+
+// Write lets the reader go first where the peer has hung up. Most tell why before they do: by an
+// alert, or by GOAWAY, which says that a request can be sent again. A failure to write, which net/http
+// would take for the end of it, tells nothing.
 func (r *rawConn) Write(p []byte) (int, error) {
 	n, err := r.Conn.Write(p)
 	r.written.Add(int64(n))
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		select {
+		case <-r.readFailed:
+		case <-time.After(lastWords):
+		}
+	}
 	return n, err
 }

@@ -1,6 +1,8 @@
 package sni
 
 import (
+	"io"
+	"net"
 	"net/http"
 	"testing"
 
@@ -44,5 +46,22 @@ func TestConnectionWhoseEndOfUseWasMissedIsFoundByTheSweeper(t *testing.T) {
 	defer tr.mu.Unlock()
 	if !c.idle {
 		t.Error("the connection is in use for ever")
+	}
+}
+
+// BenchmarkQuiet is what a request that is not safe pays for the look at its connection.
+func BenchmarkQuiet(b *testing.B) {
+	address := tlstest.Listen(b, func(c net.Conn) { io.Copy(io.Discard, c) })
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	r := newRawConn(c)
+	b.ReportAllocs()
+	for b.Loop() {
+		if !r.quiet() {
+			b.Fatal("something has arrived")
+		}
 	}
 }

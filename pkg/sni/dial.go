@@ -102,7 +102,7 @@ func (p *pool) dialAddress(ctx context.Context, a *address, left int, x *Exchang
 		return fail(connectErrorType(err), err)
 	}
 	now := wallClock()
-	c := &conn{pool: p, raw: &rawConn{Conn: netConn}, address: a, starting: 1, announced: -1, idleAt: now, aliveAt: now}
+	c := &conn{pool: p, raw: newRawConn(netConn), address: a, starting: 1, announced: -1, idleAt: now, aliveAt: now}
 	var ready net.Conn = c.raw
 	if p.tls != nil {
 		begin := x.now()
@@ -114,7 +114,7 @@ func (p *pool) dialAddress(ctx context.Context, a *address, left int, x *Exchang
 			failed.setHandshake(err)
 			return lease{}, failed
 		}
-		ready, c.tls, c.http2 = tlsConn, state, state.NegotiatedProtocol == "h2"
+		ready, c.secure, c.tls, c.http2 = tlsConn, tlsConn, state, state.NegotiatedProtocol == "h2"
 	}
 	// Over HTTP/2, net/http begins to write at once, without regard for the context (golang/go#79253).
 	stop := context.AfterFunc(ctx, func() { netConn.Close() })

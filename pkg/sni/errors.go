@@ -94,11 +94,11 @@ func connectErrorType(err error) ErrorType {
 // setHandshake fills in what a failed handshake says.
 func (e *Error) setHandshake(err error) {
 	e.Err = fmt.Errorf("TLS handshake: %w", err)
-	alert, isAlert := alertOf(err)
+	alert, alerted := alertOf(err)
 	switch certificate := certificateError(err); {
 	case certificate != nil:
 		e.Type, e.Err = TLSCertificateError, certificate
-	case isAlert:
+	case alerted:
 		e.Type, e.Alert = TLSAlertReceived, alert
 	case isTimeout(err):
 		e.Type = ConnectionTimeout
@@ -133,9 +133,8 @@ var badRequestTexts = []string{"http: invalid ", "http: nil Request.", "http: no
 
 // exchangeErrorType classifies what failed after the connection was there.
 func exchangeErrorType(err error) ErrorType {
-	_, isAlert := alertOf(err)
 	switch {
-	case isAlert: // TLS 1.3 servers refuse a missing client certificate after the handshake
+	case isAlert(err): // TLS 1.3 servers refuse a missing client certificate after the handshake
 		return TLSAlertReceived
 	case isTimeout(err):
 		return HTTPResponseTimeout
@@ -162,6 +161,11 @@ func alertOf(err error) (tls.AlertError, bool) {
 		}
 	}
 	return 0, true
+}
+
+func isAlert(err error) bool {
+	_, ok := alertOf(err)
+	return ok
 }
 
 func isTimeout(err error) bool {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -65,6 +66,36 @@ func TestMisdirectedRequestIsSentOnceMoreOnAFreshConnection(t *testing.T) {
 		}
 		o.WaitConns(t, 1)
 	})
+}
+
+// A connection of before may be misdirected as well.
+func TestMisdirectedRequestDoesNotTryAnotherConnectionOfBefore(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	h := startHeld(t, true, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+	answer := h.Handler
+	h.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/" && len(h.Requests()) <= 3 {
+			w.WriteHeader(http.StatusMisdirectedRequest)
+			return
+		}
+		answer.ServeHTTP(w, r)
+	})
+	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM())}))
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			if _, err := get(t, tr, "https://a.test/held"); err != nil {
+				t.Error(err)
+			}
+		})
+		<-h.began
+	}
+	close(h.let)
+	wg.Wait()
+	if got := status(t, tr, "GET", nil); got != 200 || h.Last(t).Conn != 3 {
+		t.Errorf("status %d over connection %d, want the third", got, h.Last(t).Conn)
+	}
 }
 
 // An origin that answers everything so must not be asked for ever.
