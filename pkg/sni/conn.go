@@ -431,11 +431,19 @@ func (l *connList) remove(c *conn) {
 	}
 }
 
+// snapshot returns all connections, for loops in which some of them are removed.
+func (l *connList) snapshot() []*conn {
+	all := make([]*conn, 0, l.all.Len())
+	for e := l.all.Front(); e != nil; e = e.Next() {
+		all = append(all, e.Value.(*conn))
+	}
+	return all
+}
+
 // takeIdle removes the idle connections that match, for the caller to close.
 func (l *connList) takeIdle(match func(*conn) bool) (closing []*conn) {
-	for e := l.all.Front(); e != nil; {
-		c := e.Value.(*conn)
-		e = e.Next()
+	for _, c := range l.snapshot() {
+		closing = append(closing, c.update()...)
 		if c.idle && match(c) {
 			l.remove(c)
 			closing = append(closing, c)
@@ -445,12 +453,12 @@ func (l *connList) takeIdle(match func(*conn) bool) (closing []*conn) {
 }
 
 // sweepFor sets the sweeper so that c is looked at in time: when it has been idle for too long,
-// or, where it is in use, now and then. One timer serves all, and is left alone where it will ring
+// or, where it is in use, every second. One timer serves all, and is left alone where it will ring
 // earlier: setting one for each request would cost more than the sweep.
 func (l *connList) sweepFor(c *conn, now time.Time) {
 	at := c.idleAt.Add(c.idleLimit())
 	if !c.idle {
-		at = now.Add(max(c.idleLimit(), time.Second))
+		at = now.Add(time.Second)
 	}
 	if !l.sweepAt.IsZero() && !at.Before(l.sweepAt) {
 		return
@@ -470,9 +478,7 @@ func (t *Transport) sweep() {
 	t.mu.Lock()
 	t.conns.sweepAt = time.Time{}
 	var closing []*conn
-	for e := t.conns.all.Front(); e != nil; {
-		c := e.Value.(*conn)
-		e = e.Next()
+	for _, c := range t.conns.snapshot() {
 		closing = append(closing, c.update()...)
 		if c.idle && c.expired(now) {
 			t.conns.remove(c)
@@ -491,6 +497,7 @@ func (t *Transport) sweep() {
 // takeIdle removes the idle connections of the pool, for the caller to close.
 func (p *pool) takeIdle() (closing []*conn) {
 	for _, c := range slices.Concat(p.idle, p.shared) {
+		closing = append(closing, c.update()...)
 		if c.idle {
 			p.t.conns.remove(c)
 			closing = append(closing, c)
