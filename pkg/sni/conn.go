@@ -60,12 +60,11 @@ func (t *Transport) checkout(p *pool, safe bool) (lease, bool) {
 	switch {
 	case c == nil:
 		return lease{}, false
-	case !safe && wasIdle && !c.raw.quiet():
+	case !safe && wasIdle && !c.http2 && !c.raw.quiet():
 		// Something arrived on it that nobody has read, and that was not asked for: most likely
-		// that the other side hangs up.
-		if !c.http2 {
-			c.retire()
-		}
+		// that the other side hangs up. Over HTTP/2, much arrives that nobody asks for, and who
+		// hangs up says what was not processed.
+		c.retire()
 		c.done(nil)
 		return lease{}, false
 	}
@@ -96,15 +95,15 @@ func (p *pool) pick(safe bool) (c *conn, wasIdle bool, closing []*conn) {
 			continue // an update has removed more than one
 		}
 		c := p.shared[i]
-		closing = append(closing, c.update()...)
+		if !c.idle {
+			closing = append(closing, c.update()...)
+		}
 		switch {
 		case c.gone, c.retired, c.unknown:
-		case c.http.Err() != nil:
-			t.conns.remove(c)
-		case c.idle && (c.expired(now) || c.http.Available() == 0): // or it was told to go away
+		case c.idle && (c.expired(now) || c.http.Available() == 0): // or it is dead, or was told to go away
 			t.conns.remove(c)
 			closing = append(closing, c)
-		case c.hasRoom() && (safe || c.answeredLately(now)):
+		case (c.idle || c.hasRoom()) && (safe || c.answeredLately(now)):
 			return c, t.conns.take(c), closing
 		}
 	}
@@ -208,7 +207,7 @@ func (c *conn) done(resp *http.Response) {
 // begins and ends while it runs; update is called elsewhere too.
 func (c *conn) changed(*http.ClientConn) {
 	c.pool.t.mu.Lock()
-	if c.http.Available()+c.http.InFlight() != assumedStreams {
+	if c.unknown && c.http.Available()+c.http.InFlight() != assumedStreams {
 		c.share()
 	}
 	if c.starting == 0 && !c.idle {
@@ -241,9 +240,9 @@ func (c *conn) update() (closing []*conn) {
 	t := c.pool.t
 	switch {
 	case c.gone || c.idle && c.http.Err() == nil:
+	case !c.idle && (c.starting > 0 || c.http.InFlight() > 0):
 	case c.http.Err() != nil:
 		t.conns.remove(c)
-	case c.starting > 0 || c.http.InFlight() > 0:
 	case c.retired || c.pool.retired || c.idleLimit() <= 0:
 		t.conns.remove(c)
 		closing = append(closing, c)
