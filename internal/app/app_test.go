@@ -77,6 +77,7 @@ func TestWrongConfigurationFailsWithOneLineThatSaysWhatToSet(t *testing.T) {
 		{with("ROUTES_TTL", "30"), []string{"ROUTES_TTL", `"30"`, "30s"}},
 		{with("ROUTES_TTL", "-1s"), []string{"ROUTES_TTL"}},
 		{with("ORIGIN_ALLOW_CIDRS", "10.0.0.0"), []string{"ORIGIN_ALLOW_CIDRS"}},
+		{with("ORIGIN_ALLOW_CIDRS", "::ffff:10.0.0.0/104"), []string{"ORIGIN_ALLOW_CIDRS"}},
 		{with("ORIGIN_ALLOW_CIDRS", "10.0.0.1/8"), []string{"ORIGIN_ALLOW_CIDRS"}},
 		{with("FORCE_HTTPS", "maybe"), []string{"FORCE_HTTPS", "true or false"}},
 		{with("TRUSTED_HOST_HEADER", "X Y"), []string{"TRUSTED_HOST_HEADER"}},

@@ -76,6 +76,9 @@ func (s *Settings) addAllowCIDRs(v string) error {
 		if err != nil {
 			return err
 		}
+		if p.Addr().Is4In6() {
+			return fmt.Errorf("%v maps IPv4 into IPv6", p) // and would match nothing
+		}
 		if p != p.Masked() {
 			return fmt.Errorf("%v is an address in the network %v", p, p.Masked())
 		}

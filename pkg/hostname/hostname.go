@@ -71,6 +71,9 @@ func IsIP(host string) bool {
 	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
 		host = host[1 : len(host)-1]
 	}
+	if !strings.Contains(host, ":") && (host == "" || host[len(host)-1] < '0' || host[len(host)-1] > '9') {
+		return false // most are names, and an error costs more than a look
+	}
 	_, err := netip.ParseAddr(host)
 	return err == nil
 }

@@ -81,6 +81,9 @@ var decoders = map[string]func(*Route, any) error{
 		if len(all) == 0 {
 			return fmt.Errorf("is an empty list")
 		}
+		if len(all) > maxOrigins {
+			return fmt.Errorf("lists %d, which is more than %d", len(all), maxOrigins)
+		}
 		for i, v := range all {
 			s, err := str(v)
 			if err != nil {
@@ -200,6 +203,8 @@ var decoders = map[string]func(*Route, any) error{
 		return nil
 	},
 }
+
+const maxOrigins = 16 // what one request may try
 
 const maxEpoch = 99_999_999_999 // the year 5138 in seconds, 1973 in milliseconds
 

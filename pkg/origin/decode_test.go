@@ -8,6 +8,7 @@ import (
 	"errors"
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +72,7 @@ func TestInvalidAttributesAreNamed(t *testing.T) {
 		value     any
 		says      string
 	}{
+		{"origin", slices.Repeat([]any{"lb.test"}, 17), "more than 16"},
 		{"host", nil, "is null and has to be a string"},
 		{"host", "", "is empty"},
 		{"host", "One.spec-trust.com", `has to be written as "one.spec-trust.com"`},

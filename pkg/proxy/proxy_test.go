@@ -361,3 +361,27 @@ func BenchmarkHandler(b *testing.B) {
 		})
 	}
 }
+
+// A request line can carry a whole URL, which wins over Host at the origin.
+func TestRequestLineDoesNotChooseAnotherSiteOfTheOrigin(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := &tlstest.Origin{HTTP1: true, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}}
+	o.Start(t)
+	b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
+	for _, line := range []string{"GET x:https://evil.test/admin", "CONNECT a.test:25"} {
+		c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(c, line+" HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+		answer, _ := io.ReadAll(c)
+		c.Close()
+		if !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") {
+			t.Errorf("%s: %s", line, answer)
+		}
+	}
+	for _, r := range o.Requests() {
+		t.Errorf("the origin saw %+v", r)
+	}
+}

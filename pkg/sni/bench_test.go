@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/sleightproxy/sleight/internal/devca"
 	"github.com/sleightproxy/sleight/internal/tlstest"
@@ -27,6 +28,7 @@ func BenchmarkRequest(b *testing.B) {
 			TLSClientConfig:    &tls.Config{RootCAs: ca.Pool()},
 			ForceAttemptHTTP2:  true,
 			DisableCompression: true,
+			HTTP2:              &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second}, // as ours
 			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, network, o)
 			},

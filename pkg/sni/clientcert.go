@@ -45,7 +45,8 @@ func (t *Transport) clientCertificate(ctx context.Context, name string) (*tls.Ce
 //
 // Files are read again once they have changed, with the next request. While a renewed entry
 // cannot be read, as between the writing of its two files, the one of before stays in use,
-// for ten seconds at most.
+// for ten seconds at most. The directory itself stays the one that was opened, also where its name
+// comes to mean another, and links that lead out of it are not followed.
 type CertificateDir struct {
 	root *os.Root
 
@@ -122,7 +123,7 @@ func (d *CertificateDir) stat(name string) ([]fs.FileInfo, error) {
 	one, err := d.root.Stat(name + ".pem")
 	switch {
 	case err == nil:
-		return []fs.FileInfo{one}, nil
+		return regular(one)
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
@@ -136,7 +137,17 @@ func (d *CertificateDir) stat(name string) ([]fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []fs.FileInfo{certificate, key}, nil
+	return regular(certificate, key)
+}
+
+// regular refuses what could keep a reader waiting, such as a pipe.
+func regular(files ...fs.FileInfo) ([]fs.FileInfo, error) {
+	for _, f := range files {
+		if !f.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s is not a regular file", f.Name())
+		}
+	}
+	return files, nil
 }
 
 func (d *CertificateDir) load(name string, together bool) (*tls.Certificate, error) {

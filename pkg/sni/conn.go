@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -29,12 +30,14 @@ type conn struct {
 	http2   bool
 
 	// Guarded by the Transport's mutex. Under it, nothing may be called on http that runs the
-	// state hook, which takes the mutex itself: that leaves Err, Available and InFlight.
+	// state hook, which takes the mutex itself: that leaves Err, Available and InFlight, and
+	// taking the hook away.
 	element   *list.Element
 	unknown   bool        // over HTTP/2: how many requests it takes; only its first one is on it until then
 	waiting   *flight     // what ends when that is known
 	sharing   *time.Timer // when it is taken for known
 	starting  int         // requests that have got the conn and wait for their answer
+	answered  int         // over HTTP/2: answers that are not read to their end
 	idle      bool        // no request is on it
 	idleAt    time.Time
 	aliveAt   time.Time     // when the origin was certainly there, by the wall clock
@@ -134,6 +137,7 @@ func (c *conn) share() {
 		return
 	}
 	c.unknown = false
+	c.http.SetStateHook(nil)
 	if c.sharing != nil {
 		c.sharing.Stop()
 	}
@@ -178,8 +182,51 @@ func (l lease) roundTrip(req *http.Request, x *Exchange) (*http.Response, error)
 			err = tlsErr
 		}
 	}
+	if err == nil && l.http2 && !isEmpty(req, resp) {
+		resp.Body = &answerBody{ReadCloser: resp.Body, conn: l.conn}
+	}
 	l.done(resp)
 	return resp, err
+}
+
+// isEmpty reports whether an answer has no body that anybody needs to read.
+func isEmpty(req *http.Request, resp *http.Response) bool {
+	return resp.ContentLength == 0 || req.Method == http.MethodHead || resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
+}
+
+// answerBody tells its connection over HTTP/2 when it has come to its end. net/http tells too, for
+// a lock here and there with each request, and not every time.
+type answerBody struct {
+	io.ReadCloser
+	conn  *conn
+	ended atomic.Bool
+}
+
+func (b *answerBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		b.end()
+	}
+	return n, err
+}
+
+func (b *answerBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.end()
+	return err
+}
+
+func (b *answerBody) end() {
+	if b.ended.Swap(true) {
+		return
+	}
+	c := b.conn
+	c.pool.t.mu.Lock()
+	c.answered--
+	c.idleAt = wallClock()
+	closing := c.update()
+	c.pool.t.mu.Unlock()
+	closeAll(closing)
 }
 
 // done ends the time from checkout to answer.
@@ -194,6 +241,9 @@ func (c *conn) done(resp *http.Response) {
 	if resp != nil {
 		c.idleAt = wallClock()
 		c.aliveAt = c.idleAt
+		if _, ok := resp.Body.(*answerBody); ok {
+			c.answered++
+		}
 	}
 	if announced >= 0 {
 		c.announced = announced
@@ -203,18 +253,19 @@ func (c *conn) done(resp *http.Response) {
 	closeAll(closing)
 }
 
-// changed is called by net/http when a request has ended, or the connection. It may miss one that
-// begins and ends while it runs; update is called elsewhere too.
+// changed is called by net/http when a request has ended, or the connection; over HTTP/2 only until
+// it is known how many requests it takes. It may miss what begins and ends while it runs; update is
+// called elsewhere too.
 func (c *conn) changed(*http.ClientConn) {
 	c.pool.t.mu.Lock()
-	if c.unknown && c.http.Available()+c.http.InFlight() != assumedStreams {
-		c.share()
-	}
-	if c.starting == 0 && !c.idle {
-		c.idleAt = wallClock()
-		if !c.http2 {
-			c.aliveAt = c.idleAt // somebody has just read an answer to its end
+	switch {
+	case c.http2:
+		if c.unknown && c.http.Available()+c.http.InFlight() != assumedStreams {
+			c.share()
 		}
+	case c.starting == 0 && !c.idle:
+		c.idleAt = wallClock()
+		c.aliveAt = c.idleAt // somebody has just read an answer to its end
 	}
 	closing := c.update()
 	c.pool.t.mu.Unlock()
@@ -240,7 +291,7 @@ func (c *conn) update() (closing []*conn) {
 	t := c.pool.t
 	switch {
 	case c.gone || c.idle && c.http.Err() == nil:
-	case !c.idle && (c.starting > 0 || c.http.InFlight() > 0):
+	case !c.idle && (c.starting > 0 || c.answered > 0 || !c.http2 && c.http.InFlight() > 0):
 	case c.http.Err() != nil:
 		t.conns.remove(c)
 	case c.retired || c.pool.retired || c.idleLimit() <= 0:

@@ -67,7 +67,8 @@
 // Every error is an *[Error] with the type that RFC 9209 has for it, and its cause is in it. What
 // is wrong with a certificate is a *[CertificateError], with a reason and the names that the
 // certificate is for. [Transport.Observe] tells of each request whom it went to, over which
-// connection, and where its time went. Hooks of net/http/httptrace work as well.
+// connection, and where its time went. Hooks of net/http/httptrace work as well, but
+// for GetConn and PutIdleConn.
 //
 // # Limits
 //

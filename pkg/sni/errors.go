@@ -129,7 +129,7 @@ var closedTexts = []string{
 }
 
 // badRequestTexts begin the errors by which net/http refuses to send a request.
-var badRequestTexts = []string{"http: invalid ", "http: nil Request.", "http: no Host in request URL"}
+var badRequestTexts = []string{"http: invalid ", "http: nil Request.", "http: no Host in request URL", "http2: invalid ", "http2: request header list larger"}
 
 // exchangeErrorType classifies what failed after the connection was there.
 func exchangeErrorType(err error) ErrorType {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,9 @@ func TestUnusableTargetIsAnErrorBeforeDialling(t *testing.T) {
 		{"host is an IPv6 address", "https://[2001:db8::1]/", "ServerName", sni.Target{}},
 		{"no certificate in the roots", "https://a.test/", "Roots", sni.Target{Roots: sni.PEM("garbage")}},
 		{"broken certificate in the roots", "https://a.test/", "Roots", sni.Target{Roots: sni.PEM("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")}},
+		{"seventeen addresses", "https://a.test/", "Addresses", sni.Target{Addresses: slices.Repeat([]string{"lb.test"}, 17)}},
+		{"Host that is none", "https://a.test/", "HostHeader", sni.Target{HostHeader: "b.test, c.test"}},
+		{"Host with a line end", "https://a.test/", "HostHeader", sni.Target{HostHeader: "x\r\nEvil: 1"}},
 		{"empty roots", "https://a.test/", "Roots", sni.Target{Roots: sni.PEM("")}},
 		{"pins that were lost", "https://a.test/", "SPKIPins", sni.Target{SPKIPins: [][32]byte{}}},
 		{"unknown protocol", "https://a.test/", "ALPN", sni.Target{ALPN: []string{"h2", "spdy/3"}}},

@@ -164,7 +164,7 @@ func TestOneBudgetForAllAddresses(t *testing.T) {
 	t.Parallel()
 	var addresses []string
 	var total atomic.Int64
-	for range 20 {
+	for range 16 {
 		addresses = append(addresses, tlstest.Listen(t, func(c net.Conn) { total.Add(1); hang(c) }))
 	}
 	tr := newTransport(t, to(sni.Target{Addresses: addresses}))

@@ -25,11 +25,13 @@ var prohibited = []struct {
 	prefix netip.Prefix
 	what   string
 }{
-	{netip.MustParsePrefix("100.100.100.200/32"), "cloud metadata"}, // Alibaba
-	{netip.MustParsePrefix("168.63.129.16/32"), "cloud metadata"},   // Azure, in the midst of public space
-	{netip.MustParsePrefix("192.0.0.192/32"), "cloud metadata"},     // Oracle
-	{netip.MustParsePrefix("fd00:ec2::/32"), "cloud metadata"},      // EC2, EKS
-	{netip.MustParsePrefix("fd20:ce::254/128"), "cloud metadata"},   // Google
+	{netip.MustParsePrefix("100.100.100.200/32"), "cloud metadata"},     // Alibaba
+	{netip.MustParsePrefix("168.63.129.16/32"), "cloud metadata"},       // Azure, in the midst of public space
+	{netip.MustParsePrefix("192.0.0.192/32"), "cloud metadata"},         // Oracle
+	{netip.MustParsePrefix("fd00:ec2::/32"), "cloud metadata"},          // EC2, EKS
+	{netip.MustParsePrefix("fd20:ce::254/128"), "cloud metadata"},       // Google
+	{netip.MustParsePrefix("fd00:c1::a9fe:a9fe/128"), "cloud metadata"}, // Oracle
+	{netip.MustParsePrefix("fd00:42::42/128"), "cloud metadata"},        // Scaleway
 	{netip.MustParsePrefix("0.0.0.0/8"), "unspecified"},
 	{netip.MustParsePrefix("10.0.0.0/8"), "private"},
 	{netip.MustParsePrefix("100.64.0.0/10"), "carrier-grade NAT"},
@@ -69,6 +71,8 @@ var metadata = []netip.Prefix{
 	netip.MustParsePrefix("192.0.0.192/32"),
 	netip.MustParsePrefix("fd00:ec2::/32"),
 	netip.MustParsePrefix("fd20:ce::254/128"),
+	netip.MustParsePrefix("fd00:c1::a9fe:a9fe/128"),
+	netip.MustParsePrefix("fd00:42::42/128"),
 }
 
 // nat64 embeds an IPv4 address in its last four bytes (RFC 6052): an IPv6-only network

@@ -47,10 +47,11 @@ func TestBroadAllowanceDoesNotOpenMetadata(t *testing.T) {
 	narrow := guard{[]netip.Prefix{
 		netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fd00:ec2::254/128"), netip.MustParsePrefix("168.63.129.16/32"),
 		netip.MustParsePrefix("100.100.100.200/32"), netip.MustParsePrefix("192.0.0.192/32"), netip.MustParsePrefix("fd20:ce::254/128"),
+		netip.MustParsePrefix("fd00:c1::/32"), netip.MustParsePrefix("fd00:c1::a9fe:a9fe/128"), netip.MustParsePrefix("fd00:42::42/128"),
 	}}
 	for _, s := range []string{
 		"169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::169.254.169.254", "fd00:ec2::254",
-		"168.63.129.16", "100.100.100.200", "192.0.0.192", "fd20:ce::254",
+		"168.63.129.16", "100.100.100.200", "192.0.0.192", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42",
 	} {
 		if err := broad.check(netip.MustParseAddr(s)); err == nil {
 			t.Errorf("%s: allowed by a broad prefix", s)

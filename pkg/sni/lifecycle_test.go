@@ -574,3 +574,37 @@ func TestPanicOfAHookDoesNotBlockItsTarget(t *testing.T) {
 		mustGet(t, tr, "https://a.test/")
 	}
 }
+
+// A request target may name a host itself, and wins over Host then: another customer's request on a
+// connection that was verified for the first.
+func TestRequestTargetDoesNotNameAnotherHost(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+		for name, change := range map[string]func(*http.Request){
+			"opaque":           func(r *http.Request) { r.URL.Opaque = "https://evil.test/admin" },
+			"opaque authority": func(r *http.Request) { r.URL.Opaque = "//evil.test/x" },
+			"path":             func(r *http.Request) { r.URL.Path = "https://evil.test/x" },
+			"CONNECT":          func(r *http.Request) { r.Method = "CONNECT" },
+		} {
+			req, err := http.NewRequestWithContext(t.Context(), "GET", "https://a.test/", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			change(req)
+			_, err = send(tr, req)
+			if e := wantType(t, err, sni.HTTPRequestError); e == nil {
+				t.Error(name)
+			}
+		}
+		if o.Conns() != 0 {
+			t.Error("something was dialled")
+		}
+		req, _ := http.NewRequestWithContext(t.Context(), "OPTIONS", "https://a.test/", nil)
+		req.URL.Path = "*"
+		if _, err := send(tr, req); err != nil || o.Conns() != 1 { // net/http's server answers by itself
+			t.Errorf("OPTIONS *: %v, %d connections", err, o.Conns())
+		}
+	})
+}

@@ -3,6 +3,7 @@ package sni
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +35,13 @@ func TestOrderOfAddressesForgetsFailuresInTime(t *testing.T) {
 		p.addresses[1].reached()
 		want("a", "b", "c")
 	})
+}
+
+// The monotonic clock may stand still in a frozen sandbox.
+func TestAgesAreByTheWallClock(t *testing.T) {
+	if s := wallClock().String(); strings.Contains(s, "m=") {
+		t.Errorf("%s has a monotonic reading", s)
+	}
 }
 
 // With one budget for all, the first address that hangs must not use it up.

@@ -18,7 +18,7 @@ import (
 // everything but HostHeader.
 type Target struct {
 	// Addresses are dialled in order until one of them answers: "host", "host:port" or
-	// "[IPv6]:port". An address without a port takes the URL's, else the scheme's.
+	// "[IPv6]:port", 16 at most. An address without a port takes the URL's, else the scheme's.
 	// Empty means the requested host itself.
 	Addresses []string
 
@@ -156,10 +156,16 @@ func (t *Target) needsTLS() string {
 	return ""
 }
 
+// maxAddresses bounds what one request may dial: a list of thousands would be a scan of them.
+const maxAddresses = 16
+
 // addresses returns what to dial for a request to host, each as host and port.
 func (t *Target) addresses(host, port string) ([]*address, error) {
 	if len(t.Addresses) == 0 {
 		return []*address{{host: host, port: port}}, nil
+	}
+	if len(t.Addresses) > maxAddresses {
+		return nil, &TargetError{Field: "Addresses", Reason: fmt.Sprintf("are %d, which is more than %d", len(t.Addresses), maxAddresses)}
 	}
 	all := make([]*address, 0, len(t.Addresses))
 	for _, a := range t.Addresses {

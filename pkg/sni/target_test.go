@@ -38,6 +38,8 @@ func FuzzKeyTellsTargetsApart(f *testing.F) {
 		add(with(i, "x,y,1:z"), with(i, "x,y1:z"))
 		add(with(i, "x,1:y1:z"), with(i, "x,y,z"))
 		add(with(i, "-"), with(i, ""))
+		add(with(i, "x,y"), with(i, "x,z"))
+		add(with(i, "x,ab,c"), with(i, "x,a,bc"))
 	}
 	add(with(2, "r"), with(4, "r")) // one field's text in another's place
 	add(with(4, "c"), with(5, "c"))

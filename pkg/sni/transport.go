@@ -250,6 +250,9 @@ func (t *Transport) prepare(req *http.Request, x *Exchange) (*pool, *http.Reques
 	if err != nil {
 		return fail(HTTPRequestError, "", err)
 	}
+	if err := checkForm(req); err != nil {
+		return fail(HTTPRequestError, host, err)
+	}
 	var target Target
 	if t.Translate != nil {
 		begin := x.now()
@@ -270,7 +273,11 @@ func (t *Transport) prepare(req *http.Request, x *Exchange) (*pool, *http.Reques
 		return fail(ProxyConfigurationError, host, ErrPlainHTTP)
 	}
 	hostHeader := target.HostHeader
-	if hostHeader == "" {
+	if hostHeader != "" {
+		if _, err := canonicalHost(&url.URL{Host: hostHeader}); err != nil {
+			return fail(ProxyConfigurationError, host, &TargetError{"HostHeader", err.Error(), err})
+		}
+	} else {
 		if hostHeader = req.Host; !sameHost(hostHeader, req.URL, host) {
 			return fail(HTTPRequestError, host, fmt.Errorf("the Host header is %.80q: %w", hostHeader, ErrHostMismatch))
 		}
@@ -306,6 +313,22 @@ func canonicalHost(u *url.URL) (string, error) {
 		return host, nil
 	}
 	return hostname.Normalize(u.Host)
+}
+
+// checkForm refuses requests whose target (RFC 9112 section 3.2) would name another host than the
+// Host header, and win over it: "GET x:https://other.test/" reaches a proxy as a URL with an
+// opaque part. CONNECT asks for a tunnel, to a port of the client's choice.
+func checkForm(req *http.Request) error {
+	path := req.URL.EscapedPath()
+	switch {
+	case req.Method == http.MethodConnect:
+		return errors.New("CONNECT is not forwarded")
+	case req.URL.Opaque != "":
+		return fmt.Errorf("the URL is opaque: %.80q", req.URL.Opaque)
+	case path != "" && path != "*" && path[0] != '/':
+		return fmt.Errorf("the path %.80q does not begin with a slash", path)
+	}
+	return nil
 }
 
 // sameHost reports whether a Host header means the URL's host. A middleware that rewrites one
