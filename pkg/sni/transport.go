@@ -137,10 +137,6 @@ const (
 	defaultMaxIdlePerTarget = 100
 	defaultMaxTargets       = 1024
 
-	// writeTimeout bounds for how long an HTTP/2 connection takes not a byte: that of a server
-	// which answers pings and reads nothing would be held for ever.
-	writeTimeout = 30 * time.Second
-
 	// maxUnprocessed bounds how often a request is sent again that an HTTP/2 server says it
 	// has not processed: one that always does would keep us busy for ever.
 	maxUnprocessed = 3
@@ -300,7 +296,7 @@ func (t *Transport) init() {
 		DialContext:           handOver,
 		DialTLSContext:        handOver,
 		ForceAttemptHTTP2:     true,
-		HTTP2:                 &http.HTTP2Config{SendPingTimeout: ping, PingTimeout: ping, WriteByteTimeout: writeTimeout},
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: ping, PingTimeout: ping},
 		ResponseHeaderTimeout: max(t.ResponseHeaderTimeout, 0),
 		DisableCompression:    true,
 		ExpectContinueTimeout: time.Second,
