@@ -195,6 +195,31 @@ func TestSafeRequestOnAForgottenFlowIsRepeatedOnce(t *testing.T) {
 	})
 }
 
+// What ended one connection has most likely ended its neighbours.
+func TestRepeatedRequestDoesNotTryAnotherConnectionOfBefore(t *testing.T) {
+	t.Parallel()
+	tr, origin, relay := relayed(t, true)
+	last := observe(tr)
+	req, err := http.NewRequestWithContext(t.Context(), "GET", "https://a.test/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustSendTo(t, tr, "GET", "/", nil) // while the first answer keeps its connection
+	io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	wantFlows(t, relay, 2, "for two requests at once")
+	relay.WaitForgotten()
+	mustSendTo(t, tr, "GET", "/again", nil)
+	wantFlows(t, relay, 3, "in the end")
+	if x := last(); x.Sent != 2 || x.Reused || len(arrivals(origin, "/again")) != 1 {
+		t.Errorf("sent %d times, at last on a reused connection: %t; arrived %d times", x.Sent, x.Reused, len(arrivals(origin, "/again")))
+	}
+}
+
 // What was read of a long body that comes only once is gone. The rest must not be sent for it.
 func TestBodyThatIsGoneIsNotSentAgain(t *testing.T) {
 	bothProtocols(t, func(t *testing.T, http1 bool) {
