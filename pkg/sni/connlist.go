@@ -93,11 +93,12 @@ func (l *connList) snapshot() []*conn {
 	return all
 }
 
-// takeIdle removes the idle connections that match, for the caller to close.
-func (l *connList) takeIdle(match func(*conn) bool) (closing []*conn) {
-	for _, c := range l.snapshot() {
+// takeIdle removes those of the connections that are idle, for the caller to close. all is a
+// copy, since connections are removed.
+func (l *connList) takeIdle(all []*conn) (closing []*conn) {
+	for _, c := range all {
 		closing = append(closing, c.update()...)
-		if c.idle && match(c) {
+		if c.idle {
 			l.remove(c)
 			closing = append(closing, c)
 		}
@@ -145,18 +146,6 @@ func (t *Transport) sweep() {
 	}
 	t.mu.Unlock()
 	closeAll(closing)
-}
-
-// takeIdle removes the idle connections of the pool, for the caller to close.
-func (p *pool) takeIdle() (closing []*conn) {
-	for _, c := range slices.Concat(p.idle, p.shared) {
-		closing = append(closing, c.update()...)
-		if c.idle {
-			p.t.conns.remove(c)
-			closing = append(closing, c)
-		}
-	}
-	return closing
 }
 
 // takeStale removes the connection that was idle for the longest time, if there is one that is

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -61,7 +62,7 @@ func (t *Transport) pool(ctx context.Context, host hostKey, target *Target) (*po
 	var closing []*conn
 	for _, old := range unused {
 		old.retired = true
-		closing = append(closing, old.takeIdle()...)
+		closing = append(closing, t.conns.takeIdle(slices.Concat(old.idle, old.shared))...)
 	}
 	t.mu.Unlock()
 	closeAll(closing)

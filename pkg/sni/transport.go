@@ -229,7 +229,7 @@ func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange)
 // CloseIdleConnections closes the connections that no request uses.
 func (t *Transport) CloseIdleConnections() {
 	t.mu.Lock()
-	closing := t.conns.takeIdle(func(*conn) bool { return true })
+	closing := t.conns.takeIdle(t.conns.snapshot())
 	t.mu.Unlock()
 	closeNow(closing)
 }
