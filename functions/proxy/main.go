@@ -1,4 +1,4 @@
-// The Lambda function: API Gateway events in, origins reached under their own names,
+// The Lambda function: events of HTTP fronts in, origins reached under their own names,
 // answers out. The README lists its environment variables.
 package main
 
@@ -21,5 +21,5 @@ func main() {
 		fmt.Fprintln(os.Stderr, "sleight:", err)
 		os.Exit(1)
 	}
-	lambda.Start(function)
+	lambda.Start(function.Handle)
 }

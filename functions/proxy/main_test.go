@@ -379,7 +379,7 @@ func TestWrongConfigurationEndsTheStartWithOneLine(t *testing.T) {
 		"":                                 "ROUTES_TABLE",
 		"ROUTES_FILE=/no/such/file.json":   "/no/such/file.json",
 		"FORCE_HTTPS=perhaps":              "FORCE_HTTPS",
-		"RESPONSE_MODE=stream":             "RESPONSE_MODE",
+		"RESPONSE_MODE=streaming":          "RESPONSE_MODE",
 		"ORIGIN_ALLOW_CIDRS=10.0.0.0/8;::": "ORIGIN_ALLOW_CIDRS",
 	} {
 		status, out := lambdatest.StartExpectExit(t, binary, env)

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -77,14 +78,43 @@ func NewFunction(getenv func(string) string, out io.Writer) (*lambdahttp.Adapter
 	if err != nil {
 		return nil, err
 	}
-	logger := slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: s.LogLevel, ReplaceAttr: lambdaNames}))
+	logger := slog.New(invocationHandler{slog.NewJSONHandler(out, &slog.HandlerOptions{Level: s.LogLevel, ReplaceAttr: lambdaNames})})
 	handler, err := New(s, logger, func() (origin.BatchGetter, error) { return origin.NewDynamoDBClient(getenv) })
 	if err != nil {
 		return nil, err
 	}
-	return &lambdahttp.Adapter{Handler: handler, Failed: func(w http.ResponseWriter, r *http.Request, err error) {
-		handler.Fail(w, r, cause(err))
-	}}, nil
+	return &lambdahttp.Adapter{
+		Handler: handler,
+		Failed: func(w http.ResponseWriter, r *http.Request, err error) {
+			handler.Fail(w, r, cause(err))
+		},
+		Stream:       s.Stream,
+		FrontTimeout: s.FrontTimeout,
+		BasePath:     s.BasePath,
+		StripStage:   s.StripStage,
+	}, nil
+}
+
+// invocationHandler adds to each line the invocation that it belongs to, by which it is
+// found beside Lambda's own lines and in X-Ray.
+type invocationHandler struct{ slog.Handler }
+
+func (h invocationHandler) Handle(ctx context.Context, r slog.Record) error {
+	if id := lambdahttp.RequestID(ctx); id != "" {
+		r.AddAttrs(slog.String("requestId", id))
+	}
+	if id := lambdahttp.TraceID(ctx); id != "" {
+		r.AddAttrs(slog.String("traceId", id))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h invocationHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return invocationHandler{h.Handler.WithAttrs(attrs)}
+}
+
+func (h invocationHandler) WithGroup(name string) slog.Handler {
+	return invocationHandler{h.Handler.WithGroup(name)}
 }
 
 // cause translates what the Lambda edge found wrong into what the proxy has an answer to.
@@ -94,6 +124,8 @@ func cause(err error) error {
 		lambdahttp.ErrAborted:  proxy.ErrIncompleteResponse,
 		lambdahttp.ErrDeadline: proxy.ErrTimeout,
 		lambdahttp.ErrTooLarge: proxy.ErrResponseTooLarge,
+
+		lambdahttp.ErrHeaderTooLarge: proxy.ErrResponseHeaderTooLarge,
 	} {
 		if errors.Is(err, from) {
 			return fmt.Errorf("%w: %w", to, err)

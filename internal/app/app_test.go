@@ -33,10 +33,12 @@ func TestDefaults(t *testing.T) {
 func TestEveryVariableIsRead(t *testing.T) {
 	got, err := app.FromEnvironment(environment{
 		"ROUTES_FILE": "routes.json", "ROUTES_TTL": "1m30s", "ORIGIN_ALLOW_CIDRS": "10.0.0.0/8, fd00::/8", "FORCE_HTTPS": "false",
-		"TRUSTED_HOST_HEADER": "X-Forwarded-Host", "LOG_LEVEL": "debug", "RESPONSE_MODE": "buffered", "CLIENT_CERTS_DIR": "/etc/certs",
+		"TRUSTED_HOST_HEADER": "X-Forwarded-Host", "LOG_LEVEL": "debug", "RESPONSE_MODE": "stream", "CLIENT_CERTS_DIR": "/etc/certs",
+		"FRONT_TIMEOUT": "60s", "BASE_PATH": "/api/", "STRIP_STAGE": "true",
 	}.get)
 	want := app.Settings{
 		RoutesFile: "routes.json", RoutesTTL: 90 * time.Second, TrustedHostHeader: "X-Forwarded-Host", LogLevel: slog.LevelDebug, ClientCertsDir: "/etc/certs",
+		Stream: true, FrontTimeout: time.Minute, BasePath: "/api", StripStage: true,
 		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
@@ -84,7 +86,13 @@ func TestWrongConfigurationFailsWithOneLineThatSaysWhatToSet(t *testing.T) {
 		{with("CLIENT_CERTS_DIR", filepath.Join(dir, "none")), []string{"CLIENT_CERTS_DIR", "no such file"}},
 		{with("CLIENT_CERTS_DIR", broken), []string{"CLIENT_CERTS_DIR", "not a directory"}},
 		{with("LOG_LEVEL", "loud"), []string{"LOG_LEVEL", "debug, info, warn or error"}},
-		{with("RESPONSE_MODE", "stream"), []string{"RESPONSE_MODE", "buffered"}},
+		{with("RESPONSE_MODE", "streaming"), []string{"RESPONSE_MODE", "buffered or stream"}},
+		{with("FRONT_TIMEOUT", "30"), []string{"FRONT_TIMEOUT", "60s"}},
+		{with("FRONT_TIMEOUT", "1ms"), []string{"FRONT_TIMEOUT"}},
+		{with("BASE_PATH", "api"), []string{"BASE_PATH", "/api"}},
+		{with("BASE_PATH", "/a//b"), []string{"BASE_PATH"}},
+		{with("BASE_PATH", "/a b"), []string{"BASE_PATH"}},
+		{with("STRIP_STAGE", "live"), []string{"STRIP_STAGE", "true or false"}},
 		{environment{"ROUTES_TTL": "x", "FORCE_HTTPS": "y"}, []string{"ROUTES_TTL", "FORCE_HTTPS"}},
 	} {
 		_, err := app.NewFunction(c.env.get, io.Discard)

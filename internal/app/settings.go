@@ -21,6 +21,12 @@ type Settings struct {
 	TrustedHostHeader string         // TRUSTED_HOST_HEADER
 	ClientCertsDir    string         // CLIENT_CERTS_DIR: what routes refer to by client_cert; empty means none
 	LogLevel          slog.Level     // LOG_LEVEL
+
+	// What only the function has a use for.
+	Stream       bool          // RESPONSE_MODE: answers are streamed
+	FrontTimeout time.Duration // FRONT_TIMEOUT: after which the front gives up; zero means what AWS documents for it
+	BasePath     string        // BASE_PATH: taken off the front of paths
+	StripStage   bool          // STRIP_STAGE: so is the API's stage
 }
 
 // FromEnvironment reads the settings. Its error is one line that says what to set; all
@@ -47,12 +53,10 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 	read("FORCE_HTTPS", "true or false", func(v string) (err error) { s.ForceHTTPS, err = strconv.ParseBool(v); return err })
 	read("TRUSTED_HOST_HEADER", "the name of a header, such as X-Forwarded-Host", s.setTrustedHostHeader)
 	read("LOG_LEVEL", "debug, info, warn or error", func(v string) error { return s.LogLevel.UnmarshalText([]byte(v)) })
-	read("RESPONSE_MODE", "buffered, the one mode that this version has", func(v string) error {
-		if v != "buffered" {
-			return errors.ErrUnsupported
-		}
-		return nil
-	})
+	read("RESPONSE_MODE", "buffered or stream", s.setResponseMode)
+	read("FRONT_TIMEOUT", "a duration such as 60s", s.setFrontTimeout)
+	read("BASE_PATH", "a path such as /api", s.setBasePath)
+	read("STRIP_STAGE", "true or false", func(v string) (err error) { s.StripStage, err = strconv.ParseBool(v); return err })
 	if len(wrong) > 0 {
 		return Settings{}, errors.New(strings.Join(wrong, "; "))
 	}
@@ -67,6 +71,35 @@ func (s *Settings) setRoutesTTL(v string) error {
 	}
 	s.RoutesTTL = d
 	return err
+}
+
+// setResponseMode takes the name of a mode.
+func (s *Settings) setResponseMode(v string) error {
+	if v != "buffered" && v != "stream" {
+		return errors.ErrUnsupported
+	}
+	s.Stream = v == "stream"
+	return nil
+}
+
+// setFrontTimeout takes a duration that is longer than the margin before it.
+func (s *Settings) setFrontTimeout(v string) error {
+	d, err := time.ParseDuration(v)
+	if err == nil && d < time.Second {
+		err = errors.New("too short")
+	}
+	s.FrontTimeout = d
+	return err
+}
+
+// setBasePath takes whole segments, without anything that would have to be encoded.
+func (s *Settings) setBasePath(v string) error {
+	if !strings.HasPrefix(v, "/") || strings.Contains(v, "//") ||
+		strings.Trim(v, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$'()*+,;=:@/") != "" {
+		return errors.New("not a path")
+	}
+	s.BasePath = strings.TrimSuffix(v, "/")
+	return nil
 }
 
 // addAllowCIDRs takes networks, separated by commas.

@@ -1,11 +1,13 @@
 // Package lambdahttp serves the HTTP events that AWS Lambda gets from its fronts with
 // a plain http.Handler:
 //
-//	lambda.Start(&lambdahttp.Adapter{Handler: handler})
+//	adapter := &lambdahttp.Adapter{Handler: handler}
+//	lambda.Start(adapter.Handle)
 //
-// The fronts are HTTP APIs (payload format 2.0) and REST APIs, answered with the whole
-// reply at once. Each has a file that knows what it sends and wants; what they share is
-// here. The package knows nothing of proxies.
+// The fronts are REST APIs, HTTP APIs (payload format 2.0), Application Load Balancers,
+// function URLs and VPC Lattice (event version V2). Each has a file that knows what it
+// sends and wants; what they share is here. Function URLs and REST APIs can have their
+// replies streamed. The package knows nothing of proxies.
 //
 // Requests are made by github.com/awslabs/aws-lambda-go-api-proxy, whose accessors for the
 // event's context work in handlers (core.GetAPIGatewayV2ContextFromContext and its like).
@@ -13,146 +15,171 @@
 package lambdahttp
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"runtime/debug"
+	"sync"
 	"time"
+
+	"github.com/aws/aws-lambda-go/lambdacontext"
 )
 
 // Adapter turns events into requests to a Handler, and what it writes into replies. It
-// is a lambda.Handler, safe for concurrent use, and made once. Its fields must not
-// change after the first event.
+// is safe for concurrent use, and made once. Its fields must not change after the first
+// event.
 //
-// Invoke never returns an error: Lambda would answer the client in our place, without a
-// word of the cause. Whatever fails becomes a reply.
+// An invocation never fails: Lambda would answer the client in our place, without a word
+// of the cause. Whatever fails becomes a reply.
 type Adapter struct {
 	// Handler answers. The context of its requests ends before Lambda would end the
-	// function, so that there is time to say so. A panic with http.ErrAbortHandler means, as
-	// in net/http, that what was written must not pass for a complete answer.
+	// function, or the front would give up, so that there is time to say so. A panic with
+	// http.ErrAbortHandler means, as in net/http, that what was written must not pass for a
+	// complete answer.
 	Handler http.Handler
 
 	// Failed answers in place of the handler. The error is, or wraps, one of [ErrEvent],
-	// [ErrAborted], [ErrDeadline], [ErrTooLarge] and [ErrPanic]. For ErrEvent the request
-	// has neither URL nor headers of the client. Nil answers with the status and its text.
+	// [ErrAborted], [ErrDeadline], [ErrTooLarge], [ErrHeaderTooLarge] and [ErrPanic]. For
+	// ErrEvent the request has neither URL nor headers of the client. Where a streamed answer
+	// has begun, what Failed writes is thrown away: it is called for it to know. Nil answers
+	// with the status and its text.
 	Failed func(w http.ResponseWriter, r *http.Request, err error)
 
-	// Margin is how much earlier than the function the request has to end. Zero means half
-	// a second; negative means none.
+	// Stream sends replies as the handler writes them, where the front can take them so: a
+	// function URL with the invoke mode RESPONSE_STREAM, a REST API whose integration has the
+	// response transfer mode STREAM. Events do not tell whether these are set; where they are
+	// not, clients get to see the framing. The other fronts get whole replies all the same.
+	Stream bool
+
+	// Margin is how much earlier than the function, and than the front gives up, the request
+	// has to end. Zero means half a second; negative means none.
 	Margin time.Duration
+
+	// FrontTimeout is for how long the front waits, counted from when it got the request.
+	// Zero means what AWS documents for it: 30 s for HTTP APIs, 29 s for REST APIs that do not
+	// stream, and for the others as long as the invocation may take. Negative means as long
+	// as the invocation.
+	FrontTimeout time.Duration
+
+	// BasePath is taken off the front of paths, whole segments only: "/api" for an API
+	// mapping with the key "api", of which the front tells nothing. Empty takes nothing off.
+	BasePath string
+
+	// StripStage takes the name of the API's stage off the front of paths.
+	StripStage bool
+
+	buffers sync.Pool // of *bytes.Buffer, the bodies of whole replies
 }
 
 // What can be wrong, apart from what the handler answers itself.
 var (
-	ErrEvent    = errors.New("lambdahttp: not an event that can be answered")
-	ErrAborted  = errors.New("lambdahttp: the answer broke off")
-	ErrDeadline = errors.New("lambdahttp: the answer was not complete in time")
-	ErrTooLarge = errors.New("lambdahttp: the answer is larger than Lambda can return")
-	ErrPanic    = errors.New("lambdahttp: the handler panicked")
+	ErrEvent          = errors.New("lambdahttp: not an event that can be answered")
+	ErrAborted        = errors.New("lambdahttp: the answer broke off")
+	ErrDeadline       = errors.New("lambdahttp: the answer was not complete in time")
+	ErrTooLarge       = errors.New("lambdahttp: the answer is larger than this front can return")
+	ErrHeaderTooLarge = errors.New("lambdahttp: the answer's headers are larger than this front can return")
+	ErrPanic          = errors.New("lambdahttp: the handler panicked")
 )
 
-const (
-	defaultMargin = 500 * time.Millisecond
+const defaultMargin = 500 * time.Millisecond
 
-	// maxReply is Lambda's limit for the payload of a synchronous reply, "6 MB"; beyond it
-	// the invocation fails. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-	maxReply = 6*1024*1024 + 100
-)
-
-// A front knows one kind of event.
-type front interface {
-	// request makes the request of an event. The error is errOtherFront where the event is
-	// not of this front, and else wraps ErrEvent.
-	request(ctx context.Context, payload []byte) (*http.Request, error)
-
-	// reply makes the payload of the answer.
-	reply(a *answer) any
-}
-
-var errOtherFront = errors.New("lambdahttp: event of another front")
-
-// event holds what the events of all fronts consist of.
-type event struct {
-	Version        string              `json:"version"`
-	Headers        map[string]string   `json:"headers"`
-	MultiHeaders   map[string][]string `json:"multiValueHeaders"`
-	StageVariables map[string]string   `json:"stageVariables"`
-
-	Body            string `json:"body"`
-	IsBase64Encoded bool   `json:"isBase64Encoded"`
-}
-
-// Invoke implements lambda.Handler. Its error is always nil.
-func (a *Adapter) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	ctx, cancel := a.deadline(ctx)
-	defer cancel()
-	var reply []byte
-	f, req, err := decode(ctx, payload)
-	if err == nil {
-		w := newRecorder(req.Method)
-		if err = a.serve(w, req); err == nil {
-			reply, err = marshal(f, w)
+// Handle answers one event. The reader is the reply, and has to be read to its end or
+// closed; one that was begun and fails says so by an error. The error of Handle is always
+// nil. It has the form that lambda.Start takes.
+func (a *Adapter) Handle(ctx context.Context, e Event) (io.Reader, error) {
+	f, err := e.front, e.err
+	if f == nil {
+		f = httpAPI{} // whose replies every front understands
+		if err == nil {
+			err = fmt.Errorf("%w: it is empty", ErrEvent)
 		}
-	} else {
-		req = (&http.Request{Method: http.MethodGet, Header: http.Header{}}).WithContext(ctx)
+	}
+	var p *parts
+	if err == nil {
+		p, err = f.request(&e.event)
+	}
+	began := time.Time{}
+	if p != nil {
+		began = p.began
+	}
+	stream := a.Stream && f.prelude(&answer{}) != nil
+	ctx, cancel := a.deadline(ctx, f.limits().timeout, stream, began)
+	var r *http.Request
+	if err == nil {
+		r, err = a.request(ctx, p, &e.event)
 	}
 	if err != nil {
-		w := newRecorder(req.Method)
-		a.fail(w, req, err)
-		reply, err = marshal(f, w)
+		r = (&http.Request{Method: http.MethodGet, Header: http.Header{}}).WithContext(ctx)
 	}
-	if err != nil {
-		reply = []byte(`{"statusCode":500,"headers":{"Content-Type":"text/plain"},"body":"Internal Server Error\n"}`)
+	if stream {
+		return a.stream(f, r, err, cancel), nil
 	}
-	return reply, nil
+	defer cancel()
+	return a.buffered(f, r, err), nil
 }
 
-func (a *Adapter) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
+// Invoke is Handle with the payload and the reply in whole. It implements lambda.Handler;
+// but a function that is started with it streams nothing, and needs the memory for all of
+// a reply.
+func (a *Adapter) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	var e Event
+	if err := json.Unmarshal(payload, &e); err != nil {
+		e.err = fmt.Errorf("%w: it is not JSON", ErrEvent)
+	}
+	reply, err := a.Handle(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	if c, ok := reply.(io.Closer); ok {
+		defer c.Close()
+	}
+	return io.ReadAll(reply)
+}
+
+// deadline ends the request before the front or Lambda gives up. A front's clock has run
+// since it got the request, through a cold start for instance.
+func (a *Adapter) deadline(ctx context.Context, timeout time.Duration, stream bool, began time.Time) (context.Context, context.CancelFunc) {
 	// As net/http does for its handlers; httputil.ReverseProxy tells by it that a panic
 	// with ErrAbortHandler is understood. Without it a body that broke off is taken for whole.
 	ctx = context.WithValue(ctx, http.ServerContextKey, serverForContext)
-	margin := cmp.Or(a.Margin, defaultMargin)
-	if end, ok := ctx.Deadline(); ok && margin > 0 {
-		return context.WithDeadline(ctx, end.Add(-margin))
+	if stream {
+		timeout = 0
 	}
-	return context.WithCancel(ctx)
+	timeout = cmp.Or(a.FrontTimeout, timeout)
+	end, ok := ctx.Deadline()
+	if timeout > 0 {
+		now := time.Now()
+		if age := now.Sub(began); age < 0 || age > timeout { // another clock, or a recorded event
+			began = now
+		}
+		if gone := began.Add(timeout); !ok || gone.Before(end) {
+			end, ok = gone, true
+		}
+	}
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, end.Add(-max(0, cmp.Or(a.Margin, defaultMargin))))
 }
 
 var serverForContext = &http.Server{}
 
-// decode finds out which front sent the event, and makes its request. (A REST API behind
-// a custom domain sends rawPath too, so that tells nothing.)
-func decode(ctx context.Context, payload []byte) (front, *http.Request, error) {
-	fronts := [...]front{httpAPI{}, restAPI{}}
-	if !bytes.Contains(payload, []byte(`"2.0"`)) { // only a guess at which to try first
-		fronts[0], fronts[1] = fronts[1], fronts[0]
-	}
-	for _, f := range fronts {
-		if r, err := f.request(ctx, payload); err != errOtherFront {
-			return f, r, err
-		}
-	}
-	err := errors.New("it comes from neither an HTTP API (payload format 2.0) nor a REST API")
-	if !json.Valid(payload) {
-		err = errors.New("it is not JSON")
-	}
-	return httpAPI{}, nil, fmt.Errorf("%w: %w", ErrEvent, err) // whose replies every front understands
-}
-
 // serve runs the handler. Its error says why what was written is no answer.
-func (a *Adapter) serve(w *recorder, r *http.Request) (err error) {
+func (a *Adapter) serve(w *response, r *http.Request) (err error) {
 	defer func() {
 		v := recover()
 		switch {
-		case w.tooLarge:
-			err = ErrTooLarge
+		case w.err != nil:
+			err = w.err
 		case v == nil:
-		case v == http.ErrAbortHandler && r.Context().Err() != nil:
+		case v == http.ErrAbortHandler && errors.Is(r.Context().Err(), context.DeadlineExceeded):
 			err = ErrDeadline
+		case v == http.ErrAbortHandler && r.Context().Err() != nil: // nobody reads the reply any more
+			err = fmt.Errorf("%w: %w", ErrAborted, context.Canceled)
 		case v == http.ErrAbortHandler:
 			err = ErrAborted
 		default:
@@ -164,10 +191,10 @@ func (a *Adapter) serve(w *recorder, r *http.Request) (err error) {
 }
 
 // fail lets Failed answer, which must not end the process either.
-func (a *Adapter) fail(w *recorder, r *http.Request, err error) {
+func (a *Adapter) fail(w *response, r *http.Request, err error) {
 	defer func() {
 		if recover() != nil {
-			*w = *newRecorder(w.method)
+			w.reset()
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 	}()
@@ -179,7 +206,7 @@ func (a *Adapter) fail(w *recorder, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, ErrEvent):
 		status = http.StatusBadRequest
-	case errors.Is(err, ErrAborted), errors.Is(err, ErrTooLarge):
+	case errors.Is(err, ErrAborted), errors.Is(err, ErrTooLarge), errors.Is(err, ErrHeaderTooLarge):
 		status = http.StatusBadGateway
 	case errors.Is(err, ErrDeadline):
 		status = http.StatusGatewayTimeout
@@ -187,15 +214,17 @@ func (a *Adapter) fail(w *recorder, r *http.Request, err error) {
 	http.Error(w, http.StatusText(status), status)
 }
 
-func marshal(f front, w *recorder) ([]byte, error) {
-	var reply bytes.Buffer
-	encoder := json.NewEncoder(&reply)
-	encoder.SetEscapeHTML(false) // six bytes for each < of a page
-	if err := encoder.Encode(f.reply(w.finish())); err != nil {
-		return nil, err
+// RequestID returns the invocation's, by which Lambda's own log lines name it, or "".
+func RequestID(ctx context.Context) string {
+	if c, ok := lambdacontext.FromContext(ctx); ok {
+		return c.AwsRequestID
 	}
-	if reply.Len() > maxReply {
-		return nil, fmt.Errorf("%w: %d bytes", ErrTooLarge, reply.Len())
-	}
-	return reply.Bytes(), nil
+	return ""
+}
+
+// TraceID returns the invocation's X-Ray trace header, or "". The variable
+// _X_AMZN_TRACE_ID has it only where one invocation runs at a time.
+func TraceID(ctx context.Context) string {
+	id, _ := ctx.Value("x-amzn-trace-id").(string) // aws-lambda-go's key
+	return id
 }

@@ -402,10 +402,10 @@ func TestWhatIsNoEventGetsA400(t *testing.T) {
 	log.SetOutput(io.Discard) // the library logs
 	defer log.SetOutput(os.Stderr)
 	sqs := `{"Records":[{"messageId":"1","body":"x","eventSource":"aws:sqs"}]}`
-	alb := `{"requestContext":{"elb":{"targetGroupArn":"x"}},"httpMethod":"GET","path":"/","headers":{"host":"a.test"}}`
-	functionURL := `{"version":"2.0","rawPath":"/","headers":{},"requestContext":{"domainName":"x.lambda-url.eu-west-1.on.aws","http":{"method":"GET"}}}`
+	latticeV1 := `{"raw_path":"/","method":"GET","headers":{"host":"a.test"},"query_string_parameters":{},"body":"","is_base64_encoded":false}`
+	format1 := `{"version":"1.0","httpMethod":"GET","path":"/","headers":{"host":"a.test"},"requestContext":{"identity":{}}}`
 	for _, event := range []string{
-		``, `{`, `null`, `[]`, `"x"`, `{}`, sqs, alb, functionURL, `{"version":"2.0"}`, `{"version":"2.0","requestContext":{}}`, `{"version":"2.0","requestContext":[]}`,
+		``, `{`, `null`, `[]`, `"x"`, `{}`, `true`, sqs, latticeV1, format1, `{"version":"2.0","method":"GET","path":"/","headers":{"host":"a.test"}}`, `{"version":"2.0","method":"GET","path":"/","requestContext":1}`, `{"version":"2.0"}`, `{"version":"2.0","requestContext":{}}`, `{"version":"2.0","requestContext":[]}`,
 		`{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":[]}`, `{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":{"x":1}}`,
 		`{"version":"2.0","requestContext":{"http":{"method":"GET"},"domainName":"a b"}}`,
 		`{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":{"x":"a\r\nb"}}`, `{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":{"x":"a\u0001b"}}`, `{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":{"x y":"a"}}`,

@@ -37,3 +37,6 @@ func inEncodedPath(c byte) bool { return c == '%' || inPath(c) }
 
 // inQuery reports whether c ends neither a query nor the request line.
 func inQuery(c byte) bool { return ' ' < c && c < 0x7f && c != '#' }
+
+// inParameter is inQuery for a name or a value, which must not become two.
+func inParameter(c byte) bool { return inQuery(c) && c != '&' }

@@ -2,10 +2,9 @@ package lambdahttp
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/awslabs/aws-lambda-go-api-proxy/core"
@@ -13,69 +12,70 @@ import (
 
 // httpAPI is an API Gateway HTTP API with payload format 2.0.
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
-type httpAPI struct{}
-
-type httpAPIEvent struct {
-	event
-	RawPath        string                                `json:"rawPath"`
-	RawQueryString string                                `json:"rawQueryString"`
-	Cookies        []string                              `json:"cookies"`
-	RequestContext events.APIGatewayV2HTTPRequestContext `json:"requestContext"`
+type httpAPI struct {
+	context events.APIGatewayV2HTTPRequestContext
 }
 
-func (httpAPI) request(ctx context.Context, payload []byte) (*http.Request, error) {
-	var e httpAPIEvent
-	err := json.Unmarshal(payload, &e)
-	switch {
-	case e.Version != "2.0":
-		return nil, errOtherFront
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrEvent, err)
-	}
-	rc := e.RequestContext
-	if strings.Contains(rc.DomainName, ".lambda-url.") {
-		// Its events look the same, but their path is encoded.
-		return nil, fmt.Errorf("%w: function URLs are not served", ErrEvent)
-	}
-	if err := checkMethod(rc.HTTP.Method); err != nil {
-		return nil, err
-	}
-	headers := e.headers()
-	if len(e.Cookies) > 0 {
-		headers["Cookie"] = []string{strings.Join(e.Cookies, "; ")} // one line: RFC 6265 section 5.4
-	}
-	r, err := new(core.RequestAccessorV2).EventToRequestWithContext(ctx, events.APIGatewayV2HTTPRequest{
-		RawPath: "/", RequestContext: rc, StageVariables: e.StageVariables,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrEvent, err)
-	}
+func (f httpAPI) request(e *event) (*parts, error) {
 	path := e.RawPath
 	if path == "" {
-		path = rc.HTTP.Path
-	}
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path
+		path = f.context.HTTP.Path
 	}
 	// HTTP APIs decode the path before they invoke the function. Which characters the client
 	// had encoded is lost; an encoded slash (%2F) for instance arrives as a plain one. What
-	// needs no encoding stays, as clients mostly send it so. The query is the client's.
-	rawPath, query := escape(path, inPath), escape(e.RawQueryString, inQuery)
-	return r, mend(r, &e.event, path, rawPath, query, headers, rc.HTTP.SourceIP, rc.DomainName)
+	// needs no encoding stays, as clients mostly send it so.
+	return f.parts(e, escape(path, inPath)), nil
 }
 
-func (httpAPI) reply(a *answer) any {
-	headers := make(map[string]string, len(a.header))
-	var cookies []string
+// parts are those of every event of format 2.0, but for the path.
+func (f httpAPI) parts(e *event, path string) *parts {
+	p := &parts{
+		method:  f.context.HTTP.Method,
+		path:    path,
+		query:   escape(e.RawQueryString, inQuery),
+		headers: e.headers(),
+		domain:  f.context.DomainName,
+		client:  f.context.HTTP.SourceIP,
+		tls:     true,
+		began:   time.UnixMilli(f.context.TimeEpoch),
+		make: func(ctx context.Context) (*http.Request, error) {
+			return new(core.RequestAccessorV2).EventToRequestWithContext(ctx, events.APIGatewayV2HTTPRequest{
+				RawPath: "/", RequestContext: f.context, StageVariables: e.StageVariables,
+			})
+		},
+	}
+	if f.context.Stage != "$default" {
+		p.stage = f.context.Stage
+	}
+	if len(e.Cookies) > 0 { // function URLs send the header as well
+		p.headers["Cookie"] = []string{strings.Join(e.Cookies, "; ")} // one line: RFC 6265 section 5.4
+	}
+	return p
+}
+
+// format2Head is the reply of format 2.0. Repeated headers are joined, but cookies have a
+// list of their own: commas occur in them.
+type format2Head struct {
+	StatusCode      int               `json:"statusCode"`
+	Headers         map[string]string `json:"headers,omitempty"`
+	Cookies         []string          `json:"cookies,omitempty"`
+	IsBase64Encoded bool              `json:"isBase64Encoded,omitempty"`
+}
+
+func (httpAPI) head(a *answer) any {
+	h := format2Head{StatusCode: a.status, IsBase64Encoded: a.binary, Headers: make(map[string]string, len(a.header))}
 	for name, values := range a.header {
 		if name == "Set-Cookie" {
-			cookies = values // a list of its own: commas occur in cookies, so they cannot be joined
+			h.Cookies = values
 			continue
 		}
-		headers[name] = strings.Join(values, ",")
+		h.Headers[name] = strings.Join(values, ",")
 	}
-	return events.APIGatewayV2HTTPResponse{
-		StatusCode: a.status, Headers: headers, Cookies: cookies,
-		Body: a.text(), IsBase64Encoded: a.binary,
-	}
+	return h
 }
+
+func (httpAPI) prelude(*answer) any { return nil }
+
+// limits has the 30 seconds after which an HTTP API gives up, which nothing can raise.
+// https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html
+func (httpAPI) limits() limits { return limits{reply: maxReply, timeout: 30 * time.Second} }

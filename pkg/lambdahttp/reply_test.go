@@ -181,9 +181,15 @@ func TestFailuresBecomeReplies(t *testing.T) {
 			w.Header().Set("Content-Type", "application/octet-stream")
 			w.Write(make([]byte, 4_800_000))
 		}, lambdahttp.ErrTooLarge, 502},
+		"declared too large": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "6291557")
+			if _, err := io.WriteString(w, "x"); err == nil {
+				t.Error("the beginning was taken")
+			}
+		}, lambdahttp.ErrTooLarge, 502},
 		"too large once escaped": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain")
-			w.Write(bytes.Repeat([]byte(`"`), 3_200_000))
+			w.Write(bytes.Repeat([]byte(`"`), 4_800_000))
 		}, lambdahttp.ErrTooLarge, 502},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -210,6 +216,13 @@ func TestFailuresBecomeReplies(t *testing.T) {
 	})
 	if page.StatusCode != 200 || len(page.Body) != 3_000_000 {
 		t.Errorf("a page full of tags: %d", page.StatusCode)
+	}
+	quotes := answerWith(t, sample(t, "http-api"), func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		w.Write(bytes.Repeat([]byte(`"`), 3_200_000)) // 6.4 MB escaped, and less in base64
+	})
+	if quotes.StatusCode != 200 || quotes.body(t) != strings.Repeat(`"`, 3_200_000) {
+		t.Errorf("a text full of quotes: %d", quotes.StatusCode)
 	}
 	just := answerWith(t, sample(t, "http-api"), func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/octet-stream")

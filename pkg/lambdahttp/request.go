@@ -2,60 +2,111 @@ package lambdahttp
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"net/netip"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 )
 
-// overTLS marks requests as what they are: the fronts accept nothing but TLS. Which
-// version and cipher the client used, they do not tell.
-var overTLS = &tls.ConnectionState{HandshakeComplete: true}
+// parts are what a front makes of its event.
+type parts struct {
+	method  string
+	path    string      // encoded as for a request line, but perhaps without its first slash
+	query   string      // likewise
+	headers http.Header // by canonical names; becomes the request's
+	domain  string      // under which the front was reached; empty where it does not say
+	client  string      // IP address of the client, with or without a port
+	tls     bool        // the client spoke TLS to the front
+	stage   string      // that the path may begin with; empty for none
+	began   time.Time   // by the front's clock
+
+	// make makes a request for "/" with the event's context in it.
+	make func(context.Context) (*http.Request, error)
+}
+
+// withTLS marks requests as what they are. Which version and cipher the client used, the
+// fronts do not tell.
+var withTLS = &tls.ConnectionState{HandshakeComplete: true}
 
 // libraryHeaders is the prefix of the headers in which aws-lambda-go-api-proxy can pass
-// its context on. We never use them, so one that arrives was made up by a client.
+// its context on. We never use them, so one that arrives was made up by a client. So are
+// those in which other adapters pass it on.
 const libraryHeaders = "X-Golambdaproxy-"
 
-// mend puts into r, as the library made it for path "/" and without headers, what was
+var adapterHeaders = []string{"X-Amzn-Request-Context", "X-Amzn-Lambda-Context"}
+
+// request makes the request of an event: the library's, with all put into it that was
 // kept from the library.
-func mend(r *http.Request, e *event, path, rawPath, query string, headers http.Header, sourceIP, domainName string) error {
+func (a *Adapter) request(ctx context.Context, p *parts, e *event) (*http.Request, error) {
+	if !isToken(p.method) { // before the library, which logs what it cannot parse
+		return nil, fmt.Errorf("%w: method %.40q", ErrEvent, p.method)
+	}
+	if strings.ContainsFunc(p.domain, notInDomain) { // of which the library makes a URL
+		return nil, fmt.Errorf("%w: domain name %.80q", ErrEvent, p.domain)
+	}
 	body, err := decodeBody(e)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	headers := p.headers
 	for name, values := range headers {
 		for _, v := range values {
 			if !isToken(name) || strings.ContainsFunc(v, isControl) {
-				return fmt.Errorf("%w: header %.80q cannot be sent on", ErrEvent, name)
+				return nil, fmt.Errorf("%w: header %.80q cannot be sent on", ErrEvent, name)
 			}
 		}
-		if strings.HasPrefix(name, libraryHeaders) {
+		if strings.HasPrefix(name, libraryHeaders) || slices.Contains(adapterHeaders, name) {
 			delete(headers, name)
 		}
 	}
+	if cookies := headers["Cookie"]; len(cookies) > 1 {
+		headers["Cookie"] = []string{strings.Join(cookies, "; ")} // one line: RFC 6265 section 5.4
+	}
 	// The client's Host, which the platform has checked against its domain names; without
 	// one, the name under which it was reached.
-	host := domainName
+	host := p.domain
 	if hosts := headers["Host"]; len(hosts) > 0 {
 		if host = hosts[0]; len(hosts) > 1 {
-			return fmt.Errorf("%w: more than one Host", ErrEvent)
+			return nil, fmt.Errorf("%w: more than one Host", ErrEvent)
 		}
+	}
+	rawPath := p.path
+	if !strings.HasPrefix(rawPath, "/") {
+		rawPath = "/" + rawPath
+	}
+	if a.StripStage {
+		rawPath = withoutPrefix(rawPath, "/"+escape(p.stage, inPath))
+	}
+	rawPath = withoutPrefix(rawPath, a.BasePath)
+	path, err := url.PathUnescape(rawPath)
+	if err != nil {
+		return nil, fmt.Errorf("%w: path: %w", ErrEvent, err)
+	}
+	r, err := p.make(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrEvent, err)
 	}
 	// net/http has these in fields of the request, and the body is all here: nobody has to
 	// wait for a 100.
 	for _, name := range []string{"Host", "Content-Length", "Transfer-Encoding", "Expect"} {
 		delete(headers, name)
 	}
+	r.Method = strings.ToUpper(p.method) // as fronts and the library do
 	r.Header = headers
 	r.Host = host
-	r.URL = &url.URL{Path: path, RawPath: rawPath, RawQuery: query}
+	r.URL = &url.URL{Path: path, RawPath: rawPath, RawQuery: p.query}
 	r.RequestURI = r.URL.RequestURI()
-	r.TLS = overTLS
+	if r.TLS = nil; p.tls {
+		r.TLS = withTLS
+	}
 	r.ContentLength = int64(len(body))
 	if len(body) == 0 {
 		r.Body, r.GetBody = http.NoBody, nil
@@ -63,11 +114,34 @@ func mend(r *http.Request, e *event, path, rawPath, query string, headers http.H
 		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 		r.Body, _ = r.GetBody()
 	}
-	r.RemoteAddr = ""
-	if sourceIP != "" {
-		r.RemoteAddr = net.JoinHostPort(sourceIP, "0") // without a port, ReverseProxy would not find the address
+	r.RemoteAddr = remoteAddr(p.client)
+	return r, nil
+}
+
+// withoutPrefix takes whole segments off the front of a path: of "/api", "/api-v2" keeps all.
+func withoutPrefix(path, prefix string) string {
+	prefix = strings.TrimSuffix(prefix, "/")
+	rest, ok := strings.CutPrefix(path, prefix)
+	switch {
+	case !ok || rest != "" && rest[0] != '/':
+		return path
+	case rest == "":
+		return "/"
 	}
-	return nil
+	return rest
+}
+
+// remoteAddr returns an address as net/http has it, with a port, without which
+// httputil.ReverseProxy would not find the address. What is no address, such as the
+// "test-invoke-source-ip" of a console, becomes none.
+func remoteAddr(client string) string {
+	if ip, err := netip.ParseAddr(strings.Trim(client, "[]")); err == nil {
+		return netip.AddrPortFrom(ip, 0).String()
+	}
+	if ap, err := netip.ParseAddrPort(client); err == nil {
+		return ap.String()
+	}
+	return ""
 }
 
 func decodeBody(e *event) ([]byte, error) {
@@ -81,14 +155,6 @@ func decodeBody(e *event) ([]byte, error) {
 	return body, nil
 }
 
-// checkMethod comes before the library, which logs what it cannot parse.
-func checkMethod(method string) error {
-	if !isToken(method) {
-		return fmt.Errorf("%w: method %.40q", ErrEvent, method)
-	}
-	return nil
-}
-
 // isToken reports whether s is a token of RFC 9110 section 5.6.2.
 func isToken(s string) bool {
 	for i := range len(s) {
@@ -97,6 +163,10 @@ func isToken(s string) bool {
 		}
 	}
 	return s != ""
+}
+
+func notInDomain(c rune) bool {
+	return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '-' || c == '_')
 }
 
 // isControl reports whether c may not be in a field value (RFC 9110 section 5.5).

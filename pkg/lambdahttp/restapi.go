@@ -9,85 +9,93 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/awslabs/aws-lambda-go-api-proxy/core"
 )
 
-// restAPI is an API Gateway REST API with a Lambda proxy integration. For binary replies
-// the API needs the binary media type */*.
+// restAPI is an API Gateway REST API with a Lambda proxy integration, whose responses are
+// buffered or streamed: the events are the same. For binary replies that are not
+// streamed, the API needs the binary media type */*.
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
-type restAPI struct{}
-
-type restAPIEvent struct {
-	event
-	HTTPMethod     string              `json:"httpMethod"`
-	Path           string              `json:"path"`
-	Query          map[string]string   `json:"queryStringParameters"`
-	MultiQuery     map[string][]string `json:"multiValueQueryStringParameters"`
-	RequestContext *restAPIContext     `json:"requestContext"`
+type restAPI struct {
+	context events.APIGatewayProxyRequestContext
 }
 
 type restAPIContext struct {
 	events.APIGatewayProxyRequestContext
-	ELB json.RawMessage `json:"elb"` // of load balancers, whose events are similar
+	ELB *events.ELBContext `json:"elb"` // of load balancers, whose events are similar
 }
 
-func (restAPI) request(ctx context.Context, payload []byte) (*http.Request, error) {
-	var e restAPIEvent
-	err := json.Unmarshal(payload, &e)
-	switch rc := e.RequestContext; {
-	case e.HTTPMethod == "" || e.Version == "2.0":
-		return nil, errOtherFront
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrEvent, err)
-	case rc == nil:
-		return nil, fmt.Errorf("%w: it has no requestContext", ErrEvent)
-	case rc.ELB != nil:
-		return nil, fmt.Errorf("%w: Application Load Balancers are not served", ErrEvent)
-	}
-	rc := e.RequestContext
-	if err := checkMethod(e.HTTPMethod); err != nil {
+func (f restAPI) request(e *event) (*parts, error) {
+	query, err := e.query(url.QueryEscape) // the values come decoded
+	if err != nil {
 		return nil, err
 	}
-	headers := e.headers()
-	if cookies := headers["Cookie"]; len(cookies) > 1 {
-		headers["Cookie"] = []string{strings.Join(cookies, "; ")}
-	}
-	query := e.query()
-	// Encoded, as the client sent it. What it should have encoded too is, since net/url would
-	// otherwise take the whole for not encoded, and turn %2F into a slash.
-	rawPath := escape(e.Path, inEncodedPath)
-	if !strings.HasPrefix(rawPath, "/") {
-		rawPath = "/" + rawPath
-	}
-	path, err := url.PathUnescape(rawPath)
-	if err != nil {
-		return nil, fmt.Errorf("%w: path: %w", ErrEvent, err)
-	}
-	r, err := new(core.RequestAccessor).EventToRequestWithContext(ctx, events.APIGatewayProxyRequest{
-		Path: "/", HTTPMethod: e.HTTPMethod, RequestContext: rc.APIGatewayProxyRequestContext, StageVariables: e.StageVariables,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrEvent, err)
-	}
-	return r, mend(r, &e.event, path, rawPath, query, headers, rc.Identity.SourceIP, rc.DomainName)
+	return &parts{
+		method: e.HTTPMethod,
+		// Encoded, as the client sent it. What it should have encoded too is, since net/url would
+		// otherwise take the whole for not encoded, and turn %2F into a slash.
+		path:    escape(e.Path, inEncodedPath),
+		query:   query,
+		headers: e.headers(),
+		domain:  f.context.DomainName,
+		client:  f.context.Identity.SourceIP,
+		tls:     true,
+		stage:   f.context.Stage,
+		began:   time.UnixMilli(f.context.RequestTimeEpoch),
+		make: func(ctx context.Context) (*http.Request, error) {
+			return new(core.RequestAccessor).EventToRequestWithContext(ctx, events.APIGatewayProxyRequest{
+				Path: "/", HTTPMethod: http.MethodGet, RequestContext: f.context, StageVariables: e.StageVariables,
+			})
+		},
+	}, nil
 }
 
-func (restAPI) reply(a *answer) any {
-	return events.APIGatewayProxyResponse{
-		StatusCode: a.status, MultiValueHeaders: a.header,
-		Body: a.text(), IsBase64Encoded: a.binary,
-	}
+type multiHead struct {
+	StatusCode        int                 `json:"statusCode"`
+	StatusDescription string              `json:"statusDescription,omitempty"`
+	Headers           map[string]string   `json:"headers,omitempty"`
+	MultiValueHeaders map[string][]string `json:"multiValueHeaders,omitempty"`
+	Cookies           []string            `json:"cookies,omitempty"`
+	IsBase64Encoded   bool                `json:"isBase64Encoded,omitempty"`
 }
 
-// query builds the query from the decoded maps in which it comes. Their order is lost on
-// the way; sorted by name, the same request at least has the same query every time.
-func (e *restAPIEvent) query() string {
-	many := e.MultiQuery
+func (restAPI) head(a *answer) any {
+	return multiHead{StatusCode: a.status, MultiValueHeaders: a.header, IsBase64Encoded: a.binary}
+}
+
+// prelude has cookies in their own list, as API Gateway's documentation of streaming has
+// them.
+func (restAPI) prelude(a *answer) any {
+	h := multiHead{StatusCode: a.status, MultiValueHeaders: a.header, Cookies: a.header["Set-Cookie"]}
+	if h.Cookies != nil {
+		h.MultiValueHeaders = maps.Clone(a.header)
+		delete(h.MultiValueHeaders, "Set-Cookie")
+	}
+	return h
+}
+
+// limits has the 29 seconds after which a REST API gives up, unless its quota was raised.
+// https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
+func (restAPI) limits() limits { return limits{reply: maxReply, timeout: 29 * time.Second} }
+
+// query builds the query from the maps in which REST APIs and load balancers send it.
+// Their order is lost on the way; sorted by name, the same request at least has the same
+// query every time.
+func (e *event) query(encode func(string) string) (string, error) {
+	var many map[string][]string
+	if err := unmarshal(e.MultiQuery, &many); err != nil {
+		return "", err
+	}
 	if len(many) == 0 {
-		many = make(map[string][]string, len(e.Query))
-		for name, value := range e.Query {
+		var single map[string]string
+		if err := unmarshal(e.Query, &single); err != nil {
+			return "", err
+		}
+		many = make(map[string][]string, len(single))
+		for name, value := range single {
 			many[name] = []string{value}
 		}
 	}
@@ -97,10 +105,21 @@ func (e *restAPIEvent) query() string {
 			if b.Len() > 0 {
 				b.WriteByte('&')
 			}
-			b.WriteString(url.QueryEscape(name))
+			b.WriteString(encode(name))
 			b.WriteByte('=')
-			b.WriteString(url.QueryEscape(value))
+			b.WriteString(encode(value))
 		}
 	}
-	return b.String()
+	return b.String(), nil
+}
+
+// unmarshal reads a part of an event that may be missing.
+func unmarshal(part json.RawMessage, into any) error {
+	if len(part) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(part, into); err != nil {
+		return fmt.Errorf("%w: query: %w", ErrEvent, err)
+	}
+	return nil
 }

@@ -16,10 +16,11 @@ import (
 
 // Causes that servers of the handler tell to [Handler.Fail], since it cannot see them.
 var (
-	ErrBadRequest         = errors.New("proxy: request cannot be understood")
-	ErrIncompleteResponse = errors.New("proxy: the origin's answer broke off")
-	ErrResponseTooLarge   = errors.New("proxy: the origin's answer is too large for this front")
-	ErrTimeout            = errors.New("proxy: the origin's answer took too long")
+	ErrBadRequest             = errors.New("proxy: request cannot be understood")
+	ErrIncompleteResponse     = errors.New("proxy: the origin's answer broke off")
+	ErrResponseTooLarge       = errors.New("proxy: the origin's answer is too large for this front")
+	ErrResponseHeaderTooLarge = errors.New("proxy: the headers of the origin's answer are too large for this front")
+	ErrTimeout                = errors.New("proxy: the origin's answer took too long")
 )
 
 type badHostError struct{ err error }
@@ -80,8 +81,10 @@ func answerTo(host string, err error) answer {
 			fmt.Sprintf("The origin of %s broke off its answer.", orThat(host)), "Try again; if it stays, look at the origin's log.", 0, slog.LevelWarn}
 	case errors.Is(err, ErrResponseTooLarge):
 		return answer{http.StatusBadGateway, httpResponseBodySize,
-			fmt.Sprintf("The answer of the origin of %s is larger than can be returned here (6 MB, with its encoding).", orThat(host)),
-			"Ask for less at a time, for instance with a Range header.", 0, slog.LevelWarn}
+			fmt.Sprintf("The answer of the origin of %s is larger than can be returned here in one piece.", orThat(host)),
+			"Ask for less at a time, for instance with a Range header. Its operator can choose a front that streams answers, and RESPONSE_MODE=stream.", 0, slog.LevelWarn}
+	case errors.Is(err, ErrResponseHeaderTooLarge):
+		return answerToTransport(host, &sni.Error{Type: sni.HTTPResponseHeaderSectionSize})
 	case errors.Is(err, ErrTimeout):
 		return timedOut(host)
 	case errors.As(err, &transport):

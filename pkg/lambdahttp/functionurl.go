@@ -1,0 +1,17 @@
+package lambdahttp
+
+// functionURL is a Lambda function URL: payload format 2.0, but for a path that is as the
+// client encoded it.
+// https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
+type functionURL struct{ httpAPI }
+
+func (f functionURL) request(e *event) (*parts, error) {
+	if e.RawPath == "" {
+		return f.httpAPI.request(e) // its other path is decoded here too
+	}
+	return f.parts(e, escape(e.RawPath, inEncodedPath)), nil
+}
+
+func (f functionURL) prelude(a *answer) any { return f.head(a) }
+
+func (functionURL) limits() limits { return limits{reply: maxReply} }
