@@ -73,6 +73,7 @@ check-go: ## Check formatting, vet, staticcheck, go.mod and go.sum, and what may
 .PHONY: check-sam
 check-sam: ## Check template.yaml, build it, and look at what would be deployed
 	scripts/sam validate --lint
+	scripts/sam --python scripts/test_template.py
 	rm -rf .aws-sam/build
 	scripts/sam build
 	$(GO) run ./scripts/elfcheck .aws-sam/build/ProxyFunction/bootstrap
