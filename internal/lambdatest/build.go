@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/sleightproxy/sleight/internal/runtimeapi"
 )
 
 // Build builds the function of this module as it is deployed, for this machine.
@@ -51,7 +53,7 @@ func goBuild(pkg string, flags []string) *built {
 		return &built{err: err}
 	}
 	b := &built{binary: filepath.Join(dir, "bootstrap")}
-	if b.keep, b.err = afterUs("rm", "-rf", dir); b.err != nil {
+	if b.keep, b.err = runtimeapi.AfterUs("rm", "-rf", dir); b.err != nil {
 		return b
 	}
 	// As the Makefile does, but for the race detector. It needs cgo, and without -trimpath
@@ -68,26 +70,4 @@ func goBuild(pkg string, flags []string) *built {
 		b.err = fmt.Errorf("lambdatest: go build %s: %w\n%s", pkg, err, out)
 	}
 	return b
-}
-
-// afterUs runs a command when this process has ended, however it does: a test that
-// panics or is killed cleans nothing up. disarm calls that off; so that it is not called
-// off or brought forward by accident, the caller holds on to it.
-func afterUs(command ...string) (disarm func(), err error) {
-	cmd := exec.Command("sh", append([]string{"-c", `trap "" HUP INT QUIT TERM; read -r _; exec "$@"`, "sh"}, command...)...)
-	r, w, err := os.Pipe()
-	if err != nil {
-		return func() {}, err
-	}
-	defer r.Close()
-	cmd.Stdin = r // ends with the last process that has w open, and that is this one alone
-	if err := cmd.Start(); err != nil {
-		w.Close()
-		return func() {}, err
-	}
-	return func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		w.Close()
-	}, nil
 }

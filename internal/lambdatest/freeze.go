@@ -13,16 +13,16 @@ import (
 func (f *Function) Freeze() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := f.api.awaitIdle(ctx, f.exited); err != nil {
+	if err := f.process.AwaitIdle(ctx); err != nil {
 		return fmt.Errorf("lambdatest: freeze: waiting until the function asks for an event: %w", err)
 	}
-	if err := f.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := f.process.Process().Signal(syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("lambdatest: freeze: %w", err)
 	}
 	// The signal is only on its way: other threads may run on for a while.
 	for {
 		var status syscall.WaitStatus
-		switch _, err := syscall.Wait4(f.cmd.Process.Pid, &status, syscall.WUNTRACED, nil); {
+		switch _, err := syscall.Wait4(f.PID(), &status, syscall.WUNTRACED, nil); {
 		case err == syscall.EINTR:
 		case err != nil:
 			return fmt.Errorf("lambdatest: freeze: %w", err)
@@ -36,7 +36,7 @@ func (f *Function) Freeze() error {
 
 // Thaw lets the process go on.
 func (f *Function) Thaw() error {
-	if err := f.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+	if err := f.process.Process().Signal(syscall.SIGCONT); err != nil {
 		return fmt.Errorf("lambdatest: thaw: %w", err)
 	}
 	return nil

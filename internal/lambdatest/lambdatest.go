@@ -12,29 +12,41 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http/httptest"
+	"io"
+	"net/http"
 	"os"
-	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/sleightproxy/sleight/internal/runtimeapi"
 )
 
-// patience bounds every wait for the function; it is far beyond what a slow machine needs.
-const patience = 30 * time.Second
+const (
+	// patience bounds every wait for the function; it is far beyond what a slow machine needs.
+	patience = 30 * time.Second
+
+	// timeout is the function's, under the 30 seconds of an HTTP API.
+	timeout = 29 * time.Second
+)
 
 // ErrExited is what [Function.Invoke] returns where the process has ended without a reply.
-var ErrExited = errors.New("lambdatest: the function has ended")
+var ErrExited = runtimeapi.ErrExited
+
+// Reply is what the function said to one event.
+type Reply struct {
+	Body    []byte
+	Failed  bool        // the invocation failed; Body is the error's report
+	Header  http.Header // of the POST that brought it
+	Trailer http.Header // of that POST; a streamed reply says here that it was cut short
+}
 
 // Function is a running function. It is safe for concurrent use.
 type Function struct {
-	api       *runtimeAPI
-	cmd       *exec.Cmd
-	out       *output
-	exited    chan struct{} // closed when the process has ended
-	mayExit   atomic.Bool
-	requestID atomic.Int64
+	process *runtimeapi.Process
+	out     *output
+	mayExit atomic.Bool
 }
 
 // Start runs binary, and waits until it asks for its first event. It gets none of this
@@ -48,13 +60,13 @@ func Start(t testing.TB, binary string, env ...string) *Function {
 	f := launch(t, binary, env)
 	t.Cleanup(func() {
 		select {
-		case <-f.exited:
+		case <-f.process.Exited():
 			if !f.mayExit.Load() {
-				t.Errorf("lambdatest: the function ended by itself: %v", f.cmd.ProcessState)
+				t.Errorf("lambdatest: the function ended by itself: %v", f.process.State())
 			}
 		default:
 		}
-		f.kill()
+		f.process.Close()
 		if strings.Contains(f.Log(), "WARNING: DATA RACE") {
 			t.Error("lambdatest: the function has a data race")
 		}
@@ -63,8 +75,8 @@ func Start(t testing.TB, binary string, env ...string) *Function {
 		}
 	})
 	select {
-	case <-f.api.asked:
-	case <-f.exited:
+	case <-f.process.Asked():
+	case <-f.process.Exited():
 		t.Fatal("lambdatest: the function did not get as far as its first event")
 	case <-time.After(patience):
 		t.Fatal("lambdatest: the function asked for no event")
@@ -78,54 +90,38 @@ func Start(t testing.TB, binary string, env ...string) *Function {
 func StartExpectExit(t testing.TB, binary string, env ...string) (status int, output string) {
 	t.Helper()
 	f := launch(t, binary, env)
-	defer f.kill()
+	defer f.process.Close()
 	select {
-	case <-f.exited:
-	case <-f.api.asked:
+	case <-f.process.Exited():
+	case <-f.process.Asked():
 		t.Fatalf("lambdatest: the function started although it was not to; its output:\n%s", f.Log())
 	case <-time.After(patience):
 		t.Fatalf("lambdatest: the function neither started nor ended; its output:\n%s", f.Log())
 	}
-	return f.cmd.ProcessState.ExitCode(), f.Log()
+	return f.process.State().ExitCode(), f.Log()
 }
 
 func launch(t testing.TB, binary string, env []string) *Function {
 	t.Helper()
-	f := &Function{out: newOutput(), exited: make(chan struct{})}
-	f.api = newRuntimeAPI(f.out)
-	server := httptest.NewServer(f.api.handler())
-	t.Cleanup(server.Close)
-
+	f := &Function{out: newOutput()}
 	home := t.TempDir()
-	f.cmd = exec.Command(binary)
-	f.cmd.Dir = home
-	f.cmd.Env = append([]string{
-		"AWS_LAMBDA_RUNTIME_API=" + server.Listener.Addr().String(),
-		"AWS_LAMBDA_FUNCTION_NAME=test", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=512", "AWS_LAMBDA_FUNCTION_VERSION=$LATEST",
-		"AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
-		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + home,
-	}, env...)
-	f.cmd.Stdout, f.cmd.Stderr = f.out, f.out
-	if err := f.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	// Without a Runtime API most functions end by themselves, but not frozen ones.
-	disarm, err := afterUs("kill", "-9", fmt.Sprint(f.cmd.Process.Pid))
-	go func() {
-		defer close(f.exited)
-		f.cmd.Wait()
-		disarm()
-	}()
+	var err error
+	f.process, err = runtimeapi.Start(runtimeapi.Config{
+		Binary: binary,
+		Dir:    home,
+		Env: append([]string{
+			"AWS_LAMBDA_FUNCTION_NAME=test", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=512", "AWS_LAMBDA_FUNCTION_VERSION=$LATEST",
+			"AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
+			"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + home,
+		}, env...),
+		Output:    f.out,
+		Timeout:   timeout,
+		Unbounded: true,
+	})
 	if err != nil {
-		f.kill()
 		t.Fatal(err)
 	}
 	return f
-}
-
-func (f *Function) kill() {
-	f.cmd.Process.Kill()
-	<-f.exited
 }
 
 // Invoke sends an event and waits for the reply. The function is told the deadline of
@@ -133,51 +129,35 @@ func (f *Function) kill() {
 // invocations may be under way at once: those that the function does not ask for yet wait
 // their turn. The error says why there is no reply: [ErrExited], or that ctx was cancelled.
 func (f *Function) Invoke(ctx context.Context, event []byte) (Reply, error) {
-	i := &invocation{id: fmt.Sprintf("request-%d", f.requestID.Add(1)), event: event, done: make(chan outcome, 1)}
+	e := runtimeapi.Event{Payload: event}
 	deadline, ok := ctx.Deadline()
 	if ok {
-		i.deadline = deadline
+		e.Deadline = deadline
 	} else {
 		deadline = time.Now().Add(timeout)
 	}
-	timer := time.NewTimer(time.Until(deadline) + patience)
-	defer timer.Stop()
-	cancelled := make(chan struct{})
+	wait, stop := context.WithDeadlineCause(context.WithoutCancel(ctx), deadline.Add(patience), fmt.Errorf("no reply %v after the deadline", patience))
+	defer stop()
 	defer context.AfterFunc(ctx, func() {
 		if errors.Is(ctx.Err(), context.Canceled) {
-			close(cancelled)
+			stop()
 		}
 	})()
 
-	f.api.enqueue(i)
-	select {
-	case f.api.events <- i:
-	case <-f.exited:
-		f.api.forget(i)
-		return Reply{}, fmt.Errorf("%w: %v", ErrExited, f.cmd.ProcessState)
-	case <-cancelled:
-		f.api.forget(i)
-		return Reply{}, fmt.Errorf("lambdatest: before the function asked for the event: %w", ctx.Err())
-	case <-timer.C:
-		f.api.forget(i)
-		return Reply{}, errors.New("lambdatest: the function did not ask for the event")
+	r, err := f.process.Invoke(wait, e)
+	if err != nil {
+		if cause := context.Cause(wait); cause != nil {
+			err = fmt.Errorf("%w: %w", err, cause)
+		}
+		return Reply{}, fmt.Errorf("lambdatest: %w", err)
 	}
-	select {
-	case o := <-i.done:
-		return o.reply, o.err
-	case <-f.exited:
-	case <-cancelled:
-		return Reply{}, fmt.Errorf("lambdatest: before the function replied: %w", ctx.Err())
-	case <-timer.C:
-		return Reply{}, fmt.Errorf("lambdatest: no reply, %v after the deadline", patience)
+	defer r.Body.Close()
+	defer context.AfterFunc(wait, func() { r.Body.Close() })()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return Reply{}, fmt.Errorf("lambdatest: after %d bytes of the reply: %w", len(body), err)
 	}
-	// A function may reply and end right then, as one does that has panicked.
-	select {
-	case o := <-i.done:
-		return o.reply, o.err
-	default:
-		return Reply{}, fmt.Errorf("%w instead of replying: %v", ErrExited, f.cmd.ProcessState)
-	}
+	return Reply{Body: body, Failed: r.Failed, Header: r.Header, Trailer: r.Trailer}, nil
 }
 
 // MustInvoke is Invoke, and fails the test where there is no reply or the invocation failed.
@@ -200,18 +180,18 @@ func (f *Function) Wait(ctx context.Context) (status int, err error) {
 	defer cancel()
 	f.mayExit.Store(true)
 	select {
-	case <-f.exited:
-		return f.cmd.ProcessState.ExitCode(), nil
+	case <-f.process.Exited():
+		return f.process.State().ExitCode(), nil
 	case <-ctx.Done():
 		return 0, fmt.Errorf("lambdatest: the function has not ended: %w", ctx.Err())
 	}
 }
 
 // Exited is closed when the process has ended.
-func (f *Function) Exited() <-chan struct{} { return f.exited }
+func (f *Function) Exited() <-chan struct{} { return f.process.Exited() }
 
 // PID is the process's.
-func (f *Function) PID() int { return f.cmd.Process.Pid }
+func (f *Function) PID() int { return f.process.Process().Pid }
 
 // Log returns what the function has printed so far. It may lag behind a reply; see
 // [Function.AwaitLog].
@@ -229,7 +209,7 @@ func (f *Function) AwaitLog(ctx context.Context, text string) error {
 		}
 		select {
 		case <-grown:
-		case <-f.exited: // all that it printed has been read by then
+		case <-f.process.Exited(): // all that it printed has been read by then
 			if strings.Contains(f.out.String(), text) {
 				return nil
 			}

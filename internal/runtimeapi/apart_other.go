@@ -1,0 +1,8 @@
+//go:build !unix
+
+package runtimeapi
+
+import "os/exec"
+
+// apart does nothing here: Ctrl-C reaches the process too.
+func apart(*exec.Cmd) {}
