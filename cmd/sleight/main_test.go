@@ -23,25 +23,13 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sleightproxy/sleight/internal/dynamodbtest"
+	"github.com/sleightproxy/sleight/internal/lambdatest"
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = 30 * time.Second
-
-var build = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "sleight-test-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	binary := filepath.Join(dir, "sleight")
-	if out, err := exec.Command("go", "build", "-trimpath", "-o", binary, ".").CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w: %s", err, out)
-	}
-	return os.ReadFile(binary)
-})
 
 // process is the command as a user runs it.
 type process struct {
@@ -54,12 +42,10 @@ type process struct {
 
 func run(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	content, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
+	// A link and not a copy: a process that another test starts meanwhile would hold the copy
+	// open for writing, and it could not be run.
 	binary := filepath.Join(t.TempDir(), "sleight")
-	if err := os.WriteFile(binary, content, 0o700); err != nil {
+	if err := os.Link(lambdatest.BuildPackage(t, "./cmd/sleight"), binary); err != nil {
 		t.Fatal(err)
 	}
 	p := &process{cmd: exec.Command(binary, args...), lines: make(chan string, 1000), done: make(chan error, 1)}

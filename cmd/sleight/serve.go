@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sleightproxy/sleight/internal/app"
+	"github.com/sleightproxy/sleight/internal/localfront"
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
@@ -30,9 +31,13 @@ func newServe(getenv func(string) string) *cobra.Command {
 		Long: `Serves the same proxy as the Lambda function, over plain HTTP: on a laptop, in a container,
 behind a load balancer that terminates TLS. The flags mirror the function's variables, which
 are the defaults. AWS credentials and the region come from wherever the AWS SDK finds them:
-environment, profiles, SSO, roles.`,
+environment, profiles, SSO, roles.
+
+With --front it plays that front of AWS, and serves by running the Lambda function itself,
+as built by make build, which knows no profiles: give it credentials in the environment.`,
 		Example: `  sleight serve --routes routes.json
-  AWS_PROFILE=staging sleight serve --table routes --listen 127.0.0.1:9000`,
+  AWS_PROFILE=staging sleight serve --table routes --listen 127.0.0.1:9000
+  sleight serve --routes routes.json --front rest`,
 		Args: usage(cobra.NoArgs),
 	}
 	f := c.Flags()
@@ -44,6 +49,8 @@ environment, profiles, SSO, roles.`,
 	force := f.Bool("force-https", true, "refuse routes with http:// (FORCE_HTTPS)")
 	trusted := f.String("trusted-host-header", "", "`header` in which a CDN passes the client's host (TRUSTED_HOST_HEADER)")
 	certs := f.String("client-certs", "", "`directory` of the client certificates that routes refer to (CLIENT_CERTS_DIR)")
+	front := f.String("front", "", "`kind` of front to run the Lambda function behind: "+frontNames())
+	bootstrap := f.String("bootstrap", "", "`file` of the Lambda function, for --front (default: bootstrap beside this command)")
 	level := f.String("log-level", "", "`level`: debug, info, warn or error (LOG_LEVEL, default info)")
 
 	// A flag is the variable, said later: one parser serves both.
@@ -61,6 +68,13 @@ environment, profiles, SSO, roles.`,
 		if f.Changed("routes") && f.Changed("table") {
 			return usageError{errors.New("--routes and --table are both given: give one of them")}
 		}
+		kind, err := localfront.ParseKind(*front)
+		if err != nil && f.Changed("front") {
+			return usageError{fmt.Errorf("--front is %q: set it to one of %s", *front, frontNames())}
+		}
+		if f.Changed("bootstrap") && !f.Changed("front") {
+			return usageError{errors.New("--bootstrap is given without --front")}
+		}
 		said := map[string]string{}
 		if f.Changed("routes") || f.Changed("table") {
 			said["ROUTES_FILE"], said["ROUTES_TABLE"] = "", "" // one flag overrules both variables
@@ -72,12 +86,13 @@ environment, profiles, SSO, roles.`,
 				names = append(names, m.variable+" is", "--"+m.flag+" is")
 			}
 		}
-		settings, err := app.FromEnvironment(func(name string) string {
+		setting := func(name string) string {
 			if v, ok := said[name]; ok {
 				return v
 			}
 			return getenv(name)
-		})
+		}
+		settings, err := app.FromEnvironment(setting)
 		if err != nil {
 			return usageError{errors.New(strings.NewReplacer(names...).Replace(err.Error()))}
 		}
@@ -85,6 +100,10 @@ environment, profiles, SSO, roles.`,
 			return usageError{errors.New("no routes: give --routes FILE or --table NAME")}
 		}
 		logger := slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: settings.LogLevel}))
+		if f.Changed("front") {
+			s := &frontServer{kind, *bootstrap, mirrors, setting, settings, c.ErrOrStderr(), logger}
+			return s.serve(c.Context(), listen)
+		}
 		handler, err := app.New(settings, logger, func() (origin.BatchGetter, error) { return dynamoDB(c.Context()) })
 		if err != nil {
 			return err
@@ -112,8 +131,9 @@ func dynamoDB(ctx context.Context) (origin.BatchGetter, error) {
 	return dynamodb.NewFromConfig(cfg, origin.TuneDynamoDB), nil
 }
 
-// serve runs until ctx ends, and lets running requests finish.
-func serve(ctx context.Context, listen string, handler http.Handler, logger *slog.Logger) error {
+// serve runs until ctx ends, and lets running requests finish. It logs attrs with the
+// URL that it serves.
+func serve(ctx context.Context, listen string, handler http.Handler, logger *slog.Logger, attrs ...slog.Attr) error {
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {
 		return fmt.Errorf("%w; choose another address with --listen", err)
@@ -126,7 +146,8 @@ func serve(ctx context.Context, listen string, handler http.Handler, logger *slo
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
-	logger.Info("serving", slog.String("url", "http://"+listener.Addr().String()))
+	attrs = append([]slog.Attr{slog.String("url", "http://"+listener.Addr().String())}, attrs...)
+	logger.LogAttrs(ctx, slog.LevelInfo, "serving", attrs...)
 	select {
 	case err := <-failed:
 		return err

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sleightproxy/sleight/internal/app"
+	"github.com/sleightproxy/sleight/internal/localfront"
+	"github.com/sleightproxy/sleight/internal/runtimeapi"
+)
+
+const (
+	// functionTimeout and streamTimeout are what the template gives the function, the
+	// latter where answers are streamed.
+	functionTimeout = 29 * time.Second
+	streamTimeout   = 5 * time.Minute
+
+	// concurrency is how many requests the one process of the function works on at once.
+	// On AWS each would have a process.
+	concurrency = "8"
+)
+
+// frontServer serves by the function behind a front.
+type frontServer struct {
+	kind      localfront.Kind
+	bootstrap string              // the function's file; empty means the one beside this command
+	mirrors   []mirror            // the function's variables that have flags
+	setting   func(string) string // what they and its others say
+	settings  app.Settings        // the same, understood
+	stderr    io.Writer           // gets what the function prints
+	logger    *slog.Logger
+}
+
+// serve runs until ctx ends, or the function cannot start.
+func (s *frontServer) serve(ctx context.Context, listen string) error {
+	binary, err := findBootstrap(s.bootstrap)
+	if err != nil {
+		return err
+	}
+	front := &localfront.Front{
+		Kind:     s.kind,
+		Buffered: s.setting("RESPONSE_MODE") == "buffered", // of function URLs alone
+		Logger:   s.logger,
+	}
+	timeout := functionTimeout
+	if streams(front) {
+		timeout = streamTimeout
+	} else if longer := s.settings.FrontTimeout; s.kind == localfront.REST && longer > 0 {
+		front.Timeout, timeout = longer, max(timeout, longer) // of an API whose quota is raised
+	}
+	env, err := s.environment(front, os.Environ())
+	if err != nil {
+		return err
+	}
+	function := &runtimeapi.Function{Config: runtimeapi.Config{
+		Binary: binary, Env: env, Output: s.stderr, Timeout: timeout,
+	}}
+	defer function.Close()
+	if err := function.Start(ctx); err != nil {
+		return fmt.Errorf("%s: %w", binary, err)
+	}
+	front.Invoke = function.Invoke
+	return serve(ctx, listen, front, s.logger, slog.String("front", string(s.kind)))
+}
+
+func findBootstrap(name string) (string, error) {
+	if name == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return "", fmt.Errorf("find the function: %w; name it with --bootstrap", err)
+		}
+		name = filepath.Join(filepath.Dir(self), "bootstrap")
+	}
+	name, err := filepath.Abs(name)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s, the function, does not exist: run make build, or name another file with --bootstrap", name)
+	} else if err != nil {
+		return "", err
+	}
+	return name, nil
+}
+
+// environment is what the process gets: the settings, what Lambda sets, and of our own
+// environment, ours, what leads to AWS and to the system's roots.
+func (s *frontServer) environment(front *localfront.Front, ours []string) ([]string, error) {
+	var env []string
+	for _, v := range ours {
+		name, _, _ := strings.Cut(v, "=")
+		if strings.HasPrefix(name, "AWS_") && !strings.HasPrefix(name, "AWS_LAMBDA_") || slices.Contains([]string{"PATH", "HOME", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR"}, name) {
+			env = append(env, v)
+		}
+	}
+	names := []string{"FRONT_TIMEOUT", "BASE_PATH", "STRIP_STAGE"} // no flags stand for these
+	for _, m := range s.mirrors {
+		names = append(names, m.variable)
+	}
+	for _, name := range names {
+		value := s.setting(name)
+		if value == "" {
+			continue
+		}
+		if name == "ROUTES_FILE" || name == "CLIENT_CERTS_DIR" {
+			var err error
+			if value, err = filepath.Abs(value); err != nil {
+				return nil, err
+			}
+		}
+		env = append(env, name+"="+value)
+	}
+	mode := "buffered"
+	if streams(front) {
+		mode = "stream"
+	}
+	return append(env, "RESPONSE_MODE="+mode,
+		"AWS_LAMBDA_FUNCTION_NAME=sleight", "AWS_LAMBDA_FUNCTION_VERSION=$LATEST", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=1024",
+		"AWS_LAMBDA_MAX_CONCURRENCY="+cmp.Or(s.setting("AWS_LAMBDA_MAX_CONCURRENCY"), concurrency)), nil
+}
+
+func streams(f *localfront.Front) bool {
+	return f.Kind == localfront.RESTStream || f.Kind == localfront.FunctionURL && !f.Buffered
+}
+
+// frontNames lists the kinds of front.
+func frontNames() string {
+	var names []string
+	for _, k := range localfront.Kinds() {
+		names = append(names, string(k))
+	}
+	return strings.Join(names, ", ")
+}

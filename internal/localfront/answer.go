@@ -1,0 +1,178 @@
+package localfront
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// answer is what the client gets.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func message(status int, parts ...string) *answer {
+	return &answer{status: status, header: http.Header{"Content-Type": {"application/json"}}, body: []byte(strings.Join(parts, ""))}
+}
+
+func (a *answer) setDefault(name, value string) {
+	if _, ok := a.header[name]; !ok && a.hasBody() {
+		a.header.Set(name, value)
+	}
+}
+
+// hasBody is false of statuses that have none, whatever the function says.
+func (a *answer) hasBody() bool {
+	return a.status != http.StatusNoContent && a.status != http.StatusNotModified
+}
+
+func (a *answer) write(w http.ResponseWriter, r *http.Request) {
+	a.writeHead(w, r)
+	if a.hasBody() && r.Method != http.MethodHead {
+		w.Write(a.body)
+	}
+}
+
+// writeHead leaves to us what is about the connection, and the body's length but where
+// it is all that a HEAD asks for.
+func (a *answer) writeHead(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	for name, values := range a.header {
+		if !strings.ContainsAny(name, ": ") { // no name at all, and net/http means something by some
+			h[name] = values
+		}
+	}
+	for _, name := range []string{"Connection", "Keep-Alive", "Transfer-Encoding", "Trailer", "Upgrade"} {
+		delete(h, name)
+	}
+	if _, err := strconv.ParseUint(h.Get("Content-Length"), 10, 63); err != nil || r.Method != http.MethodHead {
+		delete(h, "Content-Length")
+	}
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // or net/http makes one up
+	}
+	w.WriteHeader(a.status)
+}
+
+// envelope is a reply, or the prelude of one that is streamed.
+type envelope struct {
+	Status            *number             `json:"statusCode"`
+	Headers           map[string]scalar   `json:"headers"`
+	MultiValueHeaders map[string][]scalar `json:"multiValueHeaders"`
+	Cookies           []string            `json:"cookies"`
+	Body              *string             `json:"body"`
+	IsBase64Encoded   bool                `json:"isBase64Encoded"`
+}
+
+func parseEnvelope(payload []byte) (*envelope, error) {
+	if !bytes.HasPrefix(bytes.TrimLeft(payload, " \t\r\n"), []byte("{")) {
+		return nil, errors.New("localfront: the reply is not a JSON object")
+	}
+	var e envelope
+	if err := json.Unmarshal(payload, &e); err != nil {
+		return nil, fmt.Errorf("localfront: the reply is malformed: %w", err)
+	}
+	return &e, nil
+}
+
+// answer is what an envelope says. Without a body of its own that is not sent, and an
+// empty contentType is no default.
+func (e *envelope) answer(contentType string) (*answer, error) {
+	if e.Status == nil || *e.Status < 200 || *e.Status > 599 {
+		return nil, errors.New("localfront: the reply's statusCode is missing, or no final status")
+	}
+	a := &answer{status: int(*e.Status), header: http.Header{}}
+	// Names that differ in case alone are one header with several values, as functions
+	// behind load balancers rely on.
+	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
+		a.header.Add(name, string(e.Headers[name]))
+	}
+	multi := http.Header{}
+	for name, values := range e.MultiValueHeaders {
+		for _, value := range values {
+			multi.Add(name, string(value))
+		}
+	}
+	for name, values := range multi {
+		a.header[name] = values
+	}
+	for _, c := range e.Cookies {
+		a.header.Add("Set-Cookie", c)
+	}
+	if e.Body != nil {
+		a.body = []byte(*e.Body)
+	}
+	if e.IsBase64Encoded {
+		var err error
+		if a.body, err = base64.StdEncoding.DecodeString(string(a.body)); err != nil {
+			return nil, fmt.Errorf("localfront: the reply's body: %w", err)
+		}
+	}
+	if contentType != "" {
+		a.setDefault("Content-Type", contentType)
+	}
+	return a, nil
+}
+
+// v2Answer reads a reply of payload format 2.0. One without a status is the body.
+// https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+func v2Answer(payload []byte) (*answer, error) {
+	var raw json.RawMessage
+	if err := json.Unmarshal(payload, &raw); err != nil {
+		return nil, fmt.Errorf("localfront: the reply is no JSON: %w", err)
+	}
+	var probe struct {
+		Status json.RawMessage `json:"statusCode"`
+	}
+	if json.Unmarshal(payload, &probe) == nil && probe.Status != nil {
+		e, err := parseEnvelope(payload)
+		if err != nil {
+			return nil, err
+		}
+		e.MultiValueHeaders = nil // not of this format
+		return e.answer("")
+	}
+	body := []byte(raw)
+	var text string
+	if json.Unmarshal(payload, &text) == nil && body[0] == '"' {
+		body = []byte(text)
+	}
+	return &answer{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}}, body: body}, nil
+}
+
+// scalar is a header's value, of which numbers and booleans are taken too.
+type scalar string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *scalar) UnmarshalJSON(b []byte) error {
+	if b[0] == '"' {
+		return json.Unmarshal(b, (*string)(s))
+	}
+	if b[0] == '{' || b[0] == '[' {
+		return fmt.Errorf("localfront: %.20q is not a header's value", b)
+	}
+	*s = scalar(b)
+	return nil
+}
+
+// number is a status, which may be a string.
+type number int
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *number) UnmarshalJSON(b []byte) error {
+	i, err := strconv.Atoi(strings.Trim(string(b), `"`))
+	if err != nil {
+		return fmt.Errorf("localfront: %.20q is not a status", b)
+	}
+	*n = number(i)
+	return nil
+}
