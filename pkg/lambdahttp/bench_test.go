@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -15,37 +18,64 @@ import (
 )
 
 // BenchmarkInvoke measures the adapter beside the library that it builds on, used as its
-// documentation shows.
+// documentation shows, with answers of three sizes. The last is about as much as fits into
+// a reply.
 func BenchmarkInvoke(b *testing.B) {
-	page := bytes.Repeat([]byte("hello "), 200)
-	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html")
-		w.Write(page)
-	})
-	v2, v1 := httpadapter.NewV2(handler), httpadapter.New(handler)
-	adapter := &lambdahttp.Adapter{Handler: handler}
-	for _, c := range []struct {
-		name, event string
-		handler     lambda.Handler
+	for name, body := range map[string]struct {
+		typ  string
+		body []byte
 	}{
-		{"http-api/sleight", "http-api", adapter},
-		{"http-api/library", "http-api", lambda.NewHandler(v2.ProxyWithContext)},
-		{"rest-api/sleight", "rest-api", adapter},
-		{"rest-api/library", "rest-api", lambda.NewHandler(v1.ProxyWithContext)},
+		"1KB":   {"text/html", bytes.Repeat([]byte("hello "), 170)},
+		"100KB": {"text/html", bytes.Repeat([]byte("<p>hello</p>\n"), 7_800)},
+		"4.4MB": {"application/octet-stream", bytes.Repeat([]byte("\xff\x00\x01\x02"), 1_100_000)},
 	} {
-		payload, err := json.Marshal(sample(b, c.event))
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Run(c.name, func(b *testing.B) {
-			ctx, cancel := context.WithTimeout(b.Context(), time.Hour) // as Lambda has one
-			defer cancel()
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := c.handler.Invoke(ctx, payload); err != nil {
-					b.Fatal(err)
-				}
+		handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", body.typ)
+			w.Header().Set("Content-Length", strconv.Itoa(len(body.body)))
+			for part := range slices.Chunk(body.body, 32<<10) { // as bodies are copied
+				w.Write(part)
 			}
 		})
+		v2, v1 := httpadapter.NewV2(handler), httpadapter.New(handler)
+		adapter := &lambdahttp.Adapter{Handler: handler}
+		library := func(h lambda.Handler) func(context.Context, []byte) error {
+			return func(ctx context.Context, payload []byte) error {
+				_, err := h.Invoke(ctx, payload)
+				return err
+			}
+		}
+		sleight := func(ctx context.Context, payload []byte) error {
+			var e lambdahttp.Event
+			if err := json.Unmarshal(payload, &e); err != nil {
+				return err
+			}
+			reply, err := adapter.Handle(ctx, e)
+			if err != nil {
+				return err
+			}
+			_, err = io.Copy(io.Discard, struct{ io.Reader }{reply}) // as it goes to the socket
+			return err
+		}
+		for _, c := range []struct {
+			name, event string
+			invoke      func(context.Context, []byte) error
+		}{
+			{"http-api/sleight", "http-api", sleight},
+			{"http-api/library", "http-api", library(lambda.NewHandler(v2.ProxyWithContext))},
+			{"rest-api/sleight", "rest-api", sleight},
+			{"rest-api/library", "rest-api", library(lambda.NewHandler(v1.ProxyWithContext))},
+		} {
+			payload := marshalled(b, sample(b, c.event))
+			b.Run(name+"/"+c.name, func(b *testing.B) {
+				ctx, cancel := context.WithTimeout(b.Context(), time.Hour) // as Lambda has one
+				defer cancel()
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := c.invoke(ctx, payload); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }

@@ -32,8 +32,9 @@ func inPath(c byte) bool {
 		strings.IndexByte("-._~!$&'()*+,;=:@/", c) >= 0
 }
 
-// inEncodedPath is inPath for a path that is encoded already.
-func inEncodedPath(c byte) bool { return c == '%' || inPath(c) }
+// inEncodedPath is inPath for a path that is encoded already. Brackets should have been,
+// but clients send them, and net/url lets them pass.
+func inEncodedPath(c byte) bool { return c == '%' || c == '[' || c == ']' || inPath(c) }
 
 // inQuery reports whether c ends neither a query nor the request line.
 func inQuery(c byte) bool { return ' ' < c && c < 0x7f && c != '#' }

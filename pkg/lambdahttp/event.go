@@ -1,6 +1,7 @@
 package lambdahttp
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,8 +23,8 @@ type Event struct {
 // UnmarshalJSON implements json.Unmarshaler.
 func (e *Event) UnmarshalJSON(payload []byte) error {
 	*e = Event{}
-	err := json.Unmarshal(payload, &e.event)
-	if e.front, err = choose(&e.event, payload, err); err != nil {
+	var err error
+	if e.front, err = e.event.decode(payload); err != nil {
 		e.err = fmt.Errorf("%w: %w", ErrEvent, err)
 	}
 	return nil
@@ -32,22 +33,20 @@ func (e *Event) UnmarshalJSON(payload []byte) error {
 // event holds what the events of all fronts consist of. The fronts share names, but not
 // always meanings: each reads its own.
 type event struct {
-	Version        string              `json:"version"`
-	HTTPMethod     string              `json:"httpMethod"`
-	Method         string              `json:"method"`
-	Path           string              `json:"path"`
-	RawPath        string              `json:"rawPath"`
-	RawQueryString string              `json:"rawQueryString"`
-	Query          json.RawMessage     `json:"queryStringParameters"`
-	MultiQuery     json.RawMessage     `json:"multiValueQueryStringParameters"`
-	Headers        map[string]string   `json:"headers"`
-	MultiHeaders   map[string][]string `json:"multiValueHeaders"`
-	Cookies        []string            `json:"cookies"`
-	StageVariables map[string]string   `json:"stageVariables"`
-	RequestContext json.RawMessage     `json:"requestContext"`
-
-	Body            string `json:"body"`
-	IsBase64Encoded bool   `json:"isBase64Encoded"`
+	Version         string              `json:"version"`
+	HTTPMethod      string              `json:"httpMethod"`
+	Method          string              `json:"method"`
+	Path            string              `json:"path"`
+	RawPath         string              `json:"rawPath"`
+	RawQueryString  string              `json:"rawQueryString"`
+	Query           json.RawMessage     `json:"queryStringParameters"`
+	MultiQuery      json.RawMessage     `json:"multiValueQueryStringParameters"`
+	Headers         map[string]string   `json:"headers"`
+	MultiHeaders    map[string][]string `json:"multiValueHeaders"`
+	Cookies         []string            `json:"cookies"`
+	StageVariables  map[string]string   `json:"stageVariables"`
+	Body            string              `json:"body"`
+	IsBase64Encoded bool                `json:"isBase64Encoded"`
 }
 
 // A front knows what one kind of sender means by its event, and how it wants its answer.
@@ -82,44 +81,60 @@ const (
 	maxPrelude = 16 << 10
 )
 
-// choose finds out which front sent an event, by what only that front has. (Not by
-// rawPath: a REST API behind a custom domain sends it too.) err is that of decoding.
-func choose(e *event, payload []byte, err error) (front, error) {
+// decode reads an event, and finds out its front by what only that has. (Not by rawPath: a
+// REST API behind a custom domain sends it too.)
+func (e *event) decode(payload []byte) (front, error) {
+	if bytes.Contains(payload, []byte(`"2.0"`)) { // only a guess at which to try first
+		var v struct {
+			event
+			RequestContext *events.APIGatewayV2HTTPRequestContext `json:"requestContext"`
+		}
+		if err := json.Unmarshal(payload, &v); v.Version == "2.0" {
+			*e = v.event
+			return format2(payload, e, v.RequestContext, err)
+		}
+	}
+	var v struct {
+		event
+		RequestContext *restAPIContext `json:"requestContext"`
+	}
+	err := json.Unmarshal(payload, &v)
+	*e = v.event
+	return format1(e, v.RequestContext, err)
+}
+
+// format2 chooses among the fronts whose events have version 2.0. err is that of decoding.
+func format2(payload []byte, e *event, c *events.APIGatewayV2HTTPRequestContext, err error) (front, error) {
 	switch {
-	case e.Version == "2.0" && e.Method != "":
+	case e.Method != "":
 		return newLattice(payload)
-	case e.Version == "2.0":
-		var c events.APIGatewayV2HTTPRequestContext
-		if err = errors.Join(err, decode(e.RequestContext, &c)); err != nil {
-			return nil, err
-		}
+	case err != nil:
+		return nil, err
+	case c == nil:
+		return nil, errNoContext
+	case strings.Contains(c.DomainName, ".lambda-url."):
 		// A function URL's event looks the same, but its path is encoded.
-		if strings.Contains(c.DomainName, ".lambda-url.") {
-			return functionURL{httpAPI{c}}, nil
-		}
-		return httpAPI{c}, nil
+		return functionURL{httpAPI{*c}}, nil
+	}
+	return httpAPI{*c}, nil
+}
+
+// format1 chooses among the others.
+func format1(e *event, c *restAPIContext, err error) (front, error) {
+	switch {
 	case e.Version == "1.0":
 		// Whether its path is decoded, AWS does not say, and observers disagree.
 		return nil, errors.New("it has payload format 1.0: set the HTTP API's integration to 2.0")
-	case e.HTTPMethod != "":
-		var c restAPIContext
-		if err = errors.Join(err, decode(e.RequestContext, &c)); err != nil {
-			return nil, err
-		}
-		if c.ELB != nil {
-			return alb{context: events.ALBTargetGroupRequestContext{ELB: *c.ELB}, multi: e.MultiHeaders != nil}, nil
-		}
-		return restAPI{c.APIGatewayProxyRequestContext}, nil
+	case e.HTTPMethod == "" && err == nil:
+		return nil, errors.New("it comes from no HTTP front: neither a REST API, an HTTP API with payload format 2.0, a load balancer, a function URL, nor VPC Lattice with event version V2")
 	case err != nil:
 		return nil, err
+	case c == nil:
+		return nil, errNoContext
+	case c.ELB != nil:
+		return alb{context: events.ALBTargetGroupRequestContext{ELB: *c.ELB}, multi: e.MultiHeaders != nil}, nil
 	}
-	return nil, errors.New("it comes from no HTTP front: neither a REST API, an HTTP API with payload format 2.0, a load balancer, a function URL, nor VPC Lattice with event version V2")
+	return restAPI{c.APIGatewayProxyRequestContext}, nil
 }
 
-// decode reads a part of an event that has to be there.
-func decode(part json.RawMessage, into any) error {
-	if len(part) == 0 || string(part) == "null" {
-		return errors.New("it has no requestContext")
-	}
-	return json.Unmarshal(part, into)
-}
+var errNoContext = errors.New("it has no requestContext")

@@ -383,6 +383,7 @@ func TestRepliesOfEveryFront(t *testing.T) {
 			h["Set-Cookie"] = []string{"a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT", "b=2", "c=3"}
 			h["Vary"] = []string{"Accept", "Origin"}
 			h["X-Latin"] = []string{"caf\xe9"}
+			h["X-Split"], h["X Y"] = []string{"a\r\nSet-Cookie: x"}, []string{"no token"}
 			h["Content-Type"] = []string{"text/plain"}
 			h["Connection"], h["Transfer-Encoding"], h["Content-Length"] = []string{"close"}, []string{"chunked"}, []string{"5"}
 			w.WriteHeader(103)
@@ -398,8 +399,8 @@ func TestRepliesOfEveryFront(t *testing.T) {
 			t.Fatalf("%s: %v", b, err)
 		}
 		cookies := []any{"a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT", "b=2", "c=3"}
-		joined := object{"Content-Type": "text/plain", "Vary": "Accept,Origin", "X-Latin": "café"}
-		lists := object{"Content-Type": []any{"text/plain"}, "Vary": []any{"Accept", "Origin"}, "Set-Cookie": cookies, "X-Latin": []any{"café"}}
+		joined := object{"Content-Type": "text/plain", "Vary": "Accept,Origin", "X-Latin": "café", "X-Split": "a  Set-Cookie: x"}
+		lists := object{"Content-Type": []any{"text/plain"}, "Vary": []any{"Accept", "Origin"}, "Set-Cookie": cookies, "X-Latin": []any{"café"}, "X-Split": []any{"a  Set-Cookie: x"}}
 		spelt := maps.Clone(joined)
 		spelt["Set-Cookie"], spelt["set-Cookie"], spelt["SEt-Cookie"] = cookies[0], cookies[1], cookies[2]
 		want := object{"statusCode": 201.0, "body": "hello"}

@@ -1,6 +1,8 @@
 package lambdahttp_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"io"
 	"log"
 	"maps"
@@ -59,5 +61,103 @@ func FuzzRESTAPI(f *testing.F) {
 		event["path"], event["body"], event["isBase64Encoded"] = path, body, b
 		event["multiValueQueryStringParameters"] = object{query: []string{header, query}}
 		event["multiValueHeaders"] = object{"Host": []string{host}, "X-Fuzz": []string{header, header}}
+	})
+}
+
+func FuzzFunctionURL(f *testing.F) {
+	fuzz(f, "function-url", func(event object, path, query, host, header, body string, b bool) {
+		event["rawPath"], event["rawQueryString"], event["body"], event["isBase64Encoded"] = path, query, body, b
+		event["headers"] = object{"host": host, "x-fuzz": header, "cookie": header}
+		event["cookies"] = []string{header, "b=2"}
+	})
+}
+
+func FuzzALB(f *testing.F) {
+	fuzz(f, "alb-multi", func(event object, path, query, host, header, body string, b bool) {
+		event["path"], event["body"], event["isBase64Encoded"] = path, body, b
+		event["multiValueQueryStringParameters"] = object{query: []string{header, query}}
+		event["multiValueHeaders"] = object{"host": []string{host}, "x-fuzz": []string{header, header}, "x-forwarded-for": []string{header}}
+	})
+}
+
+func FuzzLattice(f *testing.F) {
+	fuzz(f, "lattice", func(event object, path, query, host, header, body string, b bool) {
+		event["path"], event["body"], event["isBase64Encoded"] = path, body, b
+		event["queryStringParameters"] = object{query: []string{header, query}}
+		event["headers"] = object{"host": []string{host}, "x-fuzz": []string{header, header}, "x-forwarded-for": []string{header}}
+	})
+}
+
+// FuzzEvent decodes whatever it gets. Every payload has a reply, in either mode.
+func FuzzEvent(f *testing.F) {
+	log.SetOutput(io.Discard)
+	f.Cleanup(func() { log.SetOutput(os.Stderr) })
+	for _, name := range frontNames {
+		f.Add(marshalled(f, sample(f, name)), false)
+		f.Add(marshalled(f, sample(f, name)), true)
+	}
+	for _, s := range []string{"", "null", "{}", "[]", `{"version":"2.0","requestContext":{"http":{}}}`, `{"Records":[{"eventSource":"aws:sqs"}]}`, `{"httpMethod":"GET","requestContext":{"elb":{}}}`} {
+		f.Add([]byte(s), true)
+	}
+	f.Fuzz(func(t *testing.T, payload []byte, stream bool) {
+		a := &lambdahttp.Adapter{Stream: stream, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Path", r.URL.EscapedPath())
+			io.Copy(w, r.Body)
+		})}
+		b, err := a.Invoke(t.Context(), payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		head, _, _ := bytes.Cut(b, make([]byte, 8))
+		var r reply
+		if err := json.Unmarshal(head, &r); err != nil || r.StatusCode < 200 {
+			t.Errorf("%q: %v", b, err)
+		}
+	})
+}
+
+// FuzzReply lets a handler write whatever there is, and expects to read it again.
+func FuzzReply(f *testing.F) {
+	f.Add("text/plain", "", "value", []byte("hello \"\\\n\x01 ü 🙂"), 200)
+	f.Add("text/html; charset=iso-8859-1", "", "caf\xe9", []byte("\xe4\xff"), 404)
+	f.Add("application/json", "gzip", "", []byte("{}"), 204)
+	f.Add("", "", "a\r\nb", []byte{}, 304)
+	events := map[string][]byte{}
+	for _, name := range frontNames {
+		events[name] = marshalled(f, sample(f, name))
+	}
+	f.Fuzz(func(t *testing.T, typ, coding, value string, body []byte, status int) {
+		if status < 200 || status > 599 {
+			return
+		}
+		handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", typ)
+			w.Header().Set("Content-Encoding", coding)
+			w.Header().Set("X-Value", value)
+			w.WriteHeader(status)
+			w.Write(body)
+		})
+		want := body
+		if status == 204 || status == 304 {
+			want = nil
+		}
+		for _, name := range frontNames {
+			b, err := (&lambdahttp.Adapter{Handler: handler}).Invoke(t.Context(), events[name])
+			var r reply
+			if err != nil || json.Unmarshal(b, &r) != nil || r.StatusCode != status || r.body(t) != string(want) {
+				t.Errorf("%s: %q, %v; want %q", name, b, err, want)
+			}
+		}
+		for _, name := range streamFronts {
+			b, err := (&lambdahttp.Adapter{Handler: handler, Stream: true}).Invoke(t.Context(), events[name])
+			head, rest, ok := bytes.Cut(b, make([]byte, 8))
+			if len(value)+len(typ)+len(coding) > 1000 {
+				continue // may be more than a prelude can hold
+			}
+			var r reply
+			if err != nil || !ok || json.Unmarshal(head, &r) != nil || r.StatusCode != status || !bytes.Equal(rest, want) {
+				t.Errorf("%s streamed: %q, %v; want %q", name, b, err, want)
+			}
+		}
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 )
 
 // response is the http.ResponseWriter of handlers. As in net/http, the first final status
@@ -110,12 +109,12 @@ func (w *response) answer(start []byte) *answer {
 		delete(a.header, name)
 	}
 	for name, values := range a.header {
-		if len(values) == 0 || strings.HasPrefix(name, http.TrailerPrefix) {
+		if len(values) == 0 || !isToken(name) { // with those of http.TrailerPrefix
 			delete(a.header, name)
 			continue
 		}
 		for i, v := range values {
-			values[i] = unicode(v)
+			values[i] = fieldValue(v)
 		}
 	}
 	if len(start) > 0 && len(a.header["Content-Type"]) == 0 {

@@ -38,17 +38,27 @@ func isText(h http.Header, body []byte) bool {
 	return utf8.Valid(body)
 }
 
-// unicode returns a field value as text, which JSON needs. What is not UTF-8 is taken for
-// ISO-8859-1, as header fields once were (RFC 9110 section 5.5), so that no byte is lost.
-func unicode(value string) string {
-	if utf8.ValidString(value) {
+// fieldValue returns a field value as text, which JSON needs. What is not UTF-8 is taken
+// for ISO-8859-1, as header fields once were (RFC 9110 section 5.5), so that no byte is
+// lost. Line breaks and the like become blanks, as net/http has it: the front would make
+// headers of what follows.
+func fieldValue(value string) string {
+	if !utf8.ValidString(value) {
+		runes := make([]rune, len(value))
+		for i := range len(value) {
+			runes[i] = rune(value[i])
+		}
+		value = string(runes)
+	}
+	if !strings.ContainsFunc(value, isControl) {
 		return value
 	}
-	runes := make([]rune, len(value))
-	for i := range len(value) {
-		runes[i] = rune(value[i])
-	}
-	return string(runes)
+	return strings.Map(func(c rune) rune {
+		if isControl(c) {
+			return ' '
+		}
+		return c
+	}, value)
 }
 
 const hexDigits = "0123456789abcdef"
