@@ -64,7 +64,7 @@ func list(t *testing.T, args ...string) []pkg {
 }
 
 // testRooms are for tests alone.
-var testRooms = []string{"internal/tlstest", "internal/lambdatest", "internal/dynamodbtest"}
+var testRooms = []string{"internal/testdeps", "internal/tlstest", "internal/lambdatest", "internal/dynamodbtest"}
 
 // mayImport has for each room what it may import beside the standard library: rooms, and
 // modules by prefix. Why is in docs/decisions.
@@ -83,6 +83,7 @@ var mayImport = map[string][]string{
 	"cmd/sleight":           {"internal/app", "internal/demo", "internal/localfront", "internal/runtimeapi", "pkg/", "github.com/spf13/cobra", "github.com/aws/aws-sdk-go-v2/config", "github.com/aws/aws-sdk-go-v2/service/dynamodb"},
 	"internal/arch":         {},
 	"scripts/elfcheck":      {},
+	"internal/testdeps":     {},
 	"internal/tlstest":      {"internal/devca"},
 	"internal/lambdatest":   {"*"},
 	"internal/dynamodbtest": {"*"},

@@ -25,6 +25,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/sleightproxy/sleight/internal/testdeps"
 )
 
 const (
@@ -51,7 +53,7 @@ type Server struct {
 // a line that says what to do.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	java, jar, err := find(cacheDir())
+	java, jar, err := find(testdeps.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,18 +77,6 @@ func newClient(endpoint string) *dynamodb.Client {
 			return aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, nil
 		}),
 	})
-}
-
-// cacheDir is where scripts/testdeps puts what tests need.
-func cacheDir() string {
-	if dir := os.Getenv("SLEIGHT_TEST_CACHE"); dir != "" {
-		return dir
-	}
-	if dir := os.Getenv("XDG_CACHE_HOME"); dir != "" {
-		return filepath.Join(dir, "sleight")
-	}
-	home, _ := os.UserHomeDir()
-	return filepath.Join(home, ".cache", "sleight")
 }
 
 // find returns the paths of Java and of the jar, or says what is missing.

@@ -17,6 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"go.uber.org/goleak"
+
+	"github.com/sleightproxy/sleight/internal/testdeps"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -76,17 +78,6 @@ func TestMissingPartsAreNamed(t *testing.T) {
 	}
 }
 
-func TestCacheIsWhereTestdepsPutsIt(t *testing.T) {
-	t.Setenv("HOME", "/h")
-	for _, c := range []struct{ own, xdg, want string }{{"", "", "/h/.cache/sleight"}, {"", "/x", "/x/sleight"}, {"/o", "/x", "/o"}} {
-		t.Setenv("SLEIGHT_TEST_CACHE", c.own)
-		t.Setenv("XDG_CACHE_HOME", c.xdg)
-		if got := cacheDir(); got != c.want {
-			t.Errorf("%+v: %s", c, got)
-		}
-	}
-}
-
 // The JVM then neither ends nor listens, and whoever has the port answers instead of it.
 func TestPortThatAnotherServerTook(t *testing.T) {
 	asked := make(chan struct{}, 1)
@@ -98,7 +89,7 @@ func TestPortThatAnotherServerTook(t *testing.T) {
 		}
 	}))
 	defer other.Close()
-	java, jar, err := find(cacheDir())
+	java, jar, err := find(testdeps.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +101,7 @@ func TestPortThatAnotherServerTook(t *testing.T) {
 }
 
 func TestJVMThatEndsAtOnce(t *testing.T) {
-	java, _, err := find(cacheDir())
+	java, _, err := find(testdeps.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}

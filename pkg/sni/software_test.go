@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/sleightproxy/sleight/internal/devca"
+	"github.com/sleightproxy/sleight/internal/testdeps"
 	"github.com/sleightproxy/sleight/internal/tlstest"
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
@@ -458,7 +459,7 @@ const guard = `"$@" </dev/null & exec >/dev/null 2>&1 3<&- 4<&- 5<&-; trap "" HU
 // runProgram starts a program, which inherits files from descriptor 3 on, and ends it with the test.
 func runProgram(t testing.TB, files []*os.File, env []string, name string, args ...string) *program {
 	t.Helper()
-	cmd := exec.Command("sh", append([]string{"-c", guard, "sh", software(t, name)}, args...)...)
+	cmd := exec.Command("sh", append([]string{"-c", guard, "sh", testdeps.Path(t, name)}, args...)...)
 	cmd.Dir, cmd.Env, cmd.ExtraFiles = t.TempDir(), append(os.Environ(), env...), files
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -544,25 +545,6 @@ func writeFile(t testing.TB, dir, name, content string) string {
 	path := filepath.Join(dir, name)
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
-	}
-	return path
-}
-
-// software returns a program by the link that scripts/testdeps made.
-func software(t testing.TB, name string) string {
-	t.Helper()
-	cache := os.Getenv("SLEIGHT_TEST_CACHE")
-	if cache == "" {
-		root := os.Getenv("XDG_CACHE_HOME")
-		if root == "" {
-			home, _ := os.UserHomeDir()
-			root = filepath.Join(home, ".cache")
-		}
-		cache = filepath.Join(root, "sleight")
-	}
-	path := filepath.Join(cache, name)
-	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("%s is missing: run \"make testdeps\"", path)
 	}
 	return path
 }
