@@ -3,6 +3,7 @@ package main_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -33,16 +34,18 @@ const frontHost = "one.spec-trust.test"
 type wire struct {
 	addr, caPEM string
 
-	mu      sync.Mutex
-	answers map[string]string // by path; "" is for the others
-	seen    []string
+	answers map[string]string // by path; the others get "ok"
+
+	mu   sync.Mutex
+	seen []string
+	more chan struct{} // closed and replaced at each request
 }
 
 func newWire(t *testing.T, answers map[string]string) *wire {
 	t.Helper()
 	ca := tlstest.NewAuthority(t)
 	leaf := tlstest.Leaf(t, ca, frontHost)
-	o := &wire{caPEM: ca.PEM(), answers: answers}
+	o := &wire{caPEM: ca.PEM(), answers: answers, more: make(chan struct{})}
 	o.addr = tlstest.Listen(t, func(c net.Conn) {
 		o.serve(tls.Server(c, &tls.Config{Certificates: []tls.Certificate{leaf}, NextProtos: []string{"http/1.1"}}))
 	})
@@ -76,6 +79,8 @@ func (o *wire) serve(c net.Conn) {
 		path, _, _ := strings.Cut(target, "?")
 		o.mu.Lock()
 		o.seen = append(o.seen, request)
+		close(o.more)
+		o.more = make(chan struct{})
 		answer, ok := o.answers[path]
 		if !ok {
 			answer = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
@@ -109,6 +114,25 @@ func (o *wire) last(t *testing.T) (line string, header textproto.MIMEHeader, bod
 		t.Fatal(err)
 	}
 	return line, header, string(rest)
+}
+
+// await returns the first request that begins so, or "" where none comes before ctx ends.
+func (o *wire) await(ctx context.Context, prefix string) string {
+	for {
+		o.mu.Lock()
+		i := slices.IndexFunc(o.seen, func(s string) bool { return strings.HasPrefix(s, prefix) })
+		more := o.more
+		if i >= 0 {
+			defer o.mu.Unlock()
+			return o.seen[i]
+		}
+		o.mu.Unlock()
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return ""
+		}
+	}
 }
 
 func (o *wire) count() int {
