@@ -226,9 +226,12 @@ func TestFunctionWithRoutesInDynamoDB(t *testing.T) {
 			t.Errorf("afterwards: %+v", r)
 		}
 		for line := range strings.SplitSeq(f.Log(), "\n") {
-			var entry struct{ Timestamp, Level, Msg string }
+			var entry struct{ Timestamp, Level, Msg, RequestID, TraceID string }
 			if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Timestamp == "" || entry.Level == "" {
 				t.Errorf("not a JSON log line: %s", line)
+			}
+			if entry.Msg == "request failed" && (entry.RequestID == "" || !strings.HasPrefix(entry.TraceID, "Root=")) {
+				t.Errorf("not to be found by its invocation: %s", line)
 			}
 		}
 	})

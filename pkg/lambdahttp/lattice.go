@@ -37,18 +37,10 @@ func newLattice(payload []byte) (front, error) {
 }
 
 func (f lattice) request(e *event) (*parts, error) {
-	// Observers found the query in the path, or in the map. Where it is in the path, it has
-	// the client's order.
-	path, query, inPathToo := strings.Cut(e.Path, "?")
-	if !inPathToo {
-		var err error
-		e.MultiQuery, err = json.Marshal(f.event.Query)
-		if err != nil {
-			return nil, err
-		}
-		if query, err = e.query(func(s string) string { return escape(s, inParameter) }); err != nil {
-			return nil, err
-		}
+	// The query is in the map. Should a path have one as well, that has the client's order.
+	path, query, found := strings.Cut(e.Path, "?")
+	if !found {
+		query = joinQuery(f.event.Query, func(s string) string { return escape(s, inParameter) })
 	}
 	headers := make(http.Header, len(f.event.Headers))
 	for name, values := range f.event.Headers {

@@ -82,8 +82,6 @@ func (restAPI) prelude(a *answer) any {
 func (restAPI) limits() limits { return limits{reply: maxReply, timeout: 29 * time.Second} }
 
 // query builds the query from the maps in which REST APIs and load balancers send it.
-// Their order is lost on the way; sorted by name, the same request at least has the same
-// query every time.
 func (e *event) query(encode func(string) string) (string, error) {
 	var many map[string][]string
 	if err := unmarshal(e.MultiQuery, &many); err != nil {
@@ -99,6 +97,12 @@ func (e *event) query(encode func(string) string) (string, error) {
 			many[name] = []string{value}
 		}
 	}
+	return joinQuery(many, encode), nil
+}
+
+// joinQuery builds a query of parameters. Their order was lost on the way; sorted by name,
+// the same request at least has the same query every time.
+func joinQuery(many map[string][]string, encode func(string) string) string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(many)) {
 		for _, value := range many[name] {
@@ -110,7 +114,7 @@ func (e *event) query(encode func(string) string) (string, error) {
 			b.WriteString(encode(value))
 		}
 	}
-	return b.String(), nil
+	return b.String()
 }
 
 // unmarshal reads a part of an event that may be missing.
