@@ -18,6 +18,7 @@ type api struct {
 	name       string // of the function
 	timeout    time.Duration
 	expired    func(*invocation) // called when a deadline passes without a reply; nil if nobody cares
+	cut        func()            // called when a POST is cut off, before anybody hears of it
 	initErrors io.Writer
 
 	events chan *invocation
@@ -165,7 +166,8 @@ func (a *api) next(w http.ResponseWriter, r *http.Request) {
 	h.Set("Lambda-Runtime-Aws-Request-Id", i.id)
 	h.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(deadline.UnixMilli(), 10))
 	h.Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:123456789012:function:"+a.name)
-	h.Set("Lambda-Runtime-Trace-Id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1")
+	// Of its own for each, so that a mix-up is seen.
+	h.Set("Lambda-Runtime-Trace-Id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1;Self="+i.id)
 	w.Write(i.event.Payload)
 }
 
@@ -211,6 +213,7 @@ func (a *api) stream(i *invocation, reply *Reply, r *http.Request) {
 		return
 	}
 	if err != nil {
+		a.cut()
 		in.CloseWithError(cutOff(n, err))
 		return
 	}
@@ -227,6 +230,7 @@ func (a *api) whole(i *invocation, reply *Reply, r *http.Request) (status int, s
 	o := outcome{reply: reply}
 	status, says = http.StatusAccepted, `{"status":"OK"}`
 	if err = errors.Join(err, restErr); err != nil {
+		a.cut()
 		status, o = 0, outcome{err: cutOff(int64(len(body))+rest, err)}
 	} else if len(body) > MaxReply {
 		status = http.StatusRequestEntityTooLarge

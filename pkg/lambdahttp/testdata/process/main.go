@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
@@ -37,7 +38,8 @@ func serve(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 		panic(http.ErrAbortHandler)
 	default:
-		fmt.Fprintf(w, "%d %s ", os.Getpid(), lambdahttp.TraceID(r.Context()))
+		_, self, _ := strings.Cut(lambdahttp.TraceID(r.Context()), ";Self=")
+		fmt.Fprintf(w, "%d %t ", os.Getpid(), self != "" && self == lambdahttp.RequestID(r.Context()))
 		io.Copy(w, r.Body)
 	}
 }
