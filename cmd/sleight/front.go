@@ -132,12 +132,3 @@ func (s *frontServer) environment(front *localfront.Front, ours []string) ([]str
 func streams(f *localfront.Front) bool {
 	return f.Kind == localfront.RESTStream || f.Kind == localfront.FunctionURL && !f.Buffered
 }
-
-// frontNames lists the kinds of front.
-func frontNames() string {
-	var names []string
-	for _, k := range localfront.Kinds() {
-		names = append(names, string(k))
-	}
-	return strings.Join(names, ", ")
-}

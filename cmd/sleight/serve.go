@@ -49,7 +49,7 @@ as built by make build, which knows no profiles: give it credentials in the envi
 	force := f.Bool("force-https", true, "refuse routes with http:// (FORCE_HTTPS)")
 	trusted := f.String("trusted-host-header", "", "`header` in which a CDN passes the client's host (TRUSTED_HOST_HEADER)")
 	certs := f.String("client-certs", "", "`directory` of the client certificates that routes refer to (CLIENT_CERTS_DIR)")
-	front := f.String("front", "", "`kind` of front to run the Lambda function behind: "+frontNames())
+	front := f.String("front", "", "`kind` of front to run the Lambda function behind: "+localfront.KindNames())
 	bootstrap := f.String("bootstrap", "", "`file` of the Lambda function, for --front (default: bootstrap beside this command)")
 	level := f.String("log-level", "", "`level`: debug, info, warn or error (LOG_LEVEL, default info)")
 
@@ -70,7 +70,7 @@ as built by make build, which knows no profiles: give it credentials in the envi
 		}
 		kind, err := localfront.ParseKind(*front)
 		if err != nil && f.Changed("front") {
-			return usageError{fmt.Errorf("--front is %q: set it to one of %s", *front, frontNames())}
+			return usageError{fmt.Errorf("--front is %q: set it to one of %s", *front, localfront.KindNames())}
 		}
 		if f.Changed("bootstrap") && !f.Changed("front") {
 			return usageError{errors.New("--bootstrap is given without --front")}

@@ -38,14 +38,19 @@ const (
 // Kinds returns all of them.
 func Kinds() []Kind { return []Kind{HTTPAPI, REST, ALB, FunctionURL, RESTStream} }
 
+// KindNames lists them for people.
+func KindNames() string {
+	var names []string
+	for _, k := range Kinds() {
+		names = append(names, string(k))
+	}
+	return strings.Join(names, ", ")
+}
+
 // ParseKind returns the kind of that name. The error lists them.
 func ParseKind(name string) (Kind, error) {
-	if all := Kinds(); !slices.Contains(all, Kind(name)) {
-		names := make([]string, len(all))
-		for i, k := range all {
-			names[i] = string(k)
-		}
-		return "", fmt.Errorf("localfront: no front is called %q; there are %s", name, strings.Join(names, ", "))
+	if !slices.Contains(Kinds(), Kind(name)) {
+		return "", fmt.Errorf("localfront: no front is called %q; there are %s", name, KindNames())
 	}
 	return Kind(name), nil
 }

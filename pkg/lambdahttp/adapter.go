@@ -106,8 +106,9 @@ func (a *Adapter) Handle(ctx context.Context, e Event) (io.Reader, error) {
 	if p != nil {
 		began = p.began
 	}
-	stream := a.Stream && f.prelude(&answer{}) != nil
-	ctx, cancel := a.deadline(ctx, f.limits().timeout, stream, began)
+	limits := f.limits()
+	stream := a.Stream && limits.streams
+	ctx, cancel := a.deadline(ctx, limits.timeout, stream, began)
 	var r *http.Request
 	if err == nil {
 		r, err = a.request(ctx, p, &e.event)

@@ -57,7 +57,8 @@ type front interface {
 	// head is the reply as far as it is not the body.
 	head(a *answer) any
 
-	// prelude is what head is to a streamed reply; nil where the front can have none.
+	// prelude is what head is to a streamed reply, and asked for only where limits say that
+	// there can be one.
 	prelude(a *answer) any
 
 	// limits are what the front waits for and takes.
@@ -68,6 +69,7 @@ type front interface {
 type limits struct {
 	reply   int           // bytes of a reply that is not streamed, as it is serialized
 	timeout time.Duration // for the whole of it; zero means that of the invocation
+	streams bool          // replies can be streamed
 }
 
 const (

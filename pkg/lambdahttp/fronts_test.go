@@ -262,13 +262,15 @@ func TestBodiesOnEveryFront(t *testing.T) {
 		}{
 			{"a\x00b 🙂\r\n", false, "a\x00b 🙂\r\n", 200},
 			{nil, false, "", 200},
+			{"", true, "", 200},
 			{base64.StdEncoding.EncodeToString([]byte("\xff\x00\xfe")), true, "\xff\x00\xfe", 200},
 			{"!!!", true, "", 400},
 			{"_-8=", true, "", 400},
+			{"YQ", true, "", 400},
 		} {
 			event["body"], event["isBase64Encoded"] = c.body, c.base64
 			got, status := receive(t, event)
-			if status != c.status || got != nil && (got.body != c.want || got.length != int64(len(c.want))) {
+			if status != c.status || got != nil && (got.body != c.want || got.length != int64(len(c.want)) || got.header["Content-Length"] != nil) {
 				t.Errorf("%v (base64 %v): %+v, %d", c.body, c.base64, got, status)
 			}
 		}

@@ -14,4 +14,4 @@ func (f functionURL) request(e *event) (*parts, error) {
 
 func (f functionURL) prelude(a *answer) any { return f.head(a) }
 
-func (functionURL) limits() limits { return limits{reply: maxReply} }
+func (functionURL) limits() limits { return limits{reply: maxReply, streams: true} }

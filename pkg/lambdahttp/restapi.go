@@ -79,7 +79,9 @@ func (restAPI) prelude(a *answer) any {
 
 // limits has the 29 seconds after which a REST API gives up, unless its quota was raised.
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
-func (restAPI) limits() limits { return limits{reply: maxReply, timeout: 29 * time.Second} }
+func (restAPI) limits() limits {
+	return limits{reply: maxReply, timeout: 29 * time.Second, streams: true}
+}
 
 // query builds the query from the maps in which REST APIs and load balancers send it.
 func (e *event) query(encode func(string) string) (string, error) {
