@@ -46,7 +46,7 @@ func decode(attrs attributes) (*Route, error) {
 		}
 	}
 	if r.Scheme == "http" {
-		for _, name := range []string{"server_name", "ca_pem", "tls_min", "spki_pins", "client_cert"} {
+		for _, name := range []string{"server_name", "ca_pem", "tls_min", "spki_pins", "client_cert", "handshake_timeout"} {
 			if _, ok := attrs[name]; ok {
 				return fail(name, "has no effect where the origin is http://; remove it, or make the origin https://")
 			}
@@ -167,6 +167,19 @@ var decoders = map[string]func(*Route, any) error{
 		}
 		return nil
 	},
+	"rewrite": func(r *Route, v any) error {
+		rewrite, ok := v.(bool)
+		if !ok {
+			return wrongType(v, "true or false")
+		}
+		r.Rewrite = &rewrite
+		return nil
+	},
+	"connect_timeout":   func(r *Route, v any) (err error) { r.Timeouts.Connect, err = timeout(v); return err },
+	"handshake_timeout": func(r *Route, v any) (err error) { r.Timeouts.Handshake, err = timeout(v); return err },
+	"response_timeout":  func(r *Route, v any) (err error) { r.Timeouts.Response, err = timeout(v); return err },
+	"idle_timeout":      func(r *Route, v any) (err error) { r.Timeouts.Idle, err = timeout(v); return err },
+	"request_timeout":   func(r *Route, v any) (err error) { r.Timeouts.Request, err = timeout(v); return err },
 	"enabled": func(r *Route, v any) error {
 		enabled, ok := v.(bool)
 		if !ok {
@@ -205,6 +218,8 @@ var decoders = map[string]func(*Route, any) error{
 }
 
 const maxOrigins = 16 // what one request may try
+
+const maxTimeout = 24 * time.Hour // beyond which nobody waits, but a unit was mistaken
 
 const maxEpoch = 99_999_999_999 // the year 5138 in seconds, 1973 in milliseconds
 
@@ -288,6 +303,23 @@ func integer(v any) (int64, error) {
 		return 0, fmt.Errorf("is %.40q and has to be a whole number", n.String())
 	}
 	return i, nil
+}
+
+func timeout(v any) (time.Duration, error) {
+	s, err := str(v)
+	if err != nil {
+		return 0, err
+	}
+	d, err := time.ParseDuration(s)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("is %.40q and has to be a duration such as 5s or 1m30s", s)
+	case d <= 0:
+		return 0, fmt.Errorf("is %v and has to be more than 0; leave it out for the default", d)
+	case d > maxTimeout:
+		return 0, fmt.Errorf("is %v, which is more than %v", d, maxTimeout)
+	}
+	return d, nil
 }
 
 func wrongType(v any, want string) error {

@@ -33,6 +33,7 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 		"spki_pins": stringSet(pins), "client_cert": "customer-a",
 		"host": "*.spec-trust.com", "origin": []any{"https://LB1.example.com:8443", "lb2.example.com", "[2001:db8::1]:443", "10.0.0.1"},
 		"server_name": "Origin.example.com", "host_header": "Origin.example.com:8443", "ca_pem": ca + "\n" + ca, "tls_min": "1.3",
+		"rewrite": false, "connect_timeout": "500ms", "handshake_timeout": "5s", "response_timeout": "1m30s", "idle_timeout": "1h", "request_timeout": "24h",
 		"enabled": false, "expires_at": json.Number("4102444800"), "version": json.Number("7"), "updated_at": "2026-11-23T00:00:00Z", "note": "",
 	})
 	want := &Route{
@@ -41,6 +42,8 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 		ServerName: "origin.example.com", HostHeader: "Origin.example.com:8443", CAPEM: ca + "\n" + ca, TLSMin: tls.VersionTLS13,
 		Disabled: true, ExpiresAt: time.Unix(4102444800, 0), Version: 7, UpdatedAt: "2026-11-23T00:00:00Z",
 		SPKIPins: [][32]byte{sha256.Sum256(nil), {}}, ClientCert: "customer-a",
+		Rewrite:  new(bool),
+		Timeouts: Timeouts{Connect: 500 * time.Millisecond, Handshake: 5 * time.Second, Response: 90 * time.Second, Idle: time.Hour, Request: 24 * time.Hour},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
@@ -103,6 +106,13 @@ func TestInvalidAttributesAreNamed(t *testing.T) {
 		{"client_cert", "-----BEGIN PRIVATE KEY-----", "private key"},
 		{"tls_min", "1.1", `has to be "1.2" or "1.3"`},
 		{"tls_min", json.Number("1.2"), "is a number and has to be a string"},
+		{"rewrite", "false", "is a string and has to be true or false"},
+		{"connect_timeout", json.Number("5"), "is a number and has to be a string"},
+		{"handshake_timeout", "5", `is "5" and has to be a duration such as 5s`},
+		{"response_timeout", "0s", "more than 0"},
+		{"idle_timeout", "-1s", "more than 0"},
+		{"request_timeout", "24h0m0.000000001s", "more than 24h0m0s"},
+		{"request_timeout", "", "is empty"},
 		{"enabled", "false", "is a string and has to be true or false"},
 		{"expires_at", "2026-01-01", "is a string and has to be a number"},
 		{"expires_at", json.Number("1.5"), "whole number"},
@@ -122,8 +132,10 @@ func TestInvalidAttributesAreNamed(t *testing.T) {
 			t.Errorf("%s = %#v: error %v, want one about it that says %q", c.attribute, c.value, err, c.says)
 		}
 	}
-	for _, attribute := range []string{"server_name", "ca_pem", "tls_min"} {
-		value := map[string]string{"server_name": "b.test", "ca_pem": tlstest.NewAuthority(t).PEM(), "tls_min": "1.3"}[attribute]
+	for attribute, value := range map[string]any{
+		"server_name": "b.test", "ca_pem": tlstest.NewAuthority(t).PEM(), "tls_min": "1.3", "client_cert": "shop",
+		"spki_pins": stringSet{base64.StdEncoding.EncodeToString(make([]byte, 32))}, "handshake_timeout": "5s",
+	} {
 		var invalid *InvalidRouteError
 		if _, err := decode(attributes{"host": "a.test", "origin": "http://lb.test", attribute: value}); !errors.As(err, &invalid) || invalid.Attribute != attribute {
 			t.Errorf("%s over plain http: %v", attribute, err)
@@ -154,6 +166,7 @@ func FuzzRoutesFile(f *testing.F) {
 	f.Add(`{"routes":[{"host":"one.spec-trust.com","origin":"one.lb.aws.amazon.com"}]}`)
 	f.Add(`{"routes":[{"host":"*.a.test","origin":["https://b.test:1","[::1]:2"],"tls_min":"1.3","enabled":false,"expires_at":9,"version":1}]}`)
 	f.Add(`{"routes":[{"host":"a.test","origin":"http://b.test","server_name":"c.test","host_header":"d.test:1","note":"x"}]}`)
+	f.Add(`{"routes":[{"host":"a.test","origin":"b.test","rewrite":true,"connect_timeout":"5s","handshake_timeout":"1h","response_timeout":"0","idle_timeout":"1ns","request_timeout":"25h"}]}`)
 	f.Add(`{"routes":[{"host":"a.test"},{"host":"a.test","origin":5},{"host":null}]}`)
 	f.Add(`{"routes":null}`)
 	f.Fuzz(func(t *testing.T, document string) {
@@ -177,6 +190,7 @@ func FuzzDynamoDBItem(f *testing.F) {
 	f.Add("origin", "L", "a.test,b.test:1", "expires_at", "N", "1e3")
 	f.Add("origin", "SS", "a.test", "enabled", "BOOL", "true")
 	f.Add("spki_pins", "SS", "AAAA", "ca_pem", "NULL", "")
+	f.Add("idle_timeout", "S", "1m", "rewrite", "BOOL", "true")
 	f.Add("tls_min", "B", "1.2", "x", "M", "")
 	value := func(kind, s string) types.AttributeValue {
 		switch kind {
@@ -225,6 +239,11 @@ func checkRoute(t *testing.T, host string, r *Route) {
 	if r.Host != host || len(r.Addresses) == 0 || r.Scheme != "https" && r.Scheme != "http" || r.TLSMin < tls.VersionTLS12 ||
 		strings.ContainsAny(r.ServerName, ":* ") || strings.ContainsAny(r.HostHeader, " \r\n\x00") || len(r.SPKIPins) > 0 || r.ClientCert != "" {
 		t.Fatalf("%q: %+v", host, r)
+	}
+	for _, d := range []time.Duration{r.Timeouts.Connect, r.Timeouts.Handshake, r.Timeouts.Response, r.Timeouts.Idle, r.Timeouts.Request} {
+		if d < 0 || d > 24*time.Hour {
+			t.Fatalf("%q: %+v", host, r.Timeouts)
+		}
 	}
 	for _, a := range r.Addresses {
 		if scheme, again, err := parseOrigin(a); err != nil || scheme != "https" || again != a {

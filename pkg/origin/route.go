@@ -48,6 +48,14 @@ type Route struct {
 	// TLSMin is the lowest TLS version, as in crypto/tls.
 	TLSMin uint16
 
+	// Rewrite says whether names of the origin in its answers (Location, Content-Location,
+	// Refresh, Link, Set-Cookie's Domain) become the client's. Nil means: where HostHeader
+	// differs from the host that the client asked for.
+	Rewrite *bool
+
+	// Timeouts override the proxy's own.
+	Timeouts Timeouts
+
 	// Disabled routes answer as if there were none, and hide a wildcard's.
 	Disabled bool
 
@@ -58,6 +66,15 @@ type Route struct {
 	Version   int64
 	UpdatedAt string
 	Note      string
+}
+
+// Timeouts bound the parts of a request. Zero means the proxy's own.
+type Timeouts struct {
+	Connect   time.Duration // TCP to one address, with DNS
+	Handshake time.Duration // TLS
+	Response  time.Duration // from when the request was sent to the beginning of the answer
+	Idle      time.Duration // silence in the middle of a body, in either direction
+	Request   time.Duration // the whole
 }
 
 // expired reports whether the route has ceased to be at now, by the wall clock.
