@@ -6,22 +6,93 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/sleightproxy/sleight/pkg/hostname"
-	"github.com/sleightproxy/sleight/pkg/origin"
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// Causes that servers of the handler tell to [Handler.Fail], since it cannot see them.
+// Causes of failures that have their row in the table of problems. The handler's own limits
+// return them, and servers of the handler tell them to [Handler.Fail] where only they can see
+// what happened. What wraps one keeps its answer.
 var (
-	ErrBadRequest             = errors.New("proxy: request cannot be understood")
-	ErrIncompleteResponse     = errors.New("proxy: the origin's answer broke off")
-	ErrResponseTooLarge       = errors.New("proxy: the origin's answer is too large for this front")
+	// ErrBadRequest is for a request that cannot be understood: its framing, its authority,
+	// its body's coding, or the event that it came in.
+	ErrBadRequest = errors.New("proxy: request cannot be understood")
+
+	// ErrMethod is for a method that is not forwarded: TRACE, which would show what was added
+	// on the way, and CONNECT.
+	ErrMethod = errors.New("proxy: method is not forwarded")
+
+	// ErrURLTooLong, ErrHeaderTooLarge and ErrBodyTooLarge are for a request over a limit. In
+	// a [RequestTooLargeError] they come with it.
+	ErrURLTooLong     = errors.New("proxy: the request's URL is too long")
+	ErrHeaderTooLarge = errors.New("proxy: the request's headers are too large")
+	ErrBodyTooLarge   = errors.New("proxy: the request's body is too large")
+
+	// ErrSlowBody is for a request whose body did not arrive in time.
+	ErrSlowBody = errors.New("proxy: the request's body took too long")
+
+	// ErrUpgrade is for a request that asks for another protocol, such as WebSocket, where the
+	// front cannot switch.
+	ErrUpgrade = errors.New("proxy: the front cannot switch protocols")
+
+	// ErrUpgradeMismatch is for an origin that switches to another protocol than was asked for.
+	ErrUpgradeMismatch = errors.New("proxy: the origin switched to another protocol than was asked for")
+
+	// ErrLoop is for a request that has been here before.
+	ErrLoop = errors.New("proxy: the request came back to where it was sent from")
+
+	// ErrIncompleteResponse is for an answer that ended before it was whole.
+	ErrIncompleteResponse = errors.New("proxy: the origin's answer broke off")
+
+	// ErrResponseTooLarge is for an answer over what the front returns in one piece. In a
+	// [ResponseTooLargeError] it comes with the limit.
+	ErrResponseTooLarge = errors.New("proxy: the origin's answer is too large for this front")
+
+	// ErrResponseHeaderTooLarge is for an answer whose headers are over what the front returns.
 	ErrResponseHeaderTooLarge = errors.New("proxy: the headers of the origin's answer are too large for this front")
-	ErrTimeout                = errors.New("proxy: the origin's answer took too long")
+
+	// ErrResponseStalled is for an answer that began, and of which then nothing came for too
+	// long.
+	ErrResponseStalled = errors.New("proxy: the origin's answer stalled")
+
+	// ErrUploadStalled is for an origin that stopped to take the request's body.
+	ErrUploadStalled = errors.New("proxy: the origin does not take the request's body")
+
+	// ErrTimeout is for a request that was not answered within the time that it may take as a
+	// whole.
+	ErrTimeout = errors.New("proxy: the origin's answer took too long")
+
+	// ErrClientGone is for a client that is not there any more. It gets no answer.
+	ErrClientGone = errors.New("proxy: the client is gone")
 )
+
+// A RequestTooLargeError is a request over a limit of the proxy or of what serves it.
+type RequestTooLargeError struct {
+	Err   error // ErrURLTooLong, ErrHeaderTooLarge or ErrBodyTooLarge
+	Limit int64 // in bytes; told to the client
+}
+
+func (e *RequestTooLargeError) Error() string {
+	return fmt.Sprintf("%v: over %d bytes", e.Err, e.Limit)
+}
+
+// Unwrap returns e.Err.
+func (e *RequestTooLargeError) Unwrap() error { return e.Err }
+
+// A ResponseTooLargeError is an [ErrResponseTooLarge] that says what would have been taken.
+type ResponseTooLargeError struct {
+	Limit int64 // in bytes; told to the client
+}
+
+func (e *ResponseTooLargeError) Error() string {
+	return fmt.Sprintf("%v: over %d bytes", ErrResponseTooLarge, e.Limit)
+}
+
+// Unwrap returns ErrResponseTooLarge.
+func (e *ResponseTooLargeError) Unwrap() error { return ErrResponseTooLarge }
 
 type badHostError struct{ err error }
 
@@ -33,159 +104,86 @@ type lookupError struct{ err error }
 func (e *lookupError) Error() string { return fmt.Sprintf("proxy: route: %v", e.err) }
 func (e *lookupError) Unwrap() error { return e.err }
 
-// answer is what a client gets for a cause. The texts say what happened and what to do
-// next, and hold nothing that the client does not know or may see: no address, no header.
+// answer is a problem as one client gets it.
 type answer struct {
-	status     int
-	errorType  sni.ErrorType // RFC 9209 section 2.3
-	happened   string
-	next       string
-	retryAfter time.Duration
-	level      slog.Level
+	*problem
+	host   string // normalized; empty where it is not a proper name
+	detail string // happened, with what is known put in
+	advice string // next, likewise
 }
 
-// The types of RFC 9209 that only the proxy itself comes to know.
-const (
-	destinationNotFound    sni.ErrorType = "destination_not_found"
-	httpResponseIncomplete sni.ErrorType = "http_response_incomplete"
-	httpResponseBodySize   sni.ErrorType = "http_response_body_size"
-)
-
-// answerTo is the one place that maps causes to answers. host is the name that the
-// client asked for, and empty where it is not a proper one.
+// answerTo finds the answer to a cause, which is that of the first row that knows it. host is
+// the name that the client asked for, and empty where it is not a proper one.
 func answerTo(host string, err error) answer {
-	var invalid *origin.InvalidRouteError
-	var badHost *badHostError
-	var lookup *lookupError
-	var transport *sni.Error
+	i := slices.IndexFunc(problems, func(p problem) bool { return p.cause(err) }) // the last row takes all
+	name, limit := host, "the limit"
+	if name == "" {
+		name = "that host"
+	}
+	if n := limitOf(err); n > 0 {
+		limit = bytesText(n)
+	}
+	fill := strings.NewReplacer("{host}", name, "{limit}", limit)
+	return answer{&problems[i], host, fill.Replace(problems[i].happened), fill.Replace(problems[i].next)}
+}
+
+// limitOf returns the limit in bytes that a cause is about, and 0 where it has none.
+func limitOf(err error) int64 {
+	if e, ok := errors.AsType[*RequestTooLargeError](err); ok {
+		return e.Limit
+	}
+	if e, ok := errors.AsType[*ResponseTooLargeError](err); ok {
+		return e.Limit
+	}
+	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return e.Limit
+	}
+	return 0
+}
+
+// bytesText writes a size for people. It never says more than n, since it is a limit to keep to.
+func bytesText(n int64) string {
+	const kilo, kibi = 1000, 1024
 	switch {
-	case errors.As(err, &badHost):
-		return answer{http.StatusBadRequest, sni.HTTPRequestError,
-			"The request's Host is not a hostname.", "Send the name of the site as Host.", 0, slog.LevelInfo}
-	case errors.Is(err, ErrBadRequest):
-		return answer{http.StatusBadRequest, sni.HTTPRequestError,
-			"The request could not be understood.", "Check how it is made: method, path, headers and body encoding.", 0, slog.LevelInfo}
-	case errors.Is(err, origin.ErrNotFound):
-		return answer{http.StatusNotFound, destinationNotFound,
-			fmt.Sprintf("No site is served here under the name %s.", orThat(host)),
-			"Check the name; if it is yours, add a route for it. A new route takes some seconds to be seen.", 0, slog.LevelDebug}
-	case errors.As(err, &invalid):
-		return answer{http.StatusInternalServerError, sni.ProxyConfigurationError,
-			fmt.Sprintf("The route for %s is not valid.", orThat(host)),
-			"Its operator finds the attribute to correct in the log.", 0, slog.LevelError}
-	case errors.As(err, &lookup):
-		return answer{http.StatusServiceUnavailable, sni.ProxyInternalError,
-			"The routes cannot be read at the moment.", "Try again in some seconds.", 5 * time.Second, slog.LevelError}
-	case errors.Is(err, ErrIncompleteResponse):
-		return answer{http.StatusBadGateway, httpResponseIncomplete,
-			fmt.Sprintf("The origin of %s broke off its answer.", orThat(host)), "Try again; if it stays, look at the origin's log.", 0, slog.LevelWarn}
-	case errors.Is(err, ErrResponseTooLarge):
-		return answer{http.StatusBadGateway, httpResponseBodySize,
-			fmt.Sprintf("The answer of the origin of %s is larger than can be returned here in one piece.", orThat(host)),
-			"Ask for less at a time, for instance with a Range header. Its operator can choose a front that streams answers, and RESPONSE_MODE=stream.", 0, slog.LevelWarn}
-	case errors.Is(err, ErrResponseHeaderTooLarge):
-		return answerToTransport(host, &sni.Error{Type: sni.HTTPResponseHeaderSectionSize})
-	case errors.Is(err, ErrTimeout):
-		return timedOut(host)
-	case errors.As(err, &transport):
-		return answerToTransport(host, transport)
-	case errors.Is(err, context.DeadlineExceeded):
-		return timedOut(host)
+	case n >= kibi*kibi && n%(kibi*kibi) == 0:
+		return fmt.Sprintf("%d MiB", n/(kibi*kibi))
+	case n >= kibi && n%kibi == 0:
+		return fmt.Sprintf("%d KiB", n/kibi)
+	case n >= kilo*kilo:
+		hundredths := n / (kilo * kilo / 100)
+		return strings.TrimSuffix(fmt.Sprintf("%d.%02d", hundredths/100, hundredths%100), ".00") + " MB"
 	}
-	return answer{http.StatusInternalServerError, sni.ProxyInternalError,
-		"Something went wrong in the proxy.", "Try again; if it stays, its operator finds the cause in the log.", 0, slog.LevelError}
+	return fmt.Sprintf("%d bytes", n)
 }
 
-func timedOut(host string) answer {
-	return answer{http.StatusGatewayTimeout, sni.HTTPResponseTimeout,
-		fmt.Sprintf("The origin of %s did not answer in time.", orThat(host)), "Try again; if it stays, look at the origin's load.", 0, slog.LevelWarn}
+// The following say which causes a row is for.
+
+func is(target error) func(error) bool {
+	return func(err error) bool { return errors.Is(err, target) }
 }
 
-func answerToTransport(host string, e *sni.Error) answer {
-	a := answer{status: http.StatusBadGateway, errorType: e.Type, level: slog.LevelWarn}
-	name := orThat(host)
-	switch e.Type {
-	case sni.TLSCertificateError:
-		a.happened, a.next = certificateProblem(name, e)
-	case sni.TLSAlertReceived:
-		a.happened = fmt.Sprintf("The origin of %s refused the TLS handshake.", name)
-		a.next = "Check that the origin knows the name and has a certificate for it, which TLS versions it accepts, and whether it wants a client certificate."
-	case sni.TLSProtocolError:
-		a.happened = fmt.Sprintf("The TLS handshake with the origin of %s failed.", name)
-		a.next = "Check that the route's port speaks TLS, and which versions."
-	case sni.DNSError, sni.DNSTimeout:
-		a.happened = fmt.Sprintf("The address of the origin of %s could not be found.", name)
-		a.next = "Check the route's origin, and the DNS of its name."
-		if e.Type == sni.DNSTimeout {
-			a.status = http.StatusGatewayTimeout
-		}
-	case sni.DestinationIPProhibited:
-		a.happened = fmt.Sprintf("The origin of %s has an address that must not be reached from here.", name)
-		a.next = "Its operator can allow the network (ORIGIN_ALLOW_CIDRS) where that is meant."
-	case sni.ConnectionRefused, sni.DestinationIPUnroutable:
-		a.happened = fmt.Sprintf("The origin of %s accepts no connection.", name)
-		a.next = "Check that it runs, the route's port, and its firewall."
-	case sni.ConnectionTerminated:
-		a.happened = fmt.Sprintf("The origin of %s closed the connection before it answered.", name)
-		a.next = "Try again, if the request may be repeated; if it stays, look at the origin's log."
-	case sni.ConnectionTimeout:
-		a.status = http.StatusGatewayTimeout
-		a.happened = fmt.Sprintf("The origin of %s could not be connected to in time.", name)
-		a.next = "Check that it runs, and its firewall."
-	case sni.HTTPResponseTimeout:
-		return timedOut(host)
-	case sni.HTTPResponseHeaderSectionSize:
-		a.happened = fmt.Sprintf("The origin of %s sent an answer with too many headers, or too long ones.", name)
-		a.next = "Look at which headers the origin sends; cookies are the usual suspects."
-	case sni.HTTPProtocolError:
-		a.happened = fmt.Sprintf("The origin of %s sent something that is not a valid HTTP answer.", name)
-		a.next = "Look at the origin's log, and at what else listens on its port."
-	case sni.HTTPRequestError:
-		a.status = http.StatusBadRequest
-		a.happened, a.next = "The request cannot be sent on.", "Check its method, its path and its headers."
-	case sni.ProxyConfigurationError:
-		a.status, a.level = http.StatusInternalServerError, slog.LevelError
-		a.happened = fmt.Sprintf("The route for %s cannot be used.", name)
-		a.next = "Its operator finds the reason in the log."
-	default:
-		a.status, a.level = http.StatusInternalServerError, slog.LevelError
-		a.happened, a.next = "Something went wrong in the proxy.", "Try again; if it stays, its operator finds the cause in the log."
-	}
-	return a
+func as[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }
 
-// certificateProblem says what is wrong with a certificate, and who can mend it. Which
-// names it has is for the log: they often are those of the load balancer, by which a
-// stranger could go around the proxy.
-func certificateProblem(name string, e *sni.Error) (happened, next string) {
-	happened = fmt.Sprintf("The origin of %s presented a certificate ", name)
-	next = "Have a valid certificate for that name installed at the origin."
-	var c *sni.CertificateError
-	if !errors.As(e, &c) {
-		return happened + "that is not valid.", next
+// transport is for the failures of pkg/sni that have no finer row.
+func transport(types ...sni.ErrorType) func(error) bool {
+	return func(err error) bool {
+		e, ok := errors.AsType[*sni.Error](err)
+		return ok && slices.Contains(types, e.Type)
 	}
-	switch c.Reason {
-	case sni.WrongName:
-		return happened + "for somebody else: the name it has to prove is not in it.",
-			"Have a certificate for that name installed at the origin, or set the route's server_name to a name that its certificate has. The operator finds those names in the log."
-	case sni.UnknownAuthority:
-		return happened + "of an authority that is not trusted.",
-			"Have the origin send its whole chain from a public authority, or set the route's ca_pem to the private one."
-	case sni.PinMismatch:
-		return happened + "whose key is none of those that the route pins.",
-			"If the origin's key was changed on purpose, add the new one to the route's spki_pins. If it was not, somebody else answers there."
-	case sni.Expired:
-		return happened + "that has expired.", next
-	case sni.NotYetValid:
-		return happened + "that is not valid yet.", next
-	case sni.WrongUsage:
-		return happened + "that is not meant for servers.", next
-	case sni.NameConstraint:
-		return happened + "whose authority may not vouch for that name.", next
-	case sni.WeakKey, sni.InsecureSignature:
-		return happened + "that anybody could forge: its key is too short, or its signature of a broken kind.", next
+}
+
+func certificate(reason sni.CertificateReason) func(error) bool {
+	return func(err error) bool {
+		c, ok := errors.AsType[*sni.CertificateError](err)
+		return ok && c.Reason == reason && transport(sni.TLSCertificateError)(err)
 	}
-	return happened + "that is not valid.", next
+}
+
+func either(a, b func(error) bool) func(error) bool {
+	return func(err error) bool { return a(err) || b(err) }
 }
 
 // namesOf lists the names of a certificate, as far as they are proper ones: whoever made
@@ -207,19 +205,12 @@ func namesOf(c *sni.CertificateError) string {
 	return strings.Join(names, ", ")
 }
 
-func orThat(host string) string {
-	if host == "" {
-		return "that host"
-	}
-	return host
-}
-
 // Fail answers a request that cannot be answered otherwise, with an RFC 9209
 // Proxy-Status, and logs the cause. Where the client is gone it panics with
 // http.ErrAbortHandler, as handlers do that have no answer.
 func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
-		panic(http.ErrAbortHandler) // the client is gone; an answer would be logged as one that was given
+		err = fmt.Errorf("%w: %w", ErrClientGone, err)
 	}
 	host, route := "", ""
 	if x := exchangeOf(r.Context()); x != nil {
@@ -234,27 +225,25 @@ func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	a := answerTo(host, err)
 	h.log(r, a, host, route, err)
-	header := w.Header()
-	clear(header) // what the origin's answer left behind
-	header.Set("Content-Type", "text/plain; charset=utf-8")
-	header.Set("Cache-Control", "no-store")
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Proxy-Status", "sleight; error="+string(a.errorType))
-	if a.retryAfter > 0 {
-		header.Set("Retry-After", fmt.Sprint(int(a.retryAfter.Seconds())))
+	if a.status == 0 {
+		panic(http.ErrAbortHandler) // nobody is there; an answer would be counted as one that was given
 	}
-	w.WriteHeader(a.status)
-	fmt.Fprintf(w, "%d %s\n\n%s\n%s\n", a.status, http.StatusText(a.status), a.happened, a.next)
+	a.write(w, r, requestIDOf(r.Context()))
 }
+
+// requestIDOf returns the id by which a request is found in the logs, and "" where it has none.
+func requestIDOf(context.Context) string { return "" }
 
 // log writes one line. The host is in it only where it is a proper name; the rest of
 // the request is the client's text, or private.
 func (h *Handler) log(r *http.Request, a answer, host, route string, err error) {
 	attrs := []slog.Attr{
 		slog.String("host", host),
-		slog.Int("status", a.status),
-		slog.String("error_type", string(a.errorType)),
+		slog.String("problem", a.name),
 		slog.String("error", bounded(err.Error())),
+	}
+	if a.status != 0 {
+		attrs = append(attrs, slog.Int("status", a.status), slog.String("error_type", string(a.errorType)))
 	}
 	if route != "" {
 		attrs = append(attrs, slog.String("route", route))

@@ -96,6 +96,10 @@ func TestFailuresAreExplained(t *testing.T) {
 			if got.want(t, c.status, c.errorType); !strings.Contains(got.body, c.says) {
 				t.Errorf("the body does not say %q: %s", c.says, got.body)
 			}
+			page := b.do(t, c.host, func(r *http.Request) { r.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8") })
+			if page.want(t, c.status, c.errorType); !strings.Contains(page.body, c.says) {
+				t.Errorf("the page does not say %q: %s", c.says, page.body)
+			}
 		})
 	}
 	for _, r := range append(o.Requests(), plain.Requests()...) {
@@ -245,6 +249,28 @@ func TestTruncatedBodyDoesNotArriveAsAWholeOne(t *testing.T) {
 		resp.Body.Close()
 		if err == nil {
 			t.Errorf("HTTP/1.1 %v: status %d, body %q without an error", http1, resp.StatusCode, body)
+		}
+	}
+}
+
+// An answer to nobody would be counted as one that was given.
+func TestClientThatIsGoneGetsNoAnswer(t *testing.T) {
+	t.Parallel()
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for ctx, err := range map[context.Context]error{gone: fmt.Errorf("wrapped: %w", context.Canceled), t.Context(): proxy.ErrClientGone} {
+		b := start(t, routes(t))
+		w := httptest.NewRecorder()
+		func() {
+			defer func() {
+				if got := recover(); got != http.ErrAbortHandler {
+					t.Errorf("%v: panic %v", err, got)
+				}
+			}()
+			b.handler.Fail(w, httptest.NewRequestWithContext(ctx, "GET", "http://a.test/", nil), err)
+		}()
+		if log := b.log.String(); len(w.Header()) != 0 || w.Body.Len() != 0 || !strings.Contains(log, `"level":"DEBUG"`) || !strings.Contains(log, `"problem":"client-gone"`) || strings.Contains(log, "status") {
+			t.Errorf("%v: %v %s, log %s", err, w.Header(), w.Body, log)
 		}
 	}
 }

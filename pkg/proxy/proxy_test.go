@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -132,8 +133,30 @@ func (r result) want(t *testing.T, status int, errorType string) {
 			t.Errorf("the body shows %q: %s", secret, r.body)
 		}
 	}
-	if strings.Count(r.body, "\n") != 4 {
-		t.Errorf("the body is not what happened and what to do: %q", r.body)
+	for name, want := range map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Vary": "Accept", "Content-Length": strconv.Itoa(len(r.body))} {
+		if got := r.header.Get(name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	if !strings.HasPrefix(r.header.Get("Content-Security-Policy"), "default-src 'none'; style-src '") {
+		t.Errorf("Content-Security-Policy is %q", r.header.Get("Content-Security-Policy"))
+	}
+	switch r.header.Get("Content-Type") {
+	case "application/problem+json":
+		var d struct {
+			Type, Title, Detail, Next, Error, Retry string
+			Status                                  int
+		}
+		if err := json.Unmarshal([]byte(r.body), &d); err != nil || d.Status != status || d.Error != errorType || !strings.HasPrefix(d.Type, "https://") ||
+			d.Title == "" || d.Detail == "" || d.Next == "" || d.Retry == "" || !strings.HasSuffix(r.body, "\n}\n") {
+			t.Errorf("the body does not tell what happened and what to do: %v, %s", err, r.body)
+		}
+	case "text/html; charset=utf-8":
+		if !strings.HasPrefix(r.body, "<!DOCTYPE html>\n") || !strings.Contains(r.body, "<title>"+strconv.Itoa(status)+" ") || strings.Count(r.body, "<p>") != 2 || !strings.Contains(r.body, errorType) {
+			t.Errorf("the page does not tell what happened and what to do: %s", r.body)
+		}
+	default:
+		t.Errorf("Content-Type %q", r.header.Get("Content-Type"))
 	}
 }
 
