@@ -19,16 +19,13 @@ import (
 // routes are in a table. Routes in a file that cannot be used are logged; they fail their
 // own hosts.
 func New(s Settings, logger *slog.Logger, client func() (origin.BatchGetter, error)) (*proxy.Handler, error) {
-	store, err := routes(s, logger, client)
+	store, err := routes(s, slog.New(invocationHandler{logger.Handler()}), client)
 	if err != nil {
 		return nil, err
 	}
 	transport := &sni.Transport{
 		ForceHTTPS: s.ForceHTTPS,
 		AllowCIDRs: s.AllowCIDRs,
-		// In Lambda the invocation ends sooner; elsewhere nothing else would end a request
-		// to an origin that hangs.
-		ResponseHeaderTimeout: time.Minute,
 	}
 	if s.ClientCertsDir != "" {
 		if transport.ClientCertificates, err = sni.OpenCertificateDir(s.ClientCertsDir); err != nil {
@@ -39,8 +36,19 @@ func New(s Settings, logger *slog.Logger, client func() (origin.BatchGetter, err
 		Routes:            store,
 		Transport:         transport,
 		TrustedHostHeader: s.TrustedHostHeader,
+		TrustedProxies:    s.TrustedProxies,
+		LoopID:            s.LoopID,
+		Limits:            proxy.Limits{BodyBytes: s.MaxRequestBody},
+		Timeouts:          s.Timeouts,
+		Identify:          identify,
 		Logger:            logger,
 	}), nil
+}
+
+// identify finds a request by its invocation where it has one: so do Lambda's own lines in the log, and
+// X-Ray. Elsewhere, the proxy does.
+func identify(r *http.Request) (requestID, traceID string) {
+	return lambdahttp.RequestID(r.Context()), lambdahttp.TraceID(r.Context())
 }
 
 func routes(s Settings, logger *slog.Logger, client func() (origin.BatchGetter, error)) (origin.Store, error) {
@@ -78,7 +86,7 @@ func NewFunction(getenv func(string) string, out io.Writer) (*lambdahttp.Adapter
 	if err != nil {
 		return nil, err
 	}
-	logger := slog.New(invocationHandler{slog.NewJSONHandler(out, &slog.HandlerOptions{Level: s.LogLevel, ReplaceAttr: lambdaNames})})
+	logger := slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: s.LogLevel, ReplaceAttr: lambdaNames}))
 	handler, err := New(s, logger, func() (origin.BatchGetter, error) { return origin.NewDynamoDBClient(getenv) })
 	if err != nil {
 		return nil, err
@@ -88,6 +96,7 @@ func NewFunction(getenv func(string) string, out io.Writer) (*lambdahttp.Adapter
 		Failed: func(w http.ResponseWriter, r *http.Request, err error) {
 			handler.Fail(w, r, cause(err))
 		},
+		Begin:        handler.Begin,
 		Stream:       s.Stream,
 		FrontTimeout: s.FrontTimeout,
 		BasePath:     s.BasePath,
@@ -96,7 +105,7 @@ func NewFunction(getenv func(string) string, out io.Writer) (*lambdahttp.Adapter
 }
 
 // invocationHandler adds to each line the invocation that it belongs to, by which it is
-// found beside Lambda's own lines and in X-Ray.
+// found beside Lambda's own lines and in X-Ray. The proxy's lines have it from identify.
 type invocationHandler struct{ slog.Handler }
 
 func (h invocationHandler) Handle(ctx context.Context, r slog.Record) error {
@@ -119,12 +128,13 @@ func (h invocationHandler) WithGroup(name string) slog.Handler {
 
 // cause translates what the Lambda edge found wrong into what the proxy has an answer to.
 func cause(err error) error {
+	if large, ok := errors.AsType[*lambdahttp.TooLargeError](err); ok {
+		return fmt.Errorf("%w: %w", &proxy.ResponseTooLargeError{Limit: int64(large.Limit)}, err)
+	}
 	for from, to := range map[error]error{
-		lambdahttp.ErrEvent:    proxy.ErrBadRequest,
-		lambdahttp.ErrAborted:  proxy.ErrIncompleteResponse,
-		lambdahttp.ErrDeadline: proxy.ErrTimeout,
-		lambdahttp.ErrTooLarge: proxy.ErrResponseTooLarge,
-
+		lambdahttp.ErrEvent:          proxy.ErrBadRequest,
+		lambdahttp.ErrAborted:        proxy.ErrIncompleteResponse,
+		lambdahttp.ErrDeadline:       proxy.ErrTimeout,
 		lambdahttp.ErrHeaderTooLarge: proxy.ErrResponseHeaderTooLarge,
 	} {
 		if errors.Is(err, from) {

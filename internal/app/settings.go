@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
 // Settings are what the environment of the function, or the flags of the command, say.
@@ -19,7 +22,11 @@ type Settings struct {
 	AllowCIDRs        []netip.Prefix // ORIGIN_ALLOW_CIDRS: networks allowed although not public
 	ForceHTTPS        bool           // FORCE_HTTPS: routes with http:// are refused
 	TrustedHostHeader string         // TRUSTED_HOST_HEADER
+	TrustedProxies    []netip.Prefix // TRUSTED_PROXIES: networks whose X-Forwarded-* are believed
+	LoopID            string         // CDN_LOOP_ID: how the proxy knows its own requests again
 	ClientCertsDir    string         // CLIENT_CERTS_DIR: what routes refer to by client_cert; empty means none
+	Timeouts          proxy.Timeouts // CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, RESPONSE_TIMEOUT, IDLE_TIMEOUT, REQUEST_TIMEOUT
+	MaxRequestBody    int64          // MAX_REQUEST_BODY, in bytes; zero means no limit
 	LogLevel          slog.Level     // LOG_LEVEL
 
 	// What only the function has a use for.
@@ -38,6 +45,7 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 		RoutesFile:     getenv("ROUTES_FILE"),
 		RoutesTTL:      30 * time.Second,
 		ForceHTTPS:     true,
+		LoopID:         getenv("CDN_LOOP_ID"),
 		ClientCertsDir: getenv("CLIENT_CERTS_DIR"),
 	}
 	var wrong []string
@@ -49,7 +57,19 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 		}
 	}
 	read("ROUTES_TTL", "a duration such as 30s", s.setRoutesTTL)
-	read("ORIGIN_ALLOW_CIDRS", "networks such as 10.0.0.0/8,192.168.1.0/24", s.addAllowCIDRs)
+	read("ORIGIN_ALLOW_CIDRS", "networks such as 10.0.0.0/8,192.168.1.0/24", networks(&s.AllowCIDRs))
+	read("TRUSTED_PROXIES", "networks such as 10.0.0.0/8,192.168.1.0/24", networks(&s.TrustedProxies))
+	read("CDN_LOOP_ID", "a name of letters, digits, dots and hyphens", checkLoopID)
+	for _, t := range []struct {
+		name string
+		into *time.Duration
+	}{
+		{"CONNECT_TIMEOUT", &s.Timeouts.Connect}, {"HANDSHAKE_TIMEOUT", &s.Timeouts.Handshake}, {"RESPONSE_TIMEOUT", &s.Timeouts.Response},
+		{"IDLE_TIMEOUT", &s.Timeouts.Idle}, {"REQUEST_TIMEOUT", &s.Timeouts.Request},
+	} {
+		read(t.name, "a duration such as 10s, or 0 for no bound", timeout(t.into))
+	}
+	read("MAX_REQUEST_BODY", "a size such as 10MB, 512KiB or 1048576, or 0 for no limit", s.setMaxRequestBody)
 	read("FORCE_HTTPS", "true or false", func(v string) (err error) { s.ForceHTTPS, err = strconv.ParseBool(v); return err })
 	read("TRUSTED_HOST_HEADER", "the name of a header, such as X-Forwarded-Host", s.setTrustedHostHeader)
 	read("LOG_LEVEL", "debug, info, warn or error", func(v string) error { return s.LogLevel.UnmarshalText([]byte(v)) })
@@ -102,20 +122,59 @@ func (s *Settings) setBasePath(v string) error {
 	return nil
 }
 
-// addAllowCIDRs takes networks, separated by commas.
-func (s *Settings) addAllowCIDRs(v string) error {
-	for part := range strings.SplitSeq(v, ",") {
-		p, err := netip.ParsePrefix(strings.TrimSpace(part))
-		if err != nil {
+// networks takes networks, separated by commas.
+func networks(into *[]netip.Prefix) func(string) error {
+	return func(v string) error {
+		for part := range strings.SplitSeq(v, ",") {
+			p, err := netip.ParsePrefix(strings.TrimSpace(part))
+			if err != nil {
+				return err
+			}
+			if p.Addr().Is4In6() {
+				return fmt.Errorf("%v maps IPv4 into IPv6", p) // and would match nothing
+			}
+			if p != p.Masked() {
+				return fmt.Errorf("%v is an address in the network %v", p, p.Masked())
+			}
+			*into = append(*into, p)
+		}
+		return nil
+	}
+}
+
+// timeout takes a duration, and 0 for none.
+func timeout(into *time.Duration) func(string) error {
+	return func(v string) error {
+		d, err := time.ParseDuration(v)
+		switch {
+		case err != nil:
 			return err
+		case d < 0:
+			return errors.New("negative")
+		case d == 0:
+			d = -1 // zero is the default
 		}
-		if p.Addr().Is4In6() {
-			return fmt.Errorf("%v maps IPv4 into IPv6", p) // and would match nothing
-		}
-		if p != p.Masked() {
-			return fmt.Errorf("%v is an address in the network %v", p, p.Masked())
-		}
-		s.AllowCIDRs = append(s.AllowCIDRs, p)
+		*into = d
+		return nil
+	}
+}
+
+// setMaxRequestBody takes bytes, or a number of kB, KiB, MB, MiB, GB or GiB.
+func (s *Settings) setMaxRequestBody(v string) error {
+	digits := strings.TrimRight(v, "kKMGiB")
+	factor, ok := map[string]int64{"": 1, "B": 1, "kB": 1e3, "KB": 1e3, "KiB": 1 << 10, "MB": 1e6, "MiB": 1 << 20, "GB": 1e9, "GiB": 1 << 30}[v[len(digits):]]
+	n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+	if err != nil || n < 0 || !ok || n > math.MaxInt64/factor {
+		return errors.New("not a size")
+	}
+	s.MaxRequestBody = n * factor
+	return nil
+}
+
+// checkLoopID takes a pseudonym of RFC 8586 that needs no quotes.
+func checkLoopID(v string) error {
+	if len(v) > 100 || strings.Trim(v, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") != "" {
+		return errors.New("not a token")
 	}
 	return nil
 }

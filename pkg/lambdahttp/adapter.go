@@ -49,6 +49,11 @@ type Adapter struct {
 	// with the status and its text.
 	Failed func(w http.ResponseWriter, r *http.Request, err error)
 
+	// Begin, where it is not nil, is called for each request before the handler, which gets the
+	// request that it returns, as does Failed. done is called once the reply is settled: whatever
+	// Failed has written in its place is in it, and the handler has returned.
+	Begin func(r *http.Request) (begun *http.Request, done func())
+
 	// Stream sends replies as the handler writes them, where the front can take them so: a
 	// function URL with the invoke mode RESPONSE_STREAM, a REST API whose integration has the
 	// response transfer mode STREAM. Events do not tell whether these are set; where they are
@@ -85,6 +90,19 @@ var (
 	ErrPanic          = errors.New("lambdahttp: the handler panicked")
 )
 
+// A TooLargeError is an [ErrTooLarge] that says what the front would have taken.
+type TooLargeError struct {
+	Size  int // in bytes, as far as it is known: the answer may be larger
+	Limit int // in bytes
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("%v: %d bytes or more, and the limit is %d", ErrTooLarge, e.Size, e.Limit)
+}
+
+// Unwrap returns ErrTooLarge.
+func (e *TooLargeError) Unwrap() error { return ErrTooLarge }
+
 const defaultMargin = 500 * time.Millisecond
 
 // Handle answers one event. The reader is the reply, and has to be read to its end or
@@ -116,10 +134,15 @@ func (a *Adapter) Handle(ctx context.Context, e Event) (io.Reader, error) {
 	if err != nil {
 		r = (&http.Request{Method: http.MethodGet, Header: http.Header{}}).WithContext(ctx)
 	}
+	done := func() {}
+	if a.Begin != nil {
+		r, done = a.Begin(r)
+	}
 	if stream {
-		return a.stream(f, r, err, cancel), nil
+		return a.stream(f, r, err, cancel, done), nil
 	}
 	defer cancel()
+	defer done()
 	return a.buffered(f, r, err), nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -49,7 +48,7 @@ type buffer struct {
 func (s *buffer) begin(w *response) {
 	if n := w.declared(); n > 0 && w.bodyAllowed() {
 		if n > int64(s.limit) {
-			w.err = fmt.Errorf("%w: %d bytes, and the limit is %d", ErrTooLarge, n, s.limit)
+			w.err = &TooLargeError{int(n), s.limit}
 			return
 		}
 		s.body.Grow(int(n))
@@ -60,7 +59,7 @@ func (s *buffer) write(w *response, b []byte) (int, error) {
 	if s.body.Len()+len(b) > s.limit {
 		// Enough to know the end of it. Gathering all would run into the function's memory
 		// limit, which ends the process.
-		w.err = fmt.Errorf("%w: more than %d bytes", ErrTooLarge, s.limit)
+		w.err = &TooLargeError{s.body.Len() + len(b), s.limit}
 		return 0, w.err
 	}
 	return s.body.Write(b)
@@ -97,7 +96,7 @@ func (s *buffer) pack(f front, w *response) (*reply, error) {
 	}
 	head = append(head[:len(head)-1], `,"body":"`...)
 	if size += len(head) + len(tail); size > s.limit {
-		return nil, fmt.Errorf("%w: %d bytes as it is sent, and the limit is %d", ErrTooLarge, size, s.limit)
+		return nil, &TooLargeError{size, s.limit}
 	}
 	return &reply{head: head, body: body, binary: a.binary, tail: tail}, nil
 }

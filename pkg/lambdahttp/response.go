@@ -41,6 +41,10 @@ func (w *response) reset() {
 	*w = *newResponse(w.method, w.sink)
 }
 
+// Discarded reports whether what is written goes nowhere, since another answer has begun. Adapter.Failed
+// gets such a writer.
+func (w *response) Discarded() bool { return w.sink == discard{} }
+
 func (w *response) Header() http.Header { return w.header }
 
 func (w *response) WriteHeader(status int) {

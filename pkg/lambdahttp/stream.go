@@ -16,7 +16,7 @@ import (
 const streamed = "application/vnd.awslambda.http-integration-response"
 
 // stream lets the handler answer, and returns the reply as soon as it has begun.
-func (a *Adapter) stream(f front, r *http.Request, err error, cancel context.CancelFunc) io.Reader {
+func (a *Adapter) stream(f front, r *http.Request, err error, cancel context.CancelFunc, done func()) io.Reader {
 	pr, pw := io.Pipe() // holds nothing: the handler writes as fast as the client reads
 	s := &streamSink{front: f, pipe: pw, begun: make(chan struct{})}
 	reply := &streamedReply{PipeReader: pr, cancel: cancel, done: make(chan struct{})}
@@ -43,6 +43,7 @@ func (a *Adapter) stream(f front, r *http.Request, err error, cancel context.Can
 				err = s.finish(w)
 			}
 		}
+		done()                 // before the end is out, after which the process may be frozen
 		pw.CloseWithError(err) // nil is the clean end
 	}()
 	select {

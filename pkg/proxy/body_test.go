@@ -12,9 +12,10 @@ import (
 // not the client's fault.
 func TestClosedBodyIsNotABrokenOne(t *testing.T) {
 	for err, broken := range map[error]bool{io.EOF: false, http.ErrBodyReadAfterClose: false, io.ErrUnexpectedEOF: true, errors.New("malformed chunk"): true} {
-		b := &requestBody{ReadCloser: io.NopCloser(iotest.ErrReader(err))}
-		if _, got := b.Read(make([]byte, 1)); got != err || b.broken.Load() != broken {
-			t.Errorf("%v: broken is %v, error %v", err, b.broken.Load(), got)
+		x := &exchange{watch: &watch{}}
+		b := &requestBody{ReadCloser: io.NopCloser(iotest.ErrReader(err)), x: x, left: -1}
+		if _, got := b.Read(make([]byte, 1)); got != err || (x.brokenBody() != nil) != broken {
+			t.Errorf("%v: broken is %v, error %v", err, x.brokenBody(), got)
 		}
 	}
 }

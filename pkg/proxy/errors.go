@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
-	"github.com/sleightproxy/sleight/pkg/hostname"
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
@@ -30,6 +29,10 @@ var (
 	ErrURLTooLong     = errors.New("proxy: the request's URL is too long")
 	ErrHeaderTooLarge = errors.New("proxy: the request's headers are too large")
 	ErrBodyTooLarge   = errors.New("proxy: the request's body is too large")
+
+	// ErrTooManyFields is for a request with too many header fields. In a
+	// [RequestTooLargeError] it comes with how many may be.
+	ErrTooManyFields = errors.New("proxy: the request has too many header fields")
 
 	// ErrSlowBody is for a request whose body did not arrive in time.
 	ErrSlowBody = errors.New("proxy: the request's body took too long")
@@ -65,18 +68,24 @@ var (
 	// whole.
 	ErrTimeout = errors.New("proxy: the origin's answer took too long")
 
+	// ErrSlowClient is for a client that does not take the answer that it is sent.
+	ErrSlowClient = errors.New("proxy: the client does not take its answer")
+
 	// ErrClientGone is for a client that is not there any more. It gets no answer.
 	ErrClientGone = errors.New("proxy: the client is gone")
+
+	// errNoAnswer is for an answer that does not begin.
+	errNoAnswer = errors.New("proxy: the origin does not answer")
 )
 
 // A RequestTooLargeError is a request over a limit of the proxy or of what serves it.
 type RequestTooLargeError struct {
-	Err   error // ErrURLTooLong, ErrHeaderTooLarge or ErrBodyTooLarge
-	Limit int64 // in bytes; told to the client
+	Err   error // ErrURLTooLong, ErrHeaderTooLarge, ErrTooManyFields or ErrBodyTooLarge
+	Limit int64 // in bytes, or how many fields; told to the client
 }
 
 func (e *RequestTooLargeError) Error() string {
-	return fmt.Sprintf("%v: over %d bytes", e.Err, e.Limit)
+	return fmt.Sprintf("%v: over %d", e.Err, e.Limit)
 }
 
 // Unwrap returns e.Err.
@@ -99,9 +108,12 @@ type badHostError struct{ err error }
 func (e *badHostError) Error() string { return fmt.Sprintf("proxy: %v", e.err) }
 func (e *badHostError) Unwrap() error { return e.err }
 
-type lookupError struct{ err error }
+type lookupError struct {
+	host string
+	err  error
+}
 
-func (e *lookupError) Error() string { return fmt.Sprintf("proxy: route: %v", e.err) }
+func (e *lookupError) Error() string { return fmt.Sprintf("proxy: route for %q: %v", e.host, e.err) }
 func (e *lookupError) Unwrap() error { return e.err }
 
 // answer is a problem as one client gets it.
@@ -120,14 +132,17 @@ func answerTo(host string, err error) answer {
 	if name == "" {
 		name = "that host"
 	}
-	if n := limitOf(err); n > 0 {
+	switch n := limitOf(err); {
+	case n > 0 && errors.Is(err, ErrTooManyFields):
+		limit = strconv.FormatInt(n, 10)
+	case n > 0:
 		limit = bytesText(n)
 	}
 	fill := strings.NewReplacer("{host}", name, "{limit}", limit)
 	return answer{&problems[i], host, fill.Replace(problems[i].happened), fill.Replace(problems[i].next)}
 }
 
-// limitOf returns the limit in bytes that a cause is about, and 0 where it has none.
+// limitOf returns the limit that a cause is about, and 0 where it has none.
 func limitOf(err error) int64 {
 	if e, ok := errors.AsType[*RequestTooLargeError](err); ok {
 		return e.Limit
@@ -186,90 +201,47 @@ func either(a, b func(error) bool) func(error) bool {
 	return func(err error) bool { return a(err) || b(err) }
 }
 
-// namesOf lists the names of a certificate, as far as they are proper ones: whoever made
-// it chose what they say.
-func namesOf(c *sni.CertificateError) string {
-	const most = 3
-	var names []string
-	for _, n := range c.Names() {
-		if clean, err := hostname.NormalizePattern(n); err == nil {
-			names = append(names, clean)
-		}
-	}
-	switch {
-	case len(names) == 0:
-		return "no name at all"
-	case len(names) > most:
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
-	}
-	return strings.Join(names, ", ")
-}
-
-// Fail answers a request that cannot be answered otherwise, with an RFC 9209
-// Proxy-Status, and logs the cause. Where the client is gone it panics with
-// http.ErrAbortHandler, as handlers do that have no answer.
+// Fail answers a request that cannot be answered otherwise, with an RFC 9209 Proxy-Status, and
+// notes the cause for the log. It is for servers too, where only they see that an answer cannot be
+// returned; see [Handler.Begin]. Where the client is gone it panics with http.ErrAbortHandler, as
+// handlers do that have no answer.
 func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
-	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
-		err = fmt.Errorf("%w: %w", ErrClientGone, err)
+	x := exchangeOf(r.Context())
+	if x == nil {
+		var done func()
+		r, done = h.Begin(r)
+		defer done()
+		x = exchangeOf(r.Context())
+		_, x.host, _ = h.asked(r) // as far as the server has understood it
 	}
-	host, route := "", ""
-	if x := exchangeOf(r.Context()); x != nil {
-		host, route = x.host, x.route.Host
-		if x.body != nil && x.body.broken.Load() {
-			err = fmt.Errorf("%w: its body: %w", ErrBadRequest, err)
-		}
-	} else {
-		// Before there was a route, or after it was forgotten: servers come with the request
-		// as they gave it to the handler.
-		_, host, _ = h.asked(r)
-	}
-	a := answerTo(host, err)
-	h.log(r, a, host, route, err)
+	a := x.fail(x.cause(r.Context(), err))
 	if a.status == 0 {
 		panic(http.ErrAbortHandler) // nobody is there; an answer would be counted as one that was given
 	}
-	a.write(w, r, requestIDOf(r.Context()))
+	if !x.records(w) {
+		if d, ok := w.(interface{ Discarded() bool }); !ok || !d.Discarded() {
+			w = &responseWriter{ResponseWriter: w, x: x}
+			x.status, x.bytes = 0, 0 // of an answer that this one replaces
+		}
+	}
+	a.write(w, r, x.requestID)
 }
 
-// requestIDOf returns the id by which a request is found in the logs, and "" where it has none.
-func requestIDOf(context.Context) string { return "" }
-
-// log writes one line. The host is in it only where it is a proper name; the rest of
-// the request is the client's text, or private.
-func (h *Handler) log(r *http.Request, a answer, host, route string, err error) {
-	attrs := []slog.Attr{
-		slog.String("host", host),
-		slog.String("problem", a.name),
-		slog.String("error", bounded(err.Error())),
-	}
-	if a.status != 0 {
-		attrs = append(attrs, slog.Int("status", a.status), slog.String("error_type", string(a.errorType)))
-	}
-	if route != "" {
-		attrs = append(attrs, slog.String("route", route))
-	}
-	if transport, ok := errors.AsType[*sni.Error](err); ok {
-		if transport.Address != "" {
-			attrs = append(attrs, slog.String("origin", transport.Address))
-		}
-		if transport.Type == sni.TLSAlertReceived {
-			attrs = append(attrs, slog.Int("tls_alert", int(transport.Alert)))
+// cause returns why a request has failed, of which err is what the transport made of it.
+func (x *exchange) cause(ctx context.Context, err error) error {
+	if x.watch != nil {
+		if expired := x.watch.expired(); expired != nil {
+			return expired
 		}
 	}
-	if c, ok := errors.AsType[*sni.CertificateError](err); ok {
-		attrs = append(attrs, slog.String("certificate_problem", string(c.Reason)))
-		if c.Certificate != nil {
-			attrs = append(attrs, slog.String("certificate_names", namesOf(c)), slog.Time("certificate_not_after", c.Certificate.NotAfter))
+	if body := x.brokenBody(); body != nil && !errors.Is(err, ErrClientGone) {
+		if _, ok := errors.AsType[*RequestTooLargeError](body); ok {
+			return body
 		}
+		err = fmt.Errorf("%w: its body: %w", ErrBadRequest, err)
 	}
-	h.config.Logger.LogAttrs(r.Context(), a.level, "request failed", attrs...)
-}
-
-// bounded keeps an error from filling the log with what somebody sent.
-func bounded(s string) string {
-	const most = 2000
-	if len(s) > most {
-		return s[:most] + "..."
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", ErrClientGone, err)
 	}
-	return s
+	return err
 }

@@ -215,14 +215,24 @@ func TestBrokenBodyOfTheClientIsNotTheOriginsFault(t *testing.T) {
 	result{resp.StatusCode, resp.Header, string(body)}.want(t, 400, "http_request_error")
 }
 
-// A server that reports what happened outside of the handler has only the request.
-func TestLogNamesTheHostOfAnAnswerThatBrokeOff(t *testing.T) {
+// A server that cannot return an answer says so after the handler has returned. To the log, that is
+// one request.
+func TestAnswerThatTheServerReplacesIsOneLine(t *testing.T) {
 	t.Parallel()
-	b := start(t, routes(t))
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test")
+	b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
+	r, done := b.handler.Begin(httptest.NewRequest("GET", "http://A.test:8080/", nil))
+	b.handler.ServeHTTP(httptest.NewRecorder(), r)
 	w := httptest.NewRecorder()
-	b.handler.Fail(w, httptest.NewRequest("GET", "http://A.test:8080/", nil), proxy.ErrIncompleteResponse)
-	if !strings.Contains(b.log.String(), `"host":"a.test"`) || !strings.Contains(w.Body.String(), "a.test") {
-		t.Errorf("log %s, body %s", b.log, w.Body)
+	b.handler.Fail(w, r, &proxy.ResponseTooLargeError{Limit: 6 << 20})
+	done()
+	line := b.lines(t)[0]
+	if line["host"] != "a.test" || line["status"] != 502.0 || line["problem"] != "response-too-large" || line["bytes"] != float64(w.Body.Len()) || line["origin"] != o.Addr {
+		t.Errorf("log %v", line)
+	}
+	if n := len(b.lines(t)); n != 1 || !strings.Contains(w.Body.String(), "a.test") || !strings.Contains(w.Body.String(), "6 MiB") {
+		t.Errorf("%d lines, body %s", n, w.Body)
 	}
 }
 
@@ -269,7 +279,7 @@ func TestClientThatIsGoneGetsNoAnswer(t *testing.T) {
 			}()
 			b.handler.Fail(w, httptest.NewRequestWithContext(ctx, "GET", "http://a.test/", nil), err)
 		}()
-		if log := b.log.String(); len(w.Header()) != 0 || w.Body.Len() != 0 || !strings.Contains(log, `"level":"DEBUG"`) || !strings.Contains(log, `"problem":"client-gone"`) || strings.Contains(log, "status") {
+		if log := b.log.String(); len(w.Header()) != 0 || w.Body.Len() != 0 || !strings.Contains(log, `"status":499`) || !strings.Contains(log, `"problem":"client-gone"`) {
 			t.Errorf("%v: %v %s, log %s", err, w.Header(), w.Body, log)
 		}
 	}

@@ -310,7 +310,7 @@ func parseIPv6(bracketed string) (netip.Addr, bool) {
 		return netip.Addr{}, false
 	}
 	a, err := netip.ParseAddr(bracketed[1 : len(bracketed)-1])
-	return a, err == nil && a.Is6() && a.Zone() == ""
+	return a, err == nil
 }
 
 // foldEqual compares with a known text in ASCII. The lengths keep out the letters of Unicode that

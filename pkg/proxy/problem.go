@@ -74,9 +74,12 @@ const (
 // generated from it.
 var problems = []problem{
 	// What is wrong with the request.
-	{name: "client-gone", cause: is(ErrClientGone), level: slog.LevelDebug, retry: retryNow, mend: byClient,
+	{name: "client-gone", cause: is(ErrClientGone), level: slog.LevelInfo, retry: retryNow, mend: byClient,
 		title: "The client is gone", happened: "The client left before its request was answered.", next: "Nothing; it is in the log alone.",
 		usually: "Somebody closed the page or lost the network, or the client waits for less time than the origin needs."},
+	{name: "client-too-slow", cause: is(ErrSlowClient), level: slog.LevelInfo, retry: retryNow, mend: byClient,
+		title: "The client takes no answer", happened: "The client did not take what it was sent.", next: "Nothing; it is in the log alone.",
+		usually: "A client on a network that broke down, or an attack that holds connections open."},
 	{name: "bad-host", cause: as[*badHostError], status: 400, errorType: sni.HTTPRequestError, level: slog.LevelInfo, retry: retryNever, mend: byClient,
 		title: "Not a hostname", happened: "The request's Host is not a hostname.", next: "Send the name of the site as Host.",
 		usually: "A scanner, or a client that puts a user name, a path or a list into Host; behind a CDN, `TRUSTED_HOST_HEADER` that came twice."},
@@ -89,6 +92,9 @@ var problems = []problem{
 	{name: "request-header-too-large", cause: is(ErrHeaderTooLarge), status: 431, errorType: sni.HTTPRequestError, level: slog.LevelInfo, retry: retryNever, mend: byClient,
 		title: "Request headers too large", happened: "The request's headers are larger than {limit}.", next: "Send fewer or shorter ones. In a browser, delete the cookies of the site.",
 		usually: "Cookies that pile up, also those of other sites under the same domain."},
+	{name: "too-many-request-headers", cause: is(ErrTooManyFields), status: 431, errorType: sni.HTTPRequestError, level: slog.LevelInfo, retry: retryNever, mend: byClient,
+		title: "Too many request headers", happened: "The request has more than {limit} header fields.", next: "Send fewer.",
+		usually: "A faulty or hostile client: honest ones send some dozens."},
 	{name: "request-body-too-large", cause: either(is(ErrBodyTooLarge), as[*http.MaxBytesError]), status: 413, errorType: sni.HTTPRequestError, level: slog.LevelInfo, retry: retryNever, mend: byClient,
 		title: "Request body too large", happened: "The request's body is larger than {limit}.", next: "Send less at a time.",
 		usually: "An upload that is meant for a place of its own; fronts have limits too, which cannot be raised."},
@@ -103,7 +109,7 @@ var problems = []problem{
 		usually: "A body whose chunks are broken or that ended early, or an event that comes from no HTTP front: a test event of the console, a queue."},
 
 	// What is wrong with the proxy, or its routes.
-	{name: "unknown-host", cause: is(origin.ErrNotFound), status: 404, errorType: destinationNotFound, level: slog.LevelDebug, retry: retryNever, mend: byProxy, // not 500: the client chose the name
+	{name: "unknown-host", cause: is(origin.ErrNotFound), status: 404, errorType: destinationNotFound, level: slog.LevelInfo, retry: retryNever, mend: byProxy, // not 500: the client chose the name
 		title: "No such site", happened: "No site is served here for {host}.", next: "Check the name; if it is yours, add a route for it. A new route takes some seconds to be seen.",
 		usually: "DNS that points here before the route was added, a route that is switched off or has expired, or a stranger who tries names."},
 	{name: "invalid-route", cause: as[*origin.InvalidRouteError], status: 500, errorType: sni.ProxyConfigurationError, level: slog.LevelError, retry: retryNever, mend: byProxy,
@@ -229,5 +235,5 @@ func timedOut(err error) bool {
 	if e, ok := errors.AsType[*sni.Error](err); ok {
 		return e.Type == sni.HTTPResponseTimeout
 	}
-	return errors.Is(err, context.DeadlineExceeded)
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errNoAnswer)
 }

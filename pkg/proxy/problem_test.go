@@ -32,6 +32,8 @@ var causes = []struct {
 	{&RequestTooLargeError{ErrURLTooLong, 8192}, "url-too-long"},
 	{ErrHeaderTooLarge, "request-header-too-large"},
 	{&RequestTooLargeError{ErrHeaderTooLarge, 8192}, "request-header-too-large"},
+	{ErrTooManyFields, "too-many-request-headers"},
+	{&RequestTooLargeError{ErrTooManyFields, 256}, "too-many-request-headers"},
 	{ErrBodyTooLarge, "request-body-too-large"},
 	{&RequestTooLargeError{ErrBodyTooLarge, 8192}, "request-body-too-large"},
 	{fmt.Errorf("%w: its body: %w", ErrBadRequest, &http.MaxBytesError{Limit: 8192}), "request-body-too-large"},
@@ -39,11 +41,11 @@ var causes = []struct {
 	{ErrUpgrade, "upgrade-unsupported"},
 	{ErrUpgradeMismatch, "wrong-upgrade"},
 	{ErrLoop, "loop"},
-	{&lookupError{origin.ErrNotFound}, "unknown-host"},
+	{&lookupError{"a.test", origin.ErrNotFound}, "unknown-host"},
 	{&sni.Error{Type: sni.ProxyInternalError, Err: fmt.Errorf("translate: %w", origin.ErrNotFound)}, "unknown-host"},
-	{&lookupError{&origin.InvalidRouteError{Host: "a.test", Attribute: "origin", Reason: "is odd"}}, "invalid-route"},
-	{&lookupError{errors.New("down")}, "routes-unavailable"},
-	{&lookupError{context.DeadlineExceeded}, "routes-unavailable"},
+	{&lookupError{"a.test", &origin.InvalidRouteError{Host: "a.test", Attribute: "origin", Reason: "is odd"}}, "invalid-route"},
+	{&lookupError{"a.test", errors.New("down")}, "routes-unavailable"},
+	{&lookupError{"a.test", context.DeadlineExceeded}, "routes-unavailable"},
 	{ErrIncompleteResponse, "incomplete-response"},
 	{fmt.Errorf("%w: %w", ErrIncompleteResponse, failed(sni.ConnectionTerminated, "")), "incomplete-response"},
 	{ErrResponseTooLarge, "response-too-large"},
@@ -80,6 +82,8 @@ var causes = []struct {
 	{failed(sni.TLSCertificateError, sni.PinMismatch), "pin-mismatch"},
 	{failed(sni.TLSCertificateError, sni.Malformed), "malformed-certificate"},
 	{failed(sni.TLSCertificateError, sni.Invalid), "invalid-certificate"},
+	{errNoAnswer, "origin-timeout"},
+	{ErrSlowClient, "client-too-slow"},
 	{errors.New("boom"), "proxy-fault"},
 	{context.Canceled, "proxy-fault"}, // and the client is there
 }
@@ -183,7 +187,7 @@ func TestEveryExportedCauseHasARow(t *testing.T) {
 		"ErrBadRequest": ErrBadRequest, "ErrMethod": ErrMethod, "ErrURLTooLong": ErrURLTooLong, "ErrHeaderTooLarge": ErrHeaderTooLarge, "ErrBodyTooLarge": ErrBodyTooLarge,
 		"ErrSlowBody": ErrSlowBody, "ErrUpgrade": ErrUpgrade, "ErrUpgradeMismatch": ErrUpgradeMismatch, "ErrLoop": ErrLoop, "ErrIncompleteResponse": ErrIncompleteResponse,
 		"ErrResponseTooLarge": ErrResponseTooLarge, "ErrResponseHeaderTooLarge": ErrResponseHeaderTooLarge, "ErrResponseStalled": ErrResponseStalled, "ErrUploadStalled": ErrUploadStalled,
-		"ErrTimeout": ErrTimeout, "ErrClientGone": ErrClientGone,
+		"ErrTimeout": ErrTimeout, "ErrClientGone": ErrClientGone, "ErrSlowClient": ErrSlowClient, "ErrTooManyFields": ErrTooManyFields,
 	}
 	found := 0
 	for _, f := range parsed(t, ".") {
@@ -245,7 +249,7 @@ func TestRowsAreWhole(t *testing.T) {
 		if p.after != 0 && p.retry != retryLater {
 			t.Errorf("%s has Retry-After %v, and says %q", p.name, p.after, p.retry)
 		}
-		if p.name == "client-gone" {
+		if p.name == "client-gone" || p.name == "client-too-slow" {
 			if p.status != 0 || p.errorType != "" {
 				t.Errorf("%s would be answered", p.name)
 			}

@@ -4,21 +4,17 @@
 //
 // The Host header is a stranger's input. It chooses among the routes, and nothing else:
 // a host without a route is refused before anything is dialled.
+//
+// What the proxy does to a request is a list of [Middleware], and to an answer a list of
+// [ResponseHook]; both are in [New], in order, with the caller's own among them.
 package proxy
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/http/httputil"
-	"sync"
-	"sync/atomic"
+	"net/netip"
 
-	"github.com/sleightproxy/sleight/pkg/hostname"
 	"github.com/sleightproxy/sleight/pkg/origin"
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
@@ -28,7 +24,7 @@ type Config struct {
 	// Routes finds the route of a host; it is asked for every request.
 	Routes origin.Store
 
-	// Transport reaches the origins. Its Translate is set by [New].
+	// Transport reaches the origins. Its Translate and Observe are set by [New].
 	Transport *sni.Transport
 
 	// TrustedHostHeader names the header in which a CDN in front passes the host that the
@@ -36,15 +32,41 @@ type Config struct {
 	// proxies that only the CDN can reach. Empty means that Host alone counts.
 	TrustedHostHeader string
 
-	// Logger gets one line for each request that failed. Nil means slog.Default().
+	// TrustedProxies are the networks of the proxies in front. What such a peer says of its client
+	// (X-Forwarded-*, Forwarded, X-Request-Id) is kept and added to; what others say
+	// is replaced. Nil trusts nobody.
+	TrustedProxies []netip.Prefix
+
+	// LoopID is how the proxy knows its own requests again, in CDN-Loop (RFC 8586): give each
+	// deployment its own where one may stand before another. Empty means "sleight".
+	LoopID string
+
+	// Limits bound requests, Timeouts what they wait for.
+	Limits   Limits
+	Timeouts Timeouts
+
+	// Middleware sees requests whose route is known (see [RouteOf]), as the origin will see them,
+	// without what is between the client and the proxy alone. The first is the outermost.
+	Middleware []Middleware
+
+	// ResponseHooks see answers before they go to the client. They are called in order.
+	ResponseHooks []ResponseHook
+
+	// Identify tells by which ids a request is found in logs: its own, and its trace's. Where it is
+	// nil, or knows none, the request has X-Request-Id of a trusted proxy or a random one, and the trace
+	// of a W3C traceparent.
+	Identify func(*http.Request) (requestID, traceID string)
+
+	// Logger gets one line for each request. Nil means slog.Default().
 	Logger *slog.Logger
 }
 
 // Handler is the proxy. It is safe for concurrent use, and holds the connections to the
 // origins: make one for the whole process.
 type Handler struct {
-	config  Config
-	forward *httputil.ReverseProxy
+	config Config
+	hooks  []ResponseHook
+	chain  http.Handler
 }
 
 // New makes a Handler. The transport becomes its own.
@@ -52,158 +74,76 @@ func New(c Config) *Handler {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	c.Transport.Translate = sni.Func(translate)
-	h := &Handler{config: c}
-	h.forward = &httputil.ReverseProxy{
-		Rewrite:        rewrite,
-		Transport:      c.Transport,
-		ModifyResponse: checkResponse,
-		ErrorHandler:   h.Fail,
-		BufferPool:     &bufferPool{},
-		ErrorLog:       slog.NewLogLogger(c.Logger.Handler(), slog.LevelWarn),
+	if c.LoopID == "" {
+		c.LoopID = name
 	}
+	h := &Handler{config: c}
+	c.Transport.Translate = sni.Func(translate)
+	c.Transport.Observe = observe
+	requests := []Middleware{
+		h.refuse,     // what no origin should see, or no proxy pass on
+		h.route,      // host -> route
+		h.limitTime,  // of the route, or the proxy's own
+		h.endToEnd,   // hop-by-hop fields end here
+		h.introduce,  // who asked, and through whom: Via, CDN-Loop, Forwarded, X-Forwarded-*
+		h.switchOver, // Upgrade
+	}
+	h.hooks = []ResponseHook{
+		checkStatus,
+		followBody, // time, and what ends it
+		mapNames,   // Location, Link, cookies: from the origin's name to the client's
+	}
+	requests = append(requests, c.Middleware...)
+	h.hooks = append(h.hooks, c.ResponseHooks...)
+	h.chain = Chain(h.forwarder(), requests...)
 	return h
 }
 
-// exchange is what is known of a request once its route was found.
-type exchange struct {
-	host  string // normalized
-	route *origin.Route
-	body  *requestBody // nil where the request has none
-}
-
-type exchangeKey struct{}
-
-func exchangeOf(ctx context.Context) *exchange {
-	x, _ := ctx.Value(exchangeKey{}).(*exchange)
-	return x
-}
-
+// ServeHTTP answers r, which is never changed.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	authority, host, err := h.asked(r)
-	if err != nil {
-		h.Fail(w, r, err)
-		return
+	x := exchangeOf(r.Context())
+	if x == nil {
+		var done func()
+		r, done = h.Begin(r)
+		defer done()
+		x = exchangeOf(r.Context())
 	}
-	// Before the forwarding begins, since there nothing may fail any more: ReverseProxy
-	// calls the origin whatever Rewrite comes to.
-	route, err := h.config.Routes.Lookup(r.Context(), host)
-	if err != nil {
-		h.Fail(w, r, &lookupError{err})
-		return
-	}
-	x := &exchange{host: host, route: route}
-	in := r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
-	in.Host = authority
-	if in.Body != nil && in.Body != http.NoBody {
-		x.body = &requestBody{ReadCloser: in.Body}
-		in.Body = x.body
-	}
-	if _, ok := in.Header["Upgrade"]; ok {
-		// Clients offer h2c on ordinary requests, and origins over HTTP/2 do not take the header.
-		in.Header = in.Header.Clone()
-		in.Header.Del("Upgrade")
-	}
-	w.Header()["Content-Type"] = nil // net/http would make one up where the origin sends none
-	h.forward.ServeHTTP(w, in)
+	x.complete = false // until it returns: a panic means that what was written is not all
+	h.chain.ServeHTTP(&responseWriter{
+		ResponseWriter: w,
+		x:              x,
+		http10:         !r.ProtoAtLeast(1, 1),
+		// Where a proxy in front goes by a Content-Length that came with Transfer-Encoding, and which
+		// net/http has dropped, what follows on the connection is not what that proxy thinks
+		// (RFC 9112 section 6.1).
+		closes: r.ProtoMajor == 1 && len(r.TransferEncoding) > 0,
+	}, r)
+	x.complete = true
 }
 
-// asked returns which host the client asked for: the authority as it wrote it, and the
-// name under which the route is looked up.
-func (h *Handler) asked(r *http.Request) (authority, host string, err error) {
-	authority = r.Host
-	if name := h.config.TrustedHostHeader; name != "" {
-		switch values := r.Header.Values(name); len(values) {
-		case 0:
-		case 1:
-			authority = values[0]
-		default:
-			return "", "", &badHostError{errors.New("more than one " + name)}
-		}
-	}
-	if host, err = hostname.Normalize(authority); err == nil {
-		return authority, host, nil
-	}
-	bare := authority
-	if name, _, splitErr := net.SplitHostPort(authority); splitErr == nil {
-		bare = name
-	}
-	if hostname.IsIP(bare) {
-		return "", "", &lookupError{origin.ErrNotFound} // well-formed, but no route has one
-	}
-	return "", "", &badHostError{err}
+// Begin starts the account of a request, and returns what writes it to the log when the answer is
+// done with. ServeHTTP does both itself; a server that may call [Handler.Fail] after ServeHTTP
+// has returned calls Begin before, and done after, and passes the request that it got back.
+func (h *Handler) Begin(r *http.Request) (begun *http.Request, done func()) {
+	x := newExchange(h, r)
+	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+	return r, func() { h.log(r, x) }
 }
 
-// requestBody notices when the client's body cannot be read, which to the transport looks
-// like any other failure.
-type requestBody struct {
-	io.ReadCloser
-	broken atomic.Bool
-}
-
-func (b *requestBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	// The transport closes a body that it has no more use for, perhaps during a Read.
-	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
-		b.broken.Store(true)
-	}
-	return n, err
-}
-
-// checkResponse refuses what is no final answer (RFC 9110 section 15). Further on, such a
-// status would be a panic, or a success.
-func checkResponse(r *http.Response) error {
-	if r.StatusCode < 200 || r.StatusCode > 599 {
-		return &sni.Error{Type: sni.HTTPProtocolError, Err: fmt.Errorf("origin answered with status %d", r.StatusCode)}
+// RouteOf returns the route of a request on its way through a [Handler], and nil for others. It
+// must not be changed.
+func RouteOf(ctx context.Context) *origin.Route {
+	if x := exchangeOf(ctx); x != nil {
+		return x.route
 	}
 	return nil
 }
 
-// rewrite cannot fail: what could was done before.
-func rewrite(pr *httputil.ProxyRequest) {
-	x := exchangeOf(pr.In.Context())
-	pr.Out.URL.Scheme = x.route.Scheme
-	pr.Out.URL.Host = x.host
-	pr.Out.URL.RawQuery = pr.In.URL.RawQuery // ReverseProxy drops what it cannot parse, such as ";"
-	pr.Out.Host = pr.In.Host
-	pr.SetXForwarded()
-}
-
-// translate hands the route of the request to the transport. Without one there is
-// nothing to dial.
-func translate(ctx context.Context, _ string) (sni.Target, error) {
-	x := exchangeOf(ctx)
-	if x == nil {
-		return sni.Target{}, origin.ErrNotFound
+// RequestID returns the id by which a request on its way through a [Handler] is found in the log,
+// and "" for others.
+func RequestID(ctx context.Context) string {
+	if x := exchangeOf(ctx); x != nil {
+		return x.requestID
 	}
-	target := sni.Target{
-		Addresses:  x.route.Addresses,
-		ServerName: x.route.ServerName,
-		HostHeader: x.route.HostHeader,
-		SPKIPins:   x.route.SPKIPins,
-		ClientCert: x.route.ClientCert,
-		MinVersion: x.route.TLSMin,
-	}
-	if x.route.CAPEM != "" {
-		target.Roots = sni.PEM(x.route.CAPEM)
-	}
-	return target, nil
-}
-
-// bufferPool lends the buffers through which bodies are copied.
-type bufferPool struct{ pool sync.Pool }
-
-const bufferSize = 32 << 10
-
-func (p *bufferPool) Get() []byte {
-	if b, ok := p.pool.Get().(*[bufferSize]byte); ok {
-		return b[:]
-	}
-	return make([]byte, bufferSize)
-}
-
-func (p *bufferPool) Put(b []byte) {
-	if len(b) == bufferSize {
-		p.pool.Put((*[bufferSize]byte)(b))
-	}
+	return ""
 }

@@ -1,0 +1,168 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/sleightproxy/sleight/pkg/hostname"
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+// Limits bound what a request may bring. For each, zero means the default and negative no
+// limit. Servers have limits of their own, which must not be lower for these to be what a
+// client sees.
+type Limits struct {
+	HeaderFields int   // how many header fields: 256 by default. Many small ones cost more than their bytes
+	HeaderBytes  int   // names and values together: 64 KiB, what AWS's load balancers take
+	URLBytes     int   // path and query: 16 KiB
+	BodyBytes    int64 // of the request; no limit by default, since bodies stream through
+}
+
+const (
+	defaultHeaderFields = 256
+	defaultHeaderBytes  = 64 << 10
+	defaultURLBytes     = 16 << 10
+)
+
+// limit returns the limit that n stands for, and false where there is none.
+func limit[N int | int64](n, zero N) (N, bool) {
+	if n == 0 {
+		n = zero
+	}
+	return n, n > 0
+}
+
+// refuse answers requests that no origin should see.
+func (h *Handler) refuse(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, check := range []func(*http.Request) error{checkMethod, checkTarget, h.checkLimits, h.checkLoop} {
+			if err := check(r); err != nil {
+				h.Fail(w, r, err)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// checkMethod refuses tunnels to a port of the client's choice, and the method that has servers
+// repeat what proxies have added to a request.
+func checkMethod(r *http.Request) error {
+	if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
+		return ErrMethod
+	}
+	return nil
+}
+
+// checkTarget refuses request targets that would name another host than the Host header, and
+// win over it at the origin; and what is left of framing that the server has not understood.
+func checkTarget(r *http.Request) error {
+	switch path := r.URL.Path; {
+	case r.URL.User != nil:
+		return fmt.Errorf("%w: there is user information in its target", ErrBadRequest)
+	case r.URL.Opaque != "", path != "" && path[0] != '/' && path != "*":
+		return fmt.Errorf("%w: its target is not a path", ErrBadRequest)
+	case r.Header["Transfer-Encoding"] != nil: // over HTTP/1.0, where it means nothing (RFC 9112 section 6.1)
+		return fmt.Errorf("%w: it has a Transfer-Encoding over %q", ErrBadRequest, r.Proto)
+	}
+	return nil
+}
+
+func (h *Handler) checkLimits(r *http.Request) error {
+	limits := &h.config.Limits
+	if most, ok := limit(limits.URLBytes, defaultURLBytes); ok {
+		if n := len(r.URL.RawQuery) + len(r.URL.Path); n > most || n > most/3 && len(r.URL.RequestURI()) > most {
+			return &RequestTooLargeError{ErrURLTooLong, int64(most)}
+		}
+	}
+	fields, size := 0, 0
+	for name, values := range r.Header {
+		fields += len(values)
+		for _, v := range values {
+			size += len(name) + len(v)
+		}
+	}
+	if most, ok := limit(limits.HeaderFields, defaultHeaderFields); ok && fields > most {
+		return &RequestTooLargeError{ErrTooManyFields, int64(most)}
+	}
+	if most, ok := limit(limits.HeaderBytes, defaultHeaderBytes); ok && size > most {
+		return &RequestTooLargeError{ErrHeaderTooLarge, int64(most)}
+	}
+	if most := limits.BodyBytes; most > 0 && r.ContentLength > most {
+		return &RequestTooLargeError{ErrBodyTooLarge, most}
+	}
+	return nil
+}
+
+// checkLoop refuses requests that have been here before: a route whose origin leads back to the
+// proxy would multiply each request until time runs out.
+func (h *Handler) checkLoop(r *http.Request) error {
+	for _, field := range r.Header["Cdn-Loop"] {
+		for info := range elements(field, ',') {
+			id, _, _ := strings.Cut(info, ";")
+			if strings.EqualFold(strings.TrimSpace(id), h.config.LoopID) {
+				return ErrLoop
+			}
+		}
+	}
+	return nil
+}
+
+// route finds the route of the host that the client asked for. Host is the authority by which
+// the route was found from here on.
+func (h *Handler) route(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		x := exchangeOf(r.Context())
+		var err error
+		if x.authority, x.host, err = h.asked(r); err == nil {
+			begin := time.Now()
+			x.route, err = h.config.Routes.Lookup(r.Context(), x.host)
+			x.lookup = time.Since(begin)
+			if err != nil {
+				err = &lookupError{x.host, err}
+			}
+		}
+		if err != nil {
+			h.Fail(w, r, err)
+			return
+		}
+		if r.Host != x.authority {
+			r = shallow(r)
+			r.Host = x.authority
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// asked returns which host the client asked for: the authority as it wrote it, and the
+// name under which the route is looked up.
+func (h *Handler) asked(r *http.Request) (authority, host string, err error) {
+	authority = r.Host
+	if name := h.config.TrustedHostHeader; name != "" {
+		switch values := r.Header.Values(name); len(values) {
+		case 0:
+		case 1:
+			authority = values[0]
+		default:
+			return "", "", &badHostError{errors.New("more than one " + name)}
+		}
+	}
+	if host, err = hostname.Normalize(authority); err == nil {
+		return authority, host, nil
+	}
+	bare := authority
+	if name, _, splitErr := net.SplitHostPort(authority); splitErr == nil {
+		bare = name
+	}
+	if hostname.IsIP(bare) {
+		return "", "", &lookupError{bare, origin.ErrNotFound} // well-formed, but no route has one
+	}
+	return "", "", &badHostError{err}
+}
+
+// shallow copies a request, to give it other fields.
+func shallow(r *http.Request) *http.Request { return r.WithContext(r.Context()) }

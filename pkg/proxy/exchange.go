@@ -1,0 +1,107 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/sni"
+)
+
+// An exchange is what is known of one request on its way through the proxy. All that handles the
+// request writes to it, one after the other; what the transport's goroutines write is behind
+// the mutex.
+type exchange struct {
+	began              time.Time
+	requestID, traceID string
+	peer               netip.Addr // who sent the request; zero where that is unknown
+	trusted            bool       // the peer is one of Config.TrustedProxies
+
+	authority string        // that the client asked for, as it wrote it
+	host      string        // the same, normalized; empty until known
+	scheme    string        // "https" or "http": what the client spoke
+	route     *origin.Route // nil until known
+	upgrade   bool          // the client asks for a WebSocket
+
+	lookup time.Duration // of the route
+	origin sni.Exchange  // zero until the transport has told
+	watch  *watch        // nil until the route is known
+
+	status   int   // that the client was told; 0 where it was told none
+	bytes    int64 // of the body that it was sent
+	writeErr error // why no more could be sent to it
+	readErr  error // why no more of the origin's answer could be read
+	complete bool  // the handler has returned
+
+	failed *problem // what the client was told in place of an answer, or why that broke off; nil where all is well
+	err    error    // the cause
+
+	mu      sync.Mutex
+	bodyErr error // why the client's body could not be read
+}
+
+type exchangeKey struct{}
+
+func exchangeOf(ctx context.Context) *exchange {
+	x, _ := ctx.Value(exchangeKey{}).(*exchange)
+	return x
+}
+
+func newExchange(h *Handler, r *http.Request) *exchange {
+	x := &exchange{began: time.Now(), complete: true}
+	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		x.peer = ap.Addr().Unmap().WithZone("")
+		for _, p := range h.config.TrustedProxies {
+			x.trusted = x.trusted || p.Contains(x.peer)
+		}
+	}
+	if h.config.Identify != nil {
+		x.requestID, x.traceID = h.config.Identify(r)
+	}
+	if id := r.Header.Get("X-Request-Id"); x.requestID == "" && x.trusted && isID(id) {
+		x.requestID = id
+	} else if x.requestID == "" {
+		x.requestID = rand.Text()
+	}
+	// https://www.w3.org/TR/trace-context/#traceparent-header
+	if parts := strings.Split(r.Header.Get("Traceparent"), "-"); x.traceID == "" && len(parts) >= 4 && len(parts[1]) == 32 && strings.Trim(parts[1], "0123456789abcdef") == "" {
+		x.traceID = parts[1]
+	}
+	return x
+}
+
+// isID reports whether s is short and plain enough to stand in logs and headers.
+func isID(s string) bool {
+	const most = 128
+	return s != "" && len(s) <= most && !strings.ContainsFunc(s, func(c rune) bool {
+		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("-_.:=/+", c))
+	})
+}
+
+// observe takes down what the transport tells of the request.
+func observe(ctx context.Context, told *sni.Exchange) {
+	if x := exchangeOf(ctx); x != nil {
+		x.origin = *told
+	}
+}
+
+// bodyBroke notes why the client's body could not be read, which to the transport looks like
+// any other failure.
+func (x *exchange) bodyBroke(err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.bodyErr == nil {
+		x.bodyErr = err
+	}
+}
+
+func (x *exchange) brokenBody() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.bodyErr
+}

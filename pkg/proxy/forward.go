@@ -1,0 +1,134 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httputil"
+	"strings"
+	"sync"
+
+	"github.com/sleightproxy/sleight/pkg/hostname"
+	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/sni"
+)
+
+// forwarder sends requests to their origins, and what these answer through the hooks to the
+// client.
+func (h *Handler) forwarder() http.Handler {
+	return &httputil.ReverseProxy{
+		Rewrite:      rewrite,
+		Transport:    h.config.Transport,
+		ErrorHandler: h.Fail,
+		BufferPool:   &bufferPool{},
+		ErrorLog:     log.New(io.Discard, "", 0), // of answers that broke off; the request's own line tells
+		ModifyResponse: func(r *http.Response) error {
+			for _, hook := range h.hooks {
+				if err := hook(r); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// asSent are the fields that ReverseProxy keeps from origins, since it cannot know who has set
+// them. Here we have.
+var asSent = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"}
+
+// rewrite cannot fail: what could was done before, since ReverseProxy calls the origin whatever
+// this comes to.
+func rewrite(pr *httputil.ProxyRequest) {
+	x := exchangeOf(pr.In.Context())
+	pr.Out.URL.Scheme = x.route.Scheme
+	pr.Out.URL.Host = x.host
+	pr.Out.URL.RawQuery = pr.In.URL.RawQuery // ReverseProxy drops what it cannot parse, such as ";"
+	pr.Out.URL.ForceQuery = pr.In.URL.ForceQuery
+	pr.Out.Host = pr.In.Host
+	pr.Out.Trailer = pr.In.Trailer // the very map, which is filled when the body has been read
+	for _, name := range asSent {
+		if values, ok := pr.In.Header[name]; ok {
+			pr.Out.Header[name] = values
+		}
+	}
+}
+
+// translate hands the route of the request to the transport. Without one there is
+// nothing to dial.
+func translate(ctx context.Context, _ string) (sni.Target, error) {
+	x := exchangeOf(ctx)
+	if x == nil || x.route == nil {
+		return sni.Target{}, origin.ErrNotFound
+	}
+	target := sni.Target{
+		Addresses:  x.route.Addresses,
+		ServerName: x.route.ServerName,
+		HostHeader: x.route.HostHeader,
+		SPKIPins:   x.route.SPKIPins,
+		ClientCert: x.route.ClientCert,
+		MinVersion: x.route.TLSMin,
+	}
+	if x.route.CAPEM != "" {
+		target.Roots = sni.PEM(x.route.CAPEM)
+	}
+	if x.upgrade {
+		target.ALPN = []string{"http/1.1"} // WebSockets over HTTP/2 (RFC 8441) are not in net/http
+	}
+	return target, nil
+}
+
+// checkStatus refuses what is no final answer (RFC 9110 section 15). Further on, such a
+// status would be a panic, or a success.
+func checkStatus(r *http.Response) error {
+	x := exchangeOf(r.Request.Context())
+	switch {
+	case r.StatusCode == http.StatusSwitchingProtocols && x.upgrade:
+		if to := r.Header.Get("Upgrade"); !strings.EqualFold(to, "websocket") {
+			return fmt.Errorf("%w: to %.40q", ErrUpgradeMismatch, to)
+		}
+	case r.StatusCode < 200 || r.StatusCode > 599:
+		return &sni.Error{Type: sni.HTTPProtocolError, Err: fmt.Errorf("origin answered with status %d", r.StatusCode)}
+	}
+	return nil
+}
+
+// mapNames gives an answer the client's name where it has the origin's.
+func mapNames(r *http.Response) error {
+	x := exchangeOf(r.Request.Context())
+	if on := x.route.Rewrite; on != nil && !*on || on == nil && !hidesName(x) {
+		return nil
+	}
+	newNames(x.route, x.scheme, x.authority).rewrite(r.Header)
+	return nil
+}
+
+// hidesName reports whether the origin is told another name than the client's, and so may not know
+// that.
+func hidesName(x *exchange) bool {
+	if x.route.HostHeader == "" {
+		return false
+	}
+	host, err := hostname.Normalize(x.route.HostHeader)
+	return err != nil || host != x.host
+}
+
+// bufferPool lends the buffers through which bodies are copied.
+type bufferPool struct{ pool sync.Pool }
+
+const bufferSize = 32 << 10
+
+func (p *bufferPool) Get() []byte {
+	if b, ok := p.pool.Get().(*[bufferSize]byte); ok {
+		return b[:]
+	}
+	return make([]byte, bufferSize)
+}
+
+func (p *bufferPool) Put(b []byte) {
+	if len(b) == bufferSize {
+		p.pool.Put((*[bufferSize]byte)(b))
+	}
+}
