@@ -38,6 +38,7 @@ type conn struct {
 	aliveAt   time.Time     // when the origin was certainly there, by the wall clock
 	announced time.Duration // the origin's own limit on that; negative where it tells none
 	retired   bool          // closes as soon as it is idle
+	upgraded  bool          // speaks another protocol, for its one request, until that closes it
 	gone      bool          // closed, or about to be
 }
 
@@ -177,6 +178,14 @@ func (l lease) roundTrip(req *http.Request, x *Exchange) (*http.Response, error)
 			err = tlsErr
 		}
 	}
+	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
+		if both, ok := resp.Body.(bothWays); ok && upgrades(req.Header) {
+			resp.Body = &upgradedBody{both, l.conn}
+		} else {
+			l.raw.Close() // nobody knows what it speaks now
+			resp, err = nil, errUnaskedSwitch
+		}
+	}
 	if err == nil && l.http2 && !isEmpty(req, resp) {
 		resp.Body = &answerBody{ReadCloser: resp.Body, conn: l.conn}
 	}
@@ -194,6 +203,9 @@ func (c *conn) done(resp *http.Response) {
 	c.starting--
 	c.share()
 	if resp != nil {
+		if resp.StatusCode == http.StatusSwitchingProtocols {
+			c.upgraded = true
+		}
 		c.idleAt = wallClock()
 		c.aliveAt = c.idleAt
 		if _, ok := resp.Body.(*answerBody); ok {
@@ -245,7 +257,7 @@ func (c *conn) retire() {
 func (c *conn) update() (closing []*conn) {
 	t := c.pool.t
 	switch {
-	case c.gone || c.idle && c.http.Err() == nil:
+	case c.gone || c.upgraded || c.idle && c.http.Err() == nil:
 	case !c.idle && (c.starting > 0 || c.answered > 0 || !c.http2 && c.http.InFlight() > 0):
 	case c.http.Err() != nil:
 		t.conns.remove(c)
@@ -325,6 +337,25 @@ func (l lease) observe(ctx context.Context, x *Exchange) {
 	if hooks := httptrace.ContextClientTrace(ctx); hooks != nil && hooks.GotConn != nil {
 		hooks.GotConn(httptrace.GotConnInfo{Conn: l.raw, Reused: l.reused, WasIdle: l.reused})
 	}
+}
+
+// errUnaskedSwitch is the cause of the error for an answer after which nobody knows what the
+// connection speaks: taken for an answer, what follows would be read as whatever suits the origin.
+var errUnaskedSwitch = errors.New("the origin switches protocols, which the request did not ask for")
+
+// upgrades reports whether a header is that of a change of protocols (RFC 9110 section 7.8).
+func upgrades(h http.Header) bool {
+	if h.Get("Upgrade") == "" {
+		return false
+	}
+	for _, field := range h["Connection"] {
+		for option := range strings.SplitSeq(field, ",") {
+			if strings.EqualFold(strings.TrimSpace(option), "upgrade") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // closeAll closes connections, without waiting for it: over TLS, it takes seconds where the

@@ -110,6 +110,9 @@ func (l *connList) takeIdle(all []*conn) (closing []*conn) {
 // or, where it is in use, every second. One timer serves all, and is left alone where it will ring
 // earlier: setting one for each request would cost more than the sweep.
 func (l *connList) sweepFor(c *conn, now time.Time) {
+	if c.upgraded {
+		return // for hours, and it tells of its end
+	}
 	at := c.idleAt.Add(c.idleLimit())
 	if !c.idle {
 		at = now.Add(time.Second)

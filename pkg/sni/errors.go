@@ -31,6 +31,7 @@ const (
 	HTTPResponseTimeout           ErrorType = "http_response_timeout"
 	HTTPProtocolError             ErrorType = "http_protocol_error"
 	HTTPResponseHeaderSectionSize ErrorType = "http_response_header_section_size"
+	HTTPUpgradeFailed             ErrorType = "http_upgrade_failed" // for callers: the Transport does not compare protocols
 	ProxyConfigurationError       ErrorType = "proxy_configuration_error"
 	ProxyInternalError            ErrorType = "proxy_internal_error"
 )

@@ -7,3 +7,6 @@ func (t *Transport) Held() (hosts, pools, conns, idle int) {
 	defer t.mu.Unlock()
 	return t.targets.order.Len(), len(t.targets.pools), t.conns.all.Len(), t.conns.idle
 }
+
+// Sweep does what the sweeper does in time.
+func (t *Transport) Sweep() { t.sweep() }

@@ -53,7 +53,7 @@ type Target struct {
 
 	// ALPN lists the protocols to offer, the preferred first: "h2" and "http/1.1". Empty means
 	// both, in this order. An origin that agrees to none is spoken to in HTTP/1.1 where that
-	// is in the list, else refused.
+	// is in the list, else refused. Requests for an upgrade need "http/1.1" alone.
 	ALPN []string
 }
 

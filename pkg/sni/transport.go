@@ -34,6 +34,13 @@ import (
 // A request that an origin answers with 421 (Misdirected Request) is sent once more, on a new
 // connection, where it is safe; the second answer counts.
 //
+// A request for another protocol (Connection: Upgrade, RFC 9110 section 7.8), such as a WebSocket's,
+// needs a Target whose ALPN is "http/1.1" alone; HTTP/2 has no such thing. Where the origin answers
+// with 101 (Switching Protocols), the body is an io.ReadWriteCloser, and the connection the
+// caller's until that is closed: no limit of the Transport ends it, nor does the request's context.
+// A 101 that was not asked for is an error. Which protocol the origin has chosen is for the caller
+// to compare.
+//
 // Nothing is sent again whose body cannot be: of a body without Request.GetBody, the first 32 KiB
 // are kept for that.
 type Transport struct {

@@ -87,3 +87,23 @@ func (b *answerBody) end() {
 	c.pool.t.mu.Unlock()
 	closeAll(closing)
 }
+
+// bothWays is what net/http gives for the body of an answer with 101.
+type bothWays interface {
+	io.ReadWriteCloser
+	CloseWrite() error
+}
+
+// upgradedBody is a connection that was given to its request.
+type upgradedBody struct {
+	bothWays
+	conn *conn
+}
+
+func (b *upgradedBody) Close() error {
+	err := b.bothWays.Close()
+	b.conn.pool.t.mu.Lock()
+	defer b.conn.pool.t.mu.Unlock()
+	b.conn.pool.t.conns.remove(b.conn)
+	return err
+}
