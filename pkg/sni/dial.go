@@ -11,21 +11,44 @@ import (
 	"time"
 )
 
+// A way is a pool as one request may dial for it.
+type way struct {
+	*pool
+	budget
+}
+
+// budget is how long the parts of a dialling may take; zero is no bound.
+type budget struct {
+	connect, handshake time.Duration
+	address            time.Duration // what one address gets, whatever DialTimeout leaves it
+}
+
+// budget returns what target has of its own, and the Transport's for the rest.
+func (t *Transport) budget(target *Target) budget {
+	connect := bound(t.ConnectTimeout, defaultConnectTimeout)
+	handshake := bound(t.HandshakeTimeout, defaultHandshakeTimeout)
+	b := budget{connect: bound(target.ConnectTimeout, connect), handshake: bound(target.HandshakeTimeout, handshake)}
+	if target.ConnectTimeout > connect || target.HandshakeTimeout > handshake {
+		b.address = b.connect + b.handshake
+	}
+	return b
+}
+
 // dial makes a connection to the first of the addresses that takes one, and puts it into the
 // pool, with the caller's request on it. It ends with the request's context: nothing may go
 // on after a Lambda function has replied.
-func (p *pool) dial(ctx context.Context, x *Exchange) (lease, error) {
+func (w way) dial(ctx context.Context, x *Exchange) (lease, error) {
 	request := ctx
-	if d := bound(p.t.DialTimeout, defaultDialTimeout); d > 0 {
+	order := w.order()
+	if d := bound(w.t.DialTimeout, defaultDialTimeout); d > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, d)
+		ctx, cancel = context.WithTimeout(ctx, max(d, time.Duration(len(order))*w.address))
 		defer cancel()
 	}
-	order := p.order()
 	var failures []error
 	for i, a := range order {
 		began := time.Now()
-		c, err := p.dialAddress(ctx, a, len(order)-i, x)
+		c, err := w.dialAddress(ctx, a, len(order)-i, x)
 		if err == nil {
 			a.reached()
 			return c, nil
@@ -87,16 +110,19 @@ func (p *pool) order() []*address {
 }
 
 // dialAddress connects to one address, with left addresses to go, this one included.
-func (p *pool) dialAddress(ctx context.Context, a *address, left int, x *Exchange) (lease, error) {
+func (w way) dialAddress(ctx context.Context, a *address, left int, x *Exchange) (lease, error) {
+	p := w.pool
 	fail := func(errorType ErrorType, err error) (lease, error) {
 		return lease{}, &Error{Type: errorType, ServerName: p.key.serverName, Address: a.String(), Err: err}
 	}
-	ctx, cancel := withShare(ctx, left)
+	ctx, cancel := withShare(ctx, left, w.address)
 	defer cancel()
 	began := time.Now()
 	watched, dns := x.watchDNS(ctx)
 	begin := x.now()
-	netConn, err := p.dialer.DialContext(watched, "tcp", a.String())
+	dialer := p.dialer
+	dialer.Timeout = w.connect
+	netConn, err := dialer.DialContext(watched, "tcp", a.String())
 	x.connected(begin, dns)
 	if err != nil {
 		return fail(connectErrorType(err), err)
@@ -106,7 +132,7 @@ func (p *pool) dialAddress(ctx context.Context, a *address, left int, x *Exchang
 	var ready net.Conn = c.raw
 	if p.tls != nil {
 		begin := x.now()
-		tlsConn, state, err := p.handshake(ctx, c.raw)
+		tlsConn, state, err := w.handshake(ctx, c.raw)
 		x.shook(begin)
 		if err != nil {
 			netConn.Close()
@@ -138,20 +164,20 @@ func (p *pool) dialAddress(ctx context.Context, a *address, left int, x *Exchang
 	return lease{c, false, c.raw.written.Load()}, nil
 }
 
-func (p *pool) handshake(ctx context.Context, raw net.Conn) (*tls.Conn, *tls.ConnectionState, error) {
-	if d := bound(p.t.HandshakeTimeout, defaultHandshakeTimeout); d > 0 {
+func (w way) handshake(ctx context.Context, raw net.Conn) (*tls.Conn, *tls.ConnectionState, error) {
+	if w.budget.handshake > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, d)
+		ctx, cancel = context.WithTimeout(ctx, w.budget.handshake)
 		defer cancel()
 	}
 	hooks := httptrace.ContextClientTrace(ctx)
 	if hooks != nil && hooks.TLSHandshakeStart != nil {
 		hooks.TLSHandshakeStart()
 	}
-	c := tls.Client(raw, p.tls)
+	c := tls.Client(raw, w.tls)
 	err := c.HandshakeContext(ctx)
 	state := c.ConnectionState()
-	if err == nil && state.NegotiatedProtocol == "" && !p.wantsHTTP1 {
+	if err == nil && state.NegotiatedProtocol == "" && !w.wantsHTTP1 {
 		err = errors.New("the origin does not speak h2, the one protocol of the target")
 	}
 	if hooks != nil && hooks.TLSHandshakeDone != nil {
@@ -161,9 +187,10 @@ func (p *pool) handshake(ctx context.Context, raw net.Conn) (*tls.Conn, *tls.Con
 }
 
 // withShare bounds ctx by the share of its time that one of several addresses gets: equal
-// parts, but at least two seconds, as net.Dialer does it for the addresses of one name.
-func withShare(ctx context.Context, left int) (context.Context, context.CancelFunc) {
-	const least = 2 * time.Second
+// parts, but at least two seconds, as net.Dialer does it for the addresses of one name, and what the
+// Target grants each.
+func withShare(ctx context.Context, left int, granted time.Duration) (context.Context, context.CancelFunc) {
+	least := max(2*time.Second, granted)
 	end, ok := ctx.Deadline()
 	if !ok || left < 2 {
 		return ctx, func() {}

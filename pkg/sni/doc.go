@@ -33,7 +33,7 @@
 // # What keys the pool
 //
 // A connection or a TLS session is reused only for requests whose scheme, port, server name and
-// whole Target (addresses, roots, pins, the client certificate itself, minimum version, protocols)
+// Target (addresses, roots, pins, the client certificate itself, minimum version, protocols)
 // are equal, compared in full and not by a hash. Two hosts at one address never share a
 // connection, even where one certificate covers both, unless their Targets name one ServerName
 // for both.

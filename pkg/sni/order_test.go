@@ -47,27 +47,49 @@ func TestAgesAreByTheWallClock(t *testing.T) {
 // With one budget for all, the first address that hangs must not use it up.
 func TestAddressesShareTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		share := func(total time.Duration, left int) time.Duration {
+		share := func(total time.Duration, left int, granted time.Duration) time.Duration {
 			ctx, cancel := context.WithTimeout(t.Context(), total)
 			defer cancel()
-			ctx, cancel = withShare(ctx, left)
+			ctx, cancel = withShare(ctx, left, granted)
 			defer cancel()
 			end, _ := ctx.Deadline()
 			return time.Until(end)
 		}
 		for _, c := range []struct {
-			total time.Duration
-			left  int
-			want  time.Duration
+			total   time.Duration
+			left    int
+			granted time.Duration
+			want    time.Duration
 		}{
-			{15 * time.Second, 1, 15 * time.Second},
-			{15 * time.Second, 3, 5 * time.Second},
-			{15 * time.Second, 30, 2 * time.Second}, // too little to connect in is of no use to anyone
-			{time.Second, 3, time.Second},
+			{15 * time.Second, 1, 0, 15 * time.Second},
+			{15 * time.Second, 3, 0, 5 * time.Second},
+			{15 * time.Second, 30, 0, 2 * time.Second}, // too little to connect in is of no use to anyone
+			{time.Second, 3, 0, time.Second},
+			{75 * time.Second, 3, 25 * time.Second, 25 * time.Second},
+			{50 * time.Second, 3, 25 * time.Second, 25 * time.Second},
 		} {
-			if got := share(c.total, c.left); got != c.want {
+			if got := share(c.total, c.left, c.granted); got != c.want {
 				t.Errorf("%v for %d addresses: the first gets %v, want %v", c.total, c.left, got, c.want)
 			}
 		}
 	})
+}
+
+// Who shortens a timeout does not ask for more time, and who makes it longer gets it for each address.
+func TestBudgetOfATarget(t *testing.T) {
+	for _, c := range []struct {
+		transport *Transport
+		target    Target
+		want      budget
+	}{
+		{&Transport{}, Target{}, budget{5 * time.Second, 5 * time.Second, 0}},
+		{&Transport{ConnectTimeout: -1, HandshakeTimeout: time.Second}, Target{}, budget{0, time.Second, 0}},
+		{&Transport{}, Target{ConnectTimeout: time.Second, HandshakeTimeout: -1}, budget{time.Second, 0, 0}},
+		{&Transport{}, Target{ConnectTimeout: 9 * time.Second}, budget{9 * time.Second, 5 * time.Second, 14 * time.Second}},
+		{&Transport{}, Target{ConnectTimeout: time.Second, HandshakeTimeout: 9 * time.Second}, budget{time.Second, 9 * time.Second, 10 * time.Second}},
+	} {
+		if got := c.transport.budget(&c.target); got != c.want {
+			t.Errorf("%+v: budget %v, want %v", c.target, got, c.want)
+		}
+	}
 }

@@ -73,7 +73,6 @@ func (t *Transport) newPool(target *Target, host hostKey, k key, clientCert *tls
 	p := &pool{
 		t: t, key: k, wantsHTTP1: true,
 		dialer: net.Dialer{
-			Timeout:        bound(t.ConnectTimeout, defaultConnectTimeout),
 			Resolver:       t.Resolver,
 			ControlContext: guard{t.AllowCIDRs}.control,
 		},
@@ -96,15 +95,15 @@ func (t *Transport) newPool(target *Target, host hostKey, k key, clientCert *tls
 
 // acquire returns a connection of the pool for one request: one of before that may carry
 // it, else a new one. The request has to go out on it.
-func (t *Transport) acquire(ctx context.Context, p *pool, safe, fresh bool, x *Exchange) (lease, error) {
+func (w way) acquire(ctx context.Context, safe, fresh bool, x *Exchange) (lease, error) {
 	for {
 		if !fresh {
-			if l, ok := t.checkout(p, safe); ok {
+			if l, ok := w.t.checkout(w.pool, safe); ok {
 				l.observe(ctx, x)
 				return l, nil
 			}
 		}
-		f, leads := p.takeOff(fresh)
+		f, leads := w.takeOff(fresh)
 		if !leads {
 			select {
 			case <-f.done:
@@ -113,21 +112,21 @@ func (t *Transport) acquire(ctx context.Context, p *pool, safe, fresh bool, x *E
 				}
 				continue
 			case <-ctx.Done():
-				return lease{}, &Error{Type: ConnectionTimeout, ServerName: p.key.serverName, Err: context.Cause(ctx)}
+				return lease{}, &Error{Type: ConnectionTimeout, ServerName: w.key.serverName, Err: context.Cause(ctx)}
 			}
 		}
-		return p.dialFor(ctx, f, safe, x)
+		return w.dialFor(ctx, f, safe, x)
 	}
 }
 
 // dialFor makes a new connection for a request, and for those who wait on f, which may be nil.
-func (p *pool) dialFor(ctx context.Context, f *flight, safe bool, x *Exchange) (l lease, err error) {
-	defer func() { p.land(ctx, f, l.conn, err) }() // whatever a hook of the caller's does
-	if l, err = p.dial(ctx, x); err != nil {
+func (w way) dialFor(ctx context.Context, f *flight, safe bool, x *Exchange) (l lease, err error) {
+	defer func() { w.land(ctx, f, l.conn, err) }() // whatever a hook of the caller's does
+	if l, err = w.dial(ctx, x); err != nil {
 		return lease{}, err
 	}
 	if !safe {
-		p.displace()
+		w.displace()
 	}
 	l.observe(ctx, x)
 	return l, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sleightproxy/sleight/pkg/hostname"
 )
@@ -15,7 +16,7 @@ import (
 // The zero Target is no translation: the request goes to the host that it names.
 //
 // Connections and TLS sessions are shared only between requests whose Targets are equal in
-// everything but HostHeader.
+// everything but HostHeader and the timeouts.
 type Target struct {
 	// Addresses are dialled in order until one of them answers: "host", "host:port" or
 	// "[IPv6]:port", 16 at most. An address without a port takes the URL's, else the scheme's.
@@ -55,6 +56,16 @@ type Target struct {
 	// both, in this order. An origin that agrees to none is spoken to in HTTP/1.1 where that
 	// is in the list, else refused. Requests for an upgrade need "http/1.1" alone.
 	ALPN []string
+
+	// ConnectTimeout and HandshakeTimeout are for this Target what the Transport's are for all. Zero
+	// means the Transport's; negative means no bound of its own. They count for requests that dial:
+	// those that wait for another's dialling, under a Target that differs in these, wait as long as
+	// it takes, bounded by their contexts.
+	//
+	// Where one of them is longer than the Transport's, each address may take the time of both, and
+	// DialTimeout is at least as long as that takes for all.
+	ConnectTimeout   time.Duration
+	HandshakeTimeout time.Duration
 }
 
 // A Translator finds the Target of a host. Translate is called for each request, by

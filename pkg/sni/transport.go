@@ -67,7 +67,7 @@ type Transport struct {
 	// DialTimeout bounds the whole way to a connection: all addresses of a Target, with DNS,
 	// TCP and TLS. An address that hangs gets no more than its share of it, so that the next
 	// one has a chance. Zero means 15 seconds; negative means no bound but the request's
-	// context.
+	// context. A Target with longer timeouts of its own makes it longer.
 	DialTimeout time.Duration
 
 	// ConnectTimeout bounds the connecting to one address of a Target, its look-up in DNS
@@ -172,7 +172,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange) (*http.Response, error) {
 	t.once.Do(t.init)
 	ctx := req.Context()
-	p, out, err := t.prepare(req, x)
+	way, out, err := t.prepare(req, x)
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +188,7 @@ func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange)
 	for {
 		c, ok := t.queue(refused)
 		if !ok {
-			if c, err = t.acquire(ctx, p, safe, fresh, x); err != nil {
+			if c, err = way.acquire(ctx, safe, fresh, x); err != nil {
 				return nil, err
 			}
 		}
@@ -241,10 +241,10 @@ func (t *Transport) CloseIdleConnections() {
 	closeNow(closing)
 }
 
-// prepare finds the pool for req, and the request as it goes out.
-func (t *Transport) prepare(req *http.Request, x *Exchange) (*pool, *http.Request, error) {
-	fail := func(errorType ErrorType, serverName string, err error) (*pool, *http.Request, error) {
-		return nil, nil, &Error{Type: errorType, ServerName: serverName, Err: err}
+// prepare finds the way for req, and the request as it goes out.
+func (t *Transport) prepare(req *http.Request, x *Exchange) (way, *http.Request, error) {
+	fail := func(errorType ErrorType, serverName string, err error) (way, *http.Request, error) {
+		return way{}, nil, &Error{Type: errorType, ServerName: serverName, Err: err}
 	}
 	if req.URL == nil {
 		return fail(HTTPRequestError, "", errors.New("request has no URL"))
@@ -294,7 +294,7 @@ func (t *Transport) prepare(req *http.Request, x *Exchange) (*pool, *http.Reques
 		u.Scheme, out.URL, out.Host = scheme, &u, hostHeader
 		req = &out
 	}
-	return p, req, nil
+	return way{p, t.budget(&target)}, req, nil
 }
 
 func (t *Transport) init() {

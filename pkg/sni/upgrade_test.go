@@ -233,10 +233,12 @@ func TestSwitchThatNobodyAskedForIsAnError(t *testing.T) {
 			}))
 			req := handshake(t, t.Context())
 			c.change(req.Header)
-			_, err := tr.RoundTrip(req)
+			resp, err := tr.RoundTrip(req)
+			if err == nil {
+				resp.Body.Close()
+			}
 			wantType(t, err, sni.HTTPProtocolError)
 			<-ended
-			_ = tr
 			for _, _, conns, _ := tr.Held(); conns > 0; _, _, conns, _ = tr.Held() {
 				tr.Sweep() // a moment later
 			}

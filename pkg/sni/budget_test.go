@@ -1,0 +1,118 @@
+package sni_test
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/sleightproxy/sleight/internal/tlstest"
+	"github.com/sleightproxy/sleight/pkg/sni"
+)
+
+// gate is where connecting or shaking hands waits, until the test lets it go on.
+type gate struct{ arrived, let chan struct{} }
+
+func newGate() gate { return gate{make(chan struct{}, 100), make(chan struct{})} }
+
+// slowNames is a gate in front of a name server that knows every name.
+func slowNames(t *testing.T, tr *sni.Transport) gate {
+	dns := &nameServer{answer: func(string, int) ([]netip.Addr, bool, bool) { return addrs("127.0.0.1"), true, false }}
+	resolver, g := dns.start(t), newGate()
+	dial := resolver.Dial
+	resolver.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		g.arrived <- struct{}{}
+		select {
+		case <-g.let:
+			return dial(ctx, network, address)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	tr.Resolver = resolver
+	return g
+}
+
+// A Target's own timeouts count in place of the Transport's, and DialTimeout gives way where they need
+// more. What is patient begins first and ends after the other has failed, so no clock is looked at.
+func TestTimeoutsAreTheTargets(t *testing.T) {
+	const short, long = 200 * time.Millisecond, time.Minute
+	for _, c := range []struct {
+		name            string
+		transport, dial time.Duration
+		quick, patient  time.Duration // of the targets
+	}{
+		{"longer than the Transport's", short, 0, 0, long},
+		{"shorter than the Transport's", long, 2 * long, short, 0},
+		{"longer than DialTimeout", 0, short, -1, long},
+		{"none, and DialTimeout is", short, 2 * long, 0, -1},
+	} {
+		for _, phase := range []string{"connect", "handshake"} {
+			t.Run(phase+"/"+c.name, func(t *testing.T) {
+				t.Parallel()
+				ca := tlstest.NewAuthority(t)
+				leaf := tlstest.Leaf(t, ca, "*.test")
+				o := &tlstest.Origin{Certificates: map[string]tls.Certificate{"quick.test": leaf, "patient.test": leaf}}
+				slow := newGate()
+				if phase == "handshake" {
+					o.Config = func(config *tls.Config) {
+						config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+							slow.arrived <- struct{}{}
+							<-slow.let
+							return nil, nil
+						}
+					}
+				}
+				o.Start(t)
+				tr := newTransport(t, sni.Func(func(_ context.Context, host string) (sni.Target, error) {
+					target := sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}
+					own := map[string]time.Duration{"quick.test": c.quick, "patient.test": c.patient}[host]
+					if phase == "connect" {
+						target.Addresses, target.ConnectTimeout = []string{host + ":" + o.Port()}, own
+					} else {
+						target.HandshakeTimeout = own
+					}
+					return target, nil
+				}))
+				tr.DialTimeout = c.dial
+				want := sni.ConnectionTimeout
+				if phase == "connect" {
+					tr.ConnectTimeout, want = c.transport, sni.DNSTimeout
+					slow = slowNames(t, tr)
+				} else {
+					tr.HandshakeTimeout = c.transport
+				}
+				patient := make(chan error, 1)
+				go func() {
+					_, err := get(t, tr, "https://patient.test/")
+					patient <- err
+				}()
+				<-slow.arrived
+				_, err := get(t, tr, "https://quick.test/")
+				close(slow.let)
+				if err := <-patient; err != nil {
+					t.Errorf("the patient request: %v", err)
+				}
+				wantType(t, err, want)
+			})
+		}
+	}
+}
+
+// Targets that differ in nothing but their timeouts lead to the same connections.
+func TestTimeoutsDoNotKeepConnectionsApart(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		s := &switchable{sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}}
+		tr := newTransport(t, s)
+		mustGet(t, tr, "https://a.test/")
+		s.target.ConnectTimeout, s.target.HandshakeTimeout = time.Minute, -1
+		mustGet(t, tr, "https://a.test/")
+		if n := o.Conns(); n != 1 {
+			t.Errorf("%d connections, want 1", n)
+		}
+	})
+}
