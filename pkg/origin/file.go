@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -26,16 +26,8 @@ var _ Store = (*File)(nil)
 
 // ReadFile reads the routes file of that name.
 func ReadFile(name string) (*File, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("origin: routes file: %w", err)
-	}
-	defer f.Close()
-	file, err := ReadRoutes(f)
-	if err != nil {
-		return nil, fmt.Errorf("origin: routes file %q: %w", name, err)
-	}
-	return file, nil
+	file, r := readFile(name)
+	return file, r.err
 }
 
 // ReadRoutes reads a routes document. A route that cannot be used does not fail it, as
@@ -146,4 +138,16 @@ func (f *File) Invalid() []*InvalidRouteError {
 	}
 	slices.SortFunc(all, func(a, b *InvalidRouteError) int { return strings.Compare(a.Host, b.Host) })
 	return all
+}
+
+// compare counts in what the routes differ from those of old.
+func (f *File) compare(old *File) (added, changed, removed int) {
+	for host, r := range f.records {
+		if before := old.records[host]; before == nil {
+			added++
+		} else if !reflect.DeepEqual(r, before) {
+			changed++
+		}
+	}
+	return added, changed, len(old.records) + added - len(f.records)
 }

@@ -1,0 +1,172 @@
+package origin
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// WatchedFile is a Store that holds the routes of a file as [File] does, and replaces them
+// as a whole when told to ([WatchedFile.Reload]) or when the file changes
+// ([WatchedFile.Watch]). A request that has found its route keeps it. While the file cannot
+// be used, the routes read before stay in force. It is made by [OpenFile] and safe for
+// concurrent use.
+type WatchedFile struct {
+	// Interval is how often Watch looks at the file. Zero or less means a second. It must not
+	// change once Watch runs.
+	Interval time.Duration
+
+	name   string
+	logger *slog.Logger
+	routes atomic.Pointer[File]
+
+	mu   sync.Mutex // one reads the file at a time
+	last reading
+}
+
+var _ Store = (*WatchedFile)(nil)
+
+// reading is what reading the file once came to.
+type reading struct {
+	at   time.Time
+	info fs.FileInfo // of what was read; nil means that reading failed and is to be tried again
+	sum  [sha256.Size]byte
+	err  error // why the routes cannot be used
+}
+
+// settleTime is how old a change has to be before an unchanged modification time says that
+// there was no other: file systems count in ticks, some in whole seconds.
+const settleTime = 2 * time.Second
+
+// OpenFile reads the routes file of that name. It logs to logger which routes cannot be
+// used, at this and at each later reading. It starts nothing that goes on by itself.
+func OpenFile(name string, logger *slog.Logger) (*WatchedFile, error) {
+	file, r := readFile(name)
+	if r.err != nil {
+		return nil, r.err
+	}
+	w := &WatchedFile{name: name, logger: logger, last: r}
+	w.replace(file)
+	return w, nil
+}
+
+// Lookup implements [Store]. It never waits.
+func (w *WatchedFile) Lookup(ctx context.Context, host string) (*Route, error) {
+	return w.routes.Load().Lookup(ctx, host)
+}
+
+// Reload reads the file now, and logs what came of it.
+func (w *WatchedFile) Reload() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.read(true)
+}
+
+// Watch looks at the file until ctx ends, and reads it when it has changed. What is no
+// regular file, a pipe for one, is not looked at.
+//
+// It looks again and again rather than have the kernel tell, which would tell nothing of
+// network file systems and bind mounts written to from the other side, and which watches
+// what a name led to, where Kubernetes exchanges the symbolic link to a directory further up.
+func (w *WatchedFile) Watch(ctx context.Context) {
+	if info, err := os.Stat(w.name); err == nil && !info.Mode().IsRegular() {
+		return
+	}
+	interval := w.Interval
+	if interval <= 0 {
+		interval = time.Second
+	}
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			w.look()
+		}
+	}
+}
+
+// look reads the file if it may have changed.
+func (w *WatchedFile) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if info, err := os.Stat(w.name); err != nil || !w.last.holds(info) {
+		w.read(false)
+	}
+}
+
+// holds reports whether info is of what was read, for certain.
+func (r *reading) holds(info fs.FileInfo) bool {
+	return r.info != nil && os.SameFile(r.info, info) && r.info.Size() == info.Size() &&
+		r.info.ModTime().Equal(info.ModTime()) && r.at.Sub(info.ModTime()).Abs() > settleTime
+}
+
+// read reads the file. Where it finds what it found before, it is silent unless told.
+func (w *WatchedFile) read(told bool) {
+	var file *File
+	var r reading
+	if info, err := os.Stat(w.name); err == nil && !info.Mode().IsRegular() {
+		r.err = errors.New("it is not a regular file, and cannot be read twice") // to open a pipe may take forever
+	} else {
+		file, r = readFile(w.name)
+	}
+	same := r.sum == w.last.sum && fmt.Sprint(r.err) == fmt.Sprint(w.last.err)
+	w.last = r
+	if same && !told {
+		return
+	}
+	if r.err != nil {
+		w.logger.Error("routes file cannot be used and the routes read before stay in force: correct the file, it is then read again",
+			slog.String("file", w.name), slog.Any("error", r.err))
+		return
+	}
+	added, changed, removed := file.compare(w.routes.Load())
+	w.replace(file)
+	w.logger.Info("routes read again", slog.String("file", w.name), slog.Int("routes", file.Len()),
+		slog.Int("added", added), slog.Int("changed", changed), slog.Int("removed", removed))
+}
+
+// replace puts the routes of file into force.
+func (w *WatchedFile) replace(file *File) {
+	for _, invalid := range file.Invalid() {
+		w.logger.Error("route cannot be used, its host answers 500", slog.String("route", invalid.Host),
+			slog.String("attribute", invalid.Attribute), slog.String("reason", invalid.Reason))
+	}
+	w.routes.Store(file)
+}
+
+// readFile reads a routes file. The error is in the reading.
+func readFile(name string) (*File, reading) {
+	r := reading{at: time.Now()}
+	f, err := os.Open(name)
+	if err != nil {
+		r.err = fmt.Errorf("origin: routes file: %w", err)
+		return nil, r
+	}
+	defer f.Close()
+	// Before the content: what is written from here on changes it again.
+	if r.info, err = f.Stat(); err != nil {
+		r.err = fmt.Errorf("origin: routes file: %w", err)
+		return nil, r
+	}
+	sum := sha256.New()
+	file, err := ReadRoutes(io.TeeReader(f, sum))
+	if err != nil {
+		r.err = fmt.Errorf("origin: routes file %q: %w", name, err)
+		if _, ok := errors.AsType[*fs.PathError](err); ok {
+			r.info = nil
+		}
+	}
+	sum.Sum(r.sum[:0])
+	return file, r
+}
