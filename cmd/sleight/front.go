@@ -41,8 +41,8 @@ type frontServer struct {
 	logger    *slog.Logger
 }
 
-// serve runs until ctx ends, or the function cannot start.
-func (s *frontServer) serve(ctx context.Context, listen string) error {
+// serve runs the front on a server until ctx ends, or the function cannot start.
+func (s *frontServer) serve(ctx context.Context, on server) error {
 	binary, err := findBootstrap(s.bootstrap)
 	if err != nil {
 		return err
@@ -70,7 +70,9 @@ func (s *frontServer) serve(ctx context.Context, listen string) error {
 		return fmt.Errorf("%s: %w", binary, err)
 	}
 	front.Invoke = function.Invoke
-	return serve(ctx, listen, front, s.logger, slog.String("front", string(s.kind)))
+	on.handler, on.attrs = front, []slog.Attr{slog.String("front", string(s.kind))}
+	on.reload = func() { s.logger.Warn("nothing is read again: the function reads its settings when it starts") }
+	return on.run(ctx)
 }
 
 func findBootstrap(name string) (string, error) {

@@ -1,9 +1,6 @@
 package main_test
 
 import (
-	"crypto/tls"
-	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -44,34 +41,6 @@ func TestServeFrontRunsTheFunctionAsAWSDoes(t *testing.T) {
 	}
 }
 
-func TestServeFrontFinishesRunningRequests(t *testing.T) {
-	t.Parallel()
-	ca := tlstest.NewAuthority(t)
-	arrived, release := make(chan struct{}), make(chan struct{})
-	o := &tlstest.Origin{HTTP1: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		close(arrived)
-		<-release
-		io.WriteString(w, "slow")
-	})}
-	o.Certificates = map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}
-	o.Start(t)
-	routes := routesFile(t, map[string]any{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()})
-	p := run(t, nil, "serve", "--front", "rest-stream", "--bootstrap", lambdatest.Build(t), "--routes", routes, "--allow-cidr", "127.0.0.0/8,::1/128", "--listen", "127.0.0.1:0")
-	url := p.waitFor(t, `url=(http://\S+)`)[1]
-	slow := make(chan string, 1)
-	go func() { s, b := get(t, url, "a.test"); slow <- fmt.Sprint(s, " ", b) }()
-	<-arrived
-	p.cmd.Process.Signal(os.Interrupt)
-	p.waitFor(t, "stopping")
-	close(release)
-	if got := <-slow; got != "200 slow" {
-		t.Error(got)
-	}
-	if status := p.exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
-}
-
 func TestServeFrontSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	routes := routesFile(t)
@@ -92,6 +61,7 @@ func TestServeFrontSaysWhatIsWrong(t *testing.T) {
 		{[]string{"--front", "rset"}, 2, `--front is "rset": set it to one of http-api, rest, alb, function-url, rest-stream`},
 		{[]string{"--front", ""}, 2, `--front is ""`},
 		{[]string{"--bootstrap", "x"}, 2, "without --front"},
+		{[]string{"--front", "rest", "--h2c"}, 2, "--h2c is given with --front"},
 		{[]string{"--front", "rest"}, 1, "make build"},
 		{[]string{"--front", "rest", "--bootstrap", "/no/such/file"}, 1, "/no/such/file"},
 		{[]string{"--front", "rest", "--bootstrap", broken}, 1, "exit status 3"},

@@ -3,7 +3,6 @@ package main_test
 import (
 	"bufio"
 	"bytes"
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -189,45 +188,19 @@ func TestDemoTakesAFreePortWhereItsOwnIsTaken(t *testing.T) {
 	}
 }
 
-func TestServeFinishesRunningRequests(t *testing.T) {
+func TestServeTakesFlagsBeforeVariables(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
-	arrived, release := make(chan struct{}), make(chan struct{})
-	o := &tlstest.Origin{HTTP1: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/slow" {
-			close(arrived)
-			<-release
-		}
-		io.WriteString(w, r.TLS.ServerName)
-	})}
-	leaf := tlstest.Leaf(t, ca, "a.test")
-	o.Certificates = map[string]tls.Certificate{"a.test": leaf}
-	o.Start(t)
+	o := tlstest.NewOrigin(t, ca, "a.test")
 	routes := routesFile(t, map[string]any{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}, map[string]any{"host": "b.test", "orgin": "x"})
 	p := run(t, []string{"ROUTES_TABLE=overruled"}, "serve", "--routes", routes, "--listen", "127.0.0.1:0", "--allow-cidr", "127.0.0.0/8,::1/128", "--allow-cidr", "10.0.0.0/8")
 	p.waitFor(t, `route cannot be used.*b\.test`)
 	url := p.waitFor(t, `url=(http://\S+)`)[1]
-	if status, body := get(t, url, "a.test"); status != 200 || body != "a.test" {
+	if status, body := get(t, url, "a.test"); status != 200 || strings.TrimSpace(body) != "a.test" {
 		t.Errorf("%d %s", status, body)
 	}
 	if status, _ := get(t, url, "c.test"); status != 404 {
 		t.Errorf("unmapped: %d", status)
-	}
-	type answer struct {
-		status int
-		body   string
-	}
-	slow := make(chan answer, 1)
-	go func() { s, b := get(t, url+"/slow", "a.test"); slow <- answer{s, b} }()
-	<-arrived
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	p.waitFor(t, "stopping")
-	close(release)
-	if a := <-slow; a.status != 200 || a.body != "a.test" {
-		t.Errorf("the running request: %+v", a)
-	}
-	if status := p.exit(t); status != 0 {
-		t.Errorf("exit status %d", status)
 	}
 }
 
@@ -256,6 +229,8 @@ func TestServeReadsTheTableWithAProfile(t *testing.T) {
 		"ORIGIN_ALLOW_CIDRS=127.0.0.0/8", "AWS_EC2_METADATA_DISABLED=true",
 	}, "serve", "--table", table, "--listen", "127.0.0.1:0")
 	url := p.waitFor(t, `url=(http://\S+)`)[1]
+	p.cmd.Process.Signal(syscall.SIGHUP)
+	p.waitFor(t, "ROUTES_TTL.* ttl=30s")
 	if status, body := get(t, url, "a.test"); status != 200 || strings.TrimSpace(body) != "a.test" {
 		t.Errorf("%d %s", status, body)
 	}
@@ -283,6 +258,10 @@ func TestWrongCallsSayWhatToDo(t *testing.T) {
 		{[]string{"serve", "--routes", routes, "--routes-ttl", "soon"}, 2, `--routes-ttl is "soon"`},
 		{[]string{"serve", "--routes", "/no/such/file"}, 1, "/no/such/file"},
 		{[]string{"serve", "--routes", routes, "--listen", l.Addr().String()}, 1, "--listen"},
+		{[]string{"serve", "--routes", routes, "--listen", "127.0.0.1:0", "--admin", l.Addr().String()}, 1, "--admin"},
+		{[]string{"serve", "--routes", routes, "--shutdown-delay", "soon"}, 2, "--shutdown-delay"},
+		{[]string{"serve", "--routes", routes, "--shutdown-delay", "-1s"}, 2, "negative"},
+		{[]string{"serve", "--routes", routes, "--max-connections", "-1"}, 2, "negative"},
 		{[]string{"serve", "--table", "t"}, 1, "AWS_REGION"},
 		{[]string{"demo", "--listen", "nowhere"}, 1, "nowhere"},
 	} {

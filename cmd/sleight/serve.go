@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -20,11 +17,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// shutdownTime is what running requests get to finish; containers are killed after 30 s.
-const shutdownTime = 25 * time.Second
-
 func newServe(getenv func(string) string) *cobra.Command {
-	var listen string
+	s := server{limits: serveLimits}
 	c := &cobra.Command{
 		Use:   "serve (--routes FILE | --table NAME)",
 		Short: "Serve the proxy over plain HTTP",
@@ -33,15 +27,24 @@ behind a load balancer that terminates TLS. The flags mirror the function's vari
 are the defaults. AWS credentials and the region come from wherever the AWS SDK finds them:
 environment, profiles, SSO, roles.
 
+SIGTERM and Ctrl-C let running requests finish, for 25 seconds at most; a second one ends
+at once. A changed routes file is read again within a second, and on SIGHUP; one that cannot
+be used leaves the routes as they were.
+
 With --front it plays that front of AWS, and serves by running the Lambda function itself,
 as built by make build, which knows no profiles: give it credentials in the environment.`,
 		Example: `  sleight serve --routes routes.json
   AWS_PROFILE=staging sleight serve --table routes --listen 127.0.0.1:9000
+  sleight serve --routes routes.json --listen :8080 --admin :8081 --shutdown-delay 10s
   sleight serve --routes routes.json --front rest`,
 		Args: usage(cobra.NoArgs),
 	}
 	f := c.Flags()
-	f.StringVar(&listen, "listen", "127.0.0.1:8080", "`address` to listen on")
+	f.StringVar(&s.listen, "listen", "127.0.0.1:8080", "`address` to listen on")
+	f.StringVar(&s.admin, "admin", "", "`address` to answer /livez and /readyz on (default none)")
+	f.DurationVar(&s.shutdownDelay, "shutdown-delay", 0, "for what `duration` to go on accepting after SIGTERM, while /readyz says 503 (default 0s)")
+	f.BoolVar(&s.h2c, "h2c", false, "also speak HTTP/2 without TLS, to clients that know beforehand")
+	f.IntVar(&s.maxConnections, "max-connections", 10_000, "how many connections to have open, `N`; more wait to be accepted; 0 sets no limit")
 	routes := f.String("routes", "", "JSON `file` with the routes (ROUTES_FILE)")
 	table := f.String("table", "", "DynamoDB table with the routes, by its `name` (ROUTES_TABLE)")
 	ttl := f.String("routes-ttl", "", "for what `duration` a route of the table is used unasked (ROUTES_TTL, default 30s)")
@@ -75,6 +78,12 @@ as built by make build, which knows no profiles: give it credentials in the envi
 		if f.Changed("bootstrap") && !f.Changed("front") {
 			return usageError{errors.New("--bootstrap is given without --front")}
 		}
+		if s.h2c && f.Changed("front") {
+			return usageError{errors.New("--h2c is given with --front: that plays a front of AWS, which is spoken to over HTTP/1.1")}
+		}
+		if s.shutdownDelay < 0 || s.maxConnections < 0 {
+			return usageError{errors.New("--shutdown-delay and --max-connections cannot be negative")}
+		}
 		said := map[string]string{}
 		if f.Changed("routes") || f.Changed("table") {
 			said["ROUTES_FILE"], said["ROUTES_TABLE"] = "", "" // one flag overrules both variables
@@ -99,16 +108,25 @@ as built by make build, which knows no profiles: give it credentials in the envi
 		if settings.RoutesFile == "" && settings.RoutesTable == "" {
 			return usageError{errors.New("no routes: give --routes FILE or --table NAME")}
 		}
-		logger := slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: settings.LogLevel}))
+		s.logger = slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: settings.LogLevel}))
 		if f.Changed("front") {
-			s := &frontServer{kind, *bootstrap, mirrors, setting, settings, c.ErrOrStderr(), logger}
-			return s.serve(c.Context(), listen)
+			front := &frontServer{kind, *bootstrap, mirrors, setting, settings, c.ErrOrStderr(), s.logger}
+			return front.serve(c.Context(), s)
 		}
-		handler, err := app.New(settings, logger, func() (origin.BatchGetter, error) { return dynamoDB(c.Context()) })
+		routes, err := app.Routes(settings, s.logger, func() (origin.BatchGetter, error) { return dynamoDB(c.Context()) })
 		if err != nil {
 			return err
 		}
-		return serve(c.Context(), listen, handler, logger)
+		if s.handler, err = app.New(settings, s.logger, routes); err != nil {
+			return err
+		}
+		s.reload = func() {
+			s.logger.Info("nothing to read again: routes of a table are, once they are older than ROUTES_TTL", slog.Duration("ttl", settings.RoutesTTL))
+		}
+		if file, ok := routes.(*origin.WatchedFile); ok {
+			s.reload, s.watch = file.Reload, file.Watch
+		}
+		return s.run(c.Context())
 	}
 	return c
 }
@@ -129,32 +147,4 @@ func dynamoDB(ctx context.Context) (origin.BatchGetter, error) {
 		return nil, errors.New("no AWS region: set AWS_REGION, or a profile that has one")
 	}
 	return dynamodb.NewFromConfig(cfg, origin.TuneDynamoDB), nil
-}
-
-// serve runs until ctx ends, and lets running requests finish. It logs attrs with the
-// URL that it serves.
-func serve(ctx context.Context, listen string, handler http.Handler, logger *slog.Logger, attrs ...slog.Attr) error {
-	listener, err := net.Listen("tcp", listen)
-	if err != nil {
-		return fmt.Errorf("%w; choose another address with --listen", err)
-	}
-	server := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 10 * time.Second, // slowloris: connections that never finish their headers
-		IdleTimeout:       time.Minute,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	attrs = append([]slog.Attr{slog.String("url", "http://"+listener.Addr().String())}, attrs...)
-	logger.LogAttrs(ctx, slog.LevelInfo, "serving", attrs...)
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
-	}
-	logger.Info("stopping, running requests may finish", slog.Duration("within", shutdownTime))
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
-	defer cancel()
-	return server.Shutdown(ctx)
 }

@@ -15,25 +15,20 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// New makes the proxy. client makes the DynamoDB client, and is called only where the
-// routes are in a table. Routes in a file that cannot be used are logged; they fail their
-// own hosts.
-func New(s Settings, logger *slog.Logger, client func() (origin.BatchGetter, error)) (*proxy.Handler, error) {
-	store, err := routes(s, slog.New(invocationHandler{logger.Handler()}), client)
-	if err != nil {
-		return nil, err
-	}
+// New makes the proxy. Its routes are what [Routes] returns, or any other store.
+func New(s Settings, logger *slog.Logger, routes origin.Store) (*proxy.Handler, error) {
 	transport := &sni.Transport{
 		ForceHTTPS: s.ForceHTTPS,
 		AllowCIDRs: s.AllowCIDRs,
 	}
 	if s.ClientCertsDir != "" {
+		var err error
 		if transport.ClientCertificates, err = sni.OpenCertificateDir(s.ClientCertsDir); err != nil {
 			return nil, fmt.Errorf("%w: set CLIENT_CERTS_DIR to the directory of the client certificates, or leave it out", err)
 		}
 	}
 	return proxy.New(proxy.Config{
-		Routes:            store,
+		Routes:            routes,
 		Transport:         transport,
 		TrustedHostHeader: s.TrustedHostHeader,
 		TrustedProxies:    s.TrustedProxies,
@@ -51,18 +46,18 @@ func identify(r *http.Request) (requestID, traceID string) {
 	return lambdahttp.RequestID(r.Context()), lambdahttp.TraceID(r.Context())
 }
 
-func routes(s Settings, logger *slog.Logger, client func() (origin.BatchGetter, error)) (origin.Store, error) {
+// Routes opens the store that the settings name: an [origin.Cache] in front of a table, or
+// an [origin.WatchedFile], which nobody watches yet. client makes the DynamoDB client, and is
+// called only for a table. Routes in a file that cannot be used are logged; they fail their
+// own hosts.
+func Routes(s Settings, logger *slog.Logger, client func() (origin.BatchGetter, error)) (origin.Store, error) {
 	switch {
 	case s.RoutesTable != "" && s.RoutesFile != "":
 		return nil, errors.New("ROUTES_TABLE and ROUTES_FILE are both set: set one of them")
 	case s.RoutesFile != "":
-		file, err := origin.ReadFile(s.RoutesFile)
+		file, err := origin.OpenFile(s.RoutesFile, logger)
 		if err != nil {
 			return nil, fmt.Errorf("%w: correct the file, or set ROUTES_FILE to another", err)
-		}
-		for _, invalid := range file.Invalid() {
-			logger.Error("route cannot be used, its host answers 500", slog.String("route", invalid.Host),
-				slog.String("attribute", invalid.Attribute), slog.String("reason", invalid.Reason))
 		}
 		return file, nil
 	case s.RoutesTable != "":
@@ -87,7 +82,11 @@ func NewFunction(getenv func(string) string, out io.Writer) (*lambdahttp.Adapter
 		return nil, err
 	}
 	logger := slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: s.LogLevel, ReplaceAttr: lambdaNames}))
-	handler, err := New(s, logger, func() (origin.BatchGetter, error) { return origin.NewDynamoDBClient(getenv) })
+	routes, err := Routes(s, slog.New(invocationHandler{logger.Handler()}), func() (origin.BatchGetter, error) { return origin.NewDynamoDBClient(getenv) })
+	if err != nil {
+		return nil, err
+	}
+	handler, err := New(s, logger, routes)
 	if err != nil {
 		return nil, err
 	}

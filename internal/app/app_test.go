@@ -120,7 +120,7 @@ func TestBadRouteOfAFileIsLoggedAndDoesNotStopTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	_, err := app.New(app.Settings{RoutesFile: name}, slog.New(slog.NewTextHandler(&log, nil)), func() (origin.BatchGetter, error) {
+	_, err := app.Routes(app.Settings{RoutesFile: name}, slog.New(slog.NewTextHandler(&log, nil)), func() (origin.BatchGetter, error) {
 		return nil, errors.New("not called for a file")
 	})
 	if err != nil || !strings.Contains(log.String(), "a.test") || !strings.Contains(log.String(), "tls_min") {

@@ -40,11 +40,17 @@ func Run(ctx context.Context, out io.Writer, listen string) error {
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	proxy, err := app.New(app.Settings{
+	settings := app.Settings{
 		RoutesFile: routesFile,
 		ForceHTTPS: true,
 		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
-	}, slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelWarn})), nil)
+	}
+	logger := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	routes, err := app.Routes(settings, logger, nil)
+	if err != nil {
+		return err
+	}
+	proxy, err := app.New(settings, logger, routes)
 	if err != nil {
 		return err
 	}
