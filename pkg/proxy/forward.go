@@ -70,6 +70,9 @@ func translate(ctx context.Context, _ string) (sni.Target, error) {
 		SPKIPins:   x.route.SPKIPins,
 		ClientCert: x.route.ClientCert,
 		MinVersion: x.route.TLSMin,
+
+		ConnectTimeout:   x.watch.timeouts.Connect,
+		HandshakeTimeout: x.watch.timeouts.Handshake,
 	}
 	if x.route.CAPEM != "" {
 		target.Roots = sni.PEM(x.route.CAPEM)
