@@ -449,3 +449,21 @@ func TestCurlSeesTheOriginThroughEveryFront(t *testing.T) {
 			}
 		})
 }
+
+// Each front has its own way with Accept, HEAD and the length of an answer.
+func TestErrorsComeInTheFormThatTheClientPrefers(t *testing.T) {
+	t.Parallel()
+	everyLocalFront(t, nil, func(t *testing.T, _ *localFront, addr string, _ *wire) {
+		for _, c := range []struct{ method, accept, contentType, begins string }{
+			{"GET", "*/*", "application/problem+json", "{\n  \"type\": "},
+			{"GET", "text/html,*/*;q=0.8", "text/html; charset=utf-8", "<!DOCTYPE html>"},
+			{"HEAD", "text/html,*/*;q=0.8", "text/html; charset=utf-8", ""},
+		} {
+			r, body, err := send(t, addr, c.method, c.method+" / HTTP/1.1\r\nHost: unmapped.test\r\nAccept: "+c.accept+"\r\n\r\n")
+			if err != nil || r.StatusCode != 404 || r.Header.Get("Proxy-Status") != "sleight; error=destination_not_found" || r.Header.Get("Content-Type") != c.contentType ||
+				!strings.HasPrefix(body, c.begins) || (body == "") != (c.method == "HEAD") {
+				t.Errorf("%s with Accept: %s: %d %v %q, %v", c.method, c.accept, r.StatusCode, r.Header, body, err)
+			}
+		}
+	})
+}
