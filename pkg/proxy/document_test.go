@@ -85,7 +85,7 @@ alone.
 func example() string {
 	r := httptest.NewRequest("GET", "http://shop.example/", nil)
 	w := httptest.NewRecorder()
-	answerTo("shop.example", &lookupError{origin.ErrNotFound}).write(w, r, "8f14e45f-ceea-467f-a8cb-3d2b9a0c6e57")
+	answerTo("shop.example", &lookupError{"a.test", origin.ErrNotFound}).write(w, r, "8f14e45f-ceea-467f-a8cb-3d2b9a0c6e57")
 	var b strings.Builder
 	fmt.Fprintf(&b, "HTTP/1.1 %s\n", w.Result().Status)
 	for _, name := range []string{"Content-Type", "Proxy-Status", "X-Request-Id"} {

@@ -56,7 +56,7 @@ const (
 	httpRequestDenied      sni.ErrorType = "http_request_denied"
 	httpResponseIncomplete sni.ErrorType = "http_response_incomplete"
 	httpResponseBodySize   sni.ErrorType = "http_response_body_size"
-	httpUpgradeFailed      sni.ErrorType = "http_upgrade_failed"
+	httpUpgradeFailed      sni.ErrorType = sni.HTTPUpgradeFailed
 	proxyLoopDetected      sni.ErrorType = "proxy_loop_detected"
 )
 
@@ -123,7 +123,7 @@ var problems = []problem{
 		usually: "A route whose origin is the public name of the site, which DNS points at the proxy."},
 
 	// What the proxy, or what serves it, made of the origin's answer.
-	{name: "wrong-upgrade", cause: is(ErrUpgradeMismatch), status: 502, errorType: httpUpgradeFailed, level: slog.LevelWarn, retry: retryNever, mend: byOrigin,
+	{name: "wrong-upgrade", cause: either(is(ErrUpgradeMismatch), transport(sni.HTTPUpgradeFailed)), status: 502, errorType: httpUpgradeFailed, level: slog.LevelWarn, retry: retryNever, mend: byOrigin,
 		title: "Wrong protocol switch", happened: "The origin of {host} switched to another protocol than it was asked for.", next: "Look at what the origin answers to requests with Upgrade.",
 		usually: "A server or proxy at the origin that answers 101 to everything, or with a fixed protocol."},
 	{name: "incomplete-response", cause: is(ErrIncompleteResponse), status: 502, errorType: httpResponseIncomplete, level: slog.LevelWarn, retry: retryNow, mend: byOrigin,

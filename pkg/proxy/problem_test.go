@@ -40,6 +40,7 @@ var causes = []struct {
 	{fmt.Errorf("%w: its body: %w", ErrBadRequest, ErrSlowBody), "request-body-timeout"},
 	{ErrUpgrade, "upgrade-unsupported"},
 	{ErrUpgradeMismatch, "wrong-upgrade"},
+	{failed(sni.HTTPUpgradeFailed, ""), "wrong-upgrade"},
 	{ErrLoop, "loop"},
 	{&lookupError{"a.test", origin.ErrNotFound}, "unknown-host"},
 	{&sni.Error{Type: sni.ProxyInternalError, Err: fmt.Errorf("translate: %w", origin.ErrNotFound)}, "unknown-host"},
