@@ -1,0 +1,138 @@
+package proxy_test
+
+import (
+	"io"
+	"strings"
+	"testing"
+)
+
+// hops are the fields for one connection alone (RFC 9110 section 7.6.1), and some that a
+// Connection field of a test names.
+const hops = "Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nProxy-Authenticate: Basic\r\nProxy-Authorization: Basic eA==\r\nX-First: 1\r\nX-Second: 2\r\nX-Stays: 3\r\n"
+
+var hopNames = []string{"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "X-First", "X-Second"}
+
+func TestFieldsOfOneHopEndThere(t *testing.T) {
+	t.Parallel()
+	const connection = "Connection:\r\nConnection: x-FIRST ,, close\r\nConnection: \tX-Second\t\r\n"
+	w := newWire(t, always("HTTP/1.1 200 OK\r\n"+strings.ReplaceAll(connection, "close", "x")+hops+"Te: trailers\r\nUpgrade: x\r\nContent-Length: 2\r\n\r\nok"))
+	got := w.send(t, "GET / HTTP/1.1\r\nHost: a.test\r\n"+connection+hops+"TE: gzip\r\nTrailer: X-T\r\nUpgrade: x\r\n\r\n")
+	seen := w.requests()
+	if len(seen) != 1 || !strings.HasPrefix(got, "HTTP/1.1 200 ") {
+		t.Fatalf("the origin saw %q, the client %q", seen, got)
+	}
+	for _, name := range hopNames {
+		if v := field(seen[0], name); v != "" {
+			t.Errorf("the origin got %s: %s", name, v)
+		}
+		if v := field(got, name); v != "" && name+v != "Connectionclose" { // the proxy's own
+			t.Errorf("the client got %s: %s", name, v)
+		}
+	}
+	if field(seen[0], "X-Stays") != "3" || field(got, "X-Stays") != "3" {
+		t.Errorf("other fields are gone: %q, %q", seen[0], got)
+	}
+}
+
+// gRPC servers refuse requests without it.
+func TestOnlyTrailersAreLeftOfTE(t *testing.T) {
+	t.Parallel()
+	for te, want := range map[string]string{"TE: trailers\r\n": "trailers", "TE: gzip;q=0.5, Trailers\r\n": "trailers", "TE: gzip\r\nTE: trailers\r\n": "trailers", "TE: xtrailers\r\n": "", "TE:\r\n": "", "": ""} {
+		w := newWire(t, always(ok))
+		w.send(t, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close, TE\r\n"+te+"\r\n")
+		if seen := w.requests(); len(seen) != 1 || field(seen[0], "TE") != want {
+			t.Errorf("%q reached the origin as %q", te, seen)
+		}
+	}
+}
+
+// With a Connection field a client can take away what it names: not what the proxy says, which
+// the origin may decide by, nor what says where the request ends. Its own fields, such as
+// cookies, are the client's to take away.
+func TestConnectionCannotTakeAwayWhatTheProxySays(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, always(ok))
+	got := w.send(t, "POST /x HTTP/1.1\r\nHost: a.test\r\nConnection: close, X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto\r\nConnection: Forwarded, Via, CDN-Loop, Host, Content-Length, Cookie\r\n"+
+		"X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nCookie: a=b\r\nContent-Length: 5\r\n\r\nhello")
+	seen := w.requests()
+	if len(seen) != 1 || !strings.HasSuffix(got, "ok") {
+		t.Fatalf("the origin saw %q, the client %q", seen, got)
+	}
+	wantSame(t, "the origin saw", seen[0], "POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhello")
+	for name, want := range map[string]string{"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "a.test", "X-Forwarded-Proto": "http"} {
+		if v := field(seen[0], name); v != want {
+			t.Errorf("%s is %q, want %q", name, v, want)
+		}
+	}
+}
+
+// A trailer must not become what only a head may say (RFC 9110 section 6.5.1).
+func TestTrailerIsNoHead(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, always(ok))
+	w.send(t, "POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nTrailer: Cookie\r\n\r\n5\r\nhello\r\n0\r\nHost: evil.test\r\nContent-Length: 9\r\nX-Forwarded-For: 6.6.6.6\r\nCookie: admin=1\r\n\r\n")
+	for _, r := range w.requests() {
+		head, body, _ := strings.Cut(r, "\r\n\r\n")
+		if field(head, "Host") != "a.test" || field(head, "Content-Length") != "" || strings.Contains(head, "6.6.6.6") || strings.Contains(head, "admin") ||
+			strings.Contains(body, "evil.test") || strings.Contains(body, "6.6.6.6") || strings.Contains(body, "Content-Length") {
+			t.Errorf("the origin saw %q", r)
+		}
+	}
+}
+
+// expecting is a request whose client waits with its body.
+const (
+	expecting = "POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+	goOn      = "HTTP/1.1 100 Continue\r\n\r\n"
+)
+
+// asks is an origin that wants to be asked first, and answers with the body.
+func asks(c *originConn) {
+	head, ok := c.head()
+	if !ok || field(head, "Expect") != "100-continue" {
+		io.WriteString(c, "HTTP/1.1 500 No Expect\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+		return
+	}
+	io.WriteString(c, goOn)
+	io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\n"+c.body(head))
+}
+
+// expect sends such a request, and its body once it was asked for it. It returns what came then.
+func (w *wire) expect(t *testing.T) string {
+	t.Helper()
+	client := w.dial(t)
+	io.WriteString(client, expecting)
+	first := make([]byte, len(goOn))
+	if _, err := io.ReadFull(client, first); err != nil || string(first) != goOn {
+		t.Fatalf("%q, %v", first, err)
+	}
+	io.WriteString(client, "hello")
+	got, _ := io.ReadAll(client)
+	return string(got)
+}
+
+// A client that waits for 100 sends its body once the origin wants it, and a client of HTTP/1.0
+// takes a 100 for the answer.
+func TestContinueComesFromTheOrigin(t *testing.T) {
+	t.Parallel()
+	got := strings.ReplaceAll(newWire(t, asks).expect(t), goOn, "") // more of them are allowed (RFC 9110 section 15.2)
+	if !strings.HasPrefix(got, "HTTP/1.1 200 ") || !strings.HasSuffix(got, "\r\n\r\nhello") {
+		t.Errorf("%q", got)
+	}
+	got = newWire(t, always(ok)).send(t, strings.Replace(expecting, "HTTP/1.1", "HTTP/1.0", 1)+"hello")
+	if !strings.HasPrefix(got, "HTTP/1.1 200 ") && !strings.HasPrefix(got, "HTTP/1.0 200 ") {
+		t.Errorf("HTTP/1.0: %q", got)
+	}
+}
+
+func TestRefusedExpectationIsNotAskedToContinue(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, func(c *originConn) {
+		c.head()
+		io.WriteString(c, "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+	})
+	got := w.send(t, expecting)
+	if !strings.HasPrefix(got, "HTTP/1.1 417 ") || !strings.HasSuffix(got, "\r\n\r\nno") {
+		t.Errorf("%q", got)
+	}
+}
