@@ -66,6 +66,21 @@ func TestConnectionCannotTakeAwayWhatTheProxySays(t *testing.T) {
 	}
 }
 
+func TestTrailersPassBothWays(t *testing.T) {
+	t.Parallel()
+	const chunks = "5\r\nhello\r\n0\r\n"
+	w := newWire(t, always("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, X-More\r\n\r\n"+chunks+"X-Sum: 1\r\nX-More: \"2\"\r\n\r\n"))
+	got := w.send(t, "POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close, TE\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\nTrailer: X-Check\r\n\r\n"+chunks+"X-Check: ok\r\n\r\n")
+	seen := w.requests()
+	if len(seen) != 1 || !strings.HasSuffix(seen[0], "\r\n\r\n"+chunks+"X-Check: ok\r\n\r\n") || field(seen[0], "Trailer") != "X-Check" {
+		t.Errorf("the origin saw %q", seen)
+	}
+	_, body, _ := strings.Cut(got, "\r\n\r\n")
+	if body != chunks+"X-More: \"2\"\r\nX-Sum: 1\r\n\r\n" && body != chunks+"X-Sum: 1\r\nX-More: \"2\"\r\n\r\n" || !strings.Contains(field(got, "Trailer"), "X-Sum") {
+		t.Errorf("the client got %q", got)
+	}
+}
+
 // A trailer must not become what only a head may say (RFC 9110 section 6.5.1).
 func TestTrailerIsNoHead(t *testing.T) {
 	t.Parallel()
@@ -77,6 +92,23 @@ func TestTrailerIsNoHead(t *testing.T) {
 			strings.Contains(body, "evil.test") || strings.Contains(body, "6.6.6.6") || strings.Contains(body, "Content-Length") {
 			t.Errorf("the origin saw %q", r)
 		}
+	}
+}
+
+func TestInterimAnswersPassToThoseWhoKnowThem(t *testing.T) {
+	t.Parallel()
+	const hint = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+	for version, want := range map[string]bool{"1.1": true, "1.0": false} {
+		got := newWire(t, always(hint+ok)).send(t, "GET / HTTP/"+version+"\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+		hinted := strings.HasPrefix(got, hint)
+		rest := strings.TrimPrefix(got, hint)
+		if hinted != want || !strings.HasPrefix(rest, "HTTP/1.") || !strings.Contains(rest, " 200 OK\r\n") || strings.Contains(rest, "103") || !strings.HasSuffix(rest, "\r\n\r\nok") || field(rest, "Link") != "" || field(rest, "Content-Type") != "" {
+			t.Errorf("HTTP/%s: %q", version, got)
+		}
+	}
+	got := newWire(t, always(goOn+ok)).send(t, strings.Replace(expecting, "HTTP/1.1", "HTTP/1.0", 1)+"hello")
+	if strings.Contains(got, " 100 ") || !strings.HasSuffix(got, "\r\n\r\nok") {
+		t.Errorf("100 for HTTP/1.0: %q", got)
 	}
 }
 
@@ -122,6 +154,18 @@ func TestContinueComesFromTheOrigin(t *testing.T) {
 	got = newWire(t, always(ok)).send(t, strings.Replace(expecting, "HTTP/1.1", "HTTP/1.0", 1)+"hello")
 	if !strings.HasPrefix(got, "HTTP/1.1 200 ") && !strings.HasPrefix(got, "HTTP/1.0 200 ") {
 		t.Errorf("HTTP/1.0: %q", got)
+	}
+}
+
+// Both net/http's server, when the body is read, and ReverseProxy, when the origin's 100 arrives,
+// want to say it.
+func TestContinueIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, asks)
+	for range 100 {
+		if got := w.expect(t); strings.Contains(got, goOn) {
+			t.Fatalf("%q", got)
+		}
 	}
 }
 

@@ -52,6 +52,7 @@ func TestAmbiguousRequestsAreRefused(t *testing.T) {
 		"another version":               "GET / HTTP/1.1x\r\nHost: a.test\r\n\r\n" + second,
 		"no path":                       "GET  HTTP/1.1\r\nHost: a.test\r\n\r\n" + second,
 		"relative path":                 "GET x HTTP/1.1\r\nHost: a.test\r\n\r\n" + second,
+		"asterisk of another method":    "GET * HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n" + second,
 		"method that is none":           "G(T / HTTP/1.1\r\nHost: a.test\r\n\r\n" + second,
 		"no Host":                       "GET / HTTP/1.1\r\nX: y\r\n\r\n" + second,
 		"empty Host":                    "GET / HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n" + second,
@@ -72,6 +73,8 @@ func TestAmbiguousRequestsAreRefused(t *testing.T) {
 		"chunk longer than its size":    post + "Transfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n0\r\n\r\n" + second,
 		"chunk without its end":         post + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello0\r\n\r\n" + second,
 		"endless chunk extension":       post + "Transfer-Encoding: chunked\r\n\r\n5;" + strings.Repeat("a", 1<<16) + "\r\nhello\r\n0\r\n\r\n" + second,
+		"user in the target":            "GET http://evil:x@a.test/ HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n" + second,
+		"target of another scheme":      "GET ftp://a.test/ HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n" + second,
 	} {
 		t.Run(name, func(t *testing.T) {
 			var w *wire
@@ -149,5 +152,36 @@ func TestJunkAfterABodyIsNoPartOfIt(t *testing.T) {
 		if !strings.HasPrefix(got, "HTTP/1.1 200 ") || !strings.HasSuffix(got, "\r\n\r\nok") && !strings.Contains(got, "okHTTP/1.1 400 ") {
 			t.Errorf("%s: the client got %q", name, got)
 		}
+	}
+}
+
+// RFC 9112 section 6.1 has a server close the connection after a request with both a length and
+// chunks, and after one with chunks in HTTP/1.0: whoever sent it may have meant the other end.
+func TestTwoFramingsEndTheConnection(t *testing.T) {
+	t.Parallel()
+	const post = "POST / HTTP/1.1\r\nHost: a.test\r\n"
+	for name, bytes := range map[string]string{
+		"length and chunked":             post + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + second,
+		"chunked and length":             post + "Transfer-Encoding: chunked\r\nContent-Length: 60\r\n\r\n0\r\n\r\n" + second,
+		"chunked in HTTP/1.0":            "POST / HTTP/1.0\r\nHost: a.test\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n" + second,
+		"length and chunked in HTTP/1.0": "POST / HTTP/1.0\r\nHost: a.test\r\nConnection: keep-alive\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + second,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var w *wire
+			var got string
+			t.Run("wire", func(t *testing.T) {
+				w = newWire(t, always(ok))
+				got = w.send(t, bytes)
+			})
+			if strings.Count(got, "HTTP/1.") != 1 {
+				t.Errorf("not one answer: %.800q", got)
+			}
+			for i, r := range w.requests() {
+				if i > 0 || !strings.HasPrefix(r, "POST / ") || field(r, "Content-Length") != "" && field(r, "Transfer-Encoding") != "" {
+					t.Errorf("the origin saw %.400q", r)
+				}
+			}
+		})
 	}
 }

@@ -1,15 +1,137 @@
 package proxy_test
 
 import (
+	"crypto/tls"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
 const (
 	handshake = "GET /chat?x HTTP/1.1\r\nHost: a.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 	switched  = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-Websocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 )
+
+// readAs reads as many bytes as want has, and compares.
+func readAs(t *testing.T, r io.Reader, want string) {
+	t.Helper()
+	b := make([]byte, len(want))
+	if n, err := io.ReadFull(r, b); string(b) != want {
+		t.Fatalf("%q, %v; want %q", b[:n], err, want)
+	}
+}
+
+// readHead reads up to the empty line and no further.
+func readHead(t *testing.T, r io.Reader) string {
+	t.Helper()
+	var head strings.Builder
+	for b := make([]byte, 1); !strings.HasSuffix(head.String(), "\r\n\r\n"); {
+		if _, err := io.ReadFull(r, b); err != nil {
+			t.Fatalf("%q, %v", head.String(), err)
+		}
+		head.Write(b)
+	}
+	return head.String()
+}
+
+func TestWebSocketIsATunnelForEveryByte(t *testing.T) {
+	t.Parallel()
+	ended := make(chan struct{})
+	w := newWire(t, func(c *originConn) {
+		if _, ok := c.request(); !ok {
+			return
+		}
+		io.WriteString(c, switched+"first")
+		io.Copy(c, c.r) // an echo, until the client has ended
+		close(ended)
+	})
+	client := w.dial(t)
+	io.WriteString(client, handshake)
+	wantSame(t, "the client got", readHead(t, client), switched)
+	readAs(t, client, "first") // came in one packet with the head
+	for _, message := range []string{"ping", "\x00\xff\r\n\r\n", strings.Repeat("long", 20_000)} {
+		go io.WriteString(client, message)
+		readAs(t, client, message)
+	}
+	client.Close()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the origin does not learn that the client has ended")
+	}
+	if seen := w.requests(); len(seen) != 1 {
+		t.Errorf("the origin saw %q", seen)
+	} else {
+		wantSame(t, "the origin saw", seen[0], "GET /chat?x HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-Websocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-Websocket-Version: 13\r\n\r\n")
+	}
+}
+
+// RFC 6455 has clients wait for the answer, but who does not must not lose what it sent: its server
+// sees a stream that begins in the middle of a message. The bytes are in the buffer through which
+// net/http has read the head.
+func TestBytesBehindTheHandshakeAreNotLost(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, func(c *originConn) {
+		if _, ok := c.request(); ok {
+			io.WriteString(c, switched)
+			io.Copy(c, c.r)
+		}
+	})
+	client := w.dial(t)
+	io.WriteString(client, handshake+"early")
+	if head := readHead(t, client); !strings.HasPrefix(head, "HTTP/1.1 101 ") {
+		t.Fatalf("%q", head)
+	}
+	io.WriteString(client, "late")
+	readAs(t, client, "earlylate")
+}
+
+func TestWebSocketEndsWithItsOrigin(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, func(c *originConn) {
+		if _, ok := c.request(); ok {
+			io.WriteString(c, switched+"bye")
+		}
+	})
+	if got := w.send(t, handshake); !strings.HasPrefix(got, "HTTP/1.1 101 ") || !strings.HasSuffix(got, "\r\n\r\nbye") {
+		t.Errorf("%q", got)
+	}
+}
+
+// Over HTTP/2 there is no Upgrade (RFC 9113 section 8.6): an origin that would prefer it has to be
+// asked for HTTP/1.1, and under the same name.
+func TestWebSocketToAnOriginWithHTTP2(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := &tlstest.Origin{Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		c, b, err := http.NewResponseController(rw).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		io.WriteString(c, switched)
+		io.CopyN(c, b, int64(len("ping")))
+	})}
+	o.Start(t)
+	b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
+	w := &wire{addr: strings.TrimPrefix(b.url, "http://")}
+	client := w.dial(t)
+	io.WriteString(client, handshake)
+	if head := readHead(t, client); !strings.HasPrefix(head, "HTTP/1.1 101 ") {
+		t.Fatalf("%q", head)
+	}
+	io.WriteString(client, "ping")
+	readAs(t, client, "ping")
+	if r := o.Last(t); r.SNI != "a.test" || r.Host != "a.test" || r.Proto != "HTTP/1.1" || r.Header.Get("Upgrade") != "websocket" {
+		t.Errorf("the origin saw %+v", r)
+	}
+}
 
 func TestRefusedUpgradeIsAnOrdinaryAnswer(t *testing.T) {
 	t.Parallel()
@@ -32,6 +154,19 @@ func TestSwitchToAnotherProtocolIsNoTunnel(t *testing.T) {
 		if !strings.HasPrefix(got, "HTTP/1.1 502 ") || strings.Contains(got, "tunnel") {
 			t.Errorf("%s: %q", name, got)
 		}
+	}
+}
+
+// Lambda's fronts have no connection to hand over.
+func TestUpgradeWithoutAConnectionIsSaid(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, always(switched))
+	r := httptest.NewRequest("GET", "http://a.test/chat", nil)
+	r.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Key": {"x"}}
+	recorder := httptest.NewRecorder()
+	w.handler.ServeHTTP(recorder, r)
+	if got := recorder.Result(); got.StatusCode != 501 || got.Header.Get("Proxy-Status") != "sleight; error=http_upgrade_failed" {
+		t.Errorf("%d %v", got.StatusCode, got.Header)
 	}
 }
 

@@ -217,6 +217,9 @@ func TestRequestPassesAsItIs(t *testing.T) {
 		"double slashes": {"GET //a//b//?// HTTP/1.1\r\n" + closing + "\r\n", "GET //a//b//?// HTTP/1.1\r\nHost: a.test\r\n\r\n"},
 		"empty query":    {"GET /? HTTP/1.1\r\n" + closing + "\r\n", "GET /? HTTP/1.1\r\nHost: a.test\r\n\r\n"},
 		"escapes":        {"GET /%41%7e%2f%C3%a9/'()*!$,:@ HTTP/1.1\r\n" + closing + "\r\n", "GET /%41%7e%2f%C3%a9/'()*!$,:@ HTTP/1.1\r\nHost: a.test\r\n\r\n"},
+		// Browsers send such bytes as they are, and a slash that was escaped must not become one.
+		"bar beside a %2F":   {"GET /a%2Fb|c HTTP/1.1\r\n" + closing + "\r\n", "GET /a%2Fb%7Cc HTTP/1.1\r\nHost: a.test\r\n\r\n"},
+		"quote beside a %2F": {"GET /..%2F\"%2F.. HTTP/1.1\r\n" + closing + "\r\n", "GET /..%2F%22%2F.. HTTP/1.1\r\nHost: a.test\r\n\r\n"},
 		// What is not allowed in a path is escaped; in a query it stays.
 		"raw bytes":        {"GET /\xc3\xa9\"<>^`{|}?\xe9\"<> HTTP/1.1\r\n" + closing + "\r\n", "GET /%C3%A9%22%3C%3E%5E%60%7B%7C%7D?\xe9\"<> HTTP/1.1\r\nHost: a.test\r\n\r\n"},
 		"asterisk":         {"OPTIONS * HTTP/1.1\r\n" + closing + "\r\n", "OPTIONS * HTTP/1.1\r\nHost: a.test\r\n\r\n"},
