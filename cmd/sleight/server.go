@@ -144,6 +144,8 @@ func (s *server) httpServer(h http.Handler) *http.Server {
 		IdleTimeout:       s.limits.idle,
 		MaxHeaderBytes:    s.limits.header,
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
+
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" is for the origin
 	}
 }
 

@@ -58,16 +58,17 @@ func checkMethod(r *http.Request) error {
 	return nil
 }
 
-// checkTarget refuses request targets that would name another host than the Host header, and
-// win over it at the origin; and what is left of framing that the server has not understood.
+// checkTarget refuses request targets (RFC 9112 section 3.2) that would name another host than the
+// Host header, and win over it at the origin.
 func checkTarget(r *http.Request) error {
-	switch path := r.URL.Path; {
-	case r.URL.User != nil:
+	u := r.URL
+	switch {
+	case u.User != nil:
 		return fmt.Errorf("%w: there is user information in its target", ErrBadRequest)
-	case r.URL.Opaque != "", path != "" && path[0] != '/' && path != "*":
+	case u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https":
+		return fmt.Errorf("%w: its target has the scheme %.20q", ErrBadRequest, u.Scheme)
+	case u.Opaque != "", u.Path == "*" && r.Method != http.MethodOptions, u.Path != "" && u.Path != "*" && u.Path[0] != '/':
 		return fmt.Errorf("%w: its target is not a path", ErrBadRequest)
-	case r.Header["Transfer-Encoding"] != nil: // over HTTP/1.0, where it means nothing (RFC 9112 section 6.1)
-		return fmt.Errorf("%w: it has a Transfer-Encoding over %q", ErrBadRequest, r.Proto)
 	}
 	return nil
 }

@@ -7,8 +7,10 @@ import (
 	"log"
 	"net/http"
 	"net/http/httputil"
+	"net/url"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/sleightproxy/sleight/pkg/hostname"
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -45,6 +47,7 @@ func rewrite(pr *httputil.ProxyRequest) {
 	x := exchangeOf(pr.In.Context())
 	pr.Out.URL.Scheme = x.route.Scheme
 	pr.Out.URL.Host = x.host
+	pr.Out.URL.RawPath = encoded(pr.In.URL)
 	pr.Out.URL.RawQuery = pr.In.URL.RawQuery // ReverseProxy drops what it cannot parse, such as ";"
 	pr.Out.URL.ForceQuery = pr.In.URL.ForceQuery
 	pr.Out.Host = pr.In.Host
@@ -54,6 +57,28 @@ func rewrite(pr *httputil.ProxyRequest) {
 			pr.Out.Header[name] = values
 		}
 	}
+}
+
+// encoded returns the path as the client encoded it, with what no path may have (RFC 3986 section 3.3)
+// encoded too. Of a path that has such a byte anywhere, such as the "|" of browsers, net/url would
+// otherwise send its own encoding, in which "%2F" is a slash.
+func encoded(u *url.URL) string {
+	raw := u.RawPath
+	if raw == "" || u.EscapedPath() == raw {
+		return raw
+	}
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(raw) {
+		if c := raw[i]; isTokenChar(rune(c)) && c < utf8.RuneSelf && !strings.ContainsRune("#^`|", rune(c)) || strings.IndexByte("/:@()[],;=%", c) >= 0 {
+			b.WriteByte(c)
+		} else {
+			b.WriteByte('%')
+			b.WriteByte(hex[c>>4])
+			b.WriteByte(hex[c&15])
+		}
+	}
+	return b.String()
 }
 
 // translate hands the route of the request to the transport. Without one there is

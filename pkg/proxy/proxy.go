@@ -99,7 +99,7 @@ func New(c Config) *Handler {
 	return h
 }
 
-// ServeHTTP answers r, which is never changed.
+// ServeHTTP answers r, whose header is not changed.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := exchangeOf(r.Context())
 	if x == nil {
@@ -113,10 +113,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ResponseWriter: w,
 		x:              x,
 		http10:         !r.ProtoAtLeast(1, 1),
-		// Where a proxy in front goes by a Content-Length that came with Transfer-Encoding, and which
-		// net/http has dropped, what follows on the connection is not what that proxy thinks
-		// (RFC 9112 section 6.1).
-		closes: r.ProtoMajor == 1 && len(r.TransferEncoding) > 0,
+		// net/http drops the Content-Length that came with a Transfer-Encoding, and any
+		// Transfer-Encoding over HTTP/1.0. A proxy in front that goes by what was dropped takes the rest
+		// for the next client's request (RFC 9112 section 6.1).
+		closes: r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0),
 	}, r)
 	x.complete = true
 }

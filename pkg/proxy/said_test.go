@@ -142,12 +142,7 @@ func TestTrustedPeersAreBelieved(t *testing.T) {
 	t.Parallel()
 	for network, trusted := range map[string]bool{"127.0.0.0/8": true, "10.0.0.0/8": false} {
 		w := newWire(t, always(ok), func(c *proxy.Config) {
-			// By reflection, until the field is there.
-			f := reflect.ValueOf(c).Elem().FieldByName("TrustedProxies")
-			if !f.IsValid() {
-				t.Fatal("proxy.Config has no TrustedProxies")
-			}
-			f.Set(reflect.ValueOf([]netip.Prefix{netip.MustParsePrefix(network)}))
+			c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix(network)}
 		})
 		w.send(t, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n"+claims+"\r\n")
 		seen := w.requests()

@@ -98,7 +98,7 @@ func (h *Handler) limitTime(next http.Handler) http.Handler {
 		x.watch.await(x.watch.timeouts.Response, errNoAnswer)
 		r = r.WithContext(ctx)
 		if r.Body != nil && r.Body != http.NoBody {
-			body := &requestBody{ReadCloser: r.Body, x: x, left: -1}
+			body := &requestBody{ReadCloser: r.Body, x: x, left: -1, trailer: newTrailer(r.Trailer)}
 			if most := h.config.Limits.BodyBytes; most > 0 {
 				body.left, body.limit = most, most
 			}
@@ -187,9 +187,10 @@ func (w *watch) hasBegun() bool {
 // requestBody is the client's body on its way to the origin.
 type requestBody struct {
 	io.ReadCloser
-	x     *exchange
-	limit int64
-	left  int64 // of the limit; negative means that there is none
+	x       *exchange
+	limit   int64
+	left    int64 // of the limit; negative means that there is none
+	trailer trailer
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {
@@ -210,6 +211,9 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		n, err = 0, &RequestTooLargeError{ErrBodyTooLarge, b.limit}
 	case b.left >= 0:
 		b.left -= int64(n)
+	}
+	if err == io.EOF {
+		b.trailer.keepAnnounced()
 	}
 	switch {
 	case err == io.EOF && !answered:

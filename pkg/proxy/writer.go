@@ -1,6 +1,11 @@
 package proxy
 
-import "net/http"
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+)
 
 // responseWriter takes down what the client is told, and keeps from it what it would not
 // understand.
@@ -16,7 +21,8 @@ func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter 
 
 func (w *responseWriter) WriteHeader(status int) {
 	if status < 200 {
-		if !w.http10 {
+		// 100 is said by the server itself, once the body is read.
+		if !w.http10 && status != http.StatusContinue {
 			w.ResponseWriter.WriteHeader(status)
 		}
 		return
@@ -47,10 +53,40 @@ func (w *responseWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// Hijack implements http.Hijacker. What the client has sent behind its handshake is in the server's
+// buffer, where ReverseProxy would not look for it.
+func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffers, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	if n := buffers.Reader.Buffered(); n > 0 {
+		conn = &bufferedConn{conn, io.MultiReader(io.LimitReader(buffers.Reader, int64(n)), conn)}
+	}
+	return conn, buffers, nil
+}
+
+// bufferedConn is a connection of which something was read already.
+type bufferedConn struct {
+	net.Conn
+	reader io.Reader
+}
+
+func (c *bufferedConn) Read(p []byte) (int, error) { return c.reader.Read(p) }
+
+// CloseWrite tells the client that nothing more comes, where the connection can.
+func (c *bufferedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Conn.Close()
+}
+
 // hijackable reports whether a connection can be taken from its server.
 func hijackable(w http.ResponseWriter) bool {
 	for {
-		if _, ok := w.(http.Hijacker); ok {
+		_, ours := w.(*responseWriter) // has the method, but not by itself the connection
+		if _, ok := w.(http.Hijacker); ok && !ours {
 			return true
 		}
 		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
