@@ -45,7 +45,7 @@ var serveLimits = limits{
 	idle:       time.Minute,
 	shutdown:   25 * time.Second, // containers are killed after 30 s
 	takenOver:  time.Second,
-	header:     128 << 10, // the proxy refuses fewer, and says so more nicely
+	header:     128 << 10, // above the proxy's own limit, which says more nicely what is wrong
 	streams:    250,
 }
 
