@@ -51,9 +51,17 @@ as built by make build, which knows no profiles: give it credentials in the envi
 	allow := f.StringSlice("allow-cidr", nil, "`network` that may be dialled although it is not public; may be repeated (ORIGIN_ALLOW_CIDRS)")
 	force := f.Bool("force-https", true, "refuse routes with http:// (FORCE_HTTPS)")
 	trusted := f.String("trusted-host-header", "", "`header` in which a CDN passes the client's host (TRUSTED_HOST_HEADER)")
+	proxies := f.StringSlice("trusted-proxies", nil, "`network` of proxies in front whose X-Forwarded-* are believed; may be repeated (TRUSTED_PROXIES)")
+	loop := f.String("loop-id", "", "`name` in CDN-Loop by which own requests are known again (CDN_LOOP_ID, default sleight)")
 	certs := f.String("client-certs", "", "`directory` of the client certificates that routes refer to (CLIENT_CERTS_DIR)")
 	front := f.String("front", "", "`kind` of front to run the Lambda function behind: "+localfront.KindNames())
 	bootstrap := f.String("bootstrap", "", "`file` of the Lambda function, for --front (default: bootstrap beside this command)")
+	connect := f.String("connect-timeout", "", "`duration` to connect to one address of an origin (CONNECT_TIMEOUT, default 5s)")
+	handshake := f.String("handshake-timeout", "", "`duration` of a TLS handshake (HANDSHAKE_TIMEOUT, default 5s)")
+	response := f.String("response-timeout", "", "`duration` until an answer begins (RESPONSE_TIMEOUT, default 1m)")
+	idle := f.String("idle-timeout", "", "`duration` that nothing may move in a body or WebSocket (IDLE_TIMEOUT, default 5m)")
+	request := f.String("request-timeout", "", "`duration` of a request as a whole (REQUEST_TIMEOUT, default none)")
+	body := f.String("max-request-body", "", "`size` of a request's body, such as 10MB (MAX_REQUEST_BODY, default no limit)")
 	level := f.String("log-level", "", "`level`: debug, info, warn or error (LOG_LEVEL, default info)")
 
 	// A flag is the variable, said later: one parser serves both.
@@ -64,7 +72,15 @@ as built by make build, which knows no profiles: give it credentials in the envi
 		{"ORIGIN_ALLOW_CIDRS", "allow-cidr", func() string { return strings.Join(*allow, ",") }},
 		{"FORCE_HTTPS", "force-https", func() string { return strconv.FormatBool(*force) }},
 		{"TRUSTED_HOST_HEADER", "trusted-host-header", func() string { return *trusted }},
+		{"TRUSTED_PROXIES", "trusted-proxies", func() string { return strings.Join(*proxies, ",") }},
+		{"CDN_LOOP_ID", "loop-id", func() string { return *loop }},
 		{"CLIENT_CERTS_DIR", "client-certs", func() string { return *certs }},
+		{"CONNECT_TIMEOUT", "connect-timeout", func() string { return *connect }},
+		{"HANDSHAKE_TIMEOUT", "handshake-timeout", func() string { return *handshake }},
+		{"RESPONSE_TIMEOUT", "response-timeout", func() string { return *response }},
+		{"IDLE_TIMEOUT", "idle-timeout", func() string { return *idle }},
+		{"REQUEST_TIMEOUT", "request-timeout", func() string { return *request }},
+		{"MAX_REQUEST_BODY", "max-request-body", func() string { return *body }},
 		{"LOG_LEVEL", "log-level", func() string { return *level }},
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sleightproxy/sleight/internal/app"
 	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
 type environment map[string]string
@@ -34,12 +35,15 @@ func TestEveryVariableIsRead(t *testing.T) {
 	got, err := app.FromEnvironment(environment{
 		"ROUTES_FILE": "routes.json", "ROUTES_TTL": "1m30s", "ORIGIN_ALLOW_CIDRS": "10.0.0.0/8, fd00::/8", "FORCE_HTTPS": "false",
 		"TRUSTED_HOST_HEADER": "X-Forwarded-Host", "LOG_LEVEL": "debug", "RESPONSE_MODE": "stream", "CLIENT_CERTS_DIR": "/etc/certs",
-		"FRONT_TIMEOUT": "60s", "BASE_PATH": "/api/", "STRIP_STAGE": "true",
+		"FRONT_TIMEOUT": "60s", "BASE_PATH": "/api/", "STRIP_STAGE": "true", "TRUSTED_PROXIES": "192.0.2.0/24", "CDN_LOOP_ID": "sleight-1",
+		"CONNECT_TIMEOUT": "1s", "HANDSHAKE_TIMEOUT": "2s", "RESPONSE_TIMEOUT": "3s", "IDLE_TIMEOUT": "0", "REQUEST_TIMEOUT": "5s", "MAX_REQUEST_BODY": "2MiB",
 	}.get)
 	want := app.Settings{
 		RoutesFile: "routes.json", RoutesTTL: 90 * time.Second, TrustedHostHeader: "X-Forwarded-Host", LogLevel: slog.LevelDebug, ClientCertsDir: "/etc/certs",
-		Stream: true, FrontTimeout: time.Minute, BasePath: "/api", StripStage: true,
-		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
+		Stream: true, FrontTimeout: time.Minute, BasePath: "/api", StripStage: true, LoopID: "sleight-1", MaxRequestBody: 2 << 20,
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+		Timeouts:       proxy.Timeouts{Connect: time.Second, Handshake: 2 * time.Second, Response: 3 * time.Second, Idle: -1, Request: 5 * time.Second},
+		AllowCIDRs:     []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
@@ -93,6 +97,12 @@ func TestWrongConfigurationFailsWithOneLineThatSaysWhatToSet(t *testing.T) {
 		{with("BASE_PATH", "/a//b"), []string{"BASE_PATH"}},
 		{with("BASE_PATH", "/a b"), []string{"BASE_PATH"}},
 		{with("STRIP_STAGE", "live"), []string{"STRIP_STAGE", "true or false"}},
+		{with("TRUSTED_PROXIES", "cdn"), []string{"TRUSTED_PROXIES", "10.0.0.0/8"}},
+		{with("CDN_LOOP_ID", "a b"), []string{"CDN_LOOP_ID"}},
+		{with("CONNECT_TIMEOUT", "5"), []string{"CONNECT_TIMEOUT", "10s"}},
+		{with("REQUEST_TIMEOUT", "-5s"), []string{"REQUEST_TIMEOUT"}},
+		{with("MAX_REQUEST_BODY", "10 Mb"), []string{"MAX_REQUEST_BODY", "10MB"}},
+		{with("MAX_REQUEST_BODY", "99999999999GiB"), []string{"MAX_REQUEST_BODY"}},
 		{environment{"ROUTES_TTL": "x", "FORCE_HTTPS": "y"}, []string{"ROUTES_TTL", "FORCE_HTTPS"}},
 	} {
 		_, err := app.NewFunction(c.env.get, io.Discard)
