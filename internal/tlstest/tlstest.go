@@ -71,6 +71,9 @@ type Origin struct {
 	// Handler answers after the request was recorded. Nil answers with the server name.
 	Handler http.Handler
 
+	// Unread leaves the body of a request to Handler, and out of what is recorded.
+	Unread bool
+
 	// HTTP1 switches HTTP/2 off.
 	HTTP1 bool
 
@@ -166,7 +169,10 @@ func (o *Origin) tlsConfig() *tls.Config {
 }
 
 func (o *Origin) serve(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body)
+	var body []byte
+	if !o.Unread {
+		body, _ = io.ReadAll(r.Body)
+	}
 	seen := Request{
 		Conn: r.Context().Value(connKey{}).(int64), Host: r.Host, Proto: r.Proto, Method: r.Method,
 		URI: r.RequestURI, Header: r.Header.Clone(), Body: string(body),

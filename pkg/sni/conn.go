@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptrace"
 	"slices"
@@ -185,6 +186,11 @@ func (l lease) roundTrip(req *http.Request, x *Exchange) (*http.Response, error)
 			l.raw.Close() // nobody knows what it speaks now
 			resp, err = nil, errUnaskedSwitch
 		}
+	}
+	if limit := l.pool.t.maxHeader(); err == nil && headerSize(resp.Header) > limit {
+		l.retire()
+		resp.Body.Close()
+		resp, err = nil, fmt.Errorf("%w than %d bytes", errHeaderSize, limit)
 	}
 	if err == nil && l.http2 && !isEmpty(req, resp) {
 		resp.Body = &answerBody{ReadCloser: resp.Body, conn: l.conn}

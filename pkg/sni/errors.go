@@ -129,6 +129,17 @@ var closedTexts = []string{
 	"graceful shutdown GOAWAY",
 }
 
+// headerSizeTexts are in the errors by which net/http says that the header of an answer is too large,
+// interim answers included.
+var headerSizeTexts = []string{
+	"server response headers exceeded",
+	"response header list larger than advertised limit",
+	"header list too large",
+}
+
+// errHeaderSize is the same of ours.
+var errHeaderSize = errors.New("the header of the answer is larger")
+
 // badRequestTexts begin the errors by which net/http refuses to send a request.
 var badRequestTexts = []string{"http: invalid ", "http: nil Request.", "http: no Host in request URL", "http2: invalid ", "http2: request header list larger"}
 
@@ -141,7 +152,7 @@ func exchangeErrorType(err error) ErrorType {
 		return HTTPResponseTimeout
 	case isClosed(err), slices.ContainsFunc(closedTexts, func(s string) bool { return strings.Contains(err.Error(), s) }):
 		return ConnectionTerminated
-	case strings.Contains(err.Error(), "server response headers exceeded"):
+	case errors.Is(err, errHeaderSize), slices.ContainsFunc(headerSizeTexts, func(s string) bool { return strings.Contains(err.Error(), s) }):
 		return HTTPResponseHeaderSectionSize
 	case slices.ContainsFunc(badRequestTexts, func(s string) bool { return strings.HasPrefix(err.Error(), s) }):
 		return HTTPRequestError

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -99,6 +100,13 @@ type Transport struct {
 	// sent. Zero or less means no bound but the request's context.
 	ResponseHeaderTimeout time.Duration
 
+	// MaxResponseHeaderBytes bounds the header of an answer: names and values, and four bytes for each
+	// field. More is an error, of type HTTPResponseHeaderSectionSize, and the connection is not used
+	// again. Zero means 256 KiB, which is what browsers take; negative means net/http's 10 MB. Where
+	// an HTTP/2 origin goes beyond it by more than a megabyte, net/http ends the connection, with all
+	// that is on it, and calls it a protocol error.
+	MaxResponseHeaderBytes int64
+
 	// PingTimeout bounds for how long an HTTP/2 connection may be silent before it is asked
 	// whether it is alive, and again for how long the answer may take. Without, one flow that was
 	// lost fails every request of a busy host. Zero means 5 seconds; negative means that
@@ -143,10 +151,15 @@ const (
 	defaultMaxIdleConns     = 256
 	defaultMaxIdlePerTarget = 100
 	defaultMaxTargets       = 1024
+	defaultMaxHeader        = 256 << 10
 
 	// maxUnprocessed bounds how often a request is sent again that an HTTP/2 server says it
 	// has not processed: one that always does would keep us busy for ever.
 	maxUnprocessed = 3
+
+	// headerRoom is how much more of a header net/http reads than is taken. Its own limit would end
+	// an HTTP/2 connection, and so the requests of others, without saying why.
+	headerRoom = 1 << 20
 )
 
 // RoundTrip sends req to the Target of its host. Its errors are of type *[Error].
@@ -176,7 +189,7 @@ func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange)
 	if err != nil {
 		return nil, err
 	}
-	out = body.attach(out)
+	out = checkInterim(body.attach(out))
 	var (
 		safe        = isSafe(req.Method)
 		fresh       = false // use no connection of before
@@ -299,14 +312,31 @@ func (t *Transport) prepare(req *http.Request, x *Exchange) (way, *http.Request,
 
 func (t *Transport) init() {
 	ping := bound(t.PingTimeout, defaultPingTimeout)
+	var header int64 // net/http's
+	if limit := t.maxHeader(); limit <= math.MaxInt64-headerRoom {
+		header = limit + headerRoom
+	}
 	t.base = &http.Transport{
-		DialContext:           handOver,
-		DialTLSContext:        handOver,
-		ForceAttemptHTTP2:     true,
-		HTTP2:                 &http.HTTP2Config{SendPingTimeout: ping, PingTimeout: ping},
-		ResponseHeaderTimeout: max(t.ResponseHeaderTimeout, 0),
-		DisableCompression:    true,
-		ExpectContinueTimeout: time.Second,
+		DialContext:            handOver,
+		DialTLSContext:         handOver,
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: ping, PingTimeout: ping},
+		ResponseHeaderTimeout:  max(t.ResponseHeaderTimeout, 0),
+		MaxResponseHeaderBytes: header,
+		DisableCompression:     true,
+		ExpectContinueTimeout:  time.Second,
+	}
+}
+
+// maxHeader is how large the header of an answer may be.
+func (t *Transport) maxHeader() int64 {
+	switch n := t.MaxResponseHeaderBytes; {
+	case n == 0:
+		return defaultMaxHeader
+	case n < 0:
+		return math.MaxInt64
+	default:
+		return n
 	}
 }
 

@@ -107,3 +107,13 @@ func (b *upgradedBody) Close() error {
 	b.conn.pool.t.conns.remove(b.conn)
 	return err
 }
+
+// headerSize is how much of an HTTP/1.1 message a header makes up.
+func headerSize(h http.Header) (n int64) {
+	for name, values := range h {
+		for _, v := range values {
+			n += int64(len(name) + len(v) + len(": \r\n"))
+		}
+	}
+	return n
+}
