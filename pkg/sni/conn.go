@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -24,6 +25,9 @@ type conn struct {
 	secure  *tls.Conn            // nil for plain HTTP
 	tls     *tls.ConnectionState // likewise
 	http2   bool
+
+	aboutOnce  sync.Once
+	aboutValue *Exchange // see about
 
 	// Guarded by the Transport's mutex. Under it, nothing may be called on http that runs the
 	// state hook, which takes the mutex itself: that leaves Err, Available and InFlight, and
@@ -170,7 +174,7 @@ func (c *conn) hasRoom() bool {
 
 // roundTrip sends a request on the conn, which counts its requests from here on by itself.
 func (l lease) roundTrip(req *http.Request, x *Exchange) (*http.Response, error) {
-	begin := x.now()
+	begin := x.passed()
 	resp, err := l.http.RoundTrip(req)
 	x.answered(begin)
 	if err != nil && l.http2 && !l.reused && l.http.Err() != nil {

@@ -119,7 +119,7 @@ func (w way) dialAddress(ctx context.Context, a *address, left int, x *Exchange)
 	defer cancel()
 	began := time.Now()
 	watched, dns := x.watchDNS(ctx)
-	begin := x.now()
+	begin := x.passed()
 	dialer := p.dialer
 	dialer.Timeout = w.connect
 	netConn, err := dialer.DialContext(watched, "tcp", a.String())
@@ -131,7 +131,7 @@ func (w way) dialAddress(ctx context.Context, a *address, left int, x *Exchange)
 	c := &conn{pool: p, raw: newRawConn(netConn), address: a, starting: 1, announced: -1, idleAt: now, aliveAt: now}
 	var ready net.Conn = c.raw
 	if p.tls != nil {
-		begin := x.now()
+		begin := x.passed()
 		tlsConn, state, err := w.handshake(ctx, c.raw)
 		x.shook(begin)
 		if err != nil {

@@ -3,7 +3,6 @@ package sni
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -43,21 +42,24 @@ type Exchange struct {
 	Err    error // of RoundTrip
 
 	start time.Time
+	last  time.Duration // from start to the last answer
 }
 
 // The methods below do nothing for a nil Exchange, so that nothing is measured where
 // nobody looks.
 
-func (x *Exchange) now() time.Time {
+// passed is the time since the request began. Asking for it costs half of what asking for the time does.
+func (x *Exchange) passed() time.Duration {
 	if x == nil {
-		return time.Time{}
+		return 0
 	}
-	return time.Now()
+	return time.Since(x.start)
 }
 
-func (x *Exchange) translated(host string, begin time.Time) {
+// translated is called when the Translator has answered, which is the first that takes time.
+func (x *Exchange) translated(host string) {
 	if x != nil {
-		x.Host, x.Translate = host, time.Since(begin)
+		x.Host, x.Translate = host, x.passed()
 	}
 }
 
@@ -79,18 +81,18 @@ type dnsWatch struct {
 	took  time.Duration
 }
 
-func (x *Exchange) connected(begin time.Time, w *dnsWatch) {
+func (x *Exchange) connected(begin time.Duration, w *dnsWatch) {
 	if x != nil {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		x.DNS += w.took
-		x.Connect += time.Since(begin) - w.took
+		x.Connect += x.passed() - begin - w.took
 	}
 }
 
-func (x *Exchange) shook(begin time.Time) {
+func (x *Exchange) shook(begin time.Duration) {
 	if x != nil {
-		x.Handshake += time.Since(begin)
+		x.Handshake += x.passed() - begin
 	}
 }
 
@@ -99,29 +101,40 @@ func (x *Exchange) got(l lease) {
 	if x == nil {
 		return
 	}
-	x.Reused, x.Address, x.Protocol = l.reused, l.address.String(), "HTTP/1.1"
-	if l.http2 {
-		x.Protocol = "HTTP/2"
-	}
-	if tcp, ok := l.raw.RemoteAddr().(*net.TCPAddr); ok {
-		ap := tcp.AddrPort()
-		x.RemoteAddr = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-	}
-	if l.tls != nil {
-		x.setTLS(l.tls)
-	}
+	c := l.about()
+	x.ServerName, x.Address, x.RemoteAddr, x.Protocol = c.ServerName, c.Address, c.RemoteAddr, c.Protocol
+	x.TLSVersion, x.CipherSuite, x.Resumed = c.TLSVersion, c.CipherSuite, c.Resumed
+	x.LeafSHA256, x.LeafNotAfter = c.LeafSHA256, c.LeafNotAfter
+	x.Reused = l.reused
 }
 
-func (x *Exchange) setTLS(s *tls.ConnectionState) {
-	x.ServerName, x.TLSVersion, x.CipherSuite, x.Resumed = s.ServerName, s.Version, s.CipherSuite, s.DidResume
-	leaf := s.PeerCertificates[0]
-	x.LeafSHA256, x.LeafNotAfter = sha256.Sum256(leaf.Raw), leaf.NotAfter
+// about returns what is the same for all requests on a conn. It is found out once: a hash for
+// each request would be the most of what watching them costs.
+func (c *conn) about() *Exchange {
+	c.aboutOnce.Do(func() {
+		x := &Exchange{Address: c.address.String(), Protocol: "HTTP/1.1"}
+		if c.http2 {
+			x.Protocol = "HTTP/2"
+		}
+		if tcp, ok := c.raw.RemoteAddr().(*net.TCPAddr); ok {
+			ap := tcp.AddrPort()
+			x.RemoteAddr = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+		}
+		if s := c.tls; s != nil {
+			leaf := s.PeerCertificates[0]
+			x.ServerName, x.TLSVersion, x.CipherSuite, x.Resumed = s.ServerName, s.Version, s.CipherSuite, s.DidResume
+			x.LeafSHA256, x.LeafNotAfter = sha256.Sum256(leaf.Raw), leaf.NotAfter
+		}
+		c.aboutValue = x
+	})
+	return c.aboutValue
 }
 
-func (x *Exchange) answered(begin time.Time) {
+func (x *Exchange) answered(begin time.Duration) {
 	if x != nil {
 		x.Sent++
-		x.Answer += time.Since(begin)
+		x.last = x.passed()
+		x.Answer += x.last - begin
 	}
 }
 
@@ -129,5 +142,8 @@ func (x *Exchange) finish(resp *http.Response, err error) {
 	if resp != nil {
 		x.Status = resp.StatusCode
 	}
-	x.Err, x.Total = err, time.Since(x.start)
+	if err != nil {
+		x.last = x.passed() // there may be no answer, or another attempt after it
+	}
+	x.Err, x.Total = err, x.last
 }

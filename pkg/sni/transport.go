@@ -271,9 +271,8 @@ func (t *Transport) prepare(req *http.Request, x *Exchange) (way, *http.Request,
 	}
 	var target Target
 	if t.Translate != nil {
-		begin := x.now()
 		target, err = t.Translate.Translate(req.Context(), host)
-		x.translated(host, begin)
+		x.translated(host)
 		if err != nil {
 			return fail(ProxyInternalError, host, fmt.Errorf("translate: %w", err))
 		}

@@ -1,0 +1,39 @@
+package sni
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/sleightproxy/sleight/internal/tlstest"
+)
+
+// sink keeps what Observe would get from being optimised away.
+var sink *Exchange
+
+// BenchmarkObserve is what Transport.Observe costs a request on a connection of before.
+func BenchmarkObserve(b *testing.B) {
+	ca := tlstest.NewAuthority(b)
+	o := tlstest.NewOrigin(b, ca, "a.test")
+	tr := &Transport{AllowCIDRs: tlstest.Loopback, RootCAs: ca.Pool(), Translate: Static{"a.test": o.Addr}}
+	defer tr.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(b.Context(), "GET", "https://a.test/", nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		b.Fatal(err)
+	}
+	resp.Body.Close()
+	l := lease{conn: tr.conns.all.Front().Value.(*conn), reused: true}
+	b.ReportAllocs()
+	for b.Loop() {
+		x := &Exchange{start: time.Now()}
+		x.translated("a.test")
+		x.got(l)
+		x.answered(x.passed())
+		x.finish(resp, nil)
+		sink = x
+	}
+}
