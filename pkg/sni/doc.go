@@ -74,7 +74,8 @@
 //
 // At most [Transport.MaxTargets] hosts are remembered, and [Transport.MaxIdleConns] connections
 // kept unused, however many come by. Connections in use are not bounded: each request over
-// HTTP/1.1 has its own.
+// HTTP/1.1 has its own, and keeps it where the origin switches protocols (WebSockets). The header of
+// an answer is bounded ([Transport.MaxResponseHeaderBytes]), its body is not.
 //
 // Redirects are the client's business. Bodies are passed on as they come: the transport asks
 // for no compression and undoes none. HTTP/3 and HTTP/2 without TLS are not spoken.

@@ -126,6 +126,7 @@ var closedTexts = []string{
 	"client connection force closed",
 	"client conn not usable",
 	"server sent GOAWAY",
+	"received GOAWAY from server",
 	"graceful shutdown GOAWAY",
 }
 

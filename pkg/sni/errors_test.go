@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -156,4 +158,39 @@ func garbageOrigin(t testing.TB, ca interface {
 		io.WriteString(conn, "HTTQ/9 what\r\n\r\n")
 		io.Copy(io.Discard, conn)
 	})
+}
+
+// Networks that cannot be reached are not to be had in every place where tests run.
+func TestErrorsOfTheSystemAreTyped(t *testing.T) {
+	for number, want := range map[syscall.Errno]sni.ErrorType{
+		syscall.ENETUNREACH:   sni.DestinationIPUnroutable,
+		syscall.EHOSTUNREACH:  sni.DestinationIPUnroutable,
+		syscall.EADDRNOTAVAIL: sni.DestinationIPUnroutable,
+		syscall.ECONNREFUSED:  sni.ConnectionRefused,
+		syscall.ECONNRESET:    sni.ConnectionTerminated,
+		syscall.ETIMEDOUT:     sni.ConnectionTimeout,
+		syscall.EMFILE:        sni.ProxyInternalError,
+	} {
+		err := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", number)}
+		if got := sni.ConnectErrorType(err); got != want {
+			t.Errorf("%v: type %s, want %s", err, got, want)
+		}
+	}
+}
+
+// A server that says GOAWAY to the first request, and means an error by it, has ended the connection.
+func TestGoAwayOnTheFirstRequestIsAnEnd(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	address := serveFrames(t, tlstest.Leaf(t, ca, "a.test"), func(c *tls.Conn, _ uint32) bool {
+		const goAway = 0x7
+		frame(c, goAway, 0, 0, []byte{0, 0, 0, 0, 0, 0, 0, 0xb}) // nothing was processed; enhance your calm
+		return true
+	})
+	tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.PEM(ca.PEM())}))
+	last := observe(tr)
+	_, err := get(t, tr, "https://a.test/")
+	if wantType(t, err, sni.ConnectionTerminated); last().Sent != 1 {
+		t.Errorf("sent %d times", last().Sent)
+	}
 }

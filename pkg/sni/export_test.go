@@ -10,3 +10,6 @@ func (t *Transport) Held() (hosts, pools, conns, idle int) {
 
 // Sweep does what the sweeper does in time.
 func (t *Transport) Sweep() { t.sweep() }
+
+// ConnectErrorType is the type of an error of the dialler's.
+var ConnectErrorType = connectErrorType

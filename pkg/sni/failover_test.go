@@ -2,6 +2,7 @@ package sni_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -255,4 +256,56 @@ func TestAddressesOfOneNameRaceAsBefore(t *testing.T) {
 	o := tlstest.NewOrigin(t, ca, "a.test") // on 127.0.0.1 alone, while localhost is ::1 too
 	tr := newTransport(t, to(sni.Target{Addresses: []string{"localhost:" + o.Port()}, Roots: sni.PEM(ca.PEM())}))
 	mustGet(t, tr, "https://a.test/")
+}
+
+// An address that has answered since it failed is as good as it was.
+func TestAddressThatWasReachedSinceItFailedIsNotAvoided(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := startOrigin(t, true, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+	arrived, let := make(chan struct{}), make(chan struct{})
+	var calls atomic.Int64
+	first := tlstest.Listen(t, func(c net.Conn) {
+		switch calls.Add(1) {
+		case 2: // slow
+			close(arrived)
+			<-let
+		case 3: // fails meanwhile
+			return
+		}
+		out, err := net.Dial("tcp", o.Addr)
+		if err != nil {
+			return
+		}
+		defer out.Close()
+		go func() { io.Copy(out, c); out.Close() }()
+		io.Copy(c, out)
+	})
+	tr := newTransport(t, to(sni.Target{Addresses: []string{first, o.Addr}, Roots: sni.PEM(ca.PEM())}))
+	last := observe(tr)
+	want := func(address string) {
+		t.Helper()
+		if got := last().Address; got != address {
+			t.Errorf("went to %s, want %s", got, address)
+		}
+	}
+	mustGet(t, tr, "https://a.test/") // from here on it is known that requests do not wait for each other
+	want(first)
+	closeConnections(tr)
+	done := make(chan error, 1)
+	go func() {
+		_, err := get(t, tr, "https://a.test/")
+		done <- err
+	}()
+	<-arrived
+	mustGet(t, tr, "https://a.test/")
+	want(o.Addr)
+	close(let)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	want(first)
+	closeConnections(tr)
+	mustGet(t, tr, "https://a.test/")
+	want(first)
 }
