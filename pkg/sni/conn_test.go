@@ -1,10 +1,14 @@
 package sni
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
@@ -65,3 +69,29 @@ func BenchmarkQuiet(b *testing.B) {
 		}
 	}
 }
+
+// In a handshake, who writes is who reads: waiting for the reader then only keeps the next address
+// waiting.
+func TestFailureToWriteWaitsForAnotherReaderAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			handed bool
+			want   time.Duration
+		}{{false, 0}, {true, lastWords}} {
+			r := newRawConn(resetConn{})
+			r.handed = c.handed
+			began := time.Now()
+			if _, err := r.Write([]byte("x")); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("error %v", err)
+			}
+			if waited := time.Since(began); waited != c.want {
+				t.Errorf("handed over %t: waited %v, want %v", c.handed, waited, c.want)
+			}
+		}
+	})
+}
+
+// resetConn is a connection that the peer has reset.
+type resetConn struct{ net.Conn }
+
+func (resetConn) Write([]byte) (int, error) { return 0, syscall.ECONNRESET }

@@ -142,6 +142,7 @@ func (w way) dialAddress(ctx context.Context, a *address, left int, x *Exchange)
 		}
 		ready, c.secure, c.tls, c.http2 = tlsConn, tlsConn, state, state.NegotiatedProtocol == "h2"
 	}
+	c.raw.handed = true
 	// Over HTTP/2, net/http begins to write at once, without regard for the context (golang/go#79253).
 	stop := context.AfterFunc(ctx, func() { netConn.Close() })
 	c.http, err = p.t.base.NewClientConn(context.WithValue(context.Background(), handOverKey{}, ready), p.key.scheme, "origin:443")

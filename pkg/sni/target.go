@@ -58,9 +58,9 @@ type Target struct {
 	ALPN []string
 
 	// ConnectTimeout and HandshakeTimeout are for this Target what the Transport's are for all. Zero
-	// means the Transport's; negative means no bound of its own. They count for requests that dial:
-	// those that wait for another's dialling, under a Target that differs in these, wait as long as
-	// it takes, bounded by their contexts.
+	// means the Transport's; negative means no bound of its own. They count for requests that dial.
+	// One that waits for another's dialling, under a Target that differs in these, has its time and
+	// its failure, within its own context.
 	//
 	// Where one of them is longer than the Transport's, each address may take the time of both, and
 	// DialTimeout is at least as long as that takes for all.

@@ -15,6 +15,7 @@ import (
 type rawConn struct {
 	net.Conn
 	written atomic.Int64 // bytes
+	handed  bool         // to net/http, which reads it on one goroutine and writes on another
 
 	readFailed chan struct{} // closed once a Read has
 	once       sync.Once
@@ -33,13 +34,13 @@ func (r *rawConn) Read(p []byte) (int, error) {
 // lastWords bounds the wait for what a peer said before it hung up.
 const lastWords = 50 * time.Millisecond
 
-// Write lets the reader go first where the peer has hung up. Most tell why before they do: by an
+// Write, once net/http does it, lets the reader go first where the peer has hung up. Most tell why before they do: by an
 // alert, or by GOAWAY, which says that a request can be sent again. A failure to write, which net/http
 // would take for the end of it, tells nothing.
 func (r *rawConn) Write(p []byte) (int, error) {
 	n, err := r.Conn.Write(p)
 	r.written.Add(int64(n))
-	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+	if r.handed && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)) {
 		select {
 		case <-r.readFailed:
 		case <-time.After(lastWords):
