@@ -73,8 +73,8 @@ func TestInterimAnswersAreHeard(t *testing.T) {
 func TestInterimAnswersWithoutEndAreAnError(t *testing.T) {
 	bothProtocols(t, func(t *testing.T, http1 bool) {
 		_, tr := answering(t, http1, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Link", strings.Repeat("x", 100))
 			for range 20_000 {
-				w.Header().Set("Link", strings.Repeat("x", 100))
 				w.WriteHeader(http.StatusEarlyHints)
 			}
 		})

@@ -8,6 +8,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -240,7 +243,7 @@ func TestSwitchThatNobodyAskedForIsAnError(t *testing.T) {
 			wantType(t, err, sni.HTTPProtocolError)
 			<-ended
 			for _, _, conns, _ := tr.Held(); conns > 0; _, _, conns, _ = tr.Held() {
-				tr.Sweep() // a moment later
+				runtime.Gosched() // until net/http has noticed
 			}
 		})
 	}
@@ -325,5 +328,38 @@ func TestUpgradeOverHTTP2IsRefusedBeforeItIsSent(t *testing.T) {
 	wantType(t, err, sni.HTTPRequestError)
 	if n := len(o.Requests()); n != 0 {
 		t.Errorf("%d requests arrived", n)
+	}
+}
+
+// What all of this is for: the standard library's proxy passes a WebSocket on, and what each side
+// says last reaches the other.
+func TestReverseProxyPassesAnUpgradeOn(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	tr := toHTTP1(t, ca, startRaw(t, ca, echo))
+	proxy := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "https", "a.test", "" },
+		Transport: tr,
+	})
+	defer proxy.Close()
+	c, err := net.Dial("tcp", proxy.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	br := bufio.NewReader(c)
+	resp, err := http.ReadResponse(br, nil)
+	if err != nil || resp.StatusCode != 101 || resp.Header.Get("Upgrade") != "websocket" {
+		t.Fatalf("%+v, %v", resp, err)
+	}
+	io.WriteString(c, "hello\n")
+	c.(*net.TCPConn).CloseWrite()
+	if words, err := io.ReadAll(br); string(words) != "first words\nHELLO\n" || err != nil {
+		t.Errorf("heard %q, %v", words, err)
+	}
+	proxy.Close() // when the handlers have returned
+	for _, _, conns, _ := tr.Held(); conns > 0; _, _, conns, _ = tr.Held() {
+		runtime.Gosched() // the proxy closes on another goroutine
 	}
 }
