@@ -24,31 +24,34 @@ func checkInterim(req *http.Request) *http.Request {
 	if theirs == nil || theirs.Got1xxResponse == nil {
 		return req
 	}
-	var n atomic.Int32
-	ours := *theirs
-	ours.Got1xxResponse = func(code int, header textproto.MIMEHeader) error {
-		switch {
-		case code == http.StatusSwitchingProtocols:
-			return errUnaskedSwitch
-		case n.Add(1) > maxInterim:
-			return errManyInterim
-		}
-		return theirs.Got1xxResponse(code, header)
-	}
-	return req.WithContext(&hookedContext{req.Context(), theirs, &ours})
+	c := &interimContext{Context: req.Context(), theirs: theirs, ours: *theirs}
+	c.ours.Got1xxResponse = c.got
+	return req.WithContext(c)
 }
 
-// hookedContext has other hooks than the context in it. httptrace only adds to those of before, and
-// then drops the error of the first of two.
-type hookedContext struct {
+// interimContext has our hook in place of the caller's. httptrace itself only adds hooks to those
+// of before, and then drops the error of ours.
+type interimContext struct {
 	context.Context
-	theirs, ours *httptrace.ClientTrace
+	theirs *httptrace.ClientTrace
+	ours   httptrace.ClientTrace
+	n      atomic.Int32
 }
 
-func (c *hookedContext) Value(key any) any {
+func (c *interimContext) Value(key any) any {
 	v := c.Context.Value(key)
 	if hooks, ok := v.(*httptrace.ClientTrace); ok && hooks == c.theirs {
-		return c.ours
+		return &c.ours
 	}
 	return v
+}
+
+func (c *interimContext) got(code int, header textproto.MIMEHeader) error {
+	switch {
+	case code == http.StatusSwitchingProtocols:
+		return errUnaskedSwitch
+	case c.n.Add(1) > maxInterim:
+		return errManyInterim
+	}
+	return c.theirs.Got1xxResponse(code, header)
 }
