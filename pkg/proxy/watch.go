@@ -277,3 +277,11 @@ func (b *upgradedBody) Write(p []byte) (int, error) {
 	b.x.watch.moving(ErrResponseStalled)
 	return b.writer.Write(p)
 }
+
+// CloseWrite tells the origin that the client has said all it had to say.
+func (b *upgradedBody) CloseWrite() error {
+	if half, ok := b.writer.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return b.Close()
+}
