@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -80,6 +81,9 @@ func (h *Handler) log(r *http.Request, x *exchange) {
 	if key := x.routeKey(); key != "" {
 		attrs = append(attrs, slog.String("host", key))
 	}
+	if x.route != nil && x.route.Version != 0 {
+		attrs = append(attrs, slog.Int64("route_version", x.route.Version))
+	}
 	x.mu.Lock()
 	sent := x.bytes
 	x.mu.Unlock()
@@ -92,7 +96,10 @@ func (h *Handler) log(r *http.Request, x *exchange) {
 	if x.failed != nil {
 		attrs = appendFailure(attrs, x)
 	}
-	h.config.Logger.LogAttrs(r.Context(), level, "request", attrs...)
+	// Not by the Logger, which would look up this very line for each request.
+	record := slog.NewRecord(time.Now(), level, "request", 0)
+	record.AddAttrs(attrs...)
+	h.config.Logger.Handler().Handle(r.Context(), record)
 }
 
 // routeKey is the key of the route that was found, or was found to be of no use.
@@ -118,6 +125,9 @@ func appendOrigin(attrs []slog.Attr, o *sni.Exchange) []slog.Attr {
 			slog.String("tls_version", strings.TrimPrefix(tls.VersionName(o.TLSVersion), "TLS ")),
 			slog.Bool("resumed", o.Resumed),
 			slog.Int("certificate_days_left", int(time.Until(o.LeafNotAfter)/(24*time.Hour))))
+		if !o.Reused {
+			attrs = append(attrs, slog.String("certificate_sha256", hex.EncodeToString(o.LeafSHA256[:])))
+		}
 	}
 	attrs = append(attrs, slog.Bool("reused", o.Reused))
 	if o.Sent > 1 {
