@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"flag"
 	"fmt"
 	"net/http/httptest"
@@ -57,7 +58,7 @@ the usual causes, are below. Nothing on this page is about errors that an origin
   proper one. `+"`retry`"+` says whether the same request can succeed: *%s*, *%s* or *%s*. What is not safe to repeat, such as
   a POST, may have been carried out all the same. Where a time is known it is in `+"`retry_after`"+` and `+"`Retry-After`"+`, in seconds.
 - **Browsers** get the same as a small HTML page: whoever prefers `+"`text/html`"+` to JSON in `+"`Accept`"+`.
-- **`+"`request_id`"+`** and `+"`X-Request-Id`"+`, where the request has one, find it in the log. There the line `+"`request failed`"+` has the name of the
+- **`+"`request_id`"+`** and `+"`X-Request-Id`"+`, where the request has one, find it in the log. There the request's line has the name of the
   error (`+"`problem`"+`) and what a client may not see: which address was tried, the TLS alert, the names of a certificate.
 
 An answer that has begun to reach the client cannot become an error any more. It is cut short, and the error is in the log
@@ -68,7 +69,8 @@ alone.
 | name | status | `+"`Proxy-Status`"+` error | who can mend it | retry |
 |---|---|---|---|---|
 `, documentCommand, example(), retryNow, retryLater, retryNever)
-	rows := append(slices.Clone(problems[1:]), problems[0]) // the client's leaving is tested for first, and matters least
+	rows := slices.Clone(problems)
+	slices.SortStableFunc(rows, func(a, b problem) int { return cmp.Compare(unanswered(a), unanswered(b)) }) // those matter least
 	for _, p := range rows {
 		fmt.Fprintf(&b, "| [`%s`](#%s) | %s | %s | %s | %s |\n", p.name, p.name, statusText(p), typeText(p), p.mend, p.retry)
 	}
@@ -79,6 +81,14 @@ alone.
 		fmt.Fprintf(&b, "- **What to do:** %s\n", placeholders(p.next))
 	}
 	return b.Bytes()
+}
+
+// unanswered is 1 for problems of which nobody is told, and 0 for the others.
+func unanswered(p problem) int {
+	if p.status == 0 {
+		return 1
+	}
+	return 0
 }
 
 // example is an answer as it goes out.

@@ -250,8 +250,8 @@ func TestRowsAreWhole(t *testing.T) {
 		if p.after != 0 && p.retry != retryLater {
 			t.Errorf("%s has Retry-After %v, and says %q", p.name, p.after, p.retry)
 		}
-		if p.name == "client-gone" || p.name == "client-too-slow" {
-			if p.status != 0 || p.errorType != "" {
+		if p.status == 0 { // nobody is told
+			if p.errorType != "" || !strings.HasPrefix(p.name, "client-") {
 				t.Errorf("%s would be answered", p.name)
 			}
 			continue
