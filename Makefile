@@ -45,7 +45,7 @@ test: testdeps ## Run all tests under the race detector; TESTFLAGS adds flags
 	$(GO) test -race -timeout 5m $(TESTFLAGS) ./...
 
 .PHONY: testdeps
-testdeps: ## Make ready what the tests need: a C compiler, nginx, OpenSSL, curl, Chromium, Java, DynamoDB Local
+testdeps: ## Make ready what the tests need: a C compiler, nginx, OpenSSL, curl, wrk, Chromium, Java, DynamoDB Local
 	@scripts/testdeps
 
 .PHONY: fuzz
