@@ -41,6 +41,13 @@ type process struct {
 
 func run(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
+	return runKeeping(t, nil, env, args...)
+}
+
+// runKeeping is run with no lines in the output but those that keep says are to be kept. Nil
+// keeps all.
+func runKeeping(t *testing.T, keep func(line []byte) bool, env []string, args ...string) *process {
+	t.Helper()
 	// A link and not a copy: a process that another test starts meanwhile would hold the copy
 	// open for writing, and it could not be run.
 	binary := filepath.Join(t.TempDir(), "sleight")
@@ -59,6 +66,9 @@ func run(t *testing.T, env []string, args ...string) *process {
 	}
 	go func() {
 		for s := bufio.NewScanner(pipe); s.Scan(); {
+			if keep != nil && !keep(s.Bytes()) {
+				continue
+			}
 			p.mu.Lock()
 			fmt.Fprintln(&p.out, s.Text())
 			p.mu.Unlock()

@@ -1,0 +1,432 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sleightproxy/sleight/internal/devca"
+	"github.com/sleightproxy/sleight/internal/testdeps"
+	"github.com/sleightproxy/sleight/internal/tlstest"
+)
+
+const (
+	connsPerHost = 250 // of clients; with eight hosts 2,000
+	changeEvery  = 100 * time.Millisecond
+	restartEvery = 2 * time.Second
+)
+
+// loadHost is a name that one wrk asks for, over connections of its own. Most are served over
+// HTTP/2: with a connection for each request at once, the origins, which may be built with the
+// race detector, would do little but handshakes.
+type loadHost struct {
+	name    string
+	method  string
+	http1   bool          // what its origins speak; HTTP/2 otherwise
+	origins []*loadOrigin // its route goes to one of them at a time
+	comes   bool          // and goes: its route is taken out and put in again
+	dies    bool          // so does its origin
+}
+
+// loadOrigin counts requests and answers them with the names that it was asked for, by the
+// handshake and by the request. It can be restarted at its address.
+type loadOrigin struct {
+	addr    string                   // "127.0.0.1:port" once it was started
+	configs map[string]*tls.Config   // by server name
+	seen    map[string]*atomic.Int64 // requests by host
+	server  *http.Server
+	ended   chan struct{}
+}
+
+func newLoadOrigin() *loadOrigin {
+	return &loadOrigin{addr: "127.0.0.1:0", configs: map[string]*tls.Config{}, seen: map[string]*atomic.Int64{}}
+}
+
+func (o *loadOrigin) add(t *testing.T, ca *devca.Authority, name string, http1 bool) {
+	o.seen[name] = new(atomic.Int64)
+	o.configs[name] = &tls.Config{Certificates: []tls.Certificate{tlstest.Leaf(t, ca, name)}, NextProtos: []string{"h2"}}
+	if http1 {
+		o.configs[name].NextProtos = []string{"http/1.1"}
+	}
+}
+
+// start listens and serves. What it returns is closed once each of the names was asked for.
+func (o *loadOrigin) start() (met <-chan struct{}, err error) {
+	listener, err := net.Listen("tcp", o.addr)
+	// An outgoing connection of somebody else's may have got the port meanwhile.
+	for late := time.After(patience); errors.Is(err, syscall.EADDRINUSE); {
+		select {
+		case <-late:
+			return nil, err
+		case <-time.After(time.Millisecond):
+			listener, err = net.Listen("tcp", o.addr)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if o.server == nil {
+		o.addr = listener.Addr().String()
+	}
+	all, first := make(chan struct{}), map[string]func(){}
+	var missing atomic.Int64
+	missing.Store(int64(len(o.seen)))
+	for name := range o.seen {
+		first[name] = sync.OnceFunc(func() {
+			if missing.Add(-1) == 0 {
+				close(all)
+			}
+		})
+	}
+	server := &http.Server{
+		ErrorLog: log.New(io.Discard, "", 0), // of handshakes that its end has cut off
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			if seen := o.seen[r.Host]; seen != nil {
+				seen.Add(1)
+				first[r.Host]()
+			}
+			io.WriteString(w, r.TLS.ServerName+" "+r.Host)
+		}),
+	}
+	listener = tls.NewListener(listener, &tls.Config{
+		NextProtos: []string{"h2", "http/1.1"},
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if c := o.configs[hello.ServerName]; c != nil {
+				return c, nil
+			}
+			return nil, fmt.Errorf("no certificate for %q", hello.ServerName)
+		},
+	})
+	ended := make(chan struct{})
+	go func() { defer close(ended); server.Serve(listener) }()
+	o.server, o.ended = server, ended
+	return all, nil
+}
+
+// stop closes the listener, and then all connections, whatever is on its way on them.
+func (o *loadOrigin) stop() {
+	o.server.Close()
+	<-o.ended
+}
+
+// load is a server under load.
+type load struct {
+	hosts    []loadHost
+	dying    *loadOrigin
+	origins  []*loadOrigin // all of them
+	ca       *devca.Authority
+	routes   string
+	url      string
+	p        *process
+	step     int // of the changes
+	runs     int
+	restarts int
+	seen     []tally // by host, of all runs
+}
+
+// startLoad starts the origins and the server. Of what the server logs, that is kept which
+// is not there by the thousand.
+func startLoad(t *testing.T) *load {
+	t.Helper()
+	a, b, c := newLoadOrigin(), newLoadOrigin(), newLoadOrigin()
+	living, dying := []*loadOrigin{a, b}, []*loadOrigin{c}
+	l := &load{dying: c, origins: []*loadOrigin{a, b, c}, ca: tlstest.NewAuthority(t), hosts: []loadHost{
+		{name: "get.h2.test", method: "GET", origins: living},
+		{name: "post.h2.test", method: "POST", origins: living},
+		{name: "get.h1.test", method: "GET", http1: true, origins: living},
+		{name: "post.h1.test", method: "POST", http1: true, origins: living},
+		{name: "comes.test", method: "GET", origins: living, comes: true},
+		{name: "dying-get.h2.test", method: "GET", origins: dying, dies: true},
+		{name: "dying-get.h1.test", method: "GET", http1: true, origins: dying, dies: true},
+		{name: "dying-post.h2.test", method: "POST", origins: dying, dies: true},
+	}}
+	l.seen = make([]tally, len(l.hosts))
+	for _, h := range l.hosts {
+		for _, o := range h.origins {
+			o.add(t, l.ca, h.name, h.http1)
+		}
+	}
+	for _, o := range l.origins {
+		if _, err := o.start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(o.stop)
+	}
+	l.routes = routesFile(t)
+	replaceRoutes(t, l.routes, l.document(t))
+	l.p = runKeeping(t, func(line []byte) bool {
+		has := func(s string) bool { return bytes.Contains(line, []byte(s)) }
+		switch {
+		case has(` msg="routes read again" `):
+			return false
+		case has(" msg=request "):
+			return !has(" level=INFO ") && !has(" host=dying-")
+		}
+		return true
+	}, nil, "serve", "--routes", l.routes, "--allow-cidr", "127.0.0.0/8", "--listen", "127.0.0.1:0")
+	l.url = l.p.waitFor(t, `msg=serving url=(http://\S+)$`)[1]
+	go func() {
+		for range l.p.lines { // or else it would come to wait for somebody to read them
+		}
+	}()
+	return l
+}
+
+// document is the routes file of this step.
+func (l *load) document(t *testing.T) string {
+	t.Helper()
+	var routes []map[string]any
+	for i, h := range l.hosts {
+		if h.comes && l.step%4 == 3 {
+			continue
+		}
+		at := l.step + i
+		if h.http1 {
+			at /= 5 // each change costs it a handshake per connection
+		}
+		routes = append(routes, map[string]any{
+			"host": h.name, "origin": h.origins[at%len(h.origins)].addr, "ca_pem": l.ca.PEM(),
+			"connect_timeout": "20s", "handshake_timeout": "20s", // for a busy machine
+		})
+	}
+	b, err := json.Marshal(map[string]any{"routes": routes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// run puts load on the server for as long as said, and meanwhile changes its routes and
+// restarts an origin.
+func (l *load) run(t *testing.T, d time.Duration) {
+	t.Helper()
+	wrk, dir := testdeps.Path(t, "wrk"), t.TempDir()
+	ctx, done := context.WithCancel(t.Context())
+	var all, clients sync.WaitGroup
+	l.runs++
+	for i, h := range l.hosts {
+		clients.Go(func() {
+			seen, err := runWrk(ctx, wrk, dir, l.url, h, d)
+			if err != nil {
+				t.Error(err)
+			}
+			l.seen[i].add(seen)
+		})
+	}
+	all.Go(func() { clients.Wait(); done() })
+	all.Go(func() { l.keepRestarting(ctx, t) })
+	defer all.Wait()
+	defer done()
+	tick := time.NewTicker(changeEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		l.step++
+		replaceRoutes(t, l.routes, l.document(t))
+		l.p.cmd.Process.Signal(syscall.SIGHUP)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// keepRestarting restarts the dying origin until ctx ends.
+func (l *load) keepRestarting(ctx context.Context, t *testing.T) {
+	tick := time.NewTicker(restartEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		l.restarts++
+		l.dying.stop()
+		met, err := l.dying.start()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		select {
+		case <-met:
+		case <-ctx.Done():
+		case <-time.After(patience):
+			t.Error("an origin is up again, and there is a host whose requests do not reach it")
+			return
+		}
+	}
+}
+
+// settle waits until the server has no more files open than before the load, once clients
+// and then origins are gone, and returns how much memory it has then, in KiB.
+func (l *load) settle(t *testing.T, before int) (memory int) {
+	t.Helper()
+	const few, unused = 10, 256 // the latter being connections to origins that it may keep
+	l.waitFiles(t, before+unused+few)
+	for _, o := range l.origins {
+		o.stop()
+	}
+	memory = l.waitFiles(t, before+few)
+	for _, o := range l.origins {
+		if _, err := o.start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return memory
+}
+
+// waitFiles waits until the server has at most so many files open, and returns its memory.
+func (l *load) waitFiles(t *testing.T, most int) (memory int) {
+	t.Helper()
+	for late := time.After(patience); ; {
+		memory, files := resources(t, l.p.cmd.Process.Pid)
+		if files <= most {
+			return memory
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-late:
+			t.Fatalf("after the load the server has %d files open, and should have at most %d", files, most)
+		}
+	}
+}
+
+// judge compares what the clients and the origins have seen.
+func (l *load) judge(t *testing.T) {
+	t.Helper()
+	for i, h := range l.hosts {
+		seen, inFlight, arrived := l.seen[i], l.runs*connsPerHost, 0 // when the time was over
+		for _, o := range h.origins {
+			n := int(o.seen[h.name].Load())
+			if n == 0 {
+				t.Errorf("%s: no request has gone to one of its origins", h.name)
+			}
+			arrived += n
+		}
+		failed, lost, most := seen.Connect+seen.Read+seen.Write+seen.Timeout, 0, seen.Right+inFlight
+		for _, n := range seen.Failed {
+			failed += n
+		}
+		switch {
+		case h.comes:
+			if lost = seen.Failed["404 destination_not_found"]; lost == 0 {
+				t.Errorf("%s: its route was always there", h.name)
+			}
+		case h.dies:
+			// A restart cuts off what is in flight, which is a request of each client. That nobody
+			// listens for a moment is for the kernel to say.
+			cut := min(seen.Read+seen.Failed["502 connection_terminated"], l.restarts*connsPerHost)
+			lost = cut + seen.Failed["502 connection_refused"]
+			most += cut
+			if h.method == "GET" { // which is sent once more
+				most += l.restarts * connsPerHost
+			}
+		}
+		if failed != lost || seen.Wrong > 0 || seen.Right == 0 || arrived < seen.Right || arrived > most {
+			t.Errorf("%s: %d requests failed, of which %d may; %d arrived, of which at most %d may; in %d runs with %d restarts wrk saw %+v",
+				h.name, failed, lost, arrived, most, l.runs, l.restarts, seen)
+		}
+	}
+}
+
+// resources returns how much memory the process has, in KiB, and how many open files.
+func resources(t *testing.T, pid int) (memory, files int) {
+	t.Helper()
+	var status string
+	if runtime.GOOS == "linux" {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, status, _ = strings.Cut(string(b), "VmRSS:")
+		files = len(all)
+	} else {
+		b, err := exec.Command("ps", "-o", "rss=", "-p", strconv.Itoa(pid)).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := exec.Command("lsof", "-p", strconv.Itoa(pid)).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, files = string(b), bytes.Count(all, []byte("\n"))
+	}
+	if _, err := fmt.Sscan(status, &memory); err != nil {
+		t.Fatal(err)
+	}
+	return memory, files
+}
+
+// needOpenFiles fails the test where fewer files may be open, and has processes started from
+// here on begin with what this one has: macOS gives them 256.
+func needOpenFiles(t *testing.T, n uint64) {
+	t.Helper()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	// Go has raised it to the hard limit, for itself.
+	if limit.Cur < n {
+		t.Fatalf("%d files may be open, and the test needs %d: raise the hard limit (ulimit -Hn)", limit.Cur, n)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Two thousand clients keep both of a small machine's processors busy for half a minute. How
+// fast it goes does not matter here, and nothing in it is measured by the clock.
+func TestLoadLosesAndMixesUpNothing(t *testing.T) {
+	t.Parallel()
+	needOpenFiles(t, 6000)
+	l := startLoad(t)
+	pid := l.p.cmd.Process.Pid
+	_, files := resources(t, pid)
+	l.run(t, 5*time.Second)
+	before := l.settle(t, files)
+	l.run(t, 20*time.Second)
+	after := l.settle(t, files)
+	// The first run has made room for as many connections. The second is longer, so that what
+	// leaks by the request shows too.
+	if limit := before*5/4 + 8<<10; after > limit {
+		t.Errorf("after 20 s of load the server has %d KiB, and had %d after 5 s", after, before)
+	}
+	l.judge(t)
+	for _, h := range l.hosts {
+		if status, body := get(t, l.url, h.name); !h.comes && (status != 200 || body != h.name+" "+h.name) {
+			t.Errorf("%s after the load: %d %s", h.name, status, body)
+		}
+	}
+	l.p.cmd.Process.Signal(syscall.SIGTERM)
+	if status := l.p.exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	for line := range strings.Lines(l.p.output()) {
+		// What failed for clients, they have told. The rest is of those who had gone already.
+		if !strings.Contains(line, " level=WARN msg=request ") && !strings.Contains(line, " msg=serving ") && !strings.Contains(line, ` msg="stopping, `) {
+			t.Errorf("unexpected in the log: %s", line)
+		}
+	}
+}
