@@ -103,7 +103,8 @@ func (h *Handler) checkLimits(r *http.Request) error {
 // proxy would multiply each request until time runs out.
 func (h *Handler) checkLoop(r *http.Request) error {
 	for _, field := range r.Header["Cdn-Loop"] {
-		for info := range elements(field, ',') {
+		// Quotes do not count: a stranger's that is left open would hide our own name behind it.
+		for info := range strings.SplitSeq(field, ",") {
 			id, _, _ := strings.Cut(info, ";")
 			if strings.EqualFold(strings.TrimSpace(id), h.config.LoopID) {
 				return ErrLoop
