@@ -214,11 +214,15 @@ func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
 		x = exchangeOf(r.Context())
 		_, x.host, _ = h.asked(r) // as far as the server has understood it
 	}
-	a := x.fail(x.cause(r.Context(), err))
-	if a.status == 0 {
-		panic(http.ErrAbortHandler) // nobody is there; an answer would be counted as one that was given
+	ours := x.records(w)
+	if ours && x.status == http.StatusSwitchingProtocols {
+		err = fmt.Errorf("%w: %w", ErrClientGone, err) // before it was told of the switch
 	}
-	if !x.records(w) {
+	a := x.fail(x.cause(r.Context(), err))
+	if a.status == 0 || ours && x.status != 0 {
+		panic(http.ErrAbortHandler) // nobody is there, or another answer has begun; this one would be counted as given
+	}
+	if !ours {
 		if d, ok := w.(interface{ Discarded() bool }); !ok || !d.Discarded() {
 			w = &responseWriter{ResponseWriter: w, x: x}
 			x.status, x.bytes = 0, 0 // of an answer that this one replaces
@@ -229,16 +233,11 @@ func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // cause returns why a request has failed, of which err is what the transport made of it.
 func (x *exchange) cause(ctx context.Context, err error) error {
-	if x.watch != nil {
-		if expired := x.watch.expired(); expired != nil {
-			return expired
-		}
+	if expired := x.watch.expired(); expired != nil {
+		return expired
 	}
-	if body := x.brokenBody(); body != nil && !errors.Is(err, ErrClientGone) {
-		if _, ok := errors.AsType[*RequestTooLargeError](body); ok {
-			return body
-		}
-		err = fmt.Errorf("%w: its body: %w", ErrBadRequest, err)
+	if body := x.brokenBody(ctx); body != nil && !errors.Is(err, ErrClientGone) {
+		return body
 	}
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", ErrClientGone, err)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -27,6 +28,8 @@ type exchange struct {
 	scheme    string        // "https" or "http": what the client spoke
 	route     *origin.Route // nil until known
 	upgrade   bool          // the client asks for a WebSocket
+	http2     bool          // the client speaks it
+	body      *requestBody  // nil where the request has none
 
 	lookup time.Duration // of the route
 	origin sni.Exchange  // zero until the transport has told
@@ -53,7 +56,7 @@ func exchangeOf(ctx context.Context) *exchange {
 }
 
 func newExchange(h *Handler, r *http.Request) *exchange {
-	x := &exchange{began: time.Now(), complete: true}
+	x := &exchange{began: time.Now(), complete: true, http2: r.ProtoMajor == 2}
 	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		x.peer = ap.Addr().Unmap().WithZone("")
 		for _, p := range h.config.TrustedProxies {
@@ -100,8 +103,17 @@ func (x *exchange) bodyBroke(err error) {
 	}
 }
 
-func (x *exchange) brokenBody() error {
+// brokenBody returns what was wrong with the client's body, and nil where nothing was.
+func (x *exchange) brokenBody(ctx context.Context) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.bodyErr
+	switch {
+	case x.bodyErr == nil:
+		return nil
+	case as[*RequestTooLargeError](x.bodyErr):
+		return x.bodyErr
+	case x.http2, ctx.Err() != nil: // the stream, or the connection, is no more
+		return fmt.Errorf("%w: its body: %w", ErrClientGone, x.bodyErr)
+	}
+	return fmt.Errorf("%w: its body: %w", ErrBadRequest, x.bodyErr)
 }

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"iter"
 	"maps"
 	"net/http"
 	"strconv"
@@ -30,7 +29,7 @@ func (h *Handler) endToEnd(next http.Handler) http.Handler {
 		}
 		r.Header = header
 		trailers := lists(header["Te"], "trailers")
-		x.upgrade = r.ProtoMajor == 1 && lists(header["Connection"], "upgrade") && lists(header["Upgrade"], "websocket")
+		x.upgrade = r.ProtoMajor == 1 && r.ProtoMinor > 0 && lists(header["Connection"], "upgrade") && lists(header["Upgrade"], "websocket")
 		for _, field := range header["Connection"] {
 			for option := range strings.SplitSeq(field, ",") {
 				header.Del(strings.TrimSpace(option))
@@ -188,25 +187,4 @@ func lists(fields []string, token string) bool {
 		}
 	}
 	return false
-}
-
-// elements returns the parts of s between separators that are in no quoted-string.
-func elements(s string, separator byte) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		begin, quoted := 0, false
-		for i := 0; i < len(s); i++ {
-			switch c := s[i]; {
-			case c == '\\' && quoted:
-				i++
-			case c == '"':
-				quoted = !quoted
-			case c == separator && !quoted:
-				if !yield(s[begin:i]) {
-					return
-				}
-				begin = i + 1
-			}
-		}
-		yield(s[begin:])
-	}
 }

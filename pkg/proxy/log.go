@@ -23,6 +23,8 @@ const statusClientGone = 499
 func (x *exchange) settle(ctx context.Context) {
 	switch {
 	case x.failed != nil:
+	case x.complete && x.watch.expired() != nil: // a WebSocket, or an answer of which the end is cut off
+		x.fail(x.watch.expired())
 	case x.complete:
 		if x.status == 0 {
 			x.status = http.StatusOK // as servers do for handlers that write nothing
@@ -33,15 +35,14 @@ func (x *exchange) settle(ctx context.Context) {
 }
 
 func (x *exchange) abortCause(ctx context.Context) error {
-	expired := error(nil)
-	if x.watch != nil {
-		expired = x.watch.expired()
-	}
+	expired, body := x.watch.expired(), x.brokenBody(ctx)
 	switch {
 	case expired != nil:
 		return expired
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return ErrTimeout
+	case body != nil:
+		return body
 	case ctx.Err() != nil:
 		return ErrClientGone
 	case x.readErr != nil:

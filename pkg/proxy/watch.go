@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -61,16 +62,17 @@ func (t Timeouts) of(route *origin.Route) Timeouts {
 
 // watch ends a request on which nothing moves. It is safe for concurrent use.
 type watch struct {
-	timeouts  Timeouts
-	end       time.Time // of the whole request; zero means none
-	cancel    context.CancelCauseFunc
-	interrupt func(cause error) // wakes who waits for the client
+	timeouts Timeouts
+	end      time.Time // of the whole request; zero means none
+	cancel   context.CancelCauseFunc
+	client   *http.ResponseController
 
 	mu      sync.Mutex
 	timer   *time.Timer
 	due     time.Time // when cause is true
 	cause   error
 	begun   bool // the answer has
+	reading bool // the client's body
 	ended   bool
 	failure error // the cause, once it has come true
 }
@@ -81,30 +83,13 @@ func (h *Handler) limitTime(next http.Handler) http.Handler {
 		x := exchangeOf(r.Context())
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		client := http.NewResponseController(w)
-		x.watch = &watch{timeouts: h.config.Timeouts.of(x.route), cancel: cancel, interrupt: func(cause error) {
-			// Where a server cannot do this, nobody waits for the client.
-			switch past := time.Unix(1, 0); cause {
-			case ErrSlowBody:
-				client.SetReadDeadline(past)
-			case ErrSlowClient:
-				client.SetWriteDeadline(past)
-			}
-		}}
+		x.watch = &watch{timeouts: h.config.Timeouts.of(x.route), cancel: cancel, client: http.NewResponseController(w)}
 		if d := x.watch.timeouts.Request; d > 0 {
 			x.watch.end = x.began.Add(d)
 		}
 		defer x.watch.stop()
 		x.watch.await(x.watch.timeouts.Response, errNoAnswer)
-		r = r.WithContext(ctx)
-		if r.Body != nil && r.Body != http.NoBody {
-			body := &requestBody{ReadCloser: r.Body, x: x, left: -1, trailer: newTrailer(r.Trailer)}
-			if most := h.config.Limits.BodyBytes; most > 0 {
-				body.left, body.limit = most, most
-			}
-			r.Body = body
-		}
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
@@ -112,6 +97,10 @@ func (h *Handler) limitTime(next http.Handler) http.Handler {
 func (w *watch) await(d time.Duration, cause error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.awaitLocked(d, cause)
+}
+
+func (w *watch) awaitLocked(d time.Duration, cause error) {
 	if w.ended {
 		return
 	}
@@ -151,7 +140,13 @@ func (w *watch) expire() {
 	}
 	w.ended, w.failure = true, w.cause
 	w.cancel(w.cause)
-	w.interrupt(w.cause)
+	// Who waits for the client does not see the context. Where a server cannot do this, nobody does.
+	switch {
+	case w.begun: // whatever time ran out for: the answer is cut off here
+		w.client.SetWriteDeadline(past)
+	case w.reading:
+		w.client.SetReadDeadline(past)
+	}
 }
 
 func (w *watch) stop() {
@@ -166,42 +161,68 @@ func (w *watch) stop() {
 // answered notes that the answer has begun: time is counted for its body from now on.
 func (w *watch) answered() {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.begun = true
-	w.mu.Unlock()
-	w.moving(ErrResponseStalled)
+	w.awaitLocked(w.timeouts.Idle, ErrResponseStalled)
 }
 
-// expired returns what took too long, and nil where nothing did.
+// uploading gives the next part of the request's body its time. Once the answer has begun, it is that
+// which time is counted for.
+func (w *watch) uploading(reading bool, d time.Duration, cause error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.reading = reading
+	if w.begun {
+		d, cause = w.timeouts.Idle, ErrResponseStalled
+	}
+	w.awaitLocked(d, cause)
+}
+
+// expired returns what took too long, and nil where nothing did, or nobody watched.
 func (w *watch) expired() error {
+	if w == nil {
+		return nil
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.failure
 }
 
-func (w *watch) hasBegun() bool {
+// hangUp ends what goes to and fro on a connection that has changed its protocol.
+func (w *watch) hangUp() {
+	w.client.SetReadDeadline(past)
+	w.client.SetWriteDeadline(past)
+}
+
+// past is a deadline that is over.
+var past = time.Unix(1, 0)
+
+// cutOff reports whether no more may be sent of an answer that has begun.
+func (w *watch) cutOff() bool {
+	if w == nil {
+		return false
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.begun
+	return w.begun && w.failure != nil
 }
 
 // requestBody is the client's body on its way to the origin.
 type requestBody struct {
 	io.ReadCloser
 	x       *exchange
-	limit   int64
-	left    int64 // of the limit; negative means that there is none
 	trailer trailer
+	limit   int64
+	left    int64       // of the limit; negative means that there is none
+	whole   atomic.Bool // it was read to its end
 }
 
+// unread reports whether there may be more of the body on the connection. A nil body has been read.
+func (b *requestBody) unread() bool { return b != nil && !b.whole.Load() }
+
 func (b *requestBody) Read(p []byte) (int, error) {
-	watch, answered := b.x.watch, b.x.watch.hasBegun()
-	waiting := func(cause error) {
-		if answered { // then it is the answer that time is counted for
-			cause = ErrResponseStalled
-		}
-		watch.moving(cause)
-	}
-	waiting(ErrSlowBody)
+	watch := b.x.watch
+	watch.uploading(true, watch.timeouts.Idle, ErrSlowBody)
 	if b.left >= 0 && int64(len(p)) > b.left+1 {
 		p = p[:b.left+1] // one more tells a body that is too long from one that just fits
 	}
@@ -213,13 +234,11 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		b.left -= int64(n)
 	}
 	if err == io.EOF {
+		b.whole.Store(true)
 		b.trailer.keepAnnounced()
-	}
-	switch {
-	case err == io.EOF && !answered:
-		watch.await(watch.timeouts.Response, errNoAnswer)
-	default:
-		waiting(ErrUploadStalled)
+		watch.uploading(false, watch.timeouts.Response, errNoAnswer)
+	} else {
+		watch.uploading(false, watch.timeouts.Idle, ErrUploadStalled)
 	}
 	// The transport closes a body that it has no more use for, perhaps during a Read.
 	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
@@ -230,12 +249,16 @@ func (b *requestBody) Read(p []byte) (int, error) {
 
 // followBody is the hook that watches over the body of an answer.
 func followBody(r *http.Response) error {
-	x := exchangeOf(r.Request.Context())
+	ctx := r.Request.Context()
+	if ctx.Err() != nil {
+		return context.Cause(ctx) // an origin that sees us leave may answer with what it has
+	}
+	x := exchangeOf(ctx)
 	x.watch.answered()
-	body := responseBody{r.Body, x}
+	body := responseBody{r.Body, x, ctx}
 	if both, ok := r.Body.(io.ReadWriteCloser); ok && r.StatusCode == http.StatusSwitchingProtocols {
-		x.status = r.StatusCode // the connection's new protocol goes past the ResponseWriter
 		r.Body = &upgradedBody{body, both}
+		context.AfterFunc(ctx, x.watch.hangUp) // or a client that says nothing would be waited for
 	} else {
 		r.Body = &body
 	}
@@ -245,12 +268,16 @@ func followBody(r *http.Response) error {
 // responseBody is the origin's body on its way to the client.
 type responseBody struct {
 	io.ReadCloser
-	x *exchange
+	x   *exchange
+	ctx context.Context // of the request
 }
 
 func (b *responseBody) Read(p []byte) (int, error) {
 	b.x.watch.moving(ErrResponseStalled)
 	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF && b.ctx.Err() != nil {
+		err = context.Cause(b.ctx) // an origin that sees us leave may end its answer where it is
+	}
 	if err != nil && err != io.EOF && b.x.readErr == nil {
 		b.x.readErr = err
 	}

@@ -1,0 +1,308 @@
+package proxy_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/sleightproxy/sleight/internal/tlstest"
+	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/proxy"
+)
+
+// echo answers at once, and with whatever comes as it comes.
+func echo(w http.ResponseWriter, r *http.Request) {
+	client := http.NewResponseController(w)
+	client.EnableFullDuplex()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.WriteHeader(http.StatusOK)
+	client.Flush()
+	b := make([]byte, 32<<10)
+	for {
+		n, err := r.Body.Read(b)
+		if _, err := w.Write(b[:n]); err != nil {
+			return
+		}
+		client.Flush()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// net/http's server reads the rest of an upload before it lets an answer begin: what it takes never
+// reaches the origin, and a client that waits for the answer's beginning waits in vain.
+func TestUploadGoesOnWhileTheAnswerComes(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	upload := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
+	for _, originHTTP2 := range []bool{false, true} {
+		b, lines := one(t, route{"origin": serveOrigin(t, ca, originHTTP2, echo), "ca_pem": ca.PEM()})
+		http2, http2URL := b.h2c(t)
+		http1 := &http.Transport{DisableCompression: true}
+		t.Cleanup(http1.CloseIdleConnections)
+		for client, url := range map[*http.Transport]string{http1: b.url, http2: http2URL} {
+			for _, length := range []int64{int64(len(upload)), -1} {
+				var all sync.WaitGroup
+				for range 4 {
+					all.Go(func() {
+						pr, pw := io.Pipe()
+						r, _ := http.NewRequestWithContext(t.Context(), "POST", url, pr)
+						r.Host, r.ContentLength = "a.test", length
+						go pw.Write(upload[:1])
+						resp, err := client.RoundTrip(r)
+						if err != nil {
+							t.Errorf("origin HTTP/2 %v, client %v, length %d: %v", originHTTP2, client == http2, length, err)
+							return
+						}
+						defer resp.Body.Close()
+						go func() { pw.Write(upload[1:]); pw.Close() }()
+						if got, err := io.ReadAll(resp.Body); err != nil || !bytes.Equal(got, upload) {
+							t.Errorf("origin HTTP/2 %v, client %v, length %d: %d bytes, %v", originHTTP2, client == http2, length, len(got), err)
+						}
+					})
+				}
+				all.Wait()
+				for range 4 {
+					if line := lines.next(t); line["problem"] != nil || line["bytes"] != float64(len(upload)) {
+						t.Errorf("logged %v", line)
+					}
+				}
+			}
+		}
+	}
+}
+
+// A client that leaves gets no answer, is nobody's fault, and its request ends at the origin.
+func TestClientThatLeavesIsLoggedAsGone(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		request string
+		answer  http.HandlerFunc // nil: it is not asked
+		status  float64
+	}{
+		"during the look-up":            {aGet, nil, 499},
+		"before the answer":             {aGet, silent, 499},
+		"in the answer":                 {aGet, begins, 200},
+		"in the upload":                 {aPost + "Content-Length: 9\r\n\r\nabc", silent, 499},
+		"in a chunk":                    {aPost + "Transfer-Encoding: chunked\r\n\r\n9\r\nabc", silent, 499},
+		"in the upload, of an answer's": {aPost + "Content-Length: 9\r\n\r\nabc", echo, 200},
+	} {
+		for _, http2 := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				ca := tlstest.NewAuthority(t)
+				arrived, ended := make(chan struct{}, 9), make(chan struct{}, 9)
+				address := serveOrigin(t, ca, http2, func(w http.ResponseWriter, r *http.Request) {
+					arrived <- struct{}{}
+					defer func() { ended <- struct{}{} }()
+					c.answer(w, r)
+				})
+				store := routes(t, route{"host": "a.test", "origin": address, "ca_pem": ca.PEM()})
+				if c.answer == nil {
+					store = storeFunc(func(ctx context.Context, _ string) (*origin.Route, error) {
+						arrived <- struct{}{}
+						<-ctx.Done()
+						ended <- struct{}{}
+						return nil, ctx.Err()
+					})
+				}
+				lines := make(logLines, 9)
+				b := start(t, store, logTo(lines))
+				conn := b.send(t, c.request)
+				<-arrived
+				if c.status == 200 {
+					bufio.NewReader(conn).ReadString('\n')
+				}
+				conn.Close()
+				<-ended
+				wantLine(t, lines.next(t), c.status, "client-gone")
+			})
+		}
+	}
+}
+
+func TestStreamThatIsResetIsLoggedAsGone(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	arrived, ended := make(chan struct{}), make(chan struct{})
+	b, lines := one(t, route{"origin": serveOrigin(t, ca, true, func(_ http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		defer close(ended)
+		silent(nil, r)
+	}), "ca_pem": ca.PEM()})
+	client, url := b.h2c(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	pr, pw := io.Pipe()
+	defer pw.Close()
+	r, _ := http.NewRequestWithContext(ctx, "POST", url, pr)
+	r.Host = "a.test"
+	go func() { <-arrived; cancel() }()
+	if resp, err := client.RoundTrip(r); err == nil {
+		resp.Body.Close()
+		t.Error("no error")
+	}
+	<-ended
+	wantLine(t, lines.next(t), 499, "client-gone")
+}
+
+// A body that grows over the limit while the origin answers is the client's fault.
+func TestLimitThatIsMetDuringTheAnswerIsTold(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	for _, http2 := range []bool{false, true} {
+		b, lines := one(t, route{"origin": serveOrigin(t, ca, http2, echo), "ca_pem": ca.PEM()}, func(c *proxy.Config) { c.Limits.BodyBytes = 10 })
+		c := b.send(t, aPost+"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil || resp.StatusCode != 200 {
+			t.Fatal(resp, err)
+		}
+		io.WriteString(c, "f\r\naaaaaaaaaaaaaaa\r\n0\r\n\r\n")
+		if _, err := io.ReadAll(resp.Body); err == nil {
+			t.Error("half an answer passed for a whole one")
+		}
+		resp.Body.Close()
+		wantLine(t, lines.next(t), 200, "request-body-too-large")
+	}
+}
+
+// A client may have no more to say, and yet listen.
+func TestHalfClosedWebSocketStillReceives(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	b, lines := one(t, route{"origin": serveOrigin(t, ca, false, upgrades(func(c net.Conn) {
+		all, _ := io.ReadAll(c)
+		io.WriteString(c, strconv.Itoa(len(all)))
+	})), "ca_pem": ca.PEM()})
+	c := b.send(t, aSwitch)
+	reader := bufio.NewReader(c)
+	resp, err := http.ReadResponse(reader, nil)
+	if err != nil || resp.StatusCode != 101 {
+		t.Fatal(resp, err)
+	}
+	io.WriteString(c, "hello")
+	c.(*net.TCPConn).CloseWrite()
+	if rest, err := io.ReadAll(reader); err != nil || string(rest) != "5" {
+		t.Errorf("%q, %v", rest, err)
+	}
+	if line := lines.next(t); line["status"] != 101.0 || line["problem"] != nil || line["bytes"] != 1.0 {
+		t.Errorf("logged %v", line)
+	}
+}
+
+// A hook may refuse a switch.
+func TestSwitchThatIsRefusedIsAnswered(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	b, lines := one(t, route{"origin": serveOrigin(t, ca, false, upgrades(func(net.Conn) {})), "ca_pem": ca.PEM()},
+		func(c *proxy.Config) {
+			c.ResponseHooks = []proxy.ResponseHook{func(*http.Response) error { return errors.New("no") }}
+		})
+	answer(t, b.send(t, aSwitch)).want(t, 500, "proxy_internal_error")
+	wantLine(t, lines.next(t), 500, "proxy-fault")
+}
+
+// What handlers write twice, or not at all, is logged as the client got it.
+func TestMiddlewaresAnswerIsLoggedAsItWasSent(t *testing.T) {
+	t.Parallel()
+	for want, serve := range map[int]http.HandlerFunc{
+		202: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202); w.WriteHeader(500) },
+		201: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(103); w.WriteHeader(201) },
+		200: func(w http.ResponseWriter, _ *http.Request) {
+			http.NewResponseController(w).Flush()
+			w.WriteHeader(500)
+		},
+		404: nil, // not reached
+	} {
+		lines := make(logLines, 9)
+		store := routes(t, route{"host": "a.test", "origin": "127.0.0.1:1"})
+		if serve == nil {
+			store = routes(t)
+		}
+		b := start(t, store, logTo(lines), func(c *proxy.Config) {
+			c.Middleware = []proxy.Middleware{func(http.Handler) http.Handler { return serve }}
+		})
+		if got := b.do(t, "a.test"); got.status != want {
+			t.Errorf("%d: %+v", want, got)
+		}
+		if line := lines.next(t); line["status"] != float64(want) {
+			t.Errorf("%d: logged %v", want, line)
+		}
+	}
+}
+
+// Some servers make no difference between trailers and headers.
+func TestTrailersDoNotSayWhoAsked(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	for _, http2 := range []bool{false, true} {
+		b, _ := one(t, route{"origin": serveOrigin(t, ca, http2, func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			r.Trailer.Write(w)
+		}), "ca_pem": ca.PEM()})
+		got := answer(t, b.send(t, aPost+"Te: trailers\r\nTrailer: X-Forwarded-For, X-Sum, Via, Connection\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"+
+			"X-Forwarded-For: 6.6.6.6\r\nX-Sum: 1\r\nX-Forwarded-Host: evil.test\r\nVia: 1.1 evil\r\nConnection: X-Sum\r\nForwarded: for=6.6.6.6\r\n\r\n"))
+		if strings.TrimSpace(got.body) != "X-Sum: 1" {
+			t.Errorf("HTTP/2 %v: the origin saw the trailers %q", http2, got.body)
+		}
+	}
+}
+
+// A quote that is left open must not hide the proxy's name from itself: each request would go
+// around until time runs out.
+func TestOpenQuoteDoesNotHideALoop(t *testing.T) {
+	t.Parallel()
+	for _, field := range []string{"sleight", `other, SLEIGHT;x="a"`, `"`, `x;y="`, `x;y="\`, `x;y="a, b"`} {
+		ca := tlstest.NewAuthority(t)
+		var b *bench
+		again := 0
+		address := serveOrigin(t, ca, false, func(w http.ResponseWriter, r *http.Request) {
+			if again++; again > 1 {
+				t.Errorf("%q came around as %q", field, r.Header["Cdn-Loop"])
+				return
+			}
+			r.RemoteAddr = "192.0.2.1:1"
+			b.handler.ServeHTTP(w, r)
+		})
+		b = start(t, routes(t, route{"host": "a.test", "origin": address, "ca_pem": ca.PEM()}))
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("GET", "http://a.test/", nil)
+		r.Header.Set("Cdn-Loop", field)
+		b.handler.ServeHTTP(w, r)
+		result{w.Code, w.Header(), w.Body.String()}.want(t, 502, "proxy_loop_detected")
+	}
+}
+
+// An origin that sees the proxy leave may end its answer where it is. That is not all of it.
+func TestAnswerThatEndsWhenTimeIsOutIsNotAWholeOne(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := &tlstest.Origin{Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, HTTP1: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "half")
+	})}
+	o.Start(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	b, lines := one(t, route{"origin": o.Addr, "ca_pem": ca.PEM()}, func(c *proxy.Config) {
+		c.ResponseHooks = []proxy.ResponseHook{func(*http.Response) error { cancel(context.DeadlineExceeded); return nil }}
+	})
+	r := httptest.NewRequestWithContext(context.WithValue(ctx, http.ServerContextKey, &http.Server{}), "GET", "http://a.test/", nil)
+	defer func() {
+		if got := recover(); got != http.ErrAbortHandler {
+			t.Errorf("panic %v", got)
+		}
+		if line := lines.next(t); line["problem"] == nil {
+			t.Errorf("logged %v", line)
+		}
+	}()
+	b.handler.ServeHTTP(httptest.NewRecorder(), r)
+}
