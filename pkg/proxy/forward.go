@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log"
@@ -94,10 +95,12 @@ func translate(ctx context.Context, _ string) (sni.Target, error) {
 		HostHeader: x.route.HostHeader,
 		SPKIPins:   x.route.SPKIPins,
 		ClientCert: x.route.ClientCert,
-		MinVersion: x.route.TLSMin,
 
 		ConnectTimeout:   x.watch.timeouts.Connect,
 		HandshakeTimeout: x.watch.timeouts.Handshake,
+	}
+	if x.route.Scheme != "http" || x.route.TLSMin != tls.VersionTLS12 { // which every route has, if no other
+		target.MinVersion = x.route.TLSMin
 	}
 	if x.route.CAPEM != "" {
 		target.Roots = sni.PEM(x.route.CAPEM)
