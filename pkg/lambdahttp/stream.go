@@ -18,7 +18,7 @@ const streamed = "application/vnd.awslambda.http-integration-response"
 // stream lets the handler answer, and returns the reply as soon as it has begun.
 func (a *Adapter) stream(f front, r *http.Request, err error, cancel context.CancelFunc, done func()) io.Reader {
 	pr, pw := io.Pipe() // holds nothing: the handler writes as fast as the client reads
-	s := &streamSink{front: f, pipe: pw, begun: make(chan struct{})}
+	s := &streamSink{ctx: r.Context(), front: f, pipe: pw, begun: make(chan struct{})}
 	reply := &streamedReply{PipeReader: pr, cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(reply.done)
@@ -90,6 +90,7 @@ func (r *streamedReply) Close() error {
 
 // streamSink sends what is written.
 type streamSink struct {
+	ctx      context.Context // of the request
 	front    front
 	pipe     *io.PipeWriter
 	begun    chan struct{} // closed when the prelude is about to be written
@@ -143,6 +144,10 @@ func (s *streamSink) write(w *response, b []byte) (int, error) {
 		// beginning of the next answer.
 		w.err = fmt.Errorf("%w: it is longer than its Content-Length, %d", ErrAborted, s.length)
 		return 0, http.ErrContentLength
+	}
+	if s.ctx.Err() == nil { // else it is the handler's last word, for which there is the margin
+		// Nothing else ends a write that nobody takes, until Lambda ends the function.
+		defer context.AfterFunc(s.ctx, func() { s.pipe.CloseWithError(midstream(ErrDeadline)) })()
 	}
 	n, err := s.pipe.Write(b)
 	s.written += int64(n)

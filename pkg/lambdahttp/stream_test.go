@@ -357,3 +357,37 @@ func TestFrontsThatCannotStreamGetWholeReplies(t *testing.T) {
 		t.Errorf("no JSON: %+v", r)
 	}
 }
+
+// Where nobody takes the reply any more, the handler has to end all the same, and be accounted for.
+func TestStreamThatNobodyTakesEndsInTime(t *testing.T) {
+	everyStream(t, func(t *testing.T, _ string, event object) {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		ended := make(chan error, 1)
+		r := handleContext(ctx, t, &lambdahttp.Adapter{
+			Stream: true, Margin: 5*time.Second - 100*time.Millisecond,
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/plain")
+				for {
+					if _, err := w.Write(make([]byte, 1000)); err != nil {
+						panic(http.ErrAbortHandler)
+					}
+				}
+			}),
+			Failed: func(_ http.ResponseWriter, _ *http.Request, err error) { ended <- err },
+		}, event)
+		readPrelude(t, r)
+		select {
+		case err := <-ended:
+			if !errors.Is(err, lambdahttp.ErrDeadline) {
+				t.Errorf("Failed got %v", err)
+			}
+		case <-ctx.Done():
+			t.Error("the handler did not end before Lambda would have ended it")
+		}
+		_, err := io.ReadAll(r)
+		if e, ok := errors.AsType[messages.InvokeResponse_Error](err); !ok || e.Type != "Handler.Timeout" {
+			t.Errorf("the reply ended with %v", err)
+		}
+	})
+}
