@@ -1,0 +1,148 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// newWatch returns a watch, and the context that it ends.
+func newWatch(t Timeouts) (*watch, context.Context) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	w := &watch{timeouts: t, cancel: cancel, client: http.NewResponseController(httptest.NewRecorder())}
+	if t.Request > 0 {
+		w.end = time.Now().Add(t.Request)
+	}
+	return w, ctx
+}
+
+func TestWatchEndsWhatTakesTooLong(t *testing.T) {
+	const second, minute = time.Second, time.Minute
+	all := Timeouts{Response: 10 * second, Idle: minute}
+	for name, c := range map[string]struct {
+		timeouts Timeouts
+		steps    func(w *watch)
+		after    time.Duration // it takes, after the steps
+		want     error
+	}{
+		"no answer":             {all, func(w *watch) { w.await(w.timeouts.Response, errNoAnswer) }, 10 * second, errNoAnswer},
+		"no body":               {all, func(w *watch) { w.uploading(true, w.timeouts.Idle, ErrSlowBody) }, minute, ErrSlowBody},
+		"no way for the body":   {all, func(w *watch) { w.uploading(false, w.timeouts.Idle, ErrUploadStalled) }, minute, ErrUploadStalled},
+		"no answer to the body": {all, func(w *watch) { w.uploading(false, w.timeouts.Response, errNoAnswer) }, 10 * second, errNoAnswer},
+		"no more of the answer": {all, func(w *watch) { w.answered() }, minute, ErrResponseStalled},
+		"upload that ends after the answer's beginning": {all, func(w *watch) {
+			w.uploading(true, w.timeouts.Idle, ErrSlowBody)
+			w.answered()
+			w.uploading(false, w.timeouts.Response, errNoAnswer)
+		}, minute, ErrResponseStalled},
+		"each part has its own time": {all, func(w *watch) {
+			for range 100 {
+				w.moving(ErrSlowClient)
+				time.Sleep(59 * second)
+			}
+		}, second, ErrSlowClient},
+		"the whole, of many parts": {Timeouts{Idle: minute, Request: 90 * second}, func(w *watch) {
+			w.moving(ErrSlowClient)
+			time.Sleep(59 * second)
+			w.moving(ErrSlowClient)
+		}, 31 * second, ErrTimeout},
+		"the whole, where parts have none": {Timeouts{Idle: -1, Request: minute}, func(w *watch) { w.moving(ErrSlowClient) }, minute, ErrTimeout},
+		"the whole, over already":          {Timeouts{Idle: -1, Request: second}, func(w *watch) { time.Sleep(minute); w.moving(ErrSlowClient) }, 1, ErrTimeout},
+		"nothing, where all is negative":   {Timeouts{Response: -1, Idle: -1, Request: -1}, func(w *watch) { w.await(-1, errNoAnswer); w.answered() }, 0, nil},
+		"nothing, where a bound is lifted": {Timeouts{Response: second, Idle: -1}, func(w *watch) { w.await(second, errNoAnswer); w.answered() }, 0, nil},
+		"nothing, once stopped":            {all, func(w *watch) { w.answered(); w.stop(); w.moving(ErrSlowClient) }, 0, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, ctx := newWatch(c.timeouts)
+				defer w.stop()
+				c.steps(w)
+				if c.want == nil {
+					time.Sleep(24 * time.Hour)
+					synctest.Wait()
+					if ctx.Err() != nil || w.expired() != nil {
+						t.Errorf("ended for %v", w.expired())
+					}
+					return
+				}
+				if c.after > 1 {
+					time.Sleep(c.after - 1)
+					synctest.Wait()
+					if w.expired() != nil {
+						t.Fatalf("ended too early, for %v", w.expired())
+					}
+				}
+				time.Sleep(1)
+				synctest.Wait()
+				if context.Cause(ctx) != c.want || w.expired() != c.want {
+					t.Errorf("ended for %v, want %v", w.expired(), c.want)
+				}
+				w.moving(ErrSlowClient) // too late
+				if w.expired() != c.want {
+					t.Errorf("the cause became %v", w.expired())
+				}
+			})
+		})
+	}
+}
+
+// A client that is waited for is not told by the context.
+func TestWatchWakesWhoWaitsForTheClient(t *testing.T) {
+	for name, c := range map[string]struct {
+		steps       func(w *watch)
+		read, write bool
+	}{
+		"nobody":       {func(w *watch) { w.await(time.Second, errNoAnswer) }, false, false},
+		"for the body": {func(w *watch) { w.uploading(true, time.Second, ErrSlowBody) }, true, false},
+		"nobody, any more": {func(w *watch) {
+			w.uploading(true, time.Second, ErrSlowBody)
+			w.uploading(false, time.Second, ErrUploadStalled)
+		}, false, false},
+		"with the answer": {func(w *watch) { w.answered(); w.moving(ErrSlowClient) }, false, true},
+		"with its end":    {func(w *watch) { w.answered() }, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, _ := newWatch(Timeouts{Idle: time.Second})
+				client := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+				w.client = http.NewResponseController(client)
+				c.steps(w)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if client.read != c.read || client.write != c.write {
+					t.Errorf("woken: read %v, write %v", client.read, client.write)
+				}
+			})
+		})
+	}
+}
+
+// deadlines notes those that are over.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	read, write bool
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error  { d.read = t.Before(time.Now()); return nil }
+func (d *deadlines) SetWriteDeadline(t time.Time) error { d.write = t.Before(time.Now()); return nil }
+
+// Nothing is wrong with a body that just fits.
+func TestBodyAtTheLimitIsRead(t *testing.T) {
+	for n, fits := range map[int]bool{9: true, 10: true, 11: false, 1000: false} {
+		x := &exchange{watch: &watch{}}
+		b := &requestBody{ReadCloser: io.NopCloser(io.LimitReader(zeros{}, int64(n))), x: x, left: 10, limit: 10}
+		got, err := io.ReadAll(b)
+		if fits != (err == nil) || fits && len(got) != n || len(got) > 10 || fits == errors.Is(err, ErrBodyTooLarge) || b.unread() == fits {
+			t.Errorf("%d bytes: %d, %v", n, len(got), err)
+		}
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
