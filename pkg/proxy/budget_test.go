@@ -77,7 +77,7 @@ func TestWatchEndsWhatTakesTooLong(t *testing.T) {
 						t.Fatalf("ended too early, for %v", w.expired())
 					}
 				}
-				time.Sleep(1)
+				time.Sleep(time.Nanosecond)
 				synctest.Wait()
 				if context.Cause(ctx) != c.want || w.expired() != c.want {
 					t.Errorf("ended for %v, want %v", w.expired(), c.want)

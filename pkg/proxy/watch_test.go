@@ -381,3 +381,24 @@ func TestContextsDeadlineWinsOverLongerTimes(t *testing.T) {
 	result{w.Code, w.Header(), w.Body.String()}.want(t, 504, "http_response_timeout")
 	wantLine(t, lines.next(t), 504, "origin-timeout")
 }
+
+// A client that sends no body to whom has refused it must not keep the connection either.
+func TestRefusedClientIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	b := start(t, routes(t), within(proxy.Timeouts{Idle: short}))
+	for _, framing := range []string{"Content-Length: 9\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n"} {
+		c := b.send(t, aPost+framing)
+		if all, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(all), "HTTP/1.1 404 ") {
+			t.Errorf("%q, %v", all, err)
+		}
+	}
+}
+
+// The end of one side is waited for no longer than anything else.
+func TestWebSocketWhoseOriginLeftEnds(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	b, lines := one(t, route{"origin": serveOrigin(t, ca, false, upgrades(func(c net.Conn) {})), "ca_pem": ca.PEM()}, within(proxy.Timeouts{Idle: short}))
+	b.send(t, aSwitch)
+	wantLine(t, lines.next(t), 101, "origin-stalled")
+}
