@@ -121,14 +121,10 @@ func node(address string) string {
 
 // quoted returns s as a token, or as a quoted-string where it is none (RFC 9110 section 5.6.4).
 func quoted(s string) string {
-	if s != "" && !strings.ContainsFunc(s, func(c rune) bool { return !isTokenChar(c) }) {
+	if isToken(s) {
 		return s
 	}
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
-}
-
-func isTokenChar(c rune) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", c)
 }
 
 // endsIn reports whether the last element of a list is s.
