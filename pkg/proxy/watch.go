@@ -275,8 +275,12 @@ type responseBody struct {
 func (b *responseBody) Read(p []byte) (int, error) {
 	b.x.watch.moving(ErrResponseStalled)
 	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF && b.ctx.Err() != nil {
-		err = context.Cause(b.ctx) // an origin that sees us leave may end its answer where it is
+	if err == io.EOF { // an origin that sees us leave, or the upload break off, may end its answer where it is
+		if broken := b.x.brokenBody(b.ctx); broken != nil {
+			err = broken
+		} else if b.ctx.Err() != nil {
+			err = context.Cause(b.ctx)
+		}
 	}
 	if err != nil && err != io.EOF && b.x.readErr == nil {
 		b.x.readErr = err
