@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/sleightproxy/sleight/pkg/hostname"
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -68,10 +67,14 @@ func encoded(u *url.URL) string {
 	if raw == "" || u.EscapedPath() == raw {
 		return raw
 	}
-	const hex = "0123456789ABCDEF"
+	const (
+		hex = "0123456789ABCDEF"
+		// Brackets are no path's either, but net/url takes them.
+		inPath = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=:@/%[]"
+	)
 	var b strings.Builder
 	for i := range len(raw) {
-		if c := raw[i]; isTokenChar(rune(c)) && c < utf8.RuneSelf && !strings.ContainsRune("#^`|", rune(c)) || strings.IndexByte("/:@()[],;=%", c) >= 0 {
+		if c := raw[i]; strings.IndexByte(inPath, c) >= 0 {
 			b.WriteByte(c)
 		} else {
 			b.WriteByte('%')

@@ -16,8 +16,8 @@ import (
 
 // attributes that any line has; of a request whose route is known; that reached an origin; over TLS.
 const (
-	always  = "bytes level method msg requestId status time total_ms"
-	routed  = always + " host lookup_ms"
+	every   = "bytes level method msg requestId status time total_ms"
+	routed  = every + " host lookup_ms"
 	reached = routed + " first_byte_ms origin origin_ip protocol reused"
 	secured = reached + " certificate_days_left resumed sni tls_version"
 	failed  = " error error_type problem"
@@ -47,7 +47,7 @@ func TestLineHasNoMoreThanItShould(t *testing.T) {
 		{"one of before", "a.test", secured, map[string]any{"reused": true, "protocol": "HTTP/2", "tls_version": "1.3"}},
 		{"the route's key", "secret-label.wild.test", secured, map[string]any{"host": "*.wild.test"}},
 		{"plain HTTP", "plain.test", reached + " connect_ms", map[string]any{"protocol": "HTTP/1.1", "reused": false}},
-		{"no route", "secret-name.test", always + failed, map[string]any{"status": 404.0, "problem": "unknown-host", "error_type": "destination_not_found", "level": "INFO"}},
+		{"no route", "secret-name.test", every + failed, map[string]any{"status": 404.0, "problem": "unknown-host", "error_type": "destination_not_found", "level": "INFO"}},
 		{"a wrong certificate", "wrong.test", routed + failed + " certificate_names certificate_not_after certificate_problem origin", map[string]any{"status": 502.0, "certificate_names": "other.test", "level": "WARN"}},
 	} {
 		b.do(t, c.host, func(r *http.Request) {

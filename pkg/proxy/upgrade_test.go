@@ -3,7 +3,6 @@ package proxy_test
 import (
 	"crypto/tls"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -90,26 +89,6 @@ func TestBytesBehindTheHandshakeAreNotLost(t *testing.T) {
 	}
 	io.WriteString(client, "late")
 	readAs(t, client, "earlylate")
-}
-
-// One side may have said all it had to say before the other has.
-func TestClientThatIsDoneStillHearsTheOrigin(t *testing.T) {
-	t.Parallel()
-	w := newWire(t, func(c *originConn) {
-		if _, ok := c.request(); ok {
-			io.WriteString(c, switched)
-			all, _ := io.ReadAll(c.r)
-			io.WriteString(c, "heard "+string(all))
-		}
-	})
-	client := w.dial(t)
-	io.WriteString(client, handshake)
-	if head := readHead(t, client); !strings.HasPrefix(head, "HTTP/1.1 101 ") {
-		t.Fatalf("%q", head)
-	}
-	io.WriteString(client, "all")
-	client.(*net.TCPConn).CloseWrite()
-	readAs(t, client, "heard all")
 }
 
 func TestWebSocketEndsWithItsOrigin(t *testing.T) {
