@@ -3,13 +3,11 @@ package main_test
 import (
 	"context"
 	"fmt"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/sleightproxy/sleight/internal/testdeps"
+	"github.com/sleightproxy/sleight/internal/browsertest"
 )
 
 // A page as browsers use them: cookies that are set and sent back, a form's body in
@@ -40,29 +38,17 @@ func TestBrowserSeesTheOriginThroughEveryFront(t *testing.T) {
 		"/landed":   "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nlanded",
 		"/parts":    "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n",
 	}
-	browser := testdeps.Path(t, "chromium")
 	for _, f := range localFronts() {
 		t.Run(f.name, func(t *testing.T) { // one browser at a time: it takes memory
 			o := newWire(t, answers)
 			addr := startFront(t, &f, o)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			cmd := exec.CommandContext(ctx, browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run",
-				"--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server", "--user-data-dir="+t.TempDir(),
-				"--remote-debugging-port=0", // or it would not stay
-				"--host-resolver-rules=MAP "+frontHost+" "+addr+", MAP * ~NOTFOUND", "http://"+frontHost+"/")
-			cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // on which it ends its children
-			cmd.WaitDelay = 10 * time.Second
-			var stderr strings.Builder
-			cmd.Stderr = &stderr
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
+			stop := browsertest.Open(t, "http://"+frontHost+"/", frontHost, addr)
 			result := o.await(ctx, "POST /result ")
-			cancel()
-			cmd.Wait()
+			printed := stop()
 			if _, body, _ := strings.Cut(result, "\r\n\r\n"); body != `{"cookies":"a=1; b=2","posted":"200 ok","image":"image/x-test 0,255,128,10","redirected":"/landed landed","parts":"one two"}` {
-				t.Errorf("the page says %q; the browser:\n%s", body, &stderr)
+				t.Errorf("the page says %q; the browser:\n%s", body, printed)
 			}
 			post := o.await(ctx, "POST /echo/a%20b?x=1&y=%2B HTTP/1.1\r\n")
 			if !strings.HasSuffix(post, "\r\n\r\n\x00\xff\n\r") || !strings.Contains(post, "\r\nCookie: a=1; b=2\r\n") {

@@ -64,7 +64,7 @@ func list(t *testing.T, args ...string) []pkg {
 }
 
 // testRooms are for tests alone.
-var testRooms = []string{"internal/testdeps", "internal/tlstest", "internal/lambdatest", "internal/dynamodbtest"}
+var testRooms = []string{"internal/testdeps", "internal/tlstest", "internal/lambdatest", "internal/dynamodbtest", "internal/browsertest"}
 
 // mayImport has for each room what it may import beside the standard library: rooms, and
 // modules by prefix. Why is in docs/decisions.
@@ -85,6 +85,7 @@ var mayImport = map[string][]string{
 	"scripts/elfcheck":      {},
 	"internal/testdeps":     {},
 	"internal/tlstest":      {"internal/devca"},
+	"internal/browsertest":  {"internal/testdeps"},
 	"internal/lambdatest":   {"*"},
 	"internal/dynamodbtest": {"*"},
 }
