@@ -43,7 +43,7 @@ func TestLineHasNoMoreThanItShould(t *testing.T) {
 		name, host, attributes string
 		want                   map[string]any
 	}{
-		{"a new connection", "a.test", secured + " connect_ms tls_ms", map[string]any{"host": "a.test", "reused": false, "protocol": "HTTP/2", "sni": "a.test", "tls_version": "1.3", "status": 200.0, "bytes": 11.0, "origin": o.Addr, "origin_ip": "127.0.0.1", "level": "INFO"}},
+		{"a new connection", "a.test", secured + " connect_ms tls_ms certificate_sha256", map[string]any{"host": "a.test", "reused": false, "protocol": "HTTP/2", "sni": "a.test", "tls_version": "1.3", "status": 200.0, "bytes": 11.0, "origin": o.Addr, "origin_ip": "127.0.0.1", "level": "INFO"}},
 		{"one of before", "a.test", secured, map[string]any{"reused": true, "protocol": "HTTP/2", "tls_version": "1.3"}},
 		{"the route's key", "secret-label.wild.test", secured, map[string]any{"host": "*.wild.test"}},
 		{"plain HTTP", "plain.test", reached + " connect_ms", map[string]any{"protocol": "HTTP/1.1", "reused": false}},

@@ -109,22 +109,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x = exchangeOf(r.Context())
 	}
 	x.complete = false // until it returns: a panic means that what was written is not all
-	own := &responseWriter{
-		ResponseWriter: w,
-		x:              x,
-		http10:         !r.ProtoAtLeast(1, 1),
-		http1:          r.ProtoMajor == 1,
-		// net/http drops the Content-Length that came with a Transfer-Encoding, and any
-		// Transfer-Encoding over HTTP/1.0. A proxy in front that goes by what was dropped takes the rest
-		// for the next client's request (RFC 9112 section 6.1).
-		closes: r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0),
-	}
+	own := newResponseWriter(w, r, x)
 	if r.Body != nil && r.Body != http.NoBody {
-		x.body = &requestBody{ReadCloser: r.Body, x: x, trailer: newTrailer(r.Trailer), left: -1}
-		if most := h.config.Limits.BodyBytes; most > 0 {
-			x.body.left, x.body.limit = most, most
-		}
 		r = shallow(r)
+		x.body = newRequestBody(r, x, h.config.Limits.BodyBytes)
 		r.Body = x.body
 	}
 	h.chain.ServeHTTP(own, r)

@@ -59,14 +59,20 @@ func TestUploadGoesOnWhileTheAnswerComes(t *testing.T) {
 						pr, pw := io.Pipe()
 						r, _ := http.NewRequestWithContext(t.Context(), "POST", url, pr)
 						r.Host, r.ContentLength = "a.test", length
-						go pw.Write(upload[:1])
+						begun := make(chan struct{})
+						go func() {
+							pw.Write(upload[:1])
+							<-begun
+							pw.Write(upload[1:])
+							pw.Close()
+						}()
 						resp, err := client.RoundTrip(r)
+						close(begun)
 						if err != nil {
 							t.Errorf("origin HTTP/2 %v, client %v, length %d: %v", originHTTP2, client == http2, length, err)
 							return
 						}
 						defer resp.Body.Close()
-						go func() { pw.Write(upload[1:]); pw.Close() }()
 						if got, err := io.ReadAll(resp.Body); err != nil || !bytes.Equal(got, upload) {
 							t.Errorf("origin HTTP/2 %v, client %v, length %d: %d bytes, %v", originHTTP2, client == http2, length, len(got), err)
 						}

@@ -72,6 +72,7 @@ type watch struct {
 	due     time.Time // when cause is true
 	cause   error
 	begun   bool // the answer has
+	taken   bool // the connection was, from its server
 	reading bool // the client's body
 	ended   bool
 	failure error // the cause, once it has come true
@@ -188,10 +189,23 @@ func (w *watch) expired() error {
 	return w.failure
 }
 
-// hangUp ends what goes to and fro on a connection that has changed its protocol.
+// takenOver notes that the connection is not the server's any more. A nil watch notes nothing.
+func (w *watch) takenOver() {
+	if w != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.taken = true
+	}
+}
+
+// hangUp ends what goes to and fro on a connection that was taken over.
 func (w *watch) hangUp() {
-	w.client.SetReadDeadline(past)
-	w.client.SetWriteDeadline(past)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.taken { // else the server has an answer to send
+		w.client.SetReadDeadline(past)
+		w.client.SetWriteDeadline(past)
+	}
 }
 
 // past is a deadline that is over.
@@ -215,6 +229,14 @@ type requestBody struct {
 	limit   int64
 	left    int64       // of the limit; negative means that there is none
 	whole   atomic.Bool // it was read to its end
+}
+
+func newRequestBody(r *http.Request, x *exchange, limit int64) *requestBody {
+	b := &requestBody{ReadCloser: r.Body, x: x, trailer: newTrailer(r.Trailer), left: -1}
+	if limit > 0 {
+		b.left, b.limit = limit, limit
+	}
+	return b
 }
 
 // unread reports whether there may be more of the body on the connection. A nil body has been read.

@@ -339,6 +339,42 @@ func TestConnectionIsAsBeforeAfterATimeout(t *testing.T) {
 	}
 }
 
+// Nor must the end of one answer be that of the next, if only that goes on.
+func TestStreamOutlastsTheBoundOfTheAnswerBefore(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	const parts = 8
+	b, lines := one(t, route{"origin": serveOrigin(t, ca, false, func(w http.ResponseWriter, r *http.Request) {
+		for range parts {
+			io.WriteString(w, "part")
+			http.NewResponseController(w).Flush()
+			if r.URL.Path != "/stream" {
+				return
+			}
+			select { // the time between two parts is what this is about
+			case <-time.After(medium / 4):
+			case <-r.Context().Done():
+			}
+		}
+	}), "ca_pem": ca.PEM()}, within(proxy.Timeouts{Idle: medium / 2}))
+	c := b.send(t, "")
+	reader := bufio.NewReader(c)
+	for _, path := range []string{"/", "/stream"} {
+		want := "part"
+		if path == "/stream" {
+			want = strings.Repeat(want, parts)
+		}
+		io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: a.test\r\n\r\n")
+		resp, err := http.ReadResponse(reader, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(resp.Body); err != nil || string(body) != want {
+			t.Errorf("%s: %q, %v, logged %v", path, body, err, lines.next(t))
+		}
+	}
+}
+
 func TestWebSocketThatIsSilentEnds(t *testing.T) {
 	t.Parallel()
 	for problem, timeouts := range map[string]proxy.Timeouts{"origin-stalled": {Idle: short}, "time-budget": {Request: medium}} {

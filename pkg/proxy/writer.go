@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -18,6 +19,22 @@ type responseWriter struct {
 	http10 bool // the client knows no interim answers (RFC 9110 section 15.2)
 	http1  bool
 	closes bool // the connection ends with this answer
+	bounds bool // writing has no bound but ours; a WriteTimeout of the server's wins
+}
+
+func newResponseWriter(w http.ResponseWriter, r *http.Request, x *exchange) *responseWriter {
+	server, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
+	return &responseWriter{
+		ResponseWriter: w,
+		x:              x,
+		http10:         !r.ProtoAtLeast(1, 1),
+		http1:          r.ProtoMajor == 1,
+		// net/http drops the Content-Length that came with a Transfer-Encoding, and any
+		// Transfer-Encoding over HTTP/1.0. A proxy in front that goes by what was dropped takes the rest
+		// for the next client's request (RFC 9112 section 6.1).
+		closes: r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0),
+		bounds: server == nil || server.WriteTimeout <= 0,
+	}
 }
 
 // Unwrap is for http.ResponseController.
@@ -39,10 +56,12 @@ func (w *responseWriter) WriteHeader(status int) {
 	if _, ok := header["Content-Type"]; !ok {
 		header["Content-Type"] = nil // net/http would make one up where the origin sends none
 	}
-	// Before an answer that leaves the connection open, net/http would read the rest of the request's body:
-	// it would take it away from the origin, which has begun to answer, and wait for who sends none.
-	if w.closes || w.http1 && w.x.body.unread() {
+	if w.closes {
 		header["Connection"] = []string{"close"}
+	}
+	if w.http1 && w.x.body.unread() {
+		header["Connection"] = []string{"close"}
+		linger(w.ResponseWriter)
 	}
 	w.x.status = status
 	w.ResponseWriter.WriteHeader(status)
@@ -82,6 +101,7 @@ func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		conn = &bufferedConn{conn, io.MultiReader(io.LimitReader(buffers.Reader, int64(n)), conn)}
 	}
 	w.x.status = http.StatusSwitchingProtocols
+	w.x.watch.takenOver()
 	return conn, buffers, nil
 }
 
@@ -101,26 +121,45 @@ func (c *bufferedConn) CloseWrite() error {
 	return c.Conn.Close()
 }
 
-// linger bounds how long a server reads on after the answer, so that a client which is still sending
-// gets to read it.
-const linger = 5 * time.Second
+// linger makes an answer that begins before the request's body was read the last of its connection, and
+// has net/http's server end its own side first, and wait, before it closes that.
+//
+// Left open, net/http would read the rest of the body before the answer begins: it would take it away
+// from the origin, which has begun to answer, and wait for who sends none. Closed while the client is
+// still sending, it would be reset, and the answer lost (RFC 9112 section 9.6). The server waits by
+// itself for bodies that were not read to the end, but (as of Go 1.26) not for those that came with
+// Expect, or in the last request of a connection.
+func linger(w http.ResponseWriter) {
+	for {
+		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		w = inner.Unwrap()
+	}
+	http.MaxBytesReader(w, io.NopCloser(strings.NewReader("x")), 0).Read(make([]byte, 1)) // which tells w that there is more than was read
+}
+
+// lingering bounds for how long a server reads on after the answer.
+const lingering = 5 * time.Second
 
 // limitRest bounds what the server does after the handler has returned: it sends the end of the answer, and
 // may read the end of the request. A client that takes no answers would have it wait for ever; it
-// needs only to ask for many small ones at once.
+// needs only to ask for many small ones at once. The server takes these deadlines back for the
+// connection's next request.
 func (w *responseWriter) limitRest(t Timeouts) {
 	if w.x.watch != nil {
 		t = w.x.watch.timeouts
 	} else {
 		t = t.of(&origin.Route{})
 	}
-	if w.x.status == http.StatusSwitchingProtocols || t.Idle < 0 || w.x.watch.cutOff() {
+	if !w.bounds || w.x.status == http.StatusSwitchingProtocols || t.Idle < 0 || w.x.watch.cutOff() {
 		return
 	}
 	client, now := http.NewResponseController(w.ResponseWriter), time.Now()
 	client.SetWriteDeadline(now.Add(t.Idle))
 	if w.http1 && w.x.body.unread() {
-		client.SetReadDeadline(now.Add(min(t.Idle, linger)))
+		client.SetReadDeadline(now.Add(min(t.Idle, lingering)))
 	}
 }
 
