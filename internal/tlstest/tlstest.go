@@ -3,6 +3,7 @@
 package tlstest
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -68,7 +69,8 @@ type Origin struct {
 	// fails, as does one without a name, unless there is a certificate for "".
 	Certificates map[string]tls.Certificate
 
-	// Handler answers after the request was recorded. Nil answers with the server name.
+	// Handler answers after the request was recorded, whose body has been read by then and can be
+	// read again. Nil answers with the server name.
 	Handler http.Handler
 
 	// Unread leaves the body of a request to Handler, and out of what is recorded.
@@ -172,6 +174,7 @@ func (o *Origin) serve(w http.ResponseWriter, r *http.Request) {
 	var body []byte
 	if !o.Unread {
 		body, _ = io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
 	}
 	seen := Request{
 		Conn: r.Context().Value(connKey{}).(int64), Host: r.Host, Proto: r.Proto, Method: r.Method,
