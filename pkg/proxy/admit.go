@@ -132,10 +132,7 @@ func (h *Handler) route(next http.Handler) http.Handler {
 			h.Fail(w, r, err)
 			return
 		}
-		if r.Host != x.authority {
-			r = shallow(r)
-			r.Host = x.authority
-		}
+		r.Host = x.authority
 		next.ServeHTTP(w, r)
 	})
 }
@@ -165,6 +162,3 @@ func (h *Handler) asked(r *http.Request) (authority, host string, err error) {
 	}
 	return "", "", &badHostError{err}
 }
-
-// shallow copies a request, to give it other fields.
-func shallow(r *http.Request) *http.Request { return r.WithContext(r.Context()) }

@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"context"
-	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -69,13 +71,30 @@ func newExchange(h *Handler, r *http.Request) *exchange {
 	if id := r.Header.Get("X-Request-Id"); x.requestID == "" && x.trusted && isID(id) {
 		x.requestID = id
 	} else if x.requestID == "" {
-		x.requestID = rand.Text()
+		x.requestID = randomID()
 	}
-	// https://www.w3.org/TR/trace-context/#traceparent-header
-	if parts := strings.Split(r.Header.Get("Traceparent"), "-"); x.traceID == "" && len(parts) >= 4 && len(parts[1]) == 32 && strings.Trim(parts[1], "0123456789abcdef") == "" {
-		x.traceID = parts[1]
+	if parent := r.Header.Get("Traceparent"); x.traceID == "" && parent != "" {
+		x.traceID = traceOf(parent)
 	}
 	return x
+}
+
+// randomID returns an id that no other request has. To guess it is of no use to anybody.
+func randomID() string {
+	var b [16]byte
+	binary.NativeEndian.PutUint64(b[:8], rand.Uint64())
+	binary.NativeEndian.PutUint64(b[8:], rand.Uint64())
+	return hex.EncodeToString(b[:])
+}
+
+// traceOf returns the trace of a traceparent, and "" where that is malformed.
+// https://www.w3.org/TR/trace-context/#traceparent-header
+func traceOf(parent string) string {
+	parts := strings.Split(parent, "-")
+	if len(parts) < 4 || len(parts[1]) != 32 || strings.Trim(parts[1], "0123456789abcdef") != "" {
+		return ""
+	}
+	return parts[1]
 }
 
 // isID reports whether s is short and plain enough to stand in logs and headers.

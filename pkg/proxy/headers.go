@@ -22,7 +22,6 @@ var hopByHop = []string{
 func (h *Handler) endToEnd(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r.Context())
-		r = shallow(r)
 		header := maps.Clone(r.Header)
 		if header == nil {
 			header = http.Header{}

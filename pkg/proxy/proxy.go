@@ -101,17 +101,20 @@ func New(c Config) *Handler {
 
 // ServeHTTP answers r, whose header is not changed.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// From here on the request is a copy, and the proxy's own to change; its header is not, until
+	// endToEnd has made it so.
 	x := exchangeOf(r.Context())
 	if x == nil {
 		var done func()
 		r, done = h.Begin(r)
 		defer done()
 		x = exchangeOf(r.Context())
+	} else {
+		r = r.WithContext(r.Context())
 	}
 	x.complete = false // until it returns: a panic means that what was written is not all
 	own := newResponseWriter(w, r, x)
 	if r.Body != nil && r.Body != http.NoBody {
-		r = shallow(r)
 		x.body = newRequestBody(r, x, h.config.Limits.BodyBytes)
 		r.Body = x.body
 	}
