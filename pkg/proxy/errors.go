@@ -74,6 +74,9 @@ var (
 	// ErrClientGone is for a client that is not there any more. It gets no answer.
 	ErrClientGone = errors.New("proxy: the client is gone")
 
+	// ErrWebSocketIdle is for a WebSocket on which nothing moved for too long.
+	ErrWebSocketIdle = errors.New("proxy: nothing moves on the WebSocket")
+
 	// errNoAnswer is for an answer that does not begin.
 	errNoAnswer = errors.New("proxy: the origin does not answer")
 )

@@ -279,6 +279,7 @@ func followBody(r *http.Response) error {
 	x.watch.answered()
 	body := responseBody{r.Body, x, ctx}
 	if both, ok := r.Body.(io.ReadWriteCloser); ok && r.StatusCode == http.StatusSwitchingProtocols {
+		x.watch.moving(ErrWebSocketIdle)
 		r.Body = &upgradedBody{body, both}
 		context.AfterFunc(ctx, x.watch.hangUp) // or a client that says nothing would be waited for
 	} else {
@@ -319,7 +320,7 @@ type upgradedBody struct {
 
 func (b *upgradedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	b.x.watch.moving(ErrResponseStalled)
+	b.x.watch.moving(ErrWebSocketIdle)
 	b.x.mu.Lock()
 	b.x.bytes += int64(n)
 	b.x.mu.Unlock()
@@ -327,7 +328,7 @@ func (b *upgradedBody) Read(p []byte) (int, error) {
 }
 
 func (b *upgradedBody) Write(p []byte) (int, error) {
-	b.x.watch.moving(ErrResponseStalled)
+	b.x.watch.moving(ErrWebSocketIdle)
 	return b.writer.Write(p)
 }
 

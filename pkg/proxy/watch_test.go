@@ -377,7 +377,7 @@ func TestStreamOutlastsTheBoundOfTheAnswerBefore(t *testing.T) {
 
 func TestWebSocketThatIsSilentEnds(t *testing.T) {
 	t.Parallel()
-	for problem, timeouts := range map[string]proxy.Timeouts{"origin-stalled": {Idle: short}, "time-budget": {Request: medium}} {
+	for problem, timeouts := range map[string]proxy.Timeouts{"websocket-idle": {Idle: short}, "time-budget": {Request: medium}} {
 		ca := tlstest.NewAuthority(t)
 		b, lines := one(t, route{"origin": serveOrigin(t, ca, true, upgrades(func(c net.Conn) { io.Copy(c, c) })), "ca_pem": ca.PEM()}, within(timeouts))
 		c := b.send(t, aSwitch)
@@ -436,5 +436,5 @@ func TestWebSocketWhoseOriginLeftEnds(t *testing.T) {
 	ca := tlstest.NewAuthority(t)
 	b, lines := one(t, route{"origin": serveOrigin(t, ca, false, upgrades(func(c net.Conn) {})), "ca_pem": ca.PEM()}, within(proxy.Timeouts{Idle: short}))
 	b.send(t, aSwitch)
-	wantLine(t, lines.next(t), 101, "origin-stalled")
+	wantLine(t, lines.next(t), 101, "websocket-idle")
 }

@@ -31,8 +31,9 @@ func newResponseWriter(w http.ResponseWriter, r *http.Request, x *exchange) *res
 		http1:          r.ProtoMajor == 1,
 		// net/http drops the Content-Length that came with a Transfer-Encoding, and any
 		// Transfer-Encoding over HTTP/1.0. A proxy in front that goes by what was dropped takes the rest
-		// for the next client's request (RFC 9112 section 6.1).
-		closes: r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0),
+		// for the next client's request (RFC 9112 section 6.1). What a server in shutdown has set would be
+		// lost to interim answers, and to errors.
+		closes: r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0) || w.Header().Get("Connection") == "close",
 		bounds: server == nil || server.WriteTimeout <= 0,
 	}
 }
