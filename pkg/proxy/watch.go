@@ -2,11 +2,8 @@ package proxy
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -219,123 +216,4 @@ func (w *watch) cutOff() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.begun && w.failure != nil
-}
-
-// requestBody is the client's body on its way to the origin.
-type requestBody struct {
-	io.ReadCloser
-	x       *exchange
-	trailer trailer
-	limit   int64
-	left    int64       // of the limit; negative means that there is none
-	whole   atomic.Bool // it was read to its end
-}
-
-func newRequestBody(r *http.Request, x *exchange, limit int64) *requestBody {
-	b := &requestBody{ReadCloser: r.Body, x: x, trailer: newTrailer(r.Trailer), left: -1}
-	if limit > 0 {
-		b.left, b.limit = limit, limit
-	}
-	return b
-}
-
-// unread reports whether there may be more of the body on the connection. A nil body has been read.
-func (b *requestBody) unread() bool { return b != nil && !b.whole.Load() }
-
-func (b *requestBody) Read(p []byte) (int, error) {
-	watch := b.x.watch
-	watch.uploading(true, watch.timeouts.Idle, ErrSlowBody)
-	if b.left >= 0 && int64(len(p)) > b.left+1 {
-		p = p[:b.left+1] // one more tells a body that is too long from one that just fits
-	}
-	n, err := b.ReadCloser.Read(p)
-	switch {
-	case b.left >= 0 && int64(n) > b.left:
-		n, err = 0, &RequestTooLargeError{ErrBodyTooLarge, b.limit}
-	case b.left >= 0:
-		b.left -= int64(n)
-	}
-	if err == io.EOF {
-		b.whole.Store(true)
-		b.trailer.keepAnnounced()
-		watch.uploading(false, watch.timeouts.Response, errNoAnswer)
-	} else {
-		watch.uploading(false, watch.timeouts.Idle, ErrUploadStalled)
-	}
-	// The transport closes a body that it has no more use for, perhaps during a Read.
-	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
-		b.x.bodyBroke(err)
-	}
-	return n, err
-}
-
-// followBody is the hook that watches over the body of an answer.
-func followBody(r *http.Response) error {
-	ctx := r.Request.Context()
-	if ctx.Err() != nil {
-		return context.Cause(ctx) // an origin that sees us leave may answer with what it has
-	}
-	x := exchangeOf(ctx)
-	x.watch.answered()
-	body := responseBody{r.Body, x, ctx}
-	if both, ok := r.Body.(io.ReadWriteCloser); ok && r.StatusCode == http.StatusSwitchingProtocols {
-		x.watch.moving(ErrWebSocketIdle)
-		r.Body = &upgradedBody{body, both}
-		context.AfterFunc(ctx, x.watch.hangUp) // or a client that says nothing would be waited for
-	} else {
-		r.Body = &body
-	}
-	return nil
-}
-
-// responseBody is the origin's body on its way to the client.
-type responseBody struct {
-	io.ReadCloser
-	x   *exchange
-	ctx context.Context // of the request
-}
-
-func (b *responseBody) Read(p []byte) (int, error) {
-	b.x.watch.moving(ErrResponseStalled)
-	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF { // an origin that sees us leave, or the upload break off, may end its answer where it is
-		if broken := b.x.brokenBody(b.ctx); broken != nil {
-			err = broken
-		} else if b.ctx.Err() != nil {
-			err = context.Cause(b.ctx)
-		}
-	}
-	if err != nil && err != io.EOF && b.x.readErr == nil {
-		b.x.readErr = err
-	}
-	return n, err
-}
-
-// upgradedBody is what goes to and fro on a connection that has changed its protocol. Silence
-// counts when it is mutual.
-type upgradedBody struct {
-	responseBody
-	writer io.Writer
-}
-
-func (b *upgradedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.x.watch.moving(ErrWebSocketIdle)
-	b.x.mu.Lock()
-	b.x.bytes += int64(n)
-	b.x.mu.Unlock()
-	return n, err
-}
-
-func (b *upgradedBody) Write(p []byte) (int, error) {
-	b.x.watch.moving(ErrWebSocketIdle)
-	return b.writer.Write(p)
-}
-
-// CloseWrite tells the origin that the client has said all it had to say.
-func (b *upgradedBody) CloseWrite() error {
-	if half, ok := b.writer.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return b.Close()
 }
