@@ -114,11 +114,24 @@ func (x *exchange) routeKey() string {
 	return ""
 }
 
-// appendOrigin adds what the transport has told, as far as it came.
+// appendOrigin adds what the transport has told, as far as it came. Of a connection that did not come
+// about, that is where the time went.
 func appendOrigin(attrs []slog.Attr, o *sni.Exchange) []slog.Attr {
-	if o.Address == "" {
-		return attrs
+	if o.Address != "" {
+		attrs = appendConnection(attrs, o)
 	}
+	for _, part := range []struct {
+		name string
+		took time.Duration
+	}{{"dns_ms", o.DNS}, {"connect_ms", o.Connect}, {"tls_ms", o.Handshake}, {"first_byte_ms", o.Answer}} {
+		if part.took > 0 {
+			attrs = append(attrs, milliseconds(part.name, part.took))
+		}
+	}
+	return attrs
+}
+
+func appendConnection(attrs []slog.Attr, o *sni.Exchange) []slog.Attr {
 	attrs = append(attrs, slog.String("origin", o.Address), slog.String("origin_ip", o.RemoteAddr.Addr().String()),
 		slog.String("protocol", o.Protocol))
 	if o.TLSVersion != 0 {
@@ -133,14 +146,6 @@ func appendOrigin(attrs []slog.Attr, o *sni.Exchange) []slog.Attr {
 	attrs = append(attrs, slog.Bool("reused", o.Reused))
 	if o.Sent > 1 {
 		attrs = append(attrs, slog.Int("sent", o.Sent))
-	}
-	for _, part := range []struct {
-		name string
-		took time.Duration
-	}{{"dns_ms", o.DNS}, {"connect_ms", o.Connect}, {"tls_ms", o.Handshake}, {"first_byte_ms", o.Answer}} {
-		if part.took > 0 {
-			attrs = append(attrs, milliseconds(part.name, part.took))
-		}
 	}
 	return attrs
 }

@@ -48,7 +48,7 @@ func TestLineHasNoMoreThanItShould(t *testing.T) {
 		{"the route's key", "secret-label.wild.test", secured, map[string]any{"host": "*.wild.test"}},
 		{"plain HTTP", "plain.test", reached + " connect_ms", map[string]any{"protocol": "HTTP/1.1", "reused": false}},
 		{"no route", "secret-name.test", every + failed, map[string]any{"status": 404.0, "problem": "unknown-host", "error_type": "destination_not_found", "level": "INFO"}},
-		{"a wrong certificate", "wrong.test", routed + failed + " certificate_names certificate_not_after certificate_problem origin", map[string]any{"status": 502.0, "certificate_names": "other.test", "level": "WARN"}},
+		{"a wrong certificate", "wrong.test", routed + failed + " certificate_names certificate_not_after certificate_problem connect_ms origin tls_ms", map[string]any{"status": 502.0, "certificate_names": "other.test", "level": "WARN"}},
 	} {
 		b.do(t, c.host, func(r *http.Request) {
 			r.URL.Path, r.URL.RawQuery = "/secret-path", "q=secret-query"
