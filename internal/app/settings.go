@@ -59,7 +59,7 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 	read("ROUTES_TTL", "a duration such as 30s", s.setRoutesTTL)
 	read("ORIGIN_ALLOW_CIDRS", "networks such as 10.0.0.0/8,192.168.1.0/24", networks(&s.AllowCIDRs))
 	read("TRUSTED_PROXIES", "networks such as 10.0.0.0/8,192.168.1.0/24", networks(&s.TrustedProxies))
-	read("CDN_LOOP_ID", "a name of letters, digits, dots and hyphens", checkLoopID)
+	read("CDN_LOOP_ID", "a name of letters, digits, dots, hyphens and underscores", checkLoopID)
 	for _, t := range []struct {
 		name string
 		into *time.Duration
