@@ -165,6 +165,42 @@ func TestTrustedPeersAreBelieved(t *testing.T) {
 	}
 }
 
+// AWS's fronts have added the peer already, and put it into the list that they pass on.
+func TestPeerThatIsInTheListIsNotAddedTwice(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, always(ok), trustLoopback)
+	w.send(t, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nX-Forwarded-For: 6.6.6.6, 127.0.0.1\r\n\r\n")
+	seen := w.requests()
+	if len(seen) != 1 || field(seen[0], "X-Forwarded-For") != "6.6.6.6, 127.0.0.1" || field(seen[0], "Forwarded") != "for=6.6.6.6, for=127.0.0.1;host=a.test;proto=http" {
+		t.Errorf("the origin saw %q", seen)
+	}
+}
+
+// Of two schemes, one is not the front's: perhaps the client's own, which it has passed on.
+func TestSecondSchemeIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, always(ok), trustLoopback)
+	w.send(t, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n\r\n")
+	if seen := w.requests(); len(seen) != 1 || field(seen[0], "X-Forwarded-Proto") != "http" || parameters(seen[0])["proto"] != "http" {
+		t.Errorf("the origin saw %q", seen)
+	}
+}
+
+func TestUnknownPeerIsNoEmptyAddress(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, always(ok))
+	r := httptest.NewRequest("GET", "http://a.test/", nil)
+	r.RemoteAddr = ""
+	w.handler.ServeHTTP(httptest.NewRecorder(), r)
+	if seen := w.requests(); len(seen) != 1 || strings.Contains(seen[0], "X-Forwarded-For") || field(seen[0], "Forwarded") != "host=a.test;proto=http" {
+		t.Errorf("the origin saw %q", seen)
+	}
+}
+
+func trustLoopback(c *proxy.Config) {
+	c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+}
+
 // TRACE shows a script what the browser hides from it, and what the proxies add; CONNECT asks for a
 // tunnel to a port of the client's choice.
 func TestTraceAndConnectAreRefused(t *testing.T) {

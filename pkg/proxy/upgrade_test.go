@@ -170,6 +170,22 @@ func TestUpgradeWithoutAConnectionIsSaid(t *testing.T) {
 	}
 }
 
+// An Upgrade that Connection does not name was for another hop, and one of HTTP/1.0 is to be ignored
+// (RFC 9110 section 7.8): a tunnel that nobody in between knows of hides requests.
+func TestUpgradeThatIsNoneOpensNoTunnel(t *testing.T) {
+	t.Parallel()
+	for name, head := range map[string]string{
+		"Connection does not name it": "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nUpgrade: websocket\r\n\r\n",
+		"HTTP/1.0":                    "GET / HTTP/1.0\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+	} {
+		w := newWire(t, always(ok))
+		got := w.send(t, head)
+		if seen := w.requests(); len(seen) != 1 || field(seen[0], "Upgrade")+field(seen[0], "Connection") != "" || !strings.HasSuffix(got, "\r\n\r\nok") {
+			t.Errorf("%s: the origin saw %q, the client %q", name, seen, got)
+		}
+	}
+}
+
 func TestOfferOfCleartextHTTP2IsDropped(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, always(ok))
