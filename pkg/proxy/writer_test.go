@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +88,25 @@ func TestConnectionIsKeptAfterABodyThatWasAskedFor(t *testing.T) {
 			if want == 100 {
 				io.WriteString(c, "body")
 			}
+		}
+	}
+}
+
+// A server that is about to end says so with each answer, or clients go on sending on connections that
+// it closes under them.
+func TestServersWordIsNotLostToInterimAnswersAndErrors(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, always("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"+ok))
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Connection", "close")
+		w.handler.ServeHTTP(rw, r)
+	}))
+	t.Cleanup(server.Close)
+	for host, status := range map[string]string{"a.test": "200", "unmapped.test": "404"} {
+		// It has to be closed, or send fails.
+		got := (&wire{addr: server.Listener.Addr().String()}).send(t, "GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n")
+		if !strings.Contains(got, "HTTP/1.1 "+status+" ") {
+			t.Errorf("%s: %q", host, got)
 		}
 	}
 }
