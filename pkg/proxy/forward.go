@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sleightproxy/sleight/pkg/hostname"
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -26,6 +27,10 @@ func (h *Handler) forwarder() http.Handler {
 		ErrorHandler: h.Fail,
 		BufferPool:   &bufferPool{},
 		ErrorLog:     log.New(io.Discard, "", 0), // of answers that broke off; the request's own line tells
+
+		// Of answers whose length is known: what is small waits in the server's buffers until more comes,
+		// and an origin may take its time. Others are flushed at once.
+		FlushInterval: 100 * time.Millisecond,
 		ModifyResponse: func(r *http.Response) error {
 			for _, hook := range h.hooks {
 				if err := hook(r); err != nil {

@@ -152,7 +152,7 @@ func answeredHere(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // switchOver refuses WebSockets where the connection to the client is not the server's to give, as
-// in Lambda, or over HTTP/2.
+// in Lambda.
 func (h *Handler) switchOver(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if exchangeOf(r.Context()).upgrade && !hijackable(w) {

@@ -312,3 +312,24 @@ func TestAnswerThatEndsWhenTimeIsOutIsNotAWholeOne(t *testing.T) {
 	}()
 	b.handler.ServeHTTP(httptest.NewRecorder(), r)
 }
+
+// A few bytes of an answer whose length is known, and then a pause: the client sees them now, and not
+// with the next ones.
+func TestBeginningOfAnAnswerIsNotHeldBack(t *testing.T) {
+	t.Parallel()
+	seen := make(chan struct{})
+	w := newWire(t, func(c *originConn) {
+		if _, ok := c.request(); ok {
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfirst")
+			<-seen
+			io.WriteString(c, "last")
+		}
+	})
+	defer sync.OnceFunc(func() { close(seen) })()
+	client := w.dial(t)
+	io.WriteString(client, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+	if head := readHead(t, client); !strings.HasPrefix(head, "HTTP/1.1 200 ") {
+		t.Fatalf("%q", head)
+	}
+	readAs(t, client, "first")
+}
