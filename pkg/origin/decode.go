@@ -168,12 +168,9 @@ var decoders = map[string]func(*Route, any) error{
 		return nil
 	},
 	"rewrite": func(r *Route, v any) error {
-		rewrite, ok := v.(bool)
-		if !ok {
-			return wrongType(v, "true or false")
-		}
+		rewrite, err := boolean(v)
 		r.Rewrite = &rewrite
-		return nil
+		return err
 	},
 	"connect_timeout":   func(r *Route, v any) (err error) { r.Timeouts.Connect, err = timeout(v); return err },
 	"handshake_timeout": func(r *Route, v any) (err error) { r.Timeouts.Handshake, err = timeout(v); return err },
@@ -181,12 +178,9 @@ var decoders = map[string]func(*Route, any) error{
 	"idle_timeout":      func(r *Route, v any) (err error) { r.Timeouts.Idle, err = timeout(v); return err },
 	"request_timeout":   func(r *Route, v any) (err error) { r.Timeouts.Request, err = timeout(v); return err },
 	"enabled": func(r *Route, v any) error {
-		enabled, ok := v.(bool)
-		if !ok {
-			return wrongType(v, "true or false")
-		}
+		enabled, err := boolean(v)
 		r.Disabled = !enabled
-		return nil
+		return err
 	},
 	"expires_at": func(r *Route, v any) error {
 		n, err := integer(v)
@@ -320,6 +314,14 @@ func timeout(v any) (time.Duration, error) {
 		return 0, fmt.Errorf("is %v, which is more than %v", d, maxTimeout)
 	}
 	return d, nil
+}
+
+func boolean(v any) (bool, error) {
+	b, ok := v.(bool)
+	if !ok {
+		return false, wrongType(v, "true or false")
+	}
+	return b, nil
 }
 
 func wrongType(v any, want string) error {

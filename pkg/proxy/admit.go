@@ -29,7 +29,7 @@ const (
 )
 
 // limit returns the limit that n stands for, and false where there is none.
-func limit[N int | int64](n, zero N) (N, bool) {
+func limit(n, zero int) (int, bool) {
 	if n == 0 {
 		n = zero
 	}
@@ -38,8 +38,9 @@ func limit[N int | int64](n, zero N) (N, bool) {
 
 // refuse answers requests that no origin should see.
 func (h *Handler) refuse(next http.Handler) http.Handler {
+	checks := []func(*http.Request) error{checkMethod, checkTarget, h.checkLimits, h.checkLoop}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for _, check := range []func(*http.Request) error{checkMethod, checkTarget, h.checkLimits, h.checkLoop} {
+		for _, check := range checks {
 			if err := check(r); err != nil {
 				h.Fail(w, r, err)
 				return

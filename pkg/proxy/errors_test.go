@@ -1,7 +1,6 @@
 package proxy_test
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -200,19 +199,8 @@ func TestBrokenBodyOfTheClientIsNotTheOriginsFault(t *testing.T) {
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test")
 	b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
-	c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	io.WriteString(c, "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
-	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, _ := io.ReadAll(resp.Body)
-	result{resp.StatusCode, resp.Header, string(body)}.want(t, 400, "http_request_error")
+	c := b.send(t, "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
+	answer(t, c).want(t, 400, "http_request_error")
 }
 
 // A server that cannot return an answer says so after the handler has returned. To the log, that is

@@ -54,7 +54,6 @@ func rewrite(pr *httputil.ProxyRequest) {
 	pr.Out.URL.Host = x.host
 	pr.Out.URL.RawPath = encoded(pr.In.URL)
 	pr.Out.URL.RawQuery = pr.In.URL.RawQuery // ReverseProxy drops what it cannot parse, such as ";"
-	pr.Out.URL.ForceQuery = pr.In.URL.ForceQuery
 	pr.Out.Host = pr.In.Host
 	pr.Out.Trailer = pr.In.Trailer // the very map, which is filled when the body has been read
 	for _, name := range asSent {

@@ -407,13 +407,7 @@ func TestRequestLineDoesNotChooseAnotherSiteOfTheOrigin(t *testing.T) {
 	o.Start(t)
 	b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
 	for line, status := range map[string]string{"GET x:https://evil.test/admin": "400", "CONNECT a.test:25": "405"} {
-		c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		io.WriteString(c, line+" HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
-		answer, _ := io.ReadAll(c)
-		c.Close()
+		answer, _ := io.ReadAll(b.send(t, line+" HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"))
 		if !strings.HasPrefix(string(answer), "HTTP/1.1 "+status+" ") {
 			t.Errorf("%s: %s", line, answer)
 		}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"strings"
@@ -17,7 +18,6 @@ type responseWriter struct {
 	http.ResponseWriter
 	x      *exchange
 	http10 bool // the client knows no interim answers (RFC 9110 section 15.2)
-	http1  bool
 	closes bool // the connection ends with this answer
 	bounds bool // writing has no bound but ours; a WriteTimeout of the server's wins
 }
@@ -28,7 +28,6 @@ func newResponseWriter(w http.ResponseWriter, r *http.Request, x *exchange) *res
 		ResponseWriter: w,
 		x:              x,
 		http10:         !r.ProtoAtLeast(1, 1),
-		http1:          r.ProtoMajor == 1,
 		// net/http drops the Content-Length that came with a Transfer-Encoding, and any
 		// Transfer-Encoding over HTTP/1.0. A proxy in front that goes by what was dropped takes the rest
 		// for the next client's request (RFC 9112 section 6.1). What a server in shutdown has set would be
@@ -60,7 +59,7 @@ func (w *responseWriter) WriteHeader(status int) {
 	if w.closes {
 		header["Connection"] = []string{"close"}
 	}
-	if w.http1 && w.x.body.unread() {
+	if !w.x.http2 && w.x.body.unread() {
 		header["Connection"] = []string{"close"}
 		linger(w.ResponseWriter)
 	}
@@ -131,12 +130,8 @@ func (c *bufferedConn) CloseWrite() error {
 // itself for bodies that were not read to the end, but (as of Go 1.26) not for those that came with
 // Expect, or in the last request of a connection.
 func linger(w http.ResponseWriter) {
-	for {
-		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			break
-		}
-		w = inner.Unwrap()
+	for inner := range unwrapped(w) {
+		w = inner
 	}
 	http.MaxBytesReader(w, io.NopCloser(strings.NewReader("x")), 0).Read(make([]byte, 1)) // which tells w that there is more than was read
 }
@@ -159,36 +154,41 @@ func (w *responseWriter) limitRest(t Timeouts) {
 	}
 	client, now := http.NewResponseController(w.ResponseWriter), time.Now()
 	client.SetWriteDeadline(now.Add(t.Idle))
-	if w.http1 && w.x.body.unread() {
+	if !w.x.http2 && w.x.body.unread() {
 		client.SetReadDeadline(now.Add(min(t.Idle, lingering)))
 	}
 }
 
 // hijackable reports whether a connection can be taken from its server.
 func hijackable(w http.ResponseWriter) bool {
-	for {
+	for w := range unwrapped(w) {
 		_, ours := w.(*responseWriter) // has the method, but not by itself the connection
 		if _, ok := w.(http.Hijacker); ok && !ours {
 			return true
 		}
-		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return false
-		}
-		w = inner.Unwrap()
 	}
+	return false
 }
 
 // records reports whether w is, or goes through, what takes down the answer of x.
 func (x *exchange) records(w http.ResponseWriter) bool {
-	for {
+	for w := range unwrapped(w) {
 		if own, ok := w.(*responseWriter); ok && own.x == x {
 			return true
 		}
-		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return false
+	}
+	return false
+}
+
+// unwrapped returns w, what it wraps, and so on, as http.ResponseController goes through them.
+func unwrapped(w http.ResponseWriter) iter.Seq[http.ResponseWriter] {
+	return func(yield func(http.ResponseWriter) bool) {
+		for yield(w) {
+			outer, ok := w.(interface{ Unwrap() http.ResponseWriter })
+			if !ok {
+				return
+			}
+			w = outer.Unwrap()
 		}
-		w = inner.Unwrap()
 	}
 }

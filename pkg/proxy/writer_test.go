@@ -4,12 +4,10 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sleightproxy/sleight/internal/tlstest"
 	"github.com/sleightproxy/sleight/pkg/proxy"
@@ -26,14 +24,8 @@ func TestAnswerIsNotLostToClientsThatGoOnSending(t *testing.T) {
 		for _, field := range []string{"", "Expect: 100-continue\r\n", "Connection: close\r\n"} {
 			t.Run(framing+" "+field, func(t *testing.T) {
 				t.Parallel()
-				c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer c.Close()
-				c.SetDeadline(time.Now().Add(20 * time.Second))
 				chunk := "10000\r\n" + strings.Repeat("x", 0x10000) + "\r\n"
-				io.WriteString(c, "POST / HTTP/1.1\r\nHost: a.test\r\n"+framing+"\r\n"+field+"\r\n"+chunk)
+				c := b.send(t, "POST / HTTP/1.1\r\nHost: a.test\r\n"+framing+"\r\n"+field+"\r\n"+chunk)
 				sent := make(chan struct{})
 				go func() {
 					defer close(sent)
@@ -69,11 +61,7 @@ func TestConnectionIsKeptAfterABodyThatWasAskedFor(t *testing.T) {
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test")
 	b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
-	c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := b.send(t, "")
 	from := bufio.NewReader(c)
 	for range 2 {
 		fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")

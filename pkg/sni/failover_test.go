@@ -27,6 +27,18 @@ func hangUp(net.Conn)   {}
 func hang(c net.Conn)   { io.Copy(io.Discard, c) }
 func babble(c net.Conn) { io.WriteString(c, "220 mail.test ESMTP\r\n"); io.Copy(io.Discard, c) }
 func refuse(c net.Conn) { c.Read(make([]byte, 1)); c.Write([]byte{21, 3, 3, 0, 2, 2, 40}) } // alert: handshake_failure
+
+// passOn is what answers at one address with another's connection.
+func passOn(c net.Conn, addr string) {
+	out, err := net.Dial("tcp", addr)
+	if err != nil {
+		return
+	}
+	defer out.Close()
+	go func() { io.Copy(out, c); out.Close() }()
+	io.Copy(c, out)
+}
+
 func quicker(tr *sni.Transport) {
 	tr.HandshakeTimeout, tr.ConnectTimeout = 300*time.Millisecond, 300*time.Millisecond
 }
@@ -137,13 +149,7 @@ func TestCancelledRequestDoesNotMakeItsAddressFail(t *testing.T) {
 			hang(c)
 			return
 		}
-		out, err := net.Dial("tcp", o.Addr)
-		if err != nil {
-			return
-		}
-		defer out.Close()
-		go io.Copy(out, c)
-		io.Copy(c, out)
+		passOn(c, o.Addr)
 	})
 	other, calls := listening(t, hangUp)
 	tr := newTransport(t, to(sni.Target{Addresses: []string{slow, other}, Roots: sni.PEM(ca.PEM())}))
@@ -273,13 +279,7 @@ func TestAddressThatWasReachedSinceItFailedIsNotAvoided(t *testing.T) {
 		case 3: // fails meanwhile
 			return
 		}
-		out, err := net.Dial("tcp", o.Addr)
-		if err != nil {
-			return
-		}
-		defer out.Close()
-		go func() { io.Copy(out, c); out.Close() }()
-		io.Copy(c, out)
+		passOn(c, o.Addr)
 	})
 	tr := newTransport(t, to(sni.Target{Addresses: []string{first, o.Addr}, Roots: sni.PEM(ca.PEM())}))
 	last := observe(tr)

@@ -271,13 +271,7 @@ func TestRequestThatWaitsOutlivesTheOneItWaitsFor(t *testing.T) {
 			io.Copy(io.Discard, c)
 			return
 		}
-		out, err := net.Dial("tcp", o.Addr)
-		if err != nil {
-			return
-		}
-		defer out.Close()
-		go func() { io.Copy(out, c); out.Close() }()
-		io.Copy(c, out)
+		passOn(c, o.Addr)
 	})
 	tr := newTransport(t, to(sni.Target{Addresses: []string{relay}, Roots: sni.PEM(ca.PEM())}))
 	leader, cancel := context.WithCancel(t.Context())
