@@ -62,9 +62,10 @@ type Route struct {
 	// ExpiresAt is when the route ceases to be, in whole seconds. Zero means never.
 	ExpiresAt time.Time
 
-	// Version, UpdatedAt and Note are for the tools that edit routes.
+	// Version, UpdatedAt, UpdatedBy and Note are for the tools that edit routes.
 	Version   int64
 	UpdatedAt string
+	UpdatedBy string
 	Note      string
 }
 
