@@ -115,16 +115,14 @@ type record struct {
 }
 
 // choose returns the route in force, of the records under a host and under its wildcard;
-// nil means that there is none. An expired record counts as swept already. A disabled or
-// invalid one hides the wildcard: what was set for a host must not be undone by its parent.
+// nil means that there is none.
 func choose(exact, wildcard *record, now time.Time) (*Route, error) {
-	for _, r := range []*record{exact, wildcard} {
-		switch {
-		case r == nil:
-		case r.err != nil:
+	for _, r := range [...]*record{exact, wildcard} {
+		switch s := r.state(now); {
+		case !s.decides():
+		case s == Invalid:
 			return nil, r.err
-		case r.route.expired(now):
-		case r.route.Disabled:
+		case s == Disabled:
 			return nil, ErrNotFound
 		default:
 			return r.route, nil

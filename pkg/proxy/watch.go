@@ -35,8 +35,9 @@ const (
 	defaultIdle     = 5 * time.Minute
 )
 
-// of returns the timeouts for a route.
-func (t Timeouts) of(route *origin.Route) Timeouts {
+// For returns the timeouts for a route: its own, and of t what it has not. Connect and Handshake
+// may still be zero, since what that means is the Transport's to say.
+func (t Timeouts) For(route *origin.Route) Timeouts {
 	for _, own := range []struct {
 		into *time.Duration
 		d    time.Duration
@@ -81,7 +82,7 @@ func (h *Handler) limitTime(next http.Handler) http.Handler {
 		x := exchangeOf(r.Context())
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		x.watch = &watch{timeouts: h.config.Timeouts.of(x.route), cancel: cancel, client: http.NewResponseController(w)}
+		x.watch = &watch{timeouts: h.config.Timeouts.For(x.route), cancel: cancel, client: http.NewResponseController(w)}
 		if d := x.watch.timeouts.Request; d > 0 {
 			x.watch.end = x.began.Add(d)
 		}

@@ -147,7 +147,7 @@ func (w *responseWriter) limitRest(t Timeouts) {
 	if w.x.watch != nil {
 		t = w.x.watch.timeouts
 	} else {
-		t = t.of(&origin.Route{})
+		t = t.For(&origin.Route{})
 	}
 	if !w.bounds || w.x.status == http.StatusSwitchingProtocols || t.Idle < 0 || w.x.watch.cutOff() {
 		return

@@ -199,9 +199,15 @@ func (t *Target) tlsConfig(serverName string, roots *x509.CertPool, clientCert *
 	if t.SPKIPins != nil && len(t.SPKIPins) == 0 {
 		return nil, false, &TargetError{Field: "SPKIPins", Reason: "are empty; leave them nil where none are wanted"}
 	}
-	if clientCert != nil {
+	config.GetClientCertificate = func(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if f, ok := asked.Context().Value(certificateRequestKey{}).(func(*tls.CertificateRequestInfo)); ok {
+			f(asked)
+		}
+		if clientCert == nil {
+			return new(tls.Certificate), nil // by which crypto/tls means that there is none
+		}
 		// Whatever authorities the origin lists: who configured the certificate knows better.
-		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return clientCert, nil }
+		return clientCert, nil
 	}
 	v := verifier{roots: config.RootCAs, pins: slices.Clone(t.SPKIPins)}
 	config.VerifyConnection = v.verify

@@ -22,6 +22,16 @@ type ClientCertificates interface {
 	ClientCertificate(ctx context.Context, name string) (*tls.Certificate, error)
 }
 
+// WithCertificateRequest returns a context for a request, under which f is called where the
+// origin asks for a client certificate in the handshake that is made for the request, whether its
+// Target has one or not. What net/http/httptrace tells of handshakes, it tells too; of this, it knows
+// nothing. f is called on another goroutine, before the handshake ends.
+func WithCertificateRequest(ctx context.Context, f func(*tls.CertificateRequestInfo)) context.Context {
+	return context.WithValue(ctx, certificateRequestKey{}, f)
+}
+
+type certificateRequestKey struct{}
+
 func (t *Transport) clientCertificate(ctx context.Context, name string) (*tls.Certificate, error) {
 	fail := func(reason string, err error) (*tls.Certificate, error) {
 		return nil, &TargetError{"ClientCert", fmt.Sprintf("%.80q %s", name, reason), err}

@@ -243,6 +243,41 @@ func TestRefusedClientCertificateIsTold(t *testing.T) {
 	})
 }
 
+func TestCertificateRequestIsToldWithAndWithoutACertificate(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca, clients := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
+		for name, c := range map[string]struct {
+			auth        tls.ClientAuthType
+			certificate string
+			want        int
+		}{
+			"nobody asks": {tls.NoClientCert, "", 0}, "nobody asks who has one": {tls.NoClientCert, "shop", 0},
+			"asked without": {tls.RequestClientCert, "", 1}, "asked": {tls.RequestClientCert, "shop", 1},
+		} {
+			o := &tlstest.Origin{HTTP1: http1, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Config: func(tc *tls.Config) {
+				tc.ClientAuth, tc.ClientCAs = c.auth, clients.Pool()
+			}}
+			o.Start(t)
+			tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), ClientCert: c.certificate}))
+			tr.ClientCertificates = certificateMap{"shop": clientLeaf(t, clients, "shop")}
+			var authorities []int
+			ctx := sni.WithCertificateRequest(t.Context(), func(r *tls.CertificateRequestInfo) { authorities = append(authorities, len(r.AcceptableCAs)) })
+			req, err := http.NewRequestWithContext(ctx, "GET", "https://a.test/", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := tr.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if got := o.Last(t).ClientCert; got != c.certificate || len(authorities) != c.want || c.want == 1 && authorities[0] != 1 {
+				t.Errorf("%s: told of %v, the origin saw %q", name, authorities, got)
+			}
+		}
+	})
+}
+
 // While a certificate is renewed, every request shows the old or the new one, and those after
 // it the new.
 func TestClientCertificateIsRenewedWhileRequestsRun(t *testing.T) {

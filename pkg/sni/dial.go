@@ -25,8 +25,8 @@ type budget struct {
 
 // budget returns what target has of its own, and the Transport's for the rest.
 func (t *Transport) budget(target *Target) budget {
-	connect := bound(t.ConnectTimeout, defaultConnectTimeout)
-	handshake := bound(t.HandshakeTimeout, defaultHandshakeTimeout)
+	connect := bound(t.ConnectTimeout, DefaultConnectTimeout)
+	handshake := bound(t.HandshakeTimeout, DefaultHandshakeTimeout)
 	b := budget{connect: bound(target.ConnectTimeout, connect), handshake: bound(target.HandshakeTimeout, handshake)}
 	if target.ConnectTimeout > connect || target.HandshakeTimeout > handshake {
 		b.address = b.connect + b.handshake

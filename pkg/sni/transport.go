@@ -140,10 +140,14 @@ type Transport struct {
 	conns   connList
 }
 
+// What ConnectTimeout and HandshakeTimeout of a [Transport] are where they are zero.
+const (
+	DefaultConnectTimeout   = 5 * time.Second
+	DefaultHandshakeTimeout = 5 * time.Second
+)
+
 const (
 	defaultDialTimeout      = 15 * time.Second
-	defaultConnectTimeout   = 5 * time.Second
-	defaultHandshakeTimeout = 5 * time.Second
 	defaultAvoidFailed      = 30 * time.Second
 	defaultIdleConnTimeout  = 55 * time.Second
 	defaultUnsafeReuse      = 500 * time.Millisecond
