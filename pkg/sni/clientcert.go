@@ -25,7 +25,7 @@ type ClientCertificates interface {
 // WithCertificateRequest returns a context for a request, under which f is called where the
 // origin asks for a client certificate in the handshake that is made for the request, whether its
 // Target has one or not. What net/http/httptrace tells of handshakes, it tells too; of this, it knows
-// nothing. f is called on another goroutine, before the handshake ends.
+// nothing. f is called before the handshake ends.
 func WithCertificateRequest(ctx context.Context, f func(*tls.CertificateRequestInfo)) context.Context {
 	return context.WithValue(ctx, certificateRequestKey{}, f)
 }
