@@ -51,6 +51,7 @@ somebody else had changed a route meanwhile, 130 when it was interrupted.`,
 	}
 	root.SetFlagErrorFunc(misused)
 	root.AddCommand(newDemo(), newServe(getenv), newRoutes(getenv))
+	root.AddCommand(newCheck(getenv), newExplain(getenv))
 	return root
 }
 

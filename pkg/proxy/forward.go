@@ -144,21 +144,25 @@ func checkStatus(r *http.Response) error {
 // mapNames gives an answer the client's name where it has the origin's.
 func mapNames(r *http.Response) error {
 	x := exchangeOf(r.Request.Context())
-	if on := x.route.Rewrite; on != nil && !*on || on == nil && !hidesName(x) {
+	if !RewritesNames(x.route, x.host) {
 		return nil
 	}
 	newNames(x.route, x.scheme, x.authority).rewrite(r.Header)
 	return nil
 }
 
-// hidesName reports whether the origin is told another name than the client's, and so may not know
+// RewritesNames reports whether answers of a route get the client's name where they have the origin's.
+// Unless the route says it, that is where the origin is told another name than host, and so may not know
 // that.
-func hidesName(x *exchange) bool {
-	if x.route.HostHeader == "" {
+func RewritesNames(route *origin.Route, host string) bool {
+	switch {
+	case route.Rewrite != nil:
+		return *route.Rewrite
+	case route.HostHeader == "":
 		return false
 	}
-	host, err := hostname.Normalize(x.route.HostHeader)
-	return err != nil || host != x.host
+	sent, err := hostname.Normalize(route.HostHeader)
+	return err != nil || sent != host
 }
 
 // bufferPool lends the buffers through which bodies are copied.

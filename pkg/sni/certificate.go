@@ -237,7 +237,7 @@ func (v *verifier) verify(cs tls.ConnectionState) error {
 		}
 	}
 	strong := slices.DeleteFunc(slices.Clone(chains), func(chain []*x509.Certificate) bool {
-		return slices.ContainsFunc(chain, hasWeakKey)
+		return slices.ContainsFunc(chain, WeakPublicKey)
 	})
 	if len(strong) == 0 {
 		return &CertificateError{WeakKey, leaf, errors.New("RSA needs 2,048 bits, a curve 256, in the certificate and its authorities")}
@@ -254,7 +254,9 @@ func (v *verifier) pinned(chain []*x509.Certificate) bool {
 	})
 }
 
-func hasWeakKey(c *x509.Certificate) bool {
+// WeakPublicKey reports whether a certificate has a key that is not accepted, whatever it signs: RSA
+// below 2,048 bits, or a curve below 256.
+func WeakPublicKey(c *x509.Certificate) bool {
 	switch key := c.PublicKey.(type) {
 	case *rsa.PublicKey:
 		return key.N.BitLen() < 2048

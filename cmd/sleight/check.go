@@ -1,0 +1,441 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/sleightproxy/sleight/internal/app"
+	"github.com/sleightproxy/sleight/internal/check"
+	"github.com/sleightproxy/sleight/pkg/hostname"
+	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/sni"
+)
+
+// proxyFlags say what the proxy is configured with, for whom a route is checked or explained.
+type proxyFlags struct {
+	allow []string
+	certs string
+	force bool
+	flags *pflag.FlagSet
+}
+
+func (p *proxyFlags) add(f *pflag.FlagSet) {
+	p.flags = f
+	f.StringSliceVar(&p.allow, "allow-cidr", nil, "`network` that the proxy may dial although it is not public; may be repeated (ORIGIN_ALLOW_CIDRS)")
+	f.StringVar(&p.certs, "client-certs", "", "`directory` of the client certificates that routes refer to (CLIENT_CERTS_DIR)")
+	f.BoolVar(&p.force, "force-https", true, "refuse routes with http:// (FORCE_HTTPS)")
+}
+
+// settings are those of the proxy: what the flags say, and for the rest the variables.
+func (p *proxyFlags) settings(getenv func(string) string) (app.Settings, error) {
+	said, names := map[string]string{}, []string{}
+	for _, m := range []mirror{
+		{"ORIGIN_ALLOW_CIDRS", "allow-cidr", func() string { return strings.Join(p.allow, ",") }},
+		{"CLIENT_CERTS_DIR", "client-certs", func() string { return p.certs }},
+		{"FORCE_HTTPS", "force-https", func() string { return strconv.FormatBool(p.force) }},
+	} {
+		if p.flags.Changed(m.flag) {
+			said[m.variable] = m.value()
+			names = append(names, m.variable+" is", "--"+m.flag+" is")
+		}
+	}
+	s, err := app.FromEnvironment(func(name string) string {
+		if v, ok := said[name]; ok {
+			return v
+		}
+		return getenv(name)
+	})
+	if err != nil {
+		return s, usageError{errors.New(strings.NewReplacer(names...).Replace(err.Error()))}
+	}
+	return s, nil
+}
+
+// newChecker checks as a proxy with these settings would forward. close gives its client certificates up.
+func newChecker(s app.Settings) (c *check.Checker, close func(), err error) {
+	c = &check.Checker{AllowCIDRs: s.AllowCIDRs, ForceHTTPS: s.ForceHTTPS, Timeouts: s.Timeouts, LoopID: s.LoopID}
+	if s.ClientCertsDir == "" {
+		return c, func() {}, nil
+	}
+	certs, err := sni.OpenCertificateDir(s.ClientCertsDir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: set --client-certs or CLIENT_CERTS_DIR to the directory of the client certificates, or leave it out", err)
+	}
+	c.ClientCertificates = certs
+	return c, func() { certs.Close() }, nil
+}
+
+// checkBeforeWrite checks a route as it is about to be written. A route that cannot work is one that
+// should not be written without --force; one that is disabled or has expired harms nobody.
+func checkBeforeWrite(ctx context.Context, s app.Settings, item origin.Item) (*check.Result, error) {
+	host, err := check.Covered(item.Host(), "")
+	if err != nil {
+		return nil, err
+	}
+	c, close, err := newChecker(s)
+	if err != nil {
+		return nil, err
+	}
+	defer close()
+	result := c.CheckItem(ctx, host, item)
+	return result, context.Cause(ctx)
+}
+
+// mustNotWrite reports whether a result of checkBeforeWrite speaks against writing.
+func mustNotWrite(r *check.Result) bool { return r.InForce() && r.CannotWork() }
+
+// checkCommand is "sleight check".
+type checkCommand struct {
+	tables tableFlags
+	proxy  proxyFlags
+	output format
+	getenv func(string) string
+
+	file, as                         string
+	all, verbose, inactive           bool
+	origins, pins, target            []string
+	serverName, hostHeader, caFile   string
+	clientCert, tlsMin, path, method string
+	resolver                         string
+	parallel, warnDays               int
+	timeout                          time.Duration
+}
+
+func newCheck(getenv func(string) string) *cobra.Command {
+	k := &checkCommand{tables: tableFlags{getenv: getenv}, getenv: getenv}
+	c := &cobra.Command{
+		Use:   "check (HOST | --all)",
+		Short: "Prove that a route works, before and after it goes live",
+		Long: `Does what the proxy would do, and tells what came of it: looks up where clients of HOST are led
+to, and where the origin is; connects to every address of it; shakes hands under the name that
+the proxy would send and verify, by the same code; sends a request. A line says what that comes
+to, and the lines below what to change, and who can.
+
+The route is that of --table or --routes which HOST would get. With --origin, it is one that
+is in no table yet; --server-name and the like alter it. --from-file reads routes that are in
+no table yet from a file, one object or {"routes":[...]}, in JSON or YAML: HOST says which,
+and may be left out where there is one. With --all it is every route of the table or the file.
+
+A wildcard is checked with a name that it covers: give that name for HOST, or say it by --as.
+Otherwise "` + "sleight-check" + `" stands for the star.
+
+An address that fails while others of it work is a warning, as is a certificate that ends soon.
+Disabled and expired routes are checked, but do not fail the run unless --fail-inactive is given.
+Exit status: 0 where all is ok or warns, 1 where something fails, 130 when interrupted.
+docs/check.md has the fields of --output json, which stay as they are, and the codes of findings.`,
+		Example: `  sleight check one.spec-trust.com --origin one.lb.aws.amazon.com
+  sleight check one.spec-trust.com --table routes --target d-abc123.execute-api.eu-west-1.amazonaws.com
+  sleight check --from-file route.yaml
+  sleight check --all --table routes --warn-days 30
+  sleight check --all --routes routes.json -o json | jq -r '.routes[] | select(.status=="fail") | .host'`,
+		Args: usage(cobra.MaximumNArgs(1)),
+		RunE: k.run,
+	}
+	f := c.Flags()
+	k.tables.add(f)
+	f.StringVar(&k.file, "from-file", "", "JSON or YAML `file` with routes that are in no table yet; - is the standard input")
+	f.BoolVar(&k.all, "all", false, "check every route")
+	f.StringVar(&k.as, "as", "", "`name` to check a wildcard with")
+	f.StringSliceVar(&k.origins, "origin", nil, "`origin` of a route that is in no table yet; may be repeated")
+	f.StringVar(&k.serverName, "server-name", "", "as if the route had this `name` for server_name")
+	f.StringVar(&k.hostHeader, "host-header", "", "as if the route had this `name` for host_header")
+	f.StringVar(&k.caFile, "ca-file", "", "as if the route had what is in this `file` for ca_pem")
+	f.StringSliceVar(&k.pins, "pin", nil, "as if the route had this `pin` among its spki_pins; may be repeated")
+	f.StringVar(&k.clientCert, "client-cert", "", "as if the route had this `name` for client_cert")
+	f.StringVar(&k.tlsMin, "tls-min", "", "as if the route had this `version` for tls_min: 1.2 or 1.3")
+	f.StringVar(&k.path, "path", "/", "`path` and query of the request")
+	f.StringVar(&k.method, "method", "GET", "`method` of the request: GET, HEAD or OPTIONS")
+	f.StringSliceVar(&k.target, "target", nil, "`name` or address of the proxy, to which clients should be led; may be repeated")
+	f.StringVar(&k.resolver, "resolver", "", "`address` of the DNS server to ask (default: the system's)")
+	f.IntVar(&k.parallel, "parallel", 32, "how many addresses to try at once, `N`")
+	f.DurationVar(&k.timeout, "timeout", 15*time.Second, "for what `duration` to wait for each look-up and each address")
+	f.IntVar(&k.warnDays, "warn-days", 14, "warn of certificates that end within `N` days; 0 warns of none")
+	f.BoolVar(&k.inactive, "fail-inactive", false, "let disabled and expired routes fail the run too")
+	f.BoolVarP(&k.verbose, "verbose", "v", false, "with --all: show the details of each route")
+	k.proxy.add(f)
+	addOutput(c, &k.output)
+	return c
+}
+
+// validate finds calls that make no sense.
+func (k *checkCommand) validate(c *cobra.Command, args []string) error {
+	f := c.Flags()
+	given := func(names ...string) string {
+		for _, n := range names {
+			if f.Changed(n) {
+				return "--" + n
+			}
+		}
+		return ""
+	}
+	altered := given("origin", "server-name", "host-header", "ca-file", "pin", "client-cert", "tls-min", "as")
+	stored := given("table", "routes")
+	u, err := url.ParseRequestURI(k.path)
+	switch {
+	case k.all && len(args) > 0:
+		return usageError{errors.New("HOST and --all are both given: give one of them")}
+	case !k.all && len(args) == 0 && k.file == "":
+		return usageError{fmt.Errorf("give a HOST, or --all; see %q", c.CommandPath()+" --help")}
+	case k.all && altered != "":
+		return usageError{fmt.Errorf("%s is given with --all: it is for one route", altered)}
+	case k.file != "" && stored != "":
+		return usageError{fmt.Errorf("--from-file and %s are both given: --from-file is for routes that are in no table yet", stored)}
+	case f.Changed("origin") && (stored != "" || k.file != ""):
+		return usageError{errors.New("--origin makes a route that is in no table yet: leave out --table, --routes and --from-file")}
+	case err != nil || !strings.HasPrefix(k.path, "/") || u.Host != "":
+		return usageError{fmt.Errorf("--path is %q: it begins with a slash, such as /health?full=1", k.path)}
+	case k.method != "GET" && k.method != "HEAD" && k.method != "OPTIONS":
+		return usageError{fmt.Errorf("--method is %q: a check may be repeated, so it is one of GET, HEAD and OPTIONS", k.method)}
+	case k.parallel < 1 || k.parallel > 1000:
+		return usageError{errors.New("--parallel has to be from 1 to 1000: each may have a file descriptor")}
+	case k.timeout <= 0:
+		return usageError{errors.New("--timeout has to be more than 0")}
+	case k.warnDays < 0:
+		return usageError{errors.New("--warn-days cannot be negative")}
+	}
+	for i, t := range k.target {
+		if _, err := netip.ParseAddr(t); err != nil {
+			if k.target[i], err = hostname.Normalize(t); err != nil {
+				return usageError{fmt.Errorf("--target: %w", err)}
+			}
+		}
+	}
+	return nil
+}
+
+// checker makes the Checker that the flags ask for.
+func (k *checkCommand) checker() (*check.Checker, func(), error) {
+	settings, err := k.proxy.settings(k.getenv)
+	if err != nil {
+		return nil, nil, err
+	}
+	checker, close, err := newChecker(settings)
+	if err != nil {
+		return nil, nil, err
+	}
+	checker.Method, checker.Path, checker.Target = k.method, k.path, k.target
+	checker.Parallel, checker.Timeout, checker.WarnDays = k.parallel, k.timeout, k.warnDays
+	if k.warnDays == 0 {
+		checker.WarnDays = -1
+	}
+	if k.resolver != "" {
+		server := k.resolver
+		if _, _, err := net.SplitHostPort(server); err != nil {
+			server = net.JoinHostPort(strings.Trim(server, "[]"), "53")
+		}
+		checker.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, server)
+		}}
+	}
+	return checker, close, nil
+}
+
+func (k *checkCommand) run(c *cobra.Command, args []string) error {
+	if err := k.validate(c, args); err != nil {
+		return err
+	}
+	checker, close, err := k.checker()
+	if err != nil {
+		return err
+	}
+	defer close()
+	source, err := k.source(c, args)
+	if err != nil {
+		return err
+	}
+	if k.all {
+		return k.runAll(c, checker, source)
+	}
+	host, item, err := k.pick(c.Context(), source, args)
+	if err != nil {
+		return err
+	}
+	result := checker.CheckItem(c.Context(), host, item)
+	if c.Context().Err() != nil {
+		return interrupted(c.Context())
+	}
+	t := newTerminal(c)
+	if err := k.output.print(t.Out, result, func() { showResult(t, result, source.String()) }); err != nil {
+		return err
+	}
+	if result.Status == check.Fail && (result.InForce() || k.inactive) {
+		return fmt.Errorf("%s fails the check", host)
+	}
+	return nil
+}
+
+func interrupted(ctx context.Context) error { return fmt.Errorf("interrupted: %w", context.Cause(ctx)) }
+
+// source is where the routes are.
+func (k *checkCommand) source(c *cobra.Command, args []string) (routeSource, error) {
+	switch {
+	case k.file != "":
+		return readRouteFile(k.file, c.InOrStdin())
+	case len(k.origins) > 0:
+		key, err := hostname.NormalizePattern(args[0])
+		if err != nil {
+			return nil, usageError{err}
+		}
+		item := origin.Item{"host": key}
+		return newDocument("the command line", func(yield func(origin.Item, error) bool) { yield(item, k.alter(item)) })
+	}
+	return k.tables.openSource(c.Context())
+}
+
+// pick finds the route of the host that was asked for, and the name to check it with.
+func (k *checkCommand) pick(ctx context.Context, source routeSource, args []string) (string, origin.Item, error) {
+	if len(args) == 0 {
+		d := source.(*document)
+		if len(d.items) != 1 {
+			return "", nil, usageError{fmt.Errorf("%v has %d routes: give a HOST, or --all", d, len(d.items))}
+		}
+		args = []string{d.items[0].Host()}
+	}
+	asked, err := hostname.NormalizePattern(args[0])
+	if err != nil {
+		return "", nil, usageError{err}
+	}
+	host, err := check.Covered(asked, k.as)
+	if err != nil {
+		return "", nil, usageError{fmt.Errorf("--as: %w", err)}
+	}
+	item, err := source.Get(ctx, asked)
+	if !strings.HasPrefix(asked, "*.") {
+		item, err = k.inForce(ctx, source, host)
+	}
+	switch {
+	case errors.Is(err, origin.ErrNotFound), err != nil && item == nil && !isInvalid(err):
+		return "", nil, fmt.Errorf("%v has no route for %s: %w; with --origin, a route is checked that is not there yet", source, asked, err)
+	case err != nil:
+		return "", nil, err
+	}
+	item = cloneItem(item)
+	if len(k.origins) > 0 { // it is altered already
+		return host, item, nil
+	}
+	return host, item, k.alter(item)
+}
+
+func isInvalid(err error) bool {
+	_, ok := errors.AsType[*origin.InvalidRouteError](err)
+	return ok
+}
+
+func cloneItem(i origin.Item) origin.Item {
+	clone := make(origin.Item, len(i))
+	for name, v := range i {
+		clone[name] = v
+	}
+	return clone
+}
+
+// inForce returns the item that decides for a host, or else the one that has expired.
+func (k *checkCommand) inForce(ctx context.Context, source routeSource, host string) (origin.Item, error) {
+	f := &finder{source: source}
+	e, err := origin.Explain(host, f.find(ctx), time.Now())
+	if err != nil {
+		return nil, err
+	}
+	var expired origin.Item
+	for _, candidate := range e.Candidates {
+		item := f.items[candidate.Key]
+		switch {
+		case candidate.Decides && item == nil: // it is there twice
+			return nil, candidate.Err
+		case candidate.Decides:
+			return item, nil
+		case candidate.State == origin.Expired && expired == nil:
+			expired = item
+		}
+	}
+	if expired == nil {
+		return nil, origin.ErrNotFound
+	}
+	return expired, nil
+}
+
+// alter sets the attributes that flags give.
+func (k *checkCommand) alter(item origin.Item) error {
+	set := func(attribute, v string) {
+		if v != "" {
+			item[attribute] = v
+		}
+	}
+	if len(k.origins) > 0 {
+		list := make([]any, 0, len(k.origins))
+		for _, o := range k.origins {
+			list = append(list, o)
+		}
+		item["origin"] = list
+	}
+	set("server_name", k.serverName)
+	set("host_header", k.hostHeader)
+	set("client_cert", k.clientCert)
+	set("tls_min", k.tlsMin)
+	if len(k.pins) > 0 {
+		item["spki_pins"] = origin.StringSet(k.pins)
+	}
+	if k.caFile != "" {
+		b, err := os.ReadFile(k.caFile)
+		if err != nil {
+			return fmt.Errorf("--ca-file: %w", err)
+		}
+		item["ca_pem"] = string(b)
+	}
+	return nil
+}
+
+// runAll checks every route.
+func (k *checkCommand) runAll(c *cobra.Command, checker *check.Checker, source routeSource) error {
+	ctx := c.Context()
+	var mappings []check.Mapping
+	var unreadable []*check.Result
+	for item, err := range source.All(ctx) {
+		if err != nil {
+			if ctx.Err() != nil {
+				return interrupted(ctx)
+			}
+			return err
+		}
+		host, err := check.Covered(item.Host(), "")
+		d, isDocument := source.(*document)
+		if twice := isDocument && d.byHost[item.Host()] > 1; err != nil || twice {
+			if twice {
+				err = errTwice(item.Host())
+			}
+			unreadable = append(unreadable, check.Invalid(item.Host(), err))
+			continue
+		}
+		mappings = append(mappings, check.Mapping{Host: host, Item: item})
+	}
+	t := newTerminal(c)
+	progress := t.Progress("Checking", int64(len(mappings)))
+	results, err := checker.All(ctx, mappings, func(*check.Result) { progress.Add(1) })
+	progress.Done()
+	if err != nil {
+		return interrupted(ctx)
+	}
+	report := check.NewReport(append(unreadable, results...))
+	if err := k.output.print(t.Out, report, func() { showReport(t, report, source.String(), k.verbose) }); err != nil {
+		return err
+	}
+	failed := report.Summary.Fail
+	if k.inactive {
+		failed += report.Summary.InactiveFail
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d routes fail the check", failed, report.Summary.Routes)
+	}
+	return nil
+}

@@ -1,0 +1,302 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sleightproxy/sleight/internal/check"
+	"github.com/sleightproxy/sleight/internal/terminal"
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+// mark is a status in a word that says the same without colours.
+func mark(t *terminal.Terminal, s check.Status) string {
+	switch s {
+	case check.OK:
+		return t.Styled(terminal.Good, "ok")
+	case check.Warn:
+		return t.Styled(terminal.Warning, "warn")
+	case check.Fail:
+		return t.Styled(terminal.Bad, "FAIL")
+	}
+	return t.Styled(terminal.Faint, "skip")
+}
+
+// indent is where the text of findings begins.
+const indent = 6
+
+// showResult shows a person the check of one route.
+func showResult(t *terminal.Terminal, r *check.Result, source string) {
+	line := func(format string, args ...any) { fmt.Fprintf(t.Out, format+"\n", args...) }
+	line("%s %s", padded(mark(t, r.Status), r.Status), t.Styled(terminal.Strong, r.Host))
+	line("      %s", t.Wrap(indent, r.Verdict))
+	if !r.InForce() {
+		line("      %s", t.Wrap(indent, fmt.Sprintf("the route is %s: what fails does not count, unless --fail-inactive is given", r.State)))
+	}
+	line("")
+	field := func(name, v string) { line("%-9s %s", name, t.Wrap(10, v)) }
+	field("route", fmt.Sprintf("%s of %s", r.Route, source))
+	if r.Client != nil {
+		field("clients", clients(r))
+	}
+	if r.ServerName != "" {
+		field("named", fmt.Sprintf("%s (SNI, verified), Host %s", r.ServerName, r.HostHeader))
+	} else if r.HostHeader != "" {
+		field("named", fmt.Sprintf("Host %s, without TLS", r.HostHeader))
+	}
+	for i := range r.Origins {
+		showOrigin(t, &r.Origins[i])
+	}
+	showChains(t, r)
+	showFindings(t, r)
+}
+
+func padded(marked string, s check.Status) string {
+	plain := map[check.Status]int{check.OK: 2}
+	n, ok := plain[s]
+	if !ok {
+		n = 4
+	}
+	return marked + strings.Repeat(" ", 5-n)
+}
+
+// clients says where DNS leads them.
+func clients(r *check.Result) string {
+	where := strings.Join(r.Client.Addresses, ", ")
+	if len(r.Client.Addresses) > 3 {
+		where = fmt.Sprintf("%s and %d more", strings.Join(r.Client.Addresses[:3], ", "), len(r.Client.Addresses)-3)
+	}
+	if r.Client.CNAME != "" {
+		where = r.Client.CNAME + " (" + where + ")"
+	}
+	switch r.Client.LeadsTo {
+	case check.ToTarget:
+		return where + ": the proxy"
+	case check.ToOrigin:
+		return where + ": the origin, past the proxy"
+	case check.ToElsewhere:
+		return where + "; whether that is the proxy, --target tells"
+	}
+	return r.Client.Error
+}
+
+// showOrigin shows the addresses of one entry, and the milliseconds of each phase.
+func showOrigin(t *terminal.Terminal, o *check.Origin) {
+	title := "origin    " + o.Address
+	if o.CNAME != "" {
+		title += " = " + o.CNAME
+	}
+	if o.DNS != nil {
+		title += ", DNS " + milliseconds(o.DNS) + " ms"
+	}
+	if o.Error != "" {
+		title += ": " + o.Error
+	}
+	fmt.Fprintf(t.Out, "\n%s\n", t.Wrap(10, title))
+	if len(o.IPs) == 0 {
+		return
+	}
+	rows := make([][]string, 0, len(o.IPs))
+	for _, p := range o.IPs {
+		rows = append(rows, []string{mark(t, p.Status), p.IP, milliseconds(p.Connect), milliseconds(p.Handshake), milliseconds(p.FirstByte), terminal.Safe(protocol(&p))})
+	}
+	t.Table([]string{"", "address", "connect", "TLS", "answer", "ms"}, rows)
+}
+
+// protocol says what was spoken, and what was answered, or why nothing was.
+func protocol(p *check.Probe) string {
+	var said []string
+	if p.HTTP != nil {
+		said = append(said, strconv.Itoa(p.HTTP.Status), p.HTTP.Protocol)
+	} else if p.Error != nil {
+		said = append(said, p.Error.Type)
+	}
+	if p.TLS != nil && p.TLS.Version != "" && p.HTTP != nil {
+		said = append(said, p.TLS.Version, p.TLS.CipherSuite)
+	}
+	return strings.Join(said, " ")
+}
+
+func milliseconds(m *check.Millis) string {
+	if m == nil {
+		return "-"
+	}
+	return strconv.FormatFloat(time.Duration(*m).Seconds()*1000, 'f', 1, 64)
+}
+
+// showChains shows each chain once, with the addresses that present it.
+func showChains(t *terminal.Terminal, r *check.Result) {
+	type group struct {
+		chain []check.Certificate
+		tls   *check.TLS
+		ips   []string
+	}
+	var groups []*group
+	for _, o := range r.Origins {
+		for _, p := range o.IPs {
+			if len(p.Certificates) == 0 {
+				continue
+			}
+			i := slices.IndexFunc(groups, func(g *group) bool {
+				return g.tls.Verified == p.TLS.Verified && slices.EqualFunc(g.chain, p.Certificates, func(a, b check.Certificate) bool {
+					return a.Pin == b.Pin && a.NotAfter.Equal(b.NotAfter) && a.Subject == b.Subject && slices.Equal(a.Names, b.Names)
+				})
+			})
+			if i < 0 {
+				i = len(groups)
+				groups = append(groups, &group{chain: p.Certificates, tls: p.TLS})
+			}
+			groups[i].ips = append(groups[i].ips, p.IP)
+		}
+	}
+	for _, g := range groups {
+		at := ""
+		if len(groups) > 1 {
+			at = " at " + g.ips[0]
+			if len(g.ips) > 1 {
+				at += fmt.Sprintf(" and %d more", len(g.ips)-1)
+			}
+		}
+		verified := t.Styled(terminal.Good, "verified")
+		if !g.tls.Verified {
+			verified = t.Styled(terminal.Bad, "NOT verified")
+			if why := g.tls.VerificationError; why != "" {
+				verified += ": " + t.Wrap(10, why)
+			}
+		}
+		fmt.Fprintf(t.Out, "\nchain%s     %s\n", at, verified)
+		t.Tree(trees(t, g.chain, g.tls)...)
+	}
+}
+
+// trees hangs the issuer of each certificate below it, and puts what belongs to none beside.
+func trees(t *terminal.Terminal, chain []check.Certificate, state *check.TLS) []terminal.Tree {
+	used := make([]bool, len(chain))
+	var grow func(i int) terminal.Tree
+	grow = func(i int) terminal.Tree {
+		used[i] = true
+		c := chain[i]
+		node := terminal.Tree{Text: t.Styled(terminal.Strong, short(c.Subject)) + describe(t, &c)}
+		if len(c.Names) > 0 {
+			names := c.Names
+			more := ""
+			if len(names) > 4 {
+				names, more = names[:4], fmt.Sprintf(" and %d more", len(c.Names)-4)
+			}
+			node.Sub = append(node.Sub, terminal.Tree{Text: terminal.Safe("names " + strings.Join(names, ", ") + more)})
+		}
+		pin := "pin " + c.Pin
+		if slices.Contains(state.PinsMatched, c.Pin) {
+			pin += " (pinned)"
+		}
+		node.Sub = append(node.Sub, terminal.Tree{Text: pin})
+		if c.Subject == c.Issuer {
+			return node
+		}
+		next := slices.IndexFunc(chain, func(o check.Certificate) bool { return o.Authority && o.Subject == c.Issuer })
+		if next < 0 || used[next] {
+			node.Sub = append(node.Sub, terminal.Tree{Text: "signed by " + t.Styled(terminal.Warning, short(c.Issuer)) + ", which is not there"})
+			return node
+		}
+		issuer := grow(next)
+		issuer.Text = "signed by " + issuer.Text
+		node.Sub = append(node.Sub, issuer)
+		return node
+	}
+	all := []terminal.Tree{grow(0)}
+	for i := range chain {
+		if !used[i] {
+			tree := grow(i)
+			tree.Text += ", sent beside"
+			all = append(all, tree)
+		}
+	}
+	return all
+}
+
+func short(s string) string {
+	if r := []rune(s); len(r) > 60 {
+		return string(r[:60]) + "..."
+	}
+	return s
+}
+
+// describe says what kind of certificate it is, and for how long.
+func describe(t *terminal.Terminal, c *check.Certificate) string {
+	style, end := terminal.Plain, fmt.Sprintf("%d days left", c.DaysLeft)
+	switch {
+	case c.DaysLeft < 0:
+		style, end = terminal.Bad, "EXPIRED"
+	case c.DaysLeft < 14:
+		style = terminal.Warning
+	}
+	s := fmt.Sprintf(", %s, %s (%s)", terminal.Safe(c.Key), t.Styled(style, end), c.NotAfter.Format(time.DateOnly))
+	if !c.Presented {
+		s += ", trusted here"
+	}
+	return s
+}
+
+// showFindings lists what was found, with what to do.
+func showFindings(t *terminal.Terminal, r *check.Result) {
+	if len(r.Findings) > 0 {
+		fmt.Fprintln(t.Out)
+	}
+	for _, f := range r.Findings {
+		style, word := terminal.Faint, "note"
+		switch f.Level {
+		case check.LevelFail:
+			style, word = terminal.Bad, "FAIL"
+		case check.LevelWarn:
+			style, word = terminal.Warning, "warn"
+		}
+		where := f.Where()
+		if where != "" {
+			where += ": "
+		}
+		fmt.Fprintf(t.Out, "%s  %s\n", t.Styled(style, word), t.Wrap(indent, where+f.Message))
+		if f.Advice != "" {
+			fmt.Fprintf(t.Out, "      %s\n", t.Wrap(indent+3, "-> "+f.Advice))
+		}
+	}
+}
+
+// showReport shows a person the checks of many routes.
+func showReport(t *terminal.Terminal, r *check.Report, source string, verbose bool) {
+	rows := make([][]string, 0, len(r.Routes))
+	for _, one := range r.Routes {
+		days, what := "-", one.Verdict
+		if one.DaysLeft != nil {
+			days = strconv.Itoa(*one.DaysLeft)
+		}
+		switch one.State {
+		case origin.Disabled, origin.Expired:
+			what = "(" + string(one.State) + ") " + what
+		}
+		rows = append(rows, []string{mark(t, one.Status), terminal.Safe(one.Route), days, terminal.Safe(what)})
+	}
+	if len(rows) > 0 {
+		t.Table([]string{"", "route", "days", "verdict"}, rows)
+	}
+	if verbose {
+		for _, one := range r.Routes {
+			fmt.Fprintln(t.Out)
+			showResult(t, one, source)
+		}
+	}
+	fmt.Fprintf(t.Out, "\n%s\n", t.Wrap(0, summaryLine(r.Summary, source)))
+}
+
+func summaryLine(s check.Summary, source string) string {
+	line := fmt.Sprintf("%d routes of %s: %d FAIL, %d warn, %d ok", s.Routes, source, s.Fail, s.Warn, s.OK)
+	if s.Inactive > 0 {
+		line += fmt.Sprintf("; %d disabled or expired", s.Inactive)
+		if s.InactiveFail > 0 {
+			line += fmt.Sprintf(", of which %d would fail, and do not count", s.InactiveFail)
+		}
+	}
+	return line
+}

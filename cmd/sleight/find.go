@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"slices"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/sleightproxy/sleight/internal/routetable"
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+// routeSource is where a command that changes nothing finds routes.
+type routeSource interface {
+	fmt.Stringer
+	Get(ctx context.Context, host string) (origin.Item, error) // routetable.ErrNotFound where there is none
+	All(ctx context.Context) iter.Seq2[origin.Item, error]
+}
+
+// document is a routeSource in memory, of a file that was read as a whole.
+type document struct {
+	name   string
+	items  []origin.Item
+	byHost map[string]int
+}
+
+// errTwice says why a host that is in a file twice has no route.
+func errTwice(host string) error {
+	return &origin.InvalidRouteError{Host: host, Attribute: "host", Reason: "is there more than once"}
+}
+
+func newDocument(name string, items iter.Seq2[origin.Item, error]) (*document, error) {
+	d := &document{name: name, byHost: map[string]int{}}
+	for item, err := range items {
+		if err != nil {
+			return nil, err
+		}
+		d.items = append(d.items, item)
+		d.byHost[item.Host()]++
+	}
+	return d, nil
+}
+
+func (d *document) String() string { return d.name }
+
+func (d *document) Get(_ context.Context, host string) (origin.Item, error) {
+	switch d.byHost[host] {
+	case 0:
+		return nil, routetable.ErrNotFound
+	case 1:
+		return d.items[slices.IndexFunc(d.items, func(i origin.Item) bool { return i.Host() == host })], nil
+	}
+	return nil, errTwice(host) // which is what the proxy makes of it
+}
+
+func (d *document) All(context.Context) iter.Seq2[origin.Item, error] {
+	return func(yield func(origin.Item, error) bool) {
+		for _, item := range d.items {
+			if !yield(item, nil) {
+				return
+			}
+		}
+	}
+}
+
+// openSource opens what the flags say. A routes file is read once, as the proxy does.
+func (t *tableFlags) openSource(ctx context.Context) (routeSource, error) {
+	table, err := t.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if file, ok := table.(*routetable.File); ok {
+		return newDocument(file.String(), file.All(ctx))
+	}
+	return table, nil
+}
+
+// maxRouteFile bounds a file that is read as a whole; one with 100,000 routes has a fifth of it.
+const maxRouteFile = 64 << 20
+
+// readRouteFile reads routes that are in no table yet: one as an object, or a routes document, in JSON
+// or YAML. The name "-" is the standard input.
+func readRouteFile(name string, in io.Reader) (*document, error) {
+	what := fmt.Sprintf("file %q", name)
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	} else {
+		what = "the standard input"
+	}
+	b, err := io.ReadAll(io.LimitReader(in, maxRouteFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	if len(b) > maxRouteFile {
+		return nil, fmt.Errorf("%s is larger than %d MiB", what, maxRouteFile>>20)
+	}
+	d, err := parseRouteFile(what, b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return d, nil
+}
+
+func parseRouteFile(what string, b []byte) (*document, error) {
+	if trimmed := bytes.TrimSpace(b); len(trimmed) == 0 || trimmed[0] != '{' {
+		var v any
+		if err := yaml.Unmarshal(b, &v); err != nil {
+			return nil, fmt.Errorf("is neither JSON nor YAML: %w", err)
+		}
+		var err error
+		if b, err = json.Marshal(v); err != nil {
+			return nil, fmt.Errorf("is YAML that is no JSON: %w", err)
+		}
+	}
+	// By its members, since a mistake in a document must not be told as one in a route.
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(b, &members); err != nil {
+		return nil, fmt.Errorf("has to be an object, of one route or of \"routes\": %w", err)
+	}
+	if _, ok := members["routes"]; ok {
+		return newDocument(what, origin.Items(bytes.NewReader(b)))
+	}
+	return newDocument(what, func(yield func(origin.Item, error) bool) {
+		var item origin.Item
+		err := item.UnmarshalJSON(b)
+		yield(item, err)
+	})
+}
+
+// finder reads the records that origin.Explain asks for, and remembers the items.
+type finder struct {
+	source routeSource
+	items  map[string]origin.Item
+}
+
+func (f *finder) find(ctx context.Context) func(key string) (*origin.Route, error) {
+	f.items = map[string]origin.Item{}
+	return func(key string) (*origin.Route, error) {
+		item, err := f.source.Get(ctx, key)
+		if errors.Is(err, routetable.ErrNotFound) {
+			return nil, origin.ErrNotFound
+		} else if err != nil {
+			return nil, err
+		}
+		f.items[key] = item
+		return item.Route()
+	}
+}

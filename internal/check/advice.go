@@ -1,0 +1,394 @@
+package check
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sleightproxy/sleight/internal/terminal"
+	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/sni"
+)
+
+// A rule is a row of the tables from what was seen to what to do. What it says names who can mend
+// it: advice without a subject is for the operator of the proxy, who owns the route; what begins with
+// "have the customer" is for those who own the host and its origin.
+type rule struct {
+	code  string // stable
+	level Level
+	when  func(f *facts) bool
+	say   func(f *facts) (message, advice string)
+}
+
+// advise returns the findings of one address: the first row of failures that fits where there is
+// no answer, and otherwise all rows of answers that fit.
+func advise(f *facts) []Finding {
+	var all []Finding
+	add := func(r *rule) {
+		message, advice := r.say(f)
+		all = append(all, Finding{Level: r.level, Code: r.code, Message: terminal.Safe(message), Advice: terminal.Safe(advice)})
+	}
+	if f.err == nil {
+		for i := range answers {
+			if answers[i].when(f) {
+				add(&answers[i])
+			}
+		}
+		return all
+	}
+	for i := range failures {
+		if failures[i].when(f) {
+			add(&failures[i])
+			return append(all, f.besides(failures[i].code)...)
+		}
+	}
+	return all // the last row is for all that is left
+}
+
+// invalidRoute is what there is to say of an item that is no route.
+func invalidRoute(err error) Finding {
+	f := Finding{Level: LevelFail, Code: "invalid_route", Message: err.Error(), Advice: "correct the route"}
+	if invalid, ok := errors.AsType[*origin.InvalidRouteError](err); ok {
+		f.Message = terminal.Safe(fmt.Sprintf("the route is not valid: %s %s", invalid.Attribute, invalid.Reason))
+		f.Advice = fmt.Sprintf("correct the attribute %s; until then the host is answered with 500", terminal.Safe(invalid.Attribute))
+	}
+	return f
+}
+
+// failures are the rows for what did not come to an answer, the first that fits is the one.
+var failures = []rule{
+	{code: "plain_http_refused", level: LevelFail, when: func(f *facts) bool { return errors.Is(f.err, sni.ErrPlainHTTP) },
+		say: fixed("the route has http://, which the proxy refuses", "make the origin https://, or set FORCE_HTTPS=false for the proxy (here --force-https=false) if what passes may be read on the way")},
+	{code: "client_cert_missing", level: LevelFail, when: func(f *facts) bool { t, ok := targetError(f); return ok && t.Field == "ClientCert" },
+		say: func(f *facts) (string, string) {
+			t, _ := targetError(f)
+			return "the client certificate of the route: " + t.Reason, fmt.Sprintf("put %s.pem into the proxy's CLIENT_CERTS_DIR (here --client-certs), or correct client_cert", f.route.ClientCert)
+		}},
+	{code: "route_unusable", level: LevelFail, when: func(f *facts) bool { _, ok := targetError(f); return ok },
+		say: func(f *facts) (string, string) { t, _ := targetError(f); return t.Error(), "correct the route" }},
+	{code: "prohibited_network", level: LevelFail, when: isType(sni.DestinationIPProhibited),
+		say: func(f *facts) (string, string) {
+			what := "a prohibited network"
+			if p, ok := errors.AsType[*sni.ProhibitedError](error(f.err)); ok {
+				what = fmt.Sprintf("%s, in a network that is not dialled (%s)", p.IP, p.Range)
+			}
+			return "the origin is " + what, "set origin to a public address; if this one is meant, allow its network by ORIGIN_ALLOW_CIDRS of the proxy (here --allow-cidr)"
+		}},
+	{code: "connection_refused", level: LevelFail, when: isType(sni.ConnectionRefused),
+		say: func(f *facts) (string, string) {
+			return "connection refused: nothing listens on port " + f.port, "correct the port in origin, or have the customer start the server, or open the port in the firewall that rejects"
+		}},
+	{code: "handshake_timeout", level: LevelFail, when: func(f *facts) bool { return f.err.Type == sni.ConnectionTimeout && f.exchange.Handshake > 0 },
+		say: fixed("TCP connects, but the TLS handshake does not end in time", "see that the port is one for TLS; else have the customer look at the load of the origin, or at a firewall that lets only the beginning through (MTU)")},
+	{code: "connection_timeout", level: LevelFail, when: isType(sni.ConnectionTimeout),
+		say: fixed("no answer to TCP in time", "have the customer's firewall let in the addresses that the proxy dials from (of a function in a VPC those of its NAT gateways, which are fixed), or correct origin; that this machine is shut out says nothing of the proxy where only that is let in")},
+	{code: "unroutable", level: LevelFail, when: isType(sni.DestinationIPUnroutable),
+		say: fixed("no way leads to the address from this machine", "correct origin, or check from where the proxy runs")},
+
+	// The certificate. What decides is what the proxy's verification said first.
+	{code: "certificate_expired", level: LevelFail, when: isReason(sni.Expired),
+		say: func(f *facts) (string, string) {
+			c := reasonOf(f).Certificate
+			if c != f.leaf() {
+				return fmt.Sprintf("the certificate of the authority %q in the chain has expired on %s", nameOf(c.Subject.CommonName, c.Subject.String()), day(c.NotAfter)),
+					"have the customer install the chain that belongs to the certificate now"
+			}
+			return fmt.Sprintf("the origin's certificate has expired on %s, %d days ago", day(c.NotAfter), -daysLeft(c.NotAfter, f.now)), f.install("a renewed certificate")
+		}},
+	{code: "certificate_not_yet_valid", level: LevelFail, when: isReason(sni.NotYetValid),
+		say: func(f *facts) (string, string) {
+			return "the origin's certificate is valid from " + reasonOf(f).Certificate.NotBefore.UTC().Format(time.RFC3339) + ", which is not yet", "wait until then, or see that the clock of this machine is right"
+		}},
+	{code: "wrong_name", level: LevelFail, when: isReason(sni.WrongName),
+		say: func(f *facts) (string, string) {
+			names := reasonOf(f).Names()
+			message := fmt.Sprintf("origin presents a certificate for %s, not for %s", list(names), f.name)
+			if f.route.ServerName != "" {
+				return message, fmt.Sprintf("correct server_name, which asks for %s; without it, the name would be %s", f.route.ServerName, f.host)
+			}
+			return message, f.serverNameFor(names)
+		}},
+	{code: "pin_mismatch", level: LevelFail, when: isReason(sni.PinMismatch),
+		say: func(f *facts) (string, string) {
+			return "the certificate verifies, but none of the pinned keys is in its chain",
+				fmt.Sprintf("if the customer has changed the key on purpose, add the new pin to spki_pins: %s (the origin's own key)", base64Pin(f.leaf()))
+		}},
+	{code: "weak_key", level: LevelFail, when: isReason(sni.WeakKey),
+		say: func(f *facts) (string, string) {
+			weak := "a key"
+			for _, c := range slices.Concat(f.presented, f.chain) {
+				if sni.WeakPublicKey(c) {
+					weak = fmt.Sprintf("a key (%s, of %q)", keyOf(c), nameOf(c.Subject.CommonName, c.Subject.String()))
+					break
+				}
+			}
+			return "the certificate has " + weak + " that can be forged", f.install("a certificate with ECDSA P-256 or RSA of 2048 bits or more")
+		}},
+	{code: "insecure_signature", level: LevelFail, when: isReason(sni.InsecureSignature),
+		say: func(f *facts) (string, string) {
+			return "the certificate is signed with SHA-1 or MD5, which can be forged", f.install("a certificate with a signature of SHA-256")
+		}},
+	{code: "wrong_usage", level: LevelFail, when: isReason(sni.WrongUsage),
+		say: func(f *facts) (string, string) {
+			return "the certificate is not for servers (its extended key usage lacks serverAuth)", f.install("a server certificate")
+		}},
+	{code: "name_constraint", level: LevelFail, when: isReason(sni.NameConstraint),
+		say: func(f *facts) (string, string) {
+			return "the authority may not certify this name: " + reasonOf(f).Err.Error(), f.install("a certificate of an authority that may")
+		}},
+	{code: "self_signed", level: LevelFail, when: func(f *facts) bool { return isReason(sni.UnknownAuthority)(f) && isSelfSigned(f.presented[0]) },
+		say: func(f *facts) (string, string) {
+			return "the origin's certificate is self-signed, and proves nothing", f.install("a certificate of a public authority") + "; or, where the customer vouches for this very one, put it into ca_pem"
+		}},
+	{code: "ca_pem_mismatch", level: LevelFail, when: func(f *facts) bool { return isReason(sni.UnknownAuthority)(f) && f.route.CAPEM != "" },
+		say: func(f *facts) (string, string) {
+			message := fmt.Sprintf("ca_pem holds no authority that leads to the certificate, which %q has issued", issuerOf(topOf(f.presented)))
+			if verifies(f.presented, f.checker.RootCAs, f.name, f.now) == nil {
+				return message, "remove ca_pem: the certificate is of a public authority now"
+			}
+			return message, "add the root of that authority to ca_pem, or have the customer send the intermediates up to the one that is there"
+		}},
+	{code: "missing_intermediate", level: LevelFail, when: func(f *facts) bool {
+		if !isReason(sni.UnknownAuthority)(f) {
+			return false
+		}
+		top := topOf(f.presented)
+		return !isSelfSigned(top) && len(top.IssuingCertificateURL) > 0
+	},
+		say: func(f *facts) (string, string) {
+			top := topOf(f.presented)
+			return fmt.Sprintf("the origin does not send the intermediate certificate %q, or that is of an authority which is not trusted", issuerOf(top)),
+				fmt.Sprintf("have the customer install the full chain (fullchain.pem); what is missing is at %.200s. Is the authority private, put its root into ca_pem", top.IssuingCertificateURL[0])
+		}},
+	{code: "private_authority", level: LevelFail, when: isReason(sni.UnknownAuthority),
+		say: func(f *facts) (string, string) {
+			top := topOf(f.presented)
+			if isSelfSigned(top) {
+				return fmt.Sprintf("the certificate is of the private authority %q", issuerOf(top)), f.install("a certificate of a public authority") + "; or put that authority's certificate into ca_pem, after the customer has confirmed it"
+			}
+			return fmt.Sprintf("the certificate is of %q, which is not trusted, and whose own certificate the origin does not send", issuerOf(top)),
+				"if that is a private authority, put its root into ca_pem; if it is a public one, have the customer install the full chain"
+		}},
+	{code: "malformed_certificate", level: LevelFail, when: isReason(sni.Malformed),
+		say: func(f *facts) (string, string) {
+			return "the origin's certificate cannot be read: " + reasonOf(f).Err.Error(), f.install("a valid certificate")
+		}},
+	{code: "invalid_certificate", level: LevelFail, when: isType(sni.TLSCertificateError),
+		say: func(f *facts) (string, string) {
+			return "the certificate does not verify: " + reasonOf(f).Error(), f.install("a valid certificate")
+		}},
+
+	// The handshake.
+	{code: "no_tls_http", level: LevelFail, when: func(f *facts) bool { return string(f.record()) == "HTTP/" },
+		say: func(f *facts) (string, string) {
+			return fmt.Sprintf("no TLS on port %s: plain HTTP answered", f.port), "correct the port in origin (443 is TLS by custom); or, if what passes may be read on the way, make it http:// and set FORCE_HTTPS=false"
+		}},
+	{code: "no_tls", level: LevelFail, when: func(f *facts) bool { return f.record() != nil },
+		say: func(f *facts) (string, string) {
+			return fmt.Sprintf("no TLS on port %s: what answered begins with %q", f.port, f.record()), "correct the port in origin"
+		}},
+	{code: "tls_too_old", level: LevelFail, when: func(f *facts) bool { return f.tlsVersionRefused() },
+		say: func(f *facts) (string, string) {
+			wants := "TLS 1.2 or 1.3"
+			if f.route.TLSMin == tls.VersionTLS13 {
+				return "the origin does not speak TLS 1.3, which tls_min asks for", "have the customer enable TLS 1.3, or set tls_min to 1.2"
+			}
+			if old := f.oldVersion(); old != "" {
+				return fmt.Sprintf("the origin speaks %s and not %s", old, wants), "have the customer enable TLS 1.2 or later; older versions are broken, and never used"
+			}
+			return "the origin does not speak " + wants + ", so it speaks only older versions", "have the customer enable TLS 1.2 or later; older versions are broken, and never used"
+		}},
+	{code: "unrecognized_name", level: LevelFail, when: isAlert(112),
+		say: func(f *facts) (string, string) {
+			return "the origin knows no server of the name " + f.name + " (alert: unrecognized name)",
+				"have the customer add " + f.name + " to the load balancer, with a certificate; or set server_name to a name that it knows"
+		}},
+	{code: "client_cert_refused", level: LevelFail, when: func(f *facts) bool { return f.asked && f.route.ClientCert != "" && f.err.Type == sni.TLSAlertReceived },
+		say: func(f *facts) (string, string) {
+			return fmt.Sprintf("the origin refuses the client certificate %q (alert: %v)", f.route.ClientCert, f.err.Alert), "have the customer trust the certificate's authority, or set client_cert to one that is trusted"
+		}},
+	{code: "client_cert_wanted", level: LevelFail, when: func(f *facts) bool { return f.asked && f.route.ClientCert == "" && f.err.Type == sni.TLSAlertReceived },
+		say: func(f *facts) (string, string) {
+			return fmt.Sprintf("the origin wants a client certificate (alert: %v)", f.err.Alert), "put one that the customer trusts into CLIENT_CERTS_DIR, and its name into client_cert"
+		}},
+	{code: "no_common_protocol", level: LevelFail, when: isAlert(120),
+		say: fixed("the origin speaks neither HTTP/2 nor HTTP/1.1 (alert: no application protocol)", "have the customer enable one of them for TLS on this port, or correct the port")},
+	{code: "handshake_refused", level: LevelFail, when: isAlert(40),
+		say: func(f *facts) (string, string) {
+			return "the origin refuses the handshake (alert: handshake failure)",
+				"it has no certificate for " + f.name + ", or no cipher suite in common: have the customer add the name, or enable ECDHE with AES-GCM or ChaCha20"
+		}},
+	{code: "alert", level: LevelFail, when: isType(sni.TLSAlertReceived),
+		say: func(f *facts) (string, string) {
+			return fmt.Sprintf("the origin ends the handshake (alert: %v)", f.err.Alert),
+				"most often it has no certificate for " + f.name + ": have the customer add the name, or set server_name to one that it knows; the origin's log says more"
+		}},
+	{code: "handshake_cut", level: LevelFail, when: func(f *facts) bool { return f.err.Type == sni.ConnectionTerminated && f.name != "" && !f.shaken },
+		say: func(f *facts) (string, string) {
+			return "the origin hangs up during the TLS handshake",
+				"have the customer see whether a firewall or load balancer drops handshakes for " + f.name + " or from this address; or the port is not for TLS"
+		}},
+	{code: "tls_failed", level: LevelFail, when: isType(sni.TLSProtocolError),
+		say: func(f *facts) (string, string) {
+			return "TLS fails: " + f.err.Err.Error(), "see that the port is one for TLS; else have the customer look at the origin's TLS settings"
+		}},
+
+	// The request.
+	{code: "http2_without_alpn", level: LevelFail, when: func(f *facts) bool {
+		return f.err.Type == sni.HTTPProtocolError && strings.Contains(f.err.Err.Error(), `malformed HTTP response "\x00\x00`)
+	},
+		say: fixed("the origin answers in HTTP/2 without having agreed to it", "have the customer enable ALPN for h2 on the port, or HTTP/1.1")},
+	{code: "not_http", level: LevelFail, when: isType(sni.HTTPProtocolError),
+		say: func(f *facts) (string, string) {
+			return "what the origin answers is not HTTP: " + f.err.Err.Error(), "correct the port in origin, or have the customer look at what listens there"
+		}},
+	{code: "answer_timeout", level: LevelFail, when: isType(sni.HTTPResponseTimeout),
+		say: func(f *facts) (string, string) {
+			return fmt.Sprintf("the connection is there, but no answer to %s %s came in time", f.checker.method(), f.path()), "have the customer look at the origin's log; or check another --path, or wait longer with --timeout"
+		}},
+	{code: "hung_up", level: LevelFail, when: isType(sni.ConnectionTerminated),
+		say: fixed("the origin hangs up instead of answering the request", "have the customer look at the origin's log: a firewall for web applications may do so, or a port that is for another protocol")},
+	{code: "header_too_large", level: LevelFail, when: isType(sni.HTTPResponseHeaderSectionSize),
+		say: fixed("the header of the answer is larger than the proxy takes", "have the customer send less in headers (256 KiB at most)")},
+	{code: "failed", level: LevelFail, when: func(*facts) bool { return true },
+		say: func(f *facts) (string, string) {
+			return fmt.Sprintf("%s: %v", f.err.Type, f.err.Err), "see what the message says; the type is explained in docs/errors.md"
+		}},
+}
+
+// besides says what else is wrong with the certificate, so that it is not found out one by one.
+func (f *facts) besides(code string) []Finding {
+	if f.err.Type != sni.TLSCertificateError || len(f.presented) == 0 {
+		return nil
+	}
+	var all []Finding
+	also := func(code, message, advice string) {
+		all = append(all, Finding{Level: LevelFail, Code: code, Message: terminal.Safe(message), Advice: terminal.Safe(advice)})
+	}
+	leaf := f.leaf()
+	if code != "wrong_name" && leaf.VerifyHostname(f.name) != nil {
+		also("wrong_name", fmt.Sprintf("besides, it is for %s, not for %s", list(namesOf(leaf)), f.name), f.serverNameFor(namesOf(leaf)))
+	}
+	roots := f.checker.RootCAs
+	if f.route.CAPEM != "" {
+		roots = x509.NewCertPool()
+		roots.AppendCertsFromPEM([]byte(f.route.CAPEM))
+	}
+	// As of its last day, which tells an unknown authority from a certificate that has ended.
+	if code == "wrong_name" || code == "certificate_expired" {
+		if _, unknown := errors.AsType[x509.UnknownAuthorityError](verifies(f.presented, roots, "", leaf.NotAfter)); unknown {
+			also("untrusted", fmt.Sprintf("besides, the authority %q is not trusted", issuerOf(topOf(f.presented))), f.install("a certificate of a public authority, with its chain")+"; or put its root into ca_pem")
+		}
+	}
+	return all
+}
+
+func fixed(message, advice string) func(*facts) (string, string) {
+	return func(*facts) (string, string) { return message, advice }
+}
+
+func isType(t sni.ErrorType) func(*facts) bool {
+	return func(f *facts) bool { return f.err.Type == t }
+}
+
+func isReason(r sni.CertificateReason) func(*facts) bool {
+	return func(f *facts) bool { c := reasonOf(f); return c != nil && c.Reason == r }
+}
+
+func reasonOf(f *facts) *sni.CertificateError {
+	c, _ := errors.AsType[*sni.CertificateError](error(f.err))
+	return c
+}
+
+func isAlert(n tls.AlertError) func(*facts) bool {
+	return func(f *facts) bool { return f.err.Type == sni.TLSAlertReceived && f.err.Alert == n }
+}
+
+func targetError(f *facts) (*sni.TargetError, bool) {
+	return errors.AsType[*sni.TargetError](error(f.err))
+}
+
+func (f *facts) leaf() *x509.Certificate {
+	if len(f.presented) == 0 {
+		return nil
+	}
+	return f.presented[0]
+}
+
+// install is the advice that only who has the key can follow.
+func (f *facts) install(what string) string {
+	return fmt.Sprintf("have the customer install %s for %s", what, f.name)
+}
+
+// serverNameFor is the advice where a certificate is for other names.
+func (f *facts) serverNameFor(names []string) string {
+	suggestion := "server_name"
+	if i := slices.IndexFunc(names, func(n string) bool { return !strings.HasPrefix(n, "*.") && net.ParseIP(n) == nil }); i >= 0 {
+		suggestion += " to " + cut(names[i])
+	}
+	if leaf := f.leaf(); leaf != nil && leaf.VerifyHostname(f.origin) == nil {
+		suggestion = "server_name to " + f.origin // which is what the operator has said already
+	}
+	if len(names) == 0 {
+		return fmt.Sprintf("have the customer install a certificate for %s", f.name)
+	}
+	return fmt.Sprintf("set %s, or have the customer install a certificate for %s", suggestion, f.name)
+}
+
+// record returns the first bytes of what is no TLS, and nil where it was.
+func (f *facts) record() []byte {
+	if no, ok := errors.AsType[tls.RecordHeaderError](error(f.err)); ok {
+		return no.RecordHeader[:]
+	}
+	return nil
+}
+
+// tlsVersionRefused reports whether the origin knows no version that the route takes.
+func (f *facts) tlsVersionRefused() bool {
+	return isAlert(70)(f) || f.err.Type == sni.TLSProtocolError && strings.Contains(f.err.Err.Error(), "unsupported protocol version")
+}
+
+// oldVersion returns the version that the origin has chosen, where it has said so.
+func (f *facts) oldVersion() string {
+	for _, v := range []uint16{tls.VersionTLS11, tls.VersionTLS10} {
+		if strings.HasSuffix(f.err.Err.Error(), fmt.Sprintf("protocol version %x", v)) {
+			return tls.VersionName(v)
+		}
+	}
+	return ""
+}
+
+func (f *facts) path() string {
+	if f.checker.Path == "" {
+		return "/"
+	}
+	return f.checker.Path
+}
+
+func issuerOf(c *x509.Certificate) string { return nameOf(c.Issuer.CommonName, c.Issuer.String()) }
+
+func namesOf(c *x509.Certificate) []string { return (&sni.CertificateError{Certificate: c}).Names() }
+
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
+// list names a few.
+func list(names []string) string {
+	const most = 5
+	if len(names) == 0 {
+		return "no name at all"
+	}
+	more := ""
+	if len(names) > most {
+		names, more = names[:most], fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	short := make([]string, 0, most)
+	for _, n := range names {
+		short = append(short, fmt.Sprintf("%.80s", n))
+	}
+	return strings.Join(short, ", ") + more
+}

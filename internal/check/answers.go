@@ -1,0 +1,247 @@
+package check
+
+import (
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/sleightproxy/sleight/pkg/hostname"
+	"github.com/sleightproxy/sleight/pkg/proxy"
+)
+
+// codeServerError is of an origin that is there, and proves its name, but is not well.
+const codeServerError = "server_error"
+
+// answers are the rows for what was answered, all that fit are told.
+var answers = []rule{
+	{code: "loop", level: LevelFail, when: isLoop,
+		say: fixed("the origin leads back to the proxy itself, which refuses what has been there before", "set origin to the customer's load balancer")},
+	{code: "another_proxy", level: LevelWarn, when: func(f *facts) bool {
+		return !isLoop(f) && strings.HasPrefix(f.response.Header.Get("Proxy-Status"), "sleight")
+	},
+		say: func(f *facts) (string, string) {
+			return "another sleight answers at the origin, with an error: " + cut(f.response.Header.Get("Proxy-Status")), "set origin to the customer's load balancer, or give that sleight a route for " + f.host
+		}},
+	{code: "misdirected", level: LevelFail, when: hasStatus(http.StatusMisdirectedRequest),
+		say: func(f *facts) (string, string) {
+			return fmt.Sprintf("the origin does not serve %s under the server name %s (421)", f.hostHeader(), f.sent()),
+				"have the customer add " + f.hostHeader() + " to the server that the name leads to; or make host_header and server_name one name"
+		}},
+	{code: "tls_port", level: LevelFail, when: isTLSPort,
+		say: func(f *facts) (string, string) {
+			return fmt.Sprintf("port %s is for TLS, and the route has http://", f.port), "make the origin https://"
+		}},
+	{code: "client_cert_wanted", level: LevelFail, when: wantsClientCert,
+		say: func(f *facts) (string, string) {
+			return fmt.Sprintf("the origin wants a client certificate, and answers %d without", f.response.StatusCode), "put one that the customer trusts into CLIENT_CERTS_DIR, and its name into client_cert"
+		}},
+	{code: "redirect_loop", level: LevelFail, when: func(f *facts) bool { return redirects(f) == "loop" },
+		say: func(f *facts) (string, string) {
+			if f.name == "" {
+				return fmt.Sprintf("the origin redirects to https (%d), but the proxy always asks it over http://: clients go in circles", f.response.StatusCode),
+					"make the origin https://, or have the customer believe X-Forwarded-Proto"
+			}
+			return fmt.Sprintf("the origin redirects to the very URL that was asked for (%d): clients go in circles", f.response.StatusCode),
+				"have the customer see why: often it believes that it was asked over http, and looks at something else than X-Forwarded-Proto"
+		}},
+	{code: "redirect_to_http", level: LevelWarn, when: func(f *facts) bool { return redirects(f) == "http" },
+		say: func(f *facts) (string, string) {
+			return "the origin redirects to http://, where nobody may listen: " + cut(f.response.Header.Get("Location")), "have the customer redirect to https://, or believe X-Forwarded-Proto"
+		}},
+	{code: "redirect_to_origin", level: LevelWarn, when: func(f *facts) bool { return redirects(f) == "origin" },
+		say: func(f *facts) (string, string) {
+			return "the origin redirects clients to its own name, past the proxy: " + cut(f.response.Header.Get("Location")), "set rewrite to true, or remove host_header if the customer's origin can serve " + f.host
+		}},
+	{code: "redirect", level: LevelNote, when: func(f *facts) bool { return redirects(f) == "elsewhere" },
+		say: func(f *facts) (string, string) {
+			return fmt.Sprintf("the origin redirects (%d) to %s", f.response.StatusCode, cut(f.response.Header.Get("Location"))), ""
+		}},
+	{code: "unknown_host", level: LevelFail, when: func(f *facts) bool { return unknownHost(f) != "" },
+		say: func(f *facts) (string, string) {
+			return fmt.Sprintf("%s does not know the Host %s (%d)", unknownHost(f), f.hostHeader(), f.response.StatusCode),
+				"set host_header to the name that it knows the customer by, or have the customer add " + f.host + " there"
+		}},
+	{code: "forbidden", level: LevelWarn, when: func(f *facts) bool { return hasStatus(http.StatusForbidden)(f) && plain(f) },
+		say: func(f *facts) (string, string) {
+			return "the origin forbids " + f.asking() + " (403)", "a firewall for web applications may be in the way, or the Host is not known there: check another --path, set host_header, or have the customer let the proxy in"
+		}},
+	{code: "not_found", level: LevelWarn, when: func(f *facts) bool {
+		return (hasStatus(http.StatusNotFound)(f) || hasStatus(http.StatusGone)(f)) && plain(f)
+	},
+		say: func(f *facts) (string, string) {
+			return fmt.Sprintf("the origin has nothing at %s (%d)", f.asking(), f.response.StatusCode), "check a --path that is there; if that is not found either, the Host may not be known there: set host_header, or have the customer add " + f.host
+		}},
+	{code: "unauthorized", level: LevelNote, when: hasStatus(http.StatusUnauthorized),
+		say: func(f *facts) (string, string) { return "the origin wants clients to log in (401)", "" }},
+	{code: "method_not_allowed", level: LevelNote, when: hasStatus(http.StatusMethodNotAllowed),
+		say: func(f *facts) (string, string) {
+			return "the origin does not take " + f.asking() + " (405)", "check with --method GET, or another --path"
+		}},
+	{code: "too_many_requests", level: LevelWarn, when: hasStatus(http.StatusTooManyRequests),
+		say: fixed("the origin limits requests (429)", "all clients come from the proxy's addresses now: have the customer count them by X-Forwarded-For")},
+	{code: "client_error", level: LevelWarn, when: func(f *facts) bool {
+		s := f.response.StatusCode
+		return s >= 400 && s < 500 && plain(f) && s != 401 && s != 403 && s != 404 && s != 405 && s != 410 && s != 421 && s != 429
+	},
+		say: func(f *facts) (string, string) {
+			return fmt.Sprintf("the origin refuses %s (%d)", f.asking(), f.response.StatusCode), "check another --path; if it stays, the Host may not be known there: set host_header, or have the customer add " + f.host
+		}},
+	{code: codeServerError, level: LevelFail, when: func(f *facts) bool { return f.response.StatusCode >= 500 && plain(f) },
+		say: func(f *facts) (string, string) {
+			advice := "have the customer look at the origin's log"
+			if s := f.response.StatusCode; s == 502 || s == 503 || s == 504 {
+				advice = "the load balancer has no server that answers: have the customer look at its targets"
+			}
+			return fmt.Sprintf("the origin answers %s with an error (%d)", f.asking(), f.response.StatusCode), advice
+		}},
+	{code: "expires_soon", level: LevelWarn, when: func(f *facts) bool {
+		return len(f.chain) > 0 && f.checker.warnDays() >= 0 && daysLeft(endOf(f.chain), f.now) < f.checker.warnDays()
+	},
+		say: func(f *facts) (string, string) {
+			end, days := endOf(f.chain), daysLeft(endOf(f.chain), f.now)
+			what := "the origin's certificate"
+			if !f.leaf().NotAfter.Equal(end) {
+				what = "an authority in the certificate's chain"
+			}
+			return fmt.Sprintf("%s ends in %d %s, on %s", what, days, plural(days, "day", "days"), day(end)), f.install("a renewed certificate")
+		}},
+	{code: "client_cert_asked", level: LevelNote, when: func(f *facts) bool { return f.asked && f.route.ClientCert == "" && !wantsClientCert(f) },
+		say: fixed("the origin asks for a client certificate, and does without", "")},
+}
+
+// plain reports whether no row above knows better what a status means.
+func plain(f *facts) bool {
+	return !isLoop(f) && unknownHost(f) == "" && !wantsClientCert(f) && !isTLSPort(f) && !strings.HasPrefix(f.response.Header.Get("Proxy-Status"), "sleight")
+}
+
+func isTLSPort(f *facts) bool {
+	return f.name == "" && f.response.StatusCode == http.StatusBadRequest &&
+		containsAny(f.body, "HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port", "speaking plain HTTP to an SSL-enabled")
+}
+
+func hasStatus(status int) func(*facts) bool {
+	return func(f *facts) bool { return f.response.StatusCode == status }
+}
+
+func isLoop(f *facts) bool {
+	return strings.HasPrefix(f.response.Header.Get("Proxy-Status"), "sleight") && strings.Contains(f.response.Header.Get("Proxy-Status"), "proxy_loop_detected")
+}
+
+// wantsClientCert reports whether the answer says that there is none. nginx has statuses of its
+// own for that, which it turns into 400.
+func wantsClientCert(f *facts) bool {
+	s := f.response.StatusCode
+	return f.asked && f.route.ClientCert == "" &&
+		(s == 495 || s == 496 || s == http.StatusForbidden || (s == http.StatusBadRequest || s == http.StatusUnauthorized) && containsAny(strings.ToLower(f.body), "certificate"))
+}
+
+// redirects says where an answer leads: "loop", "http", "origin", "elsewhere", or "" where it is no
+// redirect.
+func redirects(f *facts) string {
+	location := f.response.Header.Get("Location")
+	if f.response.StatusCode < 300 || f.response.StatusCode > 399 || location == "" {
+		return ""
+	}
+	asked := *f.response.Request.URL
+	asked.Scheme, asked.Host = "https", f.host // as a client has it
+	to, err := asked.Parse(location)
+	if err != nil {
+		return "elsewhere"
+	}
+	host, err := hostname.Normalize(to.Host)
+	switch {
+	case err != nil:
+		return "elsewhere"
+	case host == f.host && to.Scheme == "http":
+		return "http"
+	case host == f.host && samePage(to, &asked) && f.response.Header.Get("Set-Cookie") == "": // with one, the next request may be answered otherwise
+		return "loop"
+	case host == f.origin && host != f.host && !proxy.RewritesNames(f.route, f.host):
+		return "origin"
+	}
+	return "elsewhere"
+}
+
+func samePage(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && (a.Port() == "" || a.Port() == "443") && slash(a.EscapedPath()) == slash(b.EscapedPath()) && a.RawQuery == b.RawQuery
+}
+
+func slash(path string) string {
+	if path == "" {
+		return "/"
+	}
+	return path
+}
+
+// strangers are the error pages by which services say that they do not know a Host.
+var strangers = []struct {
+	service string
+	server  string // in the field Server, in lower case; empty means any
+	texts   []string
+}{
+	{"CloudFront", "cloudfront", []string{"The request could not be satisfied", "Bad request"}},
+	{"Cloudflare", "cloudflare", []string{"error code: 1001", "error code: 1003", "error code: 1014", "error code: 1016", "error code: 1034", "Error 1001", "Error 1014", "Error 1016", "Error 1034"}},
+	{"Fastly", "", []string{"Fastly error: unknown domain"}},
+	{"S3", "amazons3", []string{"NoSuchBucket"}},
+	{"GitHub Pages", "github.com", []string{"There isn't a GitHub Pages site here"}},
+	{"Heroku", "", []string{"no-such-app", "No such app"}},
+	{"Azure", "", []string{"404 Web Site not found", "Our services aren't available right now"}},
+	{"Vercel", "vercel", []string{"DEPLOYMENT_NOT_FOUND"}},
+	{"Akamai", "akamaighost", []string{"Invalid URL"}},
+}
+
+// unknownHost names the service whose error page says that it does not know the Host.
+func unknownHost(f *facts) string {
+	if f.response.StatusCode < 400 {
+		return ""
+	}
+	server := strings.ToLower(f.response.Header.Get("Server"))
+	for _, s := range strangers {
+		if strings.Contains(server, s.server) && containsAny(f.body, s.texts...) {
+			return s.service
+		}
+	}
+	return ""
+}
+
+func containsAny(s string, texts ...string) bool {
+	for _, t := range texts {
+		if strings.Contains(s, t) {
+			return true
+		}
+	}
+	return false
+}
+
+// hostHeader is the Host that was sent.
+func (f *facts) hostHeader() string {
+	if f.route.HostHeader != "" {
+		return f.route.HostHeader
+	}
+	return f.host
+}
+
+// sent is the server name that was sent.
+func (f *facts) sent() string {
+	if f.name == "" {
+		return "(none)"
+	}
+	return f.name
+}
+
+func (f *facts) asking() string { return f.checker.method() + " " + f.path() }
+
+func (c *Checker) warnDays() int {
+	if c.WarnDays == 0 {
+		return defaultWarnDays
+	}
+	return c.WarnDays
+}
+
+func base64Pin(c *x509.Certificate) string {
+	pin := pinOf(c)
+	return base64.StdEncoding.EncodeToString(pin[:])
+}

@@ -1,0 +1,137 @@
+package check
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// Certificate is one that the origin presented, or by which what it presented was verified.
+type Certificate struct {
+	Subject   string    `json:"subject"`
+	Names     []string  `json:"names,omitempty"`
+	Issuer    string    `json:"issuer"`
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+	DaysLeft  int       `json:"days_left"` // whole days; negative once it has ended
+	Key       string    `json:"key"`
+	Signature string    `json:"signature"`
+	Pin       string    `json:"spki_sha256"` // in the form of the attribute spki_pins
+	Authority bool      `json:"authority"`
+	Presented bool      `json:"presented"` // false: it is of the roots that the route trusts
+	Verified  bool      `json:"verified"`  // it is in the chain that verified
+}
+
+// describeChain lists the chain that verified, and then what else was presented.
+func describeChain(presented, chain []*x509.Certificate, now time.Time) []Certificate {
+	var all []Certificate
+	add := func(c *x509.Certificate, isPresented, verified bool) {
+		pin := pinOf(c)
+		d := Certificate{
+			Subject: nameOf(c.Subject.CommonName, c.Subject.String()), Issuer: nameOf(c.Issuer.CommonName, c.Issuer.String()), Names: slices.Clone(c.DNSNames),
+			NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(), DaysLeft: daysLeft(c.NotAfter, now),
+			Key: keyOf(c), Signature: c.SignatureAlgorithm.String(), Pin: base64.StdEncoding.EncodeToString(pin[:]),
+			Authority: c.IsCA, Presented: isPresented, Verified: verified,
+		}
+		for _, ip := range c.IPAddresses {
+			d.Names = append(d.Names, ip.String())
+		}
+		all = append(all, d)
+	}
+	for _, c := range chain {
+		add(c, slices.ContainsFunc(presented, c.Equal), true)
+	}
+	for _, c := range presented {
+		if !slices.ContainsFunc(chain, c.Equal) {
+			add(c, true, false)
+		}
+	}
+	return all
+}
+
+// nameOf prefers the name by which people know a certificate.
+func nameOf(common, whole string) string {
+	if common != "" {
+		return common
+	}
+	return whole
+}
+
+func keyOf(c *x509.Certificate) string {
+	switch key := c.PublicKey.(type) {
+	case *rsa.PublicKey:
+		return fmt.Sprintf("RSA %d", key.N.BitLen())
+	case *ecdsa.PublicKey:
+		return "ECDSA " + key.Curve.Params().Name
+	case ed25519.PublicKey:
+		return "Ed25519"
+	}
+	return c.PublicKeyAlgorithm.String()
+}
+
+func pinOf(c *x509.Certificate) [32]byte { return sha256.Sum256(c.RawSubjectPublicKeyInfo) }
+
+func pinned(pins [][32]byte, pin [32]byte) bool { return slices.Contains(pins, pin) }
+
+// longestLasting returns the chain that holds for the longest time: any one of them is enough.
+func longestLasting(chains [][]*x509.Certificate) []*x509.Certificate {
+	var best []*x509.Certificate
+	for _, chain := range chains {
+		if best == nil || endOf(chain).After(endOf(best)) {
+			best = chain
+		}
+	}
+	return best
+}
+
+// endOf returns when the first certificate of a chain ends.
+func endOf(chain []*x509.Certificate) time.Time {
+	var end time.Time
+	for _, c := range chain {
+		if end.IsZero() || c.NotAfter.Before(end) {
+			end = c.NotAfter
+		}
+	}
+	return end
+}
+
+func daysLeft(end, now time.Time) int { return int(math.Floor(end.Sub(now).Hours() / 24)) }
+
+// isSelfSigned reports whether a certificate is its own issuer.
+func isSelfSigned(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawSubject, c.RawIssuer) && c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
+}
+
+// topOf follows the issuers of a leaf through what was presented, as far as they are there.
+func topOf(presented []*x509.Certificate) *x509.Certificate {
+	top := presented[0]
+	for range presented {
+		i := slices.IndexFunc(presented, func(c *x509.Certificate) bool {
+			return bytes.Equal(c.RawSubject, top.RawIssuer) && !c.Equal(top) && top.CheckSignatureFrom(c) == nil
+		})
+		if i < 0 || isSelfSigned(top) {
+			break
+		}
+		top = presented[i]
+	}
+	return top
+}
+
+// verifies reports whether the presented certificates would verify under other roots, nil being
+// the system's, and for another name, "" being any. It is for advice; nothing is sent that hangs on it.
+func verifies(presented []*x509.Certificate, roots *x509.CertPool, name string, now time.Time) error {
+	intermediates := x509.NewCertPool()
+	for _, c := range presented[1:] {
+		intermediates.AddCert(c)
+	}
+	_, err := presented[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, DNSName: name, CurrentTime: now})
+	return err
+}

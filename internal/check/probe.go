@@ -1,0 +1,205 @@
+package check
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/proxy"
+	"github.com/sleightproxy/sleight/pkg/sni"
+)
+
+// facts are all that is known of one address, for the table of advice.
+type facts struct {
+	checker *Checker
+	host    string // that was asked for
+	name    string // that had to be proved; empty without TLS
+	route   *origin.Route
+	origin  string // name or address of the entry, without port
+	port    string
+	ip      netip.Addr
+	now     time.Time
+
+	exchange  sni.Exchange
+	err       *sni.Error // nil where there is an answer
+	asked     bool       // for a client certificate
+	shaken    bool       // the handshake came to an end, and everything verified
+	state     tls.ConnectionState
+	presented []*x509.Certificate
+	chain     []*x509.Certificate // that verified, the leaf first
+	response  *http.Response      // its body is closed
+	body      string              // the beginning of it
+}
+
+// maxBody is how much of an answer is read: what says whose error page it is stands at the top.
+const maxBody = 4 << 10
+
+// probe sends the request to one address, and judges what came of it.
+func (c *Checker) probe(ctx context.Context, host string, route *origin.Route, entry string, ip netip.Addr, port string) Probe {
+	p := Probe{IP: ip.String()}
+	leave, ok := c.enter(ctx)
+	if !ok {
+		p.Status, p.Error = Fail, &Failure{string(sni.ConnectionTimeout), context.Cause(ctx).Error()}
+		return p
+	}
+	defer leave()
+	f := &facts{checker: c, host: host, route: route, origin: entry, ip: ip, port: port, now: now()}
+	if route.Scheme == "https" {
+		f.name = cmp.Or(route.ServerName, host)
+	}
+	f.ask(ctx)
+	p.describe(f)
+	p.findings = advise(f)
+	p.answered = f.response != nil || f.err != nil && f.err.Type == sni.TLSCertificateError
+	for _, finding := range p.findings {
+		if s := finding.Level.status(); s.rank() > p.Status.rank() {
+			p.Status = s
+		}
+	}
+	switch {
+	case f.err != nil && isElsewhere(f):
+		p.Status = Skipped
+	case p.Status == "":
+		p.Status = OK
+	}
+	return p
+}
+
+// ask sends the request as the proxy would.
+func (f *facts) ask(ctx context.Context) {
+	c := f.checker
+	ctx, cancel := context.WithTimeout(ctx, c.timeout())
+	defer cancel()
+	ctx = sni.WithCertificateRequest(ctx, func(*tls.CertificateRequestInfo) { f.asked = true })
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{TLSHandshakeDone: func(state tls.ConnectionState, err error) {
+		f.state, f.shaken = state, err == nil
+		f.presented = state.PeerCertificates
+		if failed, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+			f.presented = failed.UnverifiedCertificates
+		}
+		f.chain = longestLasting(state.VerifiedChains)
+	}})
+	target := proxy.Target(f.route)
+	target.Addresses = []string{net.JoinHostPort(f.ip.String(), f.port)}
+	timeouts := c.Timeouts.For(f.route)
+	target.ConnectTimeout, target.HandshakeTimeout = timeouts.Connect, timeouts.Handshake
+	transport := &sni.Transport{ // of its own: what another address or route left behind proves nothing
+		Translate:          sni.Func(func(context.Context, string) (sni.Target, error) { return target, nil }),
+		ForceHTTPS:         c.ForceHTTPS,
+		RootCAs:            c.RootCAs,
+		ClientCertificates: c.ClientCertificates,
+		AllowCIDRs:         c.AllowCIDRs,
+		IdleConnTimeout:    -1,
+		Observe:            func(_ context.Context, x *sni.Exchange) { f.exchange = *x },
+	}
+	defer transport.CloseIdleConnections()
+	response, err := transport.RoundTrip(f.request(ctx))
+	if err != nil {
+		if failed, ok := errors.AsType[*sni.Error](err); ok {
+			f.err = failed
+		} else {
+			f.err = &sni.Error{Type: sni.ProxyInternalError, Err: err}
+		}
+		return
+	}
+	f.response = response
+	body, _ := io.ReadAll(io.LimitReader(response.Body, maxBody)) // what broke off is as good as what was there
+	response.Body.Close()
+	f.body = string(body)
+}
+
+// request makes the request as the proxy would send it for a client behind an HTTPS front.
+func (f *facts) request(ctx context.Context) *http.Request {
+	const self = "sleight"
+	path := cmp.Or(f.checker.Path, "/")
+	u := &url.URL{Path: path}
+	if parsed, err := url.ParseRequestURI(path); err == nil {
+		u = parsed
+	}
+	u.Scheme, u.Host = f.route.Scheme, f.host
+	r := (&http.Request{Method: f.checker.method(), URL: u, Host: f.host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{
+		"Accept":            {"*/*"},
+		"User-Agent":        {"sleight-check"},
+		"Via":               {"1.1 " + self},
+		"Cdn-Loop":          {cmp.Or(f.checker.LoopID, self)}, // by which a proxy of ours refuses it, instead of sending it on
+		"X-Forwarded-Host":  {f.host},
+		"X-Forwarded-Proto": {"https"},
+	}}).WithContext(ctx)
+	return r
+}
+
+// describe fills in what was seen.
+func (p *Probe) describe(f *facts) {
+	if f.err != nil {
+		p.Error = &Failure{string(f.err.Type), f.err.Error()}
+	}
+	phase := func(into **Millis, took time.Duration) {
+		if took > 0 {
+			m := Millis(took)
+			*into = &m
+		}
+	}
+	phase(&p.Connect, f.exchange.Connect)
+	phase(&p.Handshake, f.exchange.Handshake)
+	if f.response != nil {
+		phase(&p.FirstByte, f.exchange.Answer)
+		p.HTTP = &HTTP{
+			Protocol: f.exchange.Protocol, Method: f.response.Request.Method, Path: f.response.Request.URL.RequestURI(), Status: f.response.StatusCode,
+			Location: cut(f.response.Header.Get("Location")), Server: cut(f.response.Header.Get("Server")),
+		}
+	}
+	if f.name == "" || f.exchange.Handshake == 0 {
+		return
+	}
+	p.TLS = &TLS{ServerName: f.name, Verified: f.shaken, ClientCertWanted: f.asked}
+	if f.state.Version != 0 {
+		p.TLS.Version, p.TLS.ALPN = tls.VersionName(f.state.Version), f.state.NegotiatedProtocol
+		p.TLS.CipherSuite = tls.CipherSuiteName(f.state.CipherSuite)
+	}
+	if wrong, ok := errors.AsType[*sni.CertificateError](asError(f.err)); ok {
+		p.TLS.VerificationError = wrong.Error()
+	}
+	p.Certificates = describeChain(f.presented, f.chain, f.now)
+	for _, certificate := range f.chain {
+		if pin := pinOf(certificate); pinned(f.route.SPKIPins, pin) {
+			p.TLS.PinsMatched = append(p.TLS.PinsMatched, base64.StdEncoding.EncodeToString(pin[:]))
+		}
+	}
+	if f.shaken {
+		days := daysLeft(endOf(f.chain), f.now)
+		p.daysLeft = &days
+	}
+}
+
+// asError makes an error of what may be none: a nil *sni.Error in an error is not nil.
+func asError(err *sni.Error) error {
+	if err == nil {
+		return nil
+	}
+	return err
+}
+
+// cut shortens what an origin says of itself.
+func cut(s string) string {
+	const most = 300
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
+}
+
+// isElsewhere reports whether an address was out of reach because of where the check runs.
+func isElsewhere(f *facts) bool {
+	return f.err.Type == sni.DestinationIPUnroutable && f.ip.Is6()
+}

@@ -1,0 +1,58 @@
+package check
+
+import (
+	"slices"
+
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+// Report is what came of the checks of many routes.
+type Report struct {
+	Summary Summary   `json:"summary"`
+	Routes  []*Result `json:"routes"` // the most urgent first
+}
+
+// Summary counts routes. Those that are disabled or have expired are counted apart.
+type Summary struct {
+	Routes       int `json:"routes"`
+	OK           int `json:"ok"`
+	Warn         int `json:"warn"`
+	Fail         int `json:"fail"`
+	Inactive     int `json:"inactive"`
+	InactiveFail int `json:"inactive_fail"`
+}
+
+// NewReport sorts and counts results.
+func NewReport(results []*Result) *Report {
+	r := &Report{Routes: slices.Clone(results)}
+	if r.Routes == nil {
+		r.Routes = []*Result{}
+	}
+	slices.SortStableFunc(r.Routes, byUrgency)
+	s := &r.Summary
+	for _, one := range r.Routes {
+		s.Routes++
+		switch {
+		case !one.InForce():
+			s.Inactive++
+			if one.Status == Fail {
+				s.InactiveFail++
+			}
+		case one.Status == Fail:
+			s.Fail++
+		case one.Status == Warn:
+			s.Warn++
+		default:
+			s.OK++
+		}
+	}
+	return r
+}
+
+// Invalid is the result for what is no route.
+func Invalid(host string, err error) *Result {
+	r := &Result{Host: host, Route: host, State: origin.Invalid, CheckedAt: now(), Origins: []Origin{}}
+	r.add(invalidRoute(err))
+	r.conclude()
+	return r
+}
