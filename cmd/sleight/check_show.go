@@ -32,7 +32,10 @@ const indent = 6
 func showResult(t *terminal.Terminal, r *check.Result, source string) {
 	line := func(format string, args ...any) { fmt.Fprintf(t.Out, format+"\n", args...) }
 	line("%s %s", padded(mark(t, r.Status), r.Status), t.Styled(terminal.Strong, r.Host))
-	line("      %s", t.Wrap(indent, r.Verdict))
+	if r.Status == check.OK {
+		line("      %s", t.Wrap(indent, r.Verdict))
+	}
+	showFindings(t, r)
 	if !r.InForce() {
 		line("      %s", t.Wrap(indent, fmt.Sprintf("the route is %s: what fails does not count, unless --fail-inactive is given", r.State)))
 	}
@@ -51,7 +54,6 @@ func showResult(t *terminal.Terminal, r *check.Result, source string) {
 		showOrigin(t, &r.Origins[i])
 	}
 	showChains(t, r)
-	showFindings(t, r)
 }
 
 func padded(marked string, s check.Status) string {
@@ -90,7 +92,7 @@ func showOrigin(t *terminal.Terminal, o *check.Origin) {
 		title += " = " + o.CNAME
 	}
 	if o.DNS != nil {
-		title += ", DNS " + milliseconds(o.DNS) + " ms"
+		title += ", DNS " + milliseconds(o.DNS)
 	}
 	if o.Error != "" {
 		title += ": " + o.Error
@@ -103,7 +105,7 @@ func showOrigin(t *terminal.Terminal, o *check.Origin) {
 	for _, p := range o.IPs {
 		rows = append(rows, []string{mark(t, p.Status), p.IP, milliseconds(p.Connect), milliseconds(p.Handshake), milliseconds(p.FirstByte), terminal.Safe(protocol(&p))})
 	}
-	t.Table([]string{"", "address", "connect", "TLS", "answer", "ms"}, rows)
+	t.Table([]string{"", "address", "connect", "TLS", "answer", "HTTP"}, rows)
 }
 
 // protocol says what was spoken, and what was answered, or why nothing was.
@@ -124,7 +126,7 @@ func milliseconds(m *check.Millis) string {
 	if m == nil {
 		return "-"
 	}
-	return strconv.FormatFloat(time.Duration(*m).Seconds()*1000, 'f', 1, 64)
+	return strconv.FormatFloat(time.Duration(*m).Seconds()*1000, 'f', 1, 64) + " ms"
 }
 
 // showChains shows each chain once, with the addresses that present it.
@@ -198,7 +200,7 @@ func trees(t *terminal.Terminal, chain []check.Certificate, state *check.TLS) []
 		}
 		next := slices.IndexFunc(chain, func(o check.Certificate) bool { return o.Authority && o.Subject == c.Issuer })
 		if next < 0 || used[next] {
-			node.Sub = append(node.Sub, terminal.Tree{Text: "signed by " + t.Styled(terminal.Warning, short(c.Issuer)) + ", which is not there"})
+			node.Sub = append(node.Sub, terminal.Tree{Text: "signed by " + t.Styled(terminal.Warning, short(c.Issuer)) + ", which is not sent"})
 			return node
 		}
 		issuer := grow(next)
@@ -242,9 +244,6 @@ func describe(t *terminal.Terminal, c *check.Certificate) string {
 
 // showFindings lists what was found, with what to do.
 func showFindings(t *terminal.Terminal, r *check.Result) {
-	if len(r.Findings) > 0 {
-		fmt.Fprintln(t.Out)
-	}
 	for _, f := range r.Findings {
 		style, word := terminal.Faint, "note"
 		switch f.Level {

@@ -87,6 +87,8 @@ var failures = []rule{
 		say: fixed("TCP connects, but the TLS handshake does not end in time", "see that the port is one for TLS; else have the customer look at the load of the origin, or at a firewall that lets only the beginning through (MTU)")},
 	{code: "connection_timeout", level: LevelFail, when: isType(sni.ConnectionTimeout),
 		say: fixed("no answer to TCP in time", "have the customer's firewall let in the addresses that the proxy dials from (of a function in a VPC those of its NAT gateways, which are fixed), or correct origin; that this machine is shut out says nothing of the proxy where only that is let in")},
+	{code: "no_ipv6", level: LevelNote, when: isElsewhere,
+		say: fixed("not tried: no way leads to IPv6 addresses from this machine", "check from where the proxy runs, if that has IPv6")},
 	{code: "unroutable", level: LevelFail, when: isType(sni.DestinationIPUnroutable),
 		say: fixed("no way leads to the address from this machine", "correct origin, or check from where the proxy runs")},
 
@@ -243,6 +245,11 @@ var failures = []rule{
 		return f.err.Type == sni.HTTPProtocolError && strings.Contains(f.err.Err.Error(), `malformed HTTP response "\x00\x00`)
 	},
 		say: fixed("the origin answers in HTTP/2 without having agreed to it", "have the customer enable ALPN for h2 on the port, or HTTP/1.1")},
+	{code: "speaks_first", level: LevelFail, when: func(f *facts) bool {
+		// By which net/http says that something came which nobody had asked for yet.
+		return f.err.Type == sni.HTTPProtocolError && strings.Contains(f.err.Err.Error(), "readLoopPeekFail")
+	},
+		say: fixed("what listens there speaks before it is asked, so it is not HTTP/1.1", "correct the port in origin; if it is a server for HTTP/2 alone, have the customer enable ALPN for h2")},
 	{code: "not_http", level: LevelFail, when: isType(sni.HTTPProtocolError),
 		say: func(f *facts) (string, string) {
 			return "what the origin answers is not HTTP: " + f.err.Err.Error(), "correct the port in origin, or have the customer look at what listens there"
@@ -327,9 +334,9 @@ func (f *facts) install(what string) string {
 
 // serverNameFor is the advice where a certificate is for other names.
 func (f *facts) serverNameFor(names []string) string {
-	suggestion := "server_name"
+	suggestion := "server_name to a name of it that is the customer's too"
 	if i := slices.IndexFunc(names, func(n string) bool { return !strings.HasPrefix(n, "*.") && net.ParseIP(n) == nil }); i >= 0 {
-		suggestion += " to " + cut(names[i])
+		suggestion = fmt.Sprintf("server_name to %s, if that is the customer's too", cut(names[i]))
 	}
 	if leaf := f.leaf(); leaf != nil && leaf.VerifyHostname(f.origin) == nil {
 		suggestion = "server_name to " + f.origin // which is what the operator has said already
@@ -337,7 +344,7 @@ func (f *facts) serverNameFor(names []string) string {
 	if len(names) == 0 {
 		return fmt.Sprintf("have the customer install a certificate for %s", f.name)
 	}
-	return fmt.Sprintf("set %s, or have the customer install a certificate for %s", suggestion, f.name)
+	return fmt.Sprintf("set %s; or have the customer install a certificate for %s", suggestion, f.name)
 }
 
 // record returns the first bytes of what is no TLS, and nil where it was.
@@ -391,4 +398,20 @@ func list(names []string) string {
 		short = append(short, fmt.Sprintf("%.80s", n))
 	}
 	return strings.Join(short, ", ") + more
+}
+
+// Codes returns the codes that a [Finding] may have, in the order of their tables.
+func Codes() []string {
+	codes := []string{
+		"invalid_route", "interrupted", "not_reachable_from_here", "many_addresses", "dns_not_found", "dns_timeout", "dns_failed",
+		"untrusted", "dns_leads_to_origin", "dns_leads_nowhere", "dns_leads_elsewhere", "dns_unknown", "target_unknown", "origin_is_host", "origin_is_proxy",
+	}
+	for _, table := range [][]rule{failures, answers} {
+		for _, r := range table {
+			if !slices.Contains(codes, r.code) {
+				codes = append(codes, r.code)
+			}
+		}
+	}
+	return codes
 }

@@ -106,7 +106,11 @@ var answers = []rule{
 			if !f.leaf().NotAfter.Equal(end) {
 				what = "an authority in the certificate's chain"
 			}
-			return fmt.Sprintf("%s ends in %d %s, on %s", what, days, plural(days, "day", "days"), day(end)), f.install("a renewed certificate")
+			in := fmt.Sprintf("in %d %s", days, plural(days, "day", "days"))
+			if days < 1 {
+				in = "within a day"
+			}
+			return fmt.Sprintf("%s ends %s, on %s", what, in, day(end)), f.install("a renewed certificate")
 		}},
 	{code: "client_cert_asked", level: LevelNote, when: func(f *facts) bool { return f.asked && f.route.ClientCert == "" && !wantsClientCert(f) },
 		say: fixed("the origin asks for a client certificate, and does without", "")},

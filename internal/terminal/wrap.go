@@ -14,5 +14,9 @@ func (t *Terminal) Wrap(indent int, s string) string {
 	if width < 20 { // no terminal, or none that could be read on
 		return s
 	}
-	return strings.ReplaceAll(text.WrapSoft(s, width), "\n", "\n"+strings.Repeat(" ", indent))
+	lines := strings.Split(text.WrapSoft(s, width), "\n")
+	for i, l := range lines {
+		lines[i] = strings.TrimRight(l, " ") // the library fills lines up
+	}
+	return strings.Join(lines, "\n"+strings.Repeat(" ", indent))
 }

@@ -1,0 +1,518 @@
+package check_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sleightproxy/sleight/internal/check"
+	"github.com/sleightproxy/sleight/internal/devca"
+	"github.com/sleightproxy/sleight/internal/tlstest"
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is what one case has: an authority that is trusted, one that is not, and names.
+type world struct {
+	t            *testing.T
+	ca, stranger *devca.Authority
+	names        tlstest.Names
+	checker      *check.Checker
+	server       *tlstest.Origin
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	ca, err := devca.New("trusted root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := devca.New("private root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, ca: ca, stranger: stranger, names: tlstest.Names{"one.test": {"proxy.test"}, "proxy.test": {"192.0.2.1"}, "lb.test": {"127.0.0.1"}}}
+	w.checker = &check.Checker{
+		AllowCIDRs: tlstest.Loopback, ForceHTTPS: true, RootCAs: ca.Pool(), WarnDays: -1, Target: []string{"proxy.test"}, Timeout: 20 * time.Second,
+	}
+	return w
+}
+
+// check checks the route, with the names as they are by now.
+func (w *world) check(route *origin.Route) *check.Result {
+	w.t.Helper()
+	_, w.checker.Resolver = tlstest.NameServer(w.t, w.names)
+	return w.checker.Check(w.t.Context(), "one.test", route)
+}
+
+// serve starts an origin that presents the certificate under every name, and returns its port.
+func (w *world) serve(c tls.Certificate, handler http.HandlerFunc, change ...func(*tls.Config)) string {
+	w.t.Helper()
+	w.server = &tlstest.Origin{Certificates: map[string]tls.Certificate{}}
+	for _, name := range []string{"one.test", "lb.test", "other.test"} {
+		w.server.Certificates[name] = c
+	}
+	if handler != nil {
+		w.server.Handler = handler
+	}
+	w.server.Config = func(config *tls.Config) {
+		for _, f := range change {
+			f(config)
+		}
+	}
+	w.server.Start(w.t)
+	return w.server.Port()
+}
+
+func (w *world) leaf(names []string, change ...func(*x509.Certificate)) tls.Certificate {
+	w.t.Helper()
+	return leafOf(w.t, w.ca, nil, names, change...)
+}
+
+func leafOf(t *testing.T, ca *devca.Authority, key crypto.Signer, names []string, change ...func(*x509.Certificate)) tls.Certificate {
+	t.Helper()
+	c, err := ca.LeafWithKey(key, names, change...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// pemOf is the certificate itself as a bundle of roots.
+func pemOf(c tls.Certificate) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}))
+}
+
+var quiet = log.New(io.Discard, "", 0)
+
+var oneTest = []string{"one.test"}
+
+// good serves a certificate that is good.
+func (w *world) good(handler http.HandlerFunc, change ...func(*tls.Config)) string {
+	w.t.Helper()
+	return w.serve(w.leaf(oneTest), handler, change...)
+}
+
+// plain serves HTTP without TLS.
+func (w *world) plain(handler http.HandlerFunc) string {
+	w.t.Helper()
+	w.server = &tlstest.Origin{Plain: true, Handler: handler}
+	w.server.Start(w.t)
+	w.checker.ForceHTTPS = false
+	return w.server.Port()
+}
+
+// raw answers each connection with bytes of its own, after it was sent something.
+func (w *world) raw(answer string) string {
+	w.t.Helper()
+	return portOf(tlstest.Listen(w.t, func(c net.Conn) {
+		c.Read(make([]byte, 2048))
+		io.WriteString(c, answer)
+		io.Copy(io.Discard, c)
+	}))
+}
+
+// shaken serves a good certificate over TLS, and then what is no answer.
+func (w *world) shaken(serve func(net.Conn), protocols ...string) string {
+	w.t.Helper()
+	config := &tls.Config{Certificates: []tls.Certificate{w.leaf(oneTest)}, NextProtos: protocols}
+	return portOf(tlstest.Listen(w.t, func(c net.Conn) {
+		secure := tls.Server(c, config)
+		if secure.HandshakeContext(context.Background()) == nil {
+			serve(secure)
+		}
+		secure.Close()
+	}))
+}
+
+func portOf(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
+
+func alert(n byte) string { return string([]byte{21, 3, 3, 0, 2, 2, n}) }
+
+func status(code int, header ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for i := 0; i+1 < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
+		}
+		w.WriteHeader(code)
+	}
+}
+
+func page(code int, server, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Server", server)
+		w.WriteHeader(code)
+		io.WriteString(w, body)
+	}
+}
+
+var rsa1024 = sync.OnceValue(func() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
+
+func selfSigned(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{DNSNames: oneTest, Subject: pkix.Name{CommonName: "one.test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// requireClient asks for a certificate, and takes none but the stranger's.
+func (w *world) requireClient(config *tls.Config) {
+	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, w.stranger.Pool()
+}
+
+type certificateMap map[string]tls.Certificate
+
+func (m certificateMap) ClientCertificate(_ context.Context, name string) (*tls.Certificate, error) {
+	if c, ok := m[name]; ok {
+		return &c, nil
+	}
+	return nil, fmt.Errorf("no such entry %q", name)
+}
+
+// A verdict is a case of the tables of advice: an origin, and what has to be said of it.
+type verdict struct {
+	code    string
+	name    string // of the case, where there are several for a code
+	level   check.Level
+	origin  func(w *world) (port string)
+	change  func(w *world, r *origin.Route)
+	message string // is in the message
+	advice  string // is in the advice
+}
+
+const (
+	note = check.LevelNote
+	warn = check.LevelWarn
+	fail = check.LevelFail
+)
+
+// closedPort returns one that nothing listens on.
+func closedPort(w *world) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer l.Close()
+	return portOf(l.Addr().String())
+}
+
+var verdicts = []verdict{
+	// What is refused before anything is dialled.
+	{code: "plain_http_refused", level: fail, origin: func(w *world) string { p := w.plain(nil); w.checker.ForceHTTPS = true; return p },
+		change: http_, message: "the proxy refuses", advice: "FORCE_HTTPS=false"},
+	{code: "client_cert_missing", level: fail, origin: func(w *world) string { return w.good(nil) }, change: func(w *world, r *origin.Route) { r.ClientCert = "shop" },
+		message: `"shop" cannot be had`, advice: "shop.pem"},
+	{code: "route_unusable", level: fail, origin: func(w *world) string { return w.good(nil) }, change: func(_ *world, r *origin.Route) { r.CAPEM = "nonsense" },
+		message: "hold no certificate", advice: "correct the route"},
+	{code: "prohibited_network", level: fail, origin: func(w *world) string { w.checker.AllowCIDRs = nil; return w.good(nil) },
+		message: "127.0.0.1, in a network that is not dialled (loopback)", advice: "--allow-cidr"},
+
+	// The way there.
+	{code: "connection_refused", level: fail, origin: closedPort, message: "connection refused: nothing listens on port ", advice: "correct the port"},
+	{code: "handshake_timeout", level: fail, origin: func(w *world) string { return portOf(tlstest.Listen(w.t, func(c net.Conn) { io.Copy(io.Discard, c) })) },
+		change: func(w *world, r *origin.Route) { r.Timeouts.Handshake = 50 * time.Millisecond }, message: "handshake does not end in time", advice: "MTU"},
+	{code: "dns_not_found", level: fail, origin: closedPort, change: at("nowhere.test"), message: "nowhere.test: there is no such name", advice: "correct the name in origin"},
+	{code: "dns_failed", level: fail, origin: closedPort, change: func(w *world, r *origin.Route) {
+		w.names["broken.test"] = []string{tlstest.ServFail}
+		at("broken.test")(w, r)
+	},
+		message: "broken.test: ", advice: "DNSSEC"},
+	{code: "dns_timeout", level: fail, origin: closedPort, change: func(w *world, r *origin.Route) {
+		w.names["silent.test"] = []string{tlstest.Silent}
+		w.checker.Timeout = 200 * time.Millisecond
+		at("silent.test")(w, r)
+	}, message: "DNS did not answer in time for silent.test", advice: "resolver"},
+
+	// The certificate.
+	{code: "wrong_name", level: fail, origin: func(w *world) string { return w.serve(w.leaf([]string{"x.test", "y.test"}), nil) },
+		message: "origin presents a certificate for x.test, y.test, not for one.test", advice: "set server_name to x.test, if that is the customer's too; or have the customer install a certificate for one.test"},
+	{code: "wrong_name", name: "the load balancer's own", level: fail, origin: func(w *world) string { return w.serve(w.leaf([]string{"x.test", "lb.test"}), nil) }, change: at("lb.test"),
+		message: "a certificate for x.test, lb.test", advice: "set server_name to lb.test; or have the customer"},
+	{code: "wrong_name", name: "server_name", level: fail, origin: func(w *world) string { return w.good(nil) }, change: func(_ *world, r *origin.Route) { r.ServerName = "other.test" },
+		message: "for one.test, not for other.test", advice: "correct server_name, which asks for other.test; without it, the name would be one.test"},
+	{code: "wrong_name", name: "none", level: fail, origin: func(w *world) string {
+		return w.serve(w.leaf(nil, func(c *x509.Certificate) { c.Subject.CommonName = "one.test" }), nil)
+	},
+		message: "for no name at all", advice: "have the customer install a certificate for one.test"},
+	{code: "certificate_expired", level: fail, origin: func(w *world) string {
+		return w.serve(w.leaf(oneTest, func(c *x509.Certificate) {
+			c.NotBefore, c.NotAfter = time.Now().Add(-99*time.Hour), time.Now().Add(-71*time.Hour)
+		}), nil)
+	}, message: "has expired on", advice: "have the customer install a renewed certificate for one.test"},
+	{code: "certificate_expired", name: "intermediate", level: fail, origin: func(w *world) string {
+		return w.serve(leafOf(w.t, w.below(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }), nil, oneTest), nil)
+	}, message: `of the authority "intermediate" in the chain has expired`, advice: "install the chain"},
+	{code: "certificate_not_yet_valid", level: fail, origin: func(w *world) string {
+		return w.serve(w.leaf(oneTest, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) }), nil)
+	}, message: "is valid from", advice: "clock"},
+	{code: "self_signed", level: fail, origin: func(w *world) string { return w.serve(selfSigned(w.t), nil) }, message: "self-signed", advice: "ca_pem"},
+	{code: "private_authority", level: fail, origin: func(w *world) string { return w.serve(leafOf(w.t, w.stranger, nil, oneTest), nil) },
+		message: `of "private root", which is not trusted, and whose own certificate the origin does not send`, advice: "put its root into ca_pem"},
+	{code: "private_authority", name: "sent along", level: fail, origin: func(w *world) string {
+		c := leafOf(w.t, w.stranger, nil, oneTest)
+		root, _ := pem.Decode([]byte(w.stranger.PEM()))
+		c.Certificate = append(c.Certificate, root.Bytes)
+		return w.serve(c, nil)
+	}, message: `of the private authority "private root"`, advice: "put that authority's certificate into ca_pem"},
+	{code: "missing_intermediate", level: fail, origin: func(w *world) string {
+		c := leafOf(w.t, w.below(), nil, oneTest, func(c *x509.Certificate) { c.IssuingCertificateURL = []string{"http://ca.test/i.crt"} })
+		c.Certificate = c.Certificate[:1]
+		return w.serve(c, nil)
+	}, message: `does not send the intermediate certificate "intermediate"`, advice: "what is missing is at http://ca.test/i.crt"},
+	{code: "ca_pem_mismatch", level: fail, origin: func(w *world) string { return w.serve(leafOf(w.t, w.another("a third"), nil, oneTest), nil) },
+		change: func(w *world, r *origin.Route) { r.CAPEM = w.stranger.PEM() }, message: `which "a third" has issued`, advice: "add the root of that authority to ca_pem"},
+	{code: "ca_pem_mismatch", name: "public by now", level: fail, origin: func(w *world) string { return w.good(nil) },
+		change: func(w *world, r *origin.Route) { r.CAPEM = w.stranger.PEM() }, message: `which "trusted root" has issued`, advice: "remove ca_pem"},
+	{code: "wrong_usage", level: fail, origin: func(w *world) string {
+		return w.serve(w.leaf(oneTest, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }), nil)
+	}, message: "not for servers", advice: "a server certificate for one.test"},
+	{code: "name_constraint", level: fail, origin: func(w *world) string {
+		return w.serve(leafOf(w.t, w.below(func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"else.test"} }), nil, oneTest), nil)
+	}, message: "may not certify this name", advice: "of an authority that may"},
+	{code: "weak_key", level: fail, origin: func(w *world) string { return w.serve(leafOf(w.t, w.ca, rsa1024(), oneTest), nil) },
+		message: `a key (RSA 1024, of "one.test") that can be forged`, advice: "RSA of 2048 bits or more"},
+	{code: "insecure_signature", level: fail, origin: func(w *world) string {
+		return w.serve(w.leaf(oneTest, func(c *x509.Certificate) { c.SignatureAlgorithm = x509.ECDSAWithSHA1 }), nil)
+	}, message: "SHA-1", advice: "SHA-256"},
+	{code: "pin_mismatch", level: fail, origin: func(w *world) string { return w.good(nil) }, change: func(_ *world, r *origin.Route) { r.SPKIPins = [][32]byte{{1}} },
+		message: "none of the pinned keys", advice: "add the new pin to spki_pins: "},
+	{code: "malformed_certificate", level: fail, origin: func(w *world) string {
+		c := w.leaf(oneTest)
+		c.Certificate = [][]byte{[]byte("no certificate")}
+		return w.serve(c, nil)
+	}, message: "cannot be read", advice: "a valid certificate"},
+	{code: "untrusted", level: fail, origin: func(w *world) string { return w.serve(leafOf(w.t, w.stranger, nil, []string{"x.test"}), nil) },
+		message: `besides, the authority "private root" is not trusted`, advice: "put its root into ca_pem"},
+
+	// The handshake.
+	{code: "no_tls_http", level: fail, origin: func(w *world) string { return w.raw("HTTP/1.1 400 Bad Request\r\n\r\n") }, message: "plain HTTP answered", advice: "FORCE_HTTPS=false"},
+	{code: "no_tls", level: fail, origin: func(w *world) string { return w.raw("SSH-2.0-OpenSSH_9.2\r\n") }, message: `begins with "SSH-2"`, advice: "correct the port"},
+	{code: "tls_too_old", level: fail, origin: func(w *world) string {
+		return w.good(nil, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
+	}, message: "does not speak TLS 1.2 or 1.3", advice: "have the customer enable TLS 1.2 or later"},
+	{code: "tls_too_old", name: "which says so", level: fail, origin: func(w *world) string {
+		hello := append([]byte{2, 0, 0, 38, 3, 2}, make([]byte, 33)...)
+		hello = append(hello, 0xc0, 0x13, 0) // a cipher suite, no compression
+		return w.raw(string(append([]byte{22, 3, 2, 0, byte(len(hello))}, hello...)))
+	}, message: "speaks TLS 1.1 and not TLS 1.2", advice: "have the customer enable TLS 1.2 or later"},
+	{code: "tls_too_old", name: "tls_min", level: fail, origin: func(w *world) string { return w.good(nil, func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }) },
+		change: func(_ *world, r *origin.Route) { r.TLSMin = tls.VersionTLS13 }, message: "which tls_min asks for", advice: "set tls_min to 1.2"},
+	{code: "unrecognized_name", level: fail, origin: func(w *world) string { return w.raw(alert(112)) }, message: "knows no server of the name one.test", advice: "have the customer add one.test"},
+	{code: "client_cert_wanted", name: "TLS 1.3", level: fail, origin: func(w *world) string { return w.good(nil, w.requireClient) }, message: "wants a client certificate", advice: "client_cert"},
+	{code: "client_cert_wanted", name: "TLS 1.2", level: fail, origin: func(w *world) string {
+		return w.good(nil, w.requireClient, func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 })
+	}, message: "wants a client certificate", advice: "client_cert"},
+	{code: "client_cert_wanted", name: "by its answer", level: fail, origin: func(w *world) string {
+		return w.good(page(400, "nginx", "<center>No required SSL certificate was sent</center>"), func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert })
+	}, message: "answers 400 without", advice: "client_cert"},
+	{code: "client_cert_refused", level: fail, origin: func(w *world) string { return w.good(nil, w.requireClient) }, change: func(w *world, r *origin.Route) {
+		r.ClientCert = "shop"
+		w.checker.ClientCertificates = certificateMap{"shop": w.leaf([]string{"shop"}, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })}
+	}, message: `refuses the client certificate "shop"`, advice: "trust the certificate's authority"},
+	{code: "no_common_protocol", level: fail, origin: func(w *world) string { return w.good(nil, func(c *tls.Config) { c.NextProtos = []string{"smtp"} }) },
+		message: "neither HTTP/2 nor HTTP/1.1", advice: "correct the port"},
+	{code: "handshake_refused", level: fail, origin: func(w *world) string { return w.raw(alert(40)) }, message: "refuses the handshake", advice: "no certificate for one.test"},
+	{code: "alert", level: fail, origin: func(w *world) string { return w.raw(alert(80)) }, message: "internal error", advice: "have the customer add the name"},
+	{code: "handshake_cut", level: fail, origin: func(w *world) string {
+		return portOf(tlstest.Listen(w.t, func(c net.Conn) { c.Read(make([]byte, 2048)) }))
+	},
+		message: "hangs up during the TLS handshake", advice: "firewall"},
+	{code: "tls_failed", level: fail, origin: func(w *world) string { return w.raw("\x16\x03\x03\x00\x05\x01\x00\x00\x01\x00") }, message: "TLS fails: ", advice: "TLS settings"},
+
+	// The request.
+	{code: "http2_without_alpn", level: fail, origin: func(w *world) string {
+		return w.shaken(func(c net.Conn) {
+			c.Read(make([]byte, 2048))
+			io.WriteString(c, "\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+		})
+	}, message: "without having agreed to it", advice: "ALPN"},
+	{code: "speaks_first", level: fail, origin: func(w *world) string {
+		return w.shaken(func(c net.Conn) { io.WriteString(c, "220 mail.test ESMTP\r\n") })
+	},
+		message: "speaks before it is asked", advice: "correct the port"},
+	{code: "not_http", level: fail, origin: func(w *world) string {
+		return w.shaken(func(c net.Conn) {
+			c.Read(make([]byte, 2048))
+			io.WriteString(c, "ERR unknown command\r\n")
+			io.Copy(io.Discard, c)
+		})
+	}, message: "is not HTTP", advice: "correct the port"},
+	{code: "answer_timeout", level: fail, origin: func(w *world) string {
+		w.checker.Timeout = time.Second
+		return w.shaken(func(c net.Conn) { io.Copy(io.Discard, c) })
+	}, message: "no answer to GET / came in time", advice: "--path"},
+	{code: "hung_up", level: fail, origin: func(w *world) string { return w.shaken(func(c net.Conn) { c.Read(make([]byte, 2048)) }) },
+		message: "hangs up instead of answering", advice: "origin's log"},
+	{code: "header_too_large", level: fail, origin: func(w *world) string { return w.good(status(200, "X-Large", strings.Repeat("x", 300<<10))) },
+		message: "larger than the proxy takes", advice: "256 KiB"},
+
+	// The answer.
+	{code: "loop", level: fail, origin: func(w *world) string {
+		return w.good(status(502, "Proxy-Status", "sleight; error=proxy_loop_detected"))
+	},
+		message: "leads back to the proxy itself", advice: "set origin to the customer's load balancer"},
+	{code: "another_proxy", level: warn, origin: func(w *world) string {
+		return w.good(status(404, "Proxy-Status", "sleight; error=destination_not_found"))
+	},
+		message: "another sleight answers", advice: "a route for one.test"},
+	{code: "misdirected", level: fail, origin: func(w *world) string { return w.good(status(421)) }, message: "does not serve one.test under the server name one.test (421)", advice: "one name"},
+	{code: "tls_port", level: fail, origin: func(w *world) string { w.checker.ForceHTTPS = false; return w.good(nil) }, change: http_,
+		message: "is for TLS, and the route has http://", advice: "make the origin https://"},
+	{code: "redirect_loop", level: fail, origin: func(w *world) string { return w.good(status(301, "Location", "https://one.test/")) },
+		message: "to the very URL that was asked for (301)", advice: "X-Forwarded-Proto"},
+	{code: "redirect_loop", name: "http", level: fail, origin: func(w *world) string { return w.plain(status(301, "Location", "https://one.test/")) }, change: http_,
+		message: "clients go in circles", advice: "make the origin https://"},
+	{code: "redirect", name: "with a cookie", level: note, origin: func(w *world) string { return w.good(status(302, "Location", "/", "Set-Cookie", "a=b")) }, message: "redirects (302) to /"},
+	{code: "redirect", level: note, origin: func(w *world) string { return w.good(status(301, "Location", "https://www.one.test/")) }, message: "to https://www.one.test/"},
+	{code: "redirect_to_http", level: warn, origin: func(w *world) string { return w.good(status(301, "Location", "http://one.test/a")) }, message: "redirects to http://", advice: "X-Forwarded-Proto"},
+	{code: "redirect_to_origin", level: warn, origin: func(w *world) string { return w.good(status(302, "Location", "https://lb.test/a")) }, change: at("lb.test"),
+		message: "past the proxy: https://lb.test/a", advice: "set rewrite"},
+	{code: "unknown_host", level: fail, origin: func(w *world) string {
+		return w.good(page(403, "CloudFront", "<H2>The request could not be satisfied.</H2>"))
+	},
+		message: "CloudFront does not know the Host one.test (403)", advice: "set host_header"},
+	{code: "unknown_host", name: "Fastly", level: fail, origin: func(w *world) string { return w.good(page(500, "Varnish", "Fastly error: unknown domain: one.test.")) },
+		message: "Fastly does not know the Host", advice: "set host_header"},
+	{code: "forbidden", level: warn, origin: func(w *world) string { return w.good(status(403)) }, message: "forbids GET / (403)", advice: "--path"},
+	{code: "not_found", level: warn, origin: func(w *world) string { return w.good(status(404)) }, message: "nothing at GET / (404)", advice: "host_header"},
+	{code: "unauthorized", level: note, origin: func(w *world) string { return w.good(status(401)) }, message: "log in"},
+	{code: "method_not_allowed", level: note, origin: func(w *world) string { return w.good(status(405)) }, message: "does not take GET / (405)", advice: "--method"},
+	{code: "too_many_requests", level: warn, origin: func(w *world) string { return w.good(status(429)) }, message: "429", advice: "X-Forwarded-For"},
+	{code: "client_error", level: warn, origin: func(w *world) string { return w.good(status(418)) }, message: "refuses GET / (418)", advice: "host_header"},
+	{code: "server_error", level: fail, origin: func(w *world) string { return w.good(status(503)) }, message: "with an error (503)", advice: "look at its targets"},
+	{code: "expires_soon", level: warn, origin: func(w *world) string {
+		w.checker.WarnDays = 14
+		return w.good(nil)
+	}, message: "the origin's certificate ends within a day", advice: "a renewed certificate for one.test"},
+	{code: "client_cert_asked", level: note, origin: func(w *world) string {
+		return w.good(nil, func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert })
+	},
+		message: "does without"},
+
+	// The clients.
+	{code: "dns_leads_to_origin", level: warn, origin: func(w *world) string { w.names["one.test"] = []string{"lb.test"}; return w.good(nil) }, change: at("lb.test"),
+		message: "to the origin still", advice: "point one.test to proxy.test"},
+	{code: "dns_leads_to_origin", name: "without a target", level: note, origin: func(w *world) string {
+		w.checker.Target = nil
+		w.names["one.test"] = []string{"127.0.0.1"}
+		return w.good(nil)
+	}, message: "to the origin still", advice: "point one.test to the proxy"},
+	{code: "dns_leads_nowhere", level: warn, origin: func(w *world) string { delete(w.names, "one.test"); return w.good(nil) }, message: "nowhere: there is no such name", advice: "CNAME record"},
+	{code: "dns_leads_elsewhere", level: warn, origin: func(w *world) string { w.names["one.test"] = []string{"192.0.2.9"}; return w.good(nil) },
+		message: "to 192.0.2.9, which is not proxy.test", advice: "point one.test to proxy.test"},
+	{code: "dns_unknown", level: warn, origin: func(w *world) string { w.names["one.test"] = []string{tlstest.ServFail}; return w.good(nil) }, message: "is not known", advice: "try again"},
+	{code: "target_unknown", level: warn, origin: func(w *world) string { w.checker.Target = []string{"nowhere.test"}; return w.good(nil) }, message: "nowhere.test: there is no such name", advice: "correct --target"},
+	{code: "origin_is_host", level: warn, origin: func(w *world) string { w.names["one.test"] = []string{"127.0.0.1"}; return w.good(nil) }, change: at("one.test"),
+		message: "the very name that clients ask for", advice: "that stays with it"},
+	{code: "origin_is_proxy", level: fail, origin: func(w *world) string { w.checker.Target = []string{"127.0.0.1"}; return w.good(nil) }, message: "leads to the proxy itself",
+		advice: "set origin to the customer's load balancer"},
+}
+
+// below makes an intermediate of the trusted root.
+func (w *world) below(change ...func(*x509.Certificate)) *devca.Authority {
+	w.t.Helper()
+	a, err := w.ca.Intermediate("intermediate", nil, change...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return a
+}
+
+func (w *world) another(name string) *devca.Authority {
+	w.t.Helper()
+	a, err := devca.New(name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return a
+}
+
+// at names the origin instead of giving its address.
+func at(name string) func(*world, *origin.Route) {
+	return func(_ *world, r *origin.Route) { r.Addresses = []string{name + ":" + portOf(r.Addresses[0])} }
+}
+
+func http_(_ *world, r *origin.Route) { r.Scheme, r.TLSMin = "http", tls.VersionTLS12 }
+
+func TestVerdictsSayWhatIsWrongAndWhatToChange(t *testing.T) {
+	t.Parallel()
+	for _, v := range verdicts {
+		t.Run(strings.TrimSpace(v.code+" "+v.name), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			route := &origin.Route{Host: "one.test", Scheme: "https", TLSMin: tls.VersionTLS12}
+			route.Addresses = []string{"127.0.0.1:" + v.origin(w)}
+			if v.change != nil {
+				v.change(w, route)
+			}
+			r := w.check(route)
+			i := slices.IndexFunc(r.Findings, func(f check.Finding) bool { return f.Code == v.code })
+			if i < 0 {
+				t.Fatalf("no finding %q among %+v; probes %+v", v.code, r.Findings, r.Origins)
+			}
+			f := r.Findings[i]
+			if f.Level != v.level || !strings.Contains(f.Message, v.message) || !strings.Contains(f.Advice, v.advice) || (f.Advice == "") != (v.advice == "") {
+				t.Errorf("%+v", f)
+			}
+			want := map[check.Level]check.Status{note: check.OK, warn: check.Warn, fail: check.Fail}[v.level]
+			if r.Status != want {
+				t.Errorf("status %s of %+v", r.Status, r.Findings)
+			}
+			if v.level != note && v.code != "untrusted" && r.Verdict != f.Message && !strings.HasSuffix(r.Verdict, ": "+f.Message) {
+				t.Errorf("verdict %q", r.Verdict)
+			}
+			if r.CannotWork() != (v.level == fail && v.code != "server_error") {
+				t.Errorf("cannot work: %v", r.CannotWork())
+			}
+		})
+	}
+}
+
+// A row that no case reaches is one of which nobody knows whether it is ever said.
+func TestEveryRowOfAdviceHasACase(t *testing.T) {
+	t.Parallel()
+	for _, code := range check.Codes() {
+		if !slices.ContainsFunc(verdicts, func(v verdict) bool { return v.code == code }) && !slices.Contains(elsewhere, code) {
+			t.Errorf("nothing comes to %q", code)
+		}
+	}
+}
+
+// elsewhere are the codes that other tests come to, or that nothing on loopback does for certain.
+var elsewhere = []string{
+	"connection_timeout", "not_reachable_from_here", "invalid_route", "many_addresses", "interrupted", // which have tests of their own
+	"no_ipv6", "unroutable", "invalid_certificate", "failed", // what is left over
+}

@@ -1,0 +1,103 @@
+package check
+
+import (
+	"encoding/json"
+	"net"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// What an address comes to, and what the route then does: the proxy goes on where one cannot be reached,
+// and not where one has answered.
+func TestJudgementGoesTheWayOfTheProxy(t *testing.T) {
+	t.Parallel()
+	var (
+		ok        = Probe{Status: OK}
+		aging     = Probe{Status: Warn, findings: []Finding{{Level: LevelWarn, Code: "expires_soon"}}}
+		refused   = Probe{Status: Fail, findings: []Finding{{Level: LevelFail, Code: "connection_refused"}}}
+		stranger  = Probe{Status: Fail, answered: true, findings: []Finding{{Level: LevelFail, Code: "wrong_name"}}}
+		elsewhere = Probe{Status: Skipped, findings: []Finding{{Level: LevelNote, Code: "no_ipv6"}}}
+	)
+	for _, c := range []struct {
+		name    string
+		origins [][]Probe
+		want    Status
+		first   string // code of the first finding
+	}{
+		{"one works", [][]Probe{{ok}}, OK, ""},
+		{"one of two addresses fails", [][]Probe{{ok, refused}}, Warn, "connection_refused"},
+		{"one of two shows a wrong certificate", [][]Probe{{stranger, ok}}, Warn, "wrong_name"},
+		{"none works", [][]Probe{{refused, refused}}, Fail, "connection_refused"},
+		{"the first entry is down", [][]Probe{{refused}, {ok}}, Warn, "connection_refused"},
+		{"the second entry is down", [][]Probe{{ok}, {refused}}, Warn, "connection_refused"},
+		{"both are down", [][]Probe{{refused}, {refused}}, Fail, "connection_refused"},
+		{"the first has a wrong certificate", [][]Probe{{stranger}, {ok}}, Fail, "wrong_name"},
+		{"the second has a wrong certificate", [][]Probe{{ok}, {stranger}}, Warn, "wrong_name"},
+		{"the first is down, the second wrong", [][]Probe{{refused}, {stranger}, {ok}}, Fail, "wrong_name"},
+		{"no IPv6 here", [][]Probe{{ok, elsewhere}}, OK, "no_ipv6"},
+		{"nothing but IPv6", [][]Probe{{elsewhere}}, Fail, "not_reachable_from_here"},
+		{"no IPv6, and IPv4 fails", [][]Probe{{elsewhere, refused}}, Fail, "connection_refused"},
+		{"ends soon", [][]Probe{{aging, ok}}, Warn, "expires_soon"},
+		{"no such name", [][]Probe{{}}, Fail, "dns_not_found"},
+		{"no such name, then one that works", [][]Probe{{}, {ok}}, Warn, "dns_not_found"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &Result{Host: "one.test", Client: &Client{LeadsTo: ToElsewhere}}
+			for _, probes := range c.origins {
+				o := Origin{IPs: probes}
+				if len(probes) == 0 {
+					o.dnsErr = &net.DNSError{IsNotFound: true}
+				}
+				r.Origins = append(r.Origins, o)
+			}
+			r.judge(t.Context(), &Checker{})
+			code := ""
+			if len(r.Findings) > 0 {
+				code = r.Findings[0].Code
+			}
+			if r.Status != c.want || code != c.first {
+				t.Errorf("%s %q, want %s %q; %+v", r.Status, code, c.want, c.first, r.Findings)
+			}
+		})
+	}
+}
+
+// Scripts read these names.
+func TestFieldsOfTheResultStay(t *testing.T) {
+	t.Parallel()
+	want := "host route state status verdict advice server_name host_header days_left checked_at took_ms " +
+		"findings level code address ips message advice client cname addresses leads_to error took_ms " +
+		"origins address status cname dns_ms error ips ip status error type message connect_ms tls_ms first_byte_ms " +
+		"tls version cipher_suite alpn server_name verified client_cert_wanted pins_matched verification_error " +
+		"certificates subject names issuer not_before not_after days_left key signature spki_sha256 authority presented verified " +
+		"http protocol method path status location server " +
+		"summary routes ok warn fail inactive inactive_fail"
+	var names []string
+	var walk func(reflect.Type)
+	walk = func(v reflect.Type) {
+		for v.Kind() == reflect.Pointer || v.Kind() == reflect.Slice {
+			v = v.Elem()
+		}
+		if v.Kind() != reflect.Struct || v.PkgPath() != reflect.TypeFor[Result]().PkgPath() {
+			return
+		}
+		for f := range v.Fields() {
+			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+				names = append(names, name)
+				walk(f.Type)
+			} else if f.IsExported() {
+				t.Errorf("%s.%s has no name in JSON", v, f.Name)
+			}
+		}
+	}
+	walk(reflect.TypeFor[Result]())
+	walk(reflect.TypeFor[Summary]())
+	names = append(names[:len(names)-6], append([]string{"summary"}, names[len(names)-6:]...)...)
+	if got := strings.Join(names, " "); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if b, err := json.Marshal(Millis(1234567)); err != nil || string(b) != "1.235" {
+		t.Errorf("%s, %v", b, err)
+	}
+}
