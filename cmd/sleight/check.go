@@ -76,24 +76,39 @@ func newChecker(s app.Settings) (c *check.Checker, close func(), err error) {
 	return c, func() { certs.Close() }, nil
 }
 
-// checkBeforeWrite checks a route as it is about to be written. A route that cannot work is one that
-// should not be written without --force; one that is disabled or has expired harms nobody.
-func checkBeforeWrite(ctx context.Context, s app.Settings, item origin.Item) (*check.Result, error) {
-	host, err := check.Covered(item.Host(), "")
-	if err != nil {
-		return nil, err
+// checkBeforePut returns what "routes put" runs before it writes: a check of the route as it is going to
+// be, by a proxy with the settings of the environment. Its error is for a route that cannot work,
+// which only --force writes. What is less than that is told on standard error, and a route that is
+// disabled, or has expired, harms nobody.
+func checkBeforePut(getenv func(string) string) func(c *cobra.Command, route *origin.Route) error {
+	return func(c *cobra.Command, route *origin.Route) error {
+		settings, err := app.FromEnvironment(getenv)
+		if err != nil {
+			return usageError{err}
+		}
+		checker, close, err := newChecker(settings)
+		if err != nil {
+			return err
+		}
+		defer close()
+		host, err := check.Covered(route.Host, "")
+		if err != nil {
+			return usageError{err}
+		}
+		result := checker.Check(c.Context(), host, route)
+		if c.Context().Err() != nil {
+			return interrupted(c.Context())
+		}
+		if result.InForce() && result.CannotWork() {
+			return fmt.Errorf("nothing was written, since the route cannot work: %s. To mend it: %s. With --force, it is written all the same", result.Verdict, result.Advice)
+		}
+		if result.Status != check.OK {
+			t := newTerminal(c)
+			fmt.Fprintf(t.Err, "%s: %s: %s\n", result.Status, host, result.Verdict)
+		}
+		return nil
 	}
-	c, close, err := newChecker(s)
-	if err != nil {
-		return nil, err
-	}
-	defer close()
-	result := c.CheckItem(ctx, host, item)
-	return result, context.Cause(ctx)
 }
-
-// mustNotWrite reports whether a result of checkBeforeWrite speaks against writing.
-func mustNotWrite(r *check.Result) bool { return r.InForce() && r.CannotWork() }
 
 // checkCommand is "sleight check".
 type checkCommand struct {

@@ -160,7 +160,7 @@ func verdict(looked []lookedUp, route *origin.Route, host string) string {
 		case l.State == origin.Disabled:
 			return fmt.Sprintf("the route %q is disabled: requests are answered as if there were none", l.Key) + skipped
 		case route != nil && l.Key == host:
-			return fmt.Sprintf("the host has a route of its own") + skipped
+			return "the host has a route of its own" + skipped
 		}
 		return fmt.Sprintf("the wildcard %q covers the host, which has no route of its own", l.Key) + skipped
 	}
@@ -328,8 +328,11 @@ func showExplanation(t *terminal.Terminal, e *explanation, source routeSource) {
 	if f.Scheme == "https" {
 		field("named", f.ServerName+" (SNI)")
 		verified := fmt.Sprintf("for %s, %s, TLS %s or later", f.ServerName, f.Verified, f.TLSMin)
-		if f.Pins > 0 {
-			verified += fmt.Sprintf(", one of %d pins in the chain", f.Pins)
+		switch {
+		case f.Pins == 1:
+			verified += ", the pinned key in the chain"
+		case f.Pins > 1:
+			verified += fmt.Sprintf(", one of %d pinned keys in the chain", f.Pins)
 		}
 		field("verified", verified)
 		if f.ClientCert != "" {

@@ -114,9 +114,16 @@ func readRouteFile(name string, in io.Reader) (*document, error) {
 }
 
 func parseRouteFile(what string, b []byte) (*document, error) {
-	if trimmed := bytes.TrimSpace(b); len(trimmed) == 0 || trimmed[0] != '{' {
+	trimmed := bytes.TrimSpace(b)
+	if len(trimmed) == 0 {
+		return nil, errors.New("is empty")
+	}
+	if !json.Valid(b) {
 		var v any
 		if err := yaml.Unmarshal(b, &v); err != nil {
+			if trimmed[0] == '{' { // its author meant JSON
+				err = json.Unmarshal(b, &v)
+			}
 			return nil, fmt.Errorf("is neither JSON nor YAML: %w", err)
 		}
 		var err error

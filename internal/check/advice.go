@@ -245,14 +245,13 @@ var failures = []rule{
 		return f.err.Type == sni.HTTPProtocolError && strings.Contains(f.err.Err.Error(), `malformed HTTP response "\x00\x00`)
 	},
 		say: fixed("the origin answers in HTTP/2 without having agreed to it", "have the customer enable ALPN for h2 on the port, or HTTP/1.1")},
-	{code: "speaks_first", level: LevelFail, when: func(f *facts) bool {
-		// By which net/http says that something came which nobody had asked for yet.
-		return f.err.Type == sni.HTTPProtocolError && strings.Contains(f.err.Err.Error(), "readLoopPeekFail")
-	},
-		say: fixed("what listens there speaks before it is asked, so it is not HTTP/1.1", "correct the port in origin; if it is a server for HTTP/2 alone, have the customer enable ALPN for h2")},
 	{code: "not_http", level: LevelFail, when: isType(sni.HTTPProtocolError),
 		say: func(f *facts) (string, string) {
-			return "what the origin answers is not HTTP: " + f.err.Err.Error(), "correct the port in origin, or have the customer look at what listens there"
+			// By which net/http says that something came which nobody had asked for yet.
+			if strings.Contains(f.err.Err.Error(), "readLoopPeekFail") {
+				return "what the origin sends is not HTTP: it speaks before it is asked", "correct the port in origin; if it is a server for HTTP/2 alone, have the customer enable ALPN for h2"
+			}
+			return "what the origin sends is not HTTP: " + f.err.Err.Error(), "correct the port in origin, or have the customer look at what listens there"
 		}},
 	{code: "answer_timeout", level: LevelFail, when: isType(sni.HTTPResponseTimeout),
 		say: func(f *facts) (string, string) {

@@ -359,10 +359,10 @@ var verdicts = []verdict{
 			io.WriteString(c, "\x00\x00\x00\x04\x00\x00\x00\x00\x00")
 		})
 	}, message: "without having agreed to it", advice: "ALPN"},
-	{code: "speaks_first", level: fail, origin: func(w *world) string {
+	{code: "not_http", name: "speaks first", level: fail, origin: func(w *world) string {
 		return w.shaken(func(c net.Conn) { io.WriteString(c, "220 mail.test ESMTP\r\n") })
 	},
-		message: "speaks before it is asked", advice: "correct the port"},
+		message: "is not HTTP: ", advice: "correct the port"},
 	{code: "not_http", level: fail, origin: func(w *world) string {
 		return w.shaken(func(c net.Conn) {
 			c.Read(make([]byte, 2048))
@@ -491,7 +491,7 @@ func TestVerdictsSayWhatIsWrongAndWhatToChange(t *testing.T) {
 			if r.Status != want {
 				t.Errorf("status %s of %+v", r.Status, r.Findings)
 			}
-			if v.level != note && v.code != "untrusted" && r.Verdict != f.Message && !strings.HasSuffix(r.Verdict, ": "+f.Message) {
+			if v.level != note && v.code != "untrusted" && r.Verdict != f.Message && !strings.HasPrefix(r.Verdict, f.Message+" (at ") {
 				t.Errorf("verdict %q", r.Verdict)
 			}
 			if r.CannotWork() != (v.level == fail && v.code != "server_error") {

@@ -222,7 +222,7 @@ func (r *Result) conclude() {
 	first := r.Findings[0]
 	r.Verdict, r.Advice = first.Message, first.Advice
 	if where := first.Where(); where != "" {
-		r.Verdict = where + ": " + r.Verdict
+		r.Verdict += " (at " + where + ")"
 	}
 }
 
@@ -235,9 +235,9 @@ func (f Finding) Where() string {
 		if strings.HasPrefix(strings.Trim(f.Address, "["), f.IPs[0]) {
 			return f.Address
 		}
-		return f.Address + " (" + f.IPs[0] + ")"
+		return f.Address + ", " + f.IPs[0]
 	}
-	return fmt.Sprintf("%s (%s and %d more)", f.Address, f.IPs[0], len(f.IPs)-1)
+	return fmt.Sprintf("%s, %s and %d more", f.Address, f.IPs[0], len(f.IPs)-1)
 }
 
 // summary says what works.

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sleightproxy/sleight/internal/tlstest"
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+func TestPutIsRefusedWhatCannotWork(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test", "sleight-check.x.test")
+	down := &tlstest.Origin{Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })}
+	down.Start(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := l.Addr().String()
+	l.Close()
+	allowed := map[string]string{"ORIGIN_ALLOW_CIDRS": "127.0.0.0/8"}
+	for _, c := range []struct {
+		name    string
+		env     map[string]string
+		route   origin.Route
+		refused string // is in the error; empty where there is none
+		said    string // is on standard error
+	}{
+		{"works", allowed, origin.Route{Host: "a.test", Addresses: []string{o.Addr}}, "", "warn: a.test: "}, // its certificate ends within a day
+		{"a wildcard works", allowed, origin.Route{Host: "*.x.test", Addresses: []string{o.Addr}}, "", "warn: sleight-check.x.test: "},
+		{"nobody listens", allowed, origin.Route{Host: "a.test", Addresses: []string{closed}}, "connection refused", ""},
+		{"another name", allowed, origin.Route{Host: "a.test", ServerName: "other.test", Addresses: []string{o.Addr}}, "With --force, it is written all the same", ""},
+		{"a prohibited network", nil, origin.Route{Host: "a.test", Addresses: []string{o.Addr}}, "ORIGIN_ALLOW_CIDRS", ""},
+		{"a bad moment", allowed, origin.Route{Host: "a.test", Addresses: []string{down.Addr}}, "", "fail: a.test: "},
+		{"disabled", allowed, origin.Route{Host: "a.test", Addresses: []string{closed}, Disabled: true}, "", "fail: a.test: "},
+		{"wrong settings", map[string]string{"ORIGIN_ALLOW_CIDRS": "x"}, origin.Route{Host: "a.test", Addresses: []string{o.Addr}}, `ORIGIN_ALLOW_CIDRS is "x"`, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.route.Scheme, c.route.TLSMin, c.route.CAPEM = "https", tls.VersionTLS12, ca.PEM()
+			var said bytes.Buffer
+			command := &cobra.Command{}
+			command.SetErr(&said)
+			command.SetContext(t.Context())
+			err := checkBeforePut(func(name string) string { return c.env[name] })(command, &c.route)
+			if (err != nil) != (c.refused != "") || err != nil && !strings.Contains(err.Error(), c.refused) {
+				t.Errorf("error %v, want %q", err, c.refused)
+			}
+			if !strings.HasPrefix(said.String(), c.said) || (said.Len() > 0) != (c.said != "") {
+				t.Errorf("said %q, want %q", said.String(), c.said)
+			}
+		})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	command := &cobra.Command{}
+	command.SetContext(ctx)
+	if err := checkBeforePut(func(string) string { return "" })(command, &origin.Route{Host: "a.test", Addresses: []string{closed}, Scheme: "https", TLSMin: tls.VersionTLS12}); !errors.Is(err, context.Canceled) || exitStatus(err) != 130 {
+		t.Errorf("interrupted: %v", err)
+	}
+}
+
+func FuzzParseRouteFile(f *testing.F) {
+	for _, seed := range []string{
+		`{"host":"a.test","origin":"b.test"}`, `{"routes":[{"host":"a.test"}]}`, "host: a.test\norigin: [b.test, c.test]\n", "routes:\n- host: a.test\n", "- a\n", "", "{", "null", "a: &a [*a]", "? [x]\n: y", `{"routes":{}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d, err := parseRouteFile("x", b)
+		if err != nil {
+			return
+		}
+		for _, item := range d.items {
+			if _, err := item.MarshalJSON(); err != nil {
+				t.Errorf("%v of %q", err, b)
+			}
+			if _, err := d.Get(t.Context(), item.Host()); err != nil && d.byHost[item.Host()] == 1 {
+				t.Errorf("%q is there and is not: %v", item.Host(), err)
+			}
+		}
+	})
+}
+
+func TestRouteFilesAreOneRouteOrADocument(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		`{"host":"a.test","origin":"b.test"}`:               `{"host":"a.test","origin":"b.test"}`,
+		"host: a.test\norigin: b.test\nexpires_at: 5\n":     `{"host":"a.test","origin":"b.test","expires_at":5}`,
+		"routes:\n- {host: a.test, spki_pins: [y, x]}\n":    `{"host":"a.test","spki_pins":["x","y"]}`,
+		` {"routes":[{"host":"a.test"},{"host":"b.test"}]}`: `{"host":"a.test"} {"host":"b.test"}`,
+		"{host: a.test}":                    `{"host":"a.test"}`,
+		`{"host":"a.test","host":"b.test"}`: `error: has "host" twice`,
+		"host: a.test\nhost: b.test\n":      `error: is neither JSON nor YAML`,
+		`{"routes":[],"other":1}`:           `error: has "other" beside`,
+		"- host: a.test\n":                  `error: has to be an object`,
+		" \n":                               `error: is empty`,
+		"null":                              `error: is null`,
+		`{"host":"a.test"`:                  `error: is neither JSON nor YAML: unexpected end of JSON input`,
+	} {
+		var got string
+		d, err := parseRouteFile("x", []byte(in))
+		if err != nil {
+			got = "error: " + err.Error()
+		} else {
+			var all []string
+			for _, item := range d.items {
+				b, err := item.MarshalJSON()
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, string(b))
+			}
+			got = strings.Join(all, " ")
+		}
+		if !strings.Contains(got, want) || !strings.HasPrefix(want, "error") && got != want {
+			t.Errorf("%q: %s, want %s", in, got, want)
+		}
+	}
+}
