@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -324,6 +325,33 @@ func TestFunctionWithRoutesInDynamoDB(t *testing.T) {
 			})
 		}
 		wg.Wait()
+	})
+	t.Run("WARM_HOSTS have their connection before the first request", func(t *testing.T) {
+		before := len(o.Handshakes())
+		f := start(t, "WARM_HOSTS=one.spec-trust.test,TWO.spec-trust.test.,none.spec-trust.test,private.spec-trust.test")
+		if got := o.Handshakes()[before:]; len(got) != 2 || !slices.Contains(got, "one.spec-trust.test") || !slices.Contains(got, "two.spec-trust.test") {
+			t.Errorf("handshakes %q at the start", got)
+		}
+		get := withoutBody(t, event(t, "http-api", "one.spec-trust.test", "/"), "GET")
+		if r := invoke(t, f, get); r.StatusCode != 200 {
+			t.Errorf("%+v", r)
+		}
+		if n := len(o.Handshakes()) - before; n != 2 {
+			t.Errorf("%d handshakes after the request", n)
+		}
+		for _, host := range []string{"none.spec-trust.test", "private.spec-trust.test"} {
+			if !strings.Contains(f.Log(), host) {
+				t.Errorf("nothing is said of %s", host)
+			}
+		}
+	})
+	t.Run("WARM_HOSTS that hang do not keep the function from starting", func(t *testing.T) {
+		silent := tlstest.Listen(t, func(c net.Conn) { io.Copy(io.Discard, c) })
+		put("silent.spec-trust.test", silent, nil)
+		f := start(t, "WARM_HOSTS=silent.spec-trust.test")
+		if r := invoke(t, f, event(t, "http-api", "one.spec-trust.test", "/")); r.StatusCode != 200 {
+			t.Errorf("%+v", r)
+		}
 	})
 	t.Run("DynamoDB is down", func(t *testing.T) {
 		f := start(t, "AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:1", "AWS_MAX_ATTEMPTS=1")
