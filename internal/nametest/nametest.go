@@ -29,7 +29,7 @@ func Names() []Name {
 	var (
 		label63 = strings.Repeat("a", 63)
 		name253 = strings.Repeat("a.", 126) + "a"
-		// 56 letters of which the A-label has 63 bytes, and one more.
+		// Of the first, the A-label has 63 bytes.
 		ue63 = strings.Repeat("a", 55) + "ü"
 		ue64 = strings.Repeat("a", 56) + "ü"
 	)
@@ -127,6 +127,7 @@ func Names() []Name {
 		{In: "שלום.example", Want: "xn--9dbne9b.example"},
 		{In: "ｘｎ--bcher-kva.example", Want: "xn--bcher-kva.example"},
 		{In: ue63 + ".example", Want: "xn--" + strings.Repeat("a", 55) + "-8yf.example"},
+		{In: strings.Repeat(strings.Repeat("あ", 50)+".", 4) + "test", Want: strings.Repeat("xn--l8j"+strings.Repeat("a", 49)+".", 4) + "test"},
 		{In: "bücher.example:", Want: "xn--bcher-kva.example"},
 
 		// Unicode that is refused.

@@ -2,6 +2,27 @@
 // routes and the proxy all use it, so that a name that one of them accepts means
 // the same to the others: a check on "A.test:443" that another part reads as
 // "a.test." is how requests get past a proxy's rules.
+//
+// # Names in Unicode
+//
+// They are mapped as browsers do it: UTS #46, not transitional, with the bidi and the joiner rule, by the
+// version of Unicode that Go's own packages have. What is sent, compared and kept is the A-label
+// (xn--...); [Display] is for people.
+//
+//   - Case, width and compatibility forms are folded: BÜCHER, full-width letters, the Kelvin sign into k.
+//     The ideographic and full-width full stops become dots, full-width digits digits. The rules for ASCII
+//     are for what comes of it: ℀ is "a/c" and refused, and so is an IP address in full-width digits.
+//   - Ignored characters, such as the soft hyphen and the variation selectors after emoji, are dropped.
+//   - ß, ς and the joiners (U+200C, U+200D) stay, as registries have them: the name with ß has another
+//     owner than the one with ss. Joiners are allowed where a script needs them; elsewhere nobody sees them.
+//   - The capital ẞ is refused. It is ss by some versions of Unicode, ß by others, and so of two owners.
+//   - Emoji and other symbols are allowed, since there are domains of them. Characters that are not
+//     assigned are not: what they will be mapped to is not known.
+//   - A label in Unicode has no hyphen at its ends and does not begin with xn--. Hyphens at the
+//     third and fourth place are allowed, and underscores.
+//   - A name with right-to-left text keeps to the bidi rule (RFC 5893) in all its labels.
+//   - Letters that look like others (the Cyrillic а) are allowed, alone and mixed: telling who may have
+//     them is up to the registries.
 package hostname
 
 import (
@@ -29,10 +50,9 @@ const (
 // section 4.2.3): lower case, A-labels (xn--...), without port, without the trailing dot of
 // a fully qualified name. Normalizing twice changes nothing.
 //
-// It accepts the names of RFC 1123, and what works beside them: underscores, and hyphens at
-// the third and fourth place of a label. Names in Unicode are mapped as browsers do it (UTS
-// #46, not transitional; the details are at [Display]), and A-labels are checked: one that
-// does not decode, or that nothing is encoded as, would be a second name for somebody, or none.
+// It accepts the names of RFC 1123, names in Unicode, and what works beside them: underscores, and
+// hyphens at the third and fourth place of a label ("r3---sn-x"). A-labels are checked: one that does
+// not decode is no name, and one that nothing is encoded as would be a second name for somebody.
 //
 // Everything else is refused rather than repaired: IP addresses (also shortened ones
 // such as 127.1, which some resolvers take for an address), empty labels, user information,

@@ -19,30 +19,17 @@ var profile = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.Check
 var anyDirection = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.CheckHyphens(false), idna.StrictDomainName(false))
 
 // Display returns a name, or a pattern, as a person reads it: "bücher.example" for
-// "xn--bcher-kva.example". What [NormalizePattern] would not give back for it, or does not accept, stays as
-// it is. Letters of different scripts look alike (аpple.com may begin in Cyrillic), so where a decision
-// depends on it, the A-labels have to be shown too.
-//
-// What becomes of names in Unicode:
-//   - Case, width and compatibility forms are folded: "BÜCHER", full-width letters, the Kelvin sign for
-//     k. So are other full stops, such as the ideographic one, into the dot. What then is not in
-//     letters, digits, hyphens and underscores (℀ is "a/c"), or is an IP address, is refused.
-//   - Ignored characters, as the soft hyphen and the variation selectors after emoji, are dropped.
-//   - ß, ς and the joiners (U+200C, U+200D) stay, as registries have them: a name with ß is not the
-//     one with ss. Joiners are refused but where a script needs them, elsewhere they are invisible.
-//   - ẞ, the capital one, is refused: some versions of Unicode make it ss, others ß.
-//   - Emoji and other symbols are allowed, since there are domains of them; unassigned characters are not.
-//   - A label in Unicode has no hyphen at its ends, and does not begin with xn--.
-//   - Names with text that is written from right to left keep to the bidi rule (RFC 5893), with all their labels.
+// "xn--bcher-kva.example". What is not in canonical form stays as it is, so that [NormalizePattern]
+// gives back what was shown. Letters of different scripts look alike: where somebody decides by what
+// is shown, the A-labels have to be there too.
 func Display(name string) string {
-	rest, star := strings.CutPrefix(name, "*.")
-	canonical, err := NormalizePattern(name)
-	if err != nil || canonical != name {
+	if _, err := NormalizePattern(name); err != nil {
 		return name
 	}
+	rest, star := strings.CutPrefix(name, "*.")
 	text, reason := decode(rest)
 	switch {
-	case reason != "": // cannot be: it is canonical
+	case reason != "": // not in canonical form
 		return name
 	case star:
 		return "*." + text
