@@ -44,6 +44,8 @@ const (
 	maxName  = 253 // RFC 1035 section 2.3.4, without the root's dot
 	maxLabel = 63
 	maxQuote = 80 // bytes of a refused name that an error repeats
+
+	tooLong = "has a label longer than 63 bytes"
 )
 
 // Normalize returns the canonical form of the host in an HTTP authority (RFC 9110
@@ -58,7 +60,7 @@ const (
 // such as 127.1, which some resolvers take for an address), empty labels, user information,
 // white space, names that are longer than DNS can have them as A-labels.
 func Normalize(authority string) (string, error) {
-	// Of more bytes, no name in Unicode is left with 253 that are more than ignored characters.
+	// Each character of a name in Unicode, of four bytes at most, takes one of its A-labels' or more.
 	if len(authority) > utf8.UTFMax*maxName+len(".:65535") {
 		return "", invalid(authority, "longer than 253 bytes")
 	}
@@ -235,7 +237,7 @@ func badLabel(label string) string {
 	case label == "":
 		return "has an empty label"
 	case len(label) > maxLabel:
-		return "has a label longer than 63 bytes"
+		return tooLong
 	case label[0] == '-' || label[len(label)-1] == '-':
 		return "has a label that starts or ends with a hyphen"
 	}

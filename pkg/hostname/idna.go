@@ -46,9 +46,17 @@ func encode(name string) (encoded, reason string) {
 	case strings.Contains(name, "ẞ"):
 		return "", "has the letter ẞ, which is ss to some and ß to others; write the one that is meant"
 	}
-	encoded, err := profile.ToASCII(name)
+	text, err := profile.ToUnicode(name)
 	if err != nil {
 		return "", explain(name, err)
+	}
+	for label := range strings.SplitSeq(text, ".") {
+		if utf8.RuneCountInString(label) > maxLabel { // encoding takes time with the square of it
+			return "", tooLong
+		}
+	}
+	if encoded, err = profile.ToASCII(text); err != nil {
+		return "", explain(text, err)
 	}
 	return encoded, ""
 }
@@ -97,7 +105,7 @@ func hyphenated(name string) bool {
 
 // explain says why [profile] does not take a name.
 func explain(name string, err error) string {
-	if _, other := anyDirection.ToASCII(name); err != nil && other == nil {
+	if _, other := anyDirection.ToUnicode(name); err != nil && other == nil {
 		return "mixes directions of writing as no name may (RFC 5893, the bidi rule: a name with right-to-left text has no label that begins with a digit, among others)"
 	}
 	if err == nil {
