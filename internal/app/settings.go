@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/sleightproxy/sleight/pkg/hostname"
 	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
@@ -19,6 +21,7 @@ type Settings struct {
 	RoutesTable       string         // ROUTES_TABLE: the DynamoDB table; or
 	RoutesFile        string         // ROUTES_FILE: a JSON file
 	RoutesTTL         time.Duration  // ROUTES_TTL: how long a route is used unasked; zero means not at all
+	WarmHosts         []string       // WARM_HOSTS: looked up and connected to at the start
 	AllowCIDRs        []netip.Prefix // ORIGIN_ALLOW_CIDRS: networks allowed although not public
 	ForceHTTPS        bool           // FORCE_HTTPS: routes with http:// are refused
 	TrustedHostHeader string         // TRUSTED_HOST_HEADER
@@ -57,6 +60,7 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 		}
 	}
 	read("ROUTES_TTL", "a duration such as 30s", s.setRoutesTTL)
+	read("WARM_HOSTS", "hostnames such as one.example.com,two.example.com", s.setWarmHosts)
 	read("ORIGIN_ALLOW_CIDRS", "networks such as 10.0.0.0/8,192.168.1.0/24", networks(&s.AllowCIDRs))
 	read("TRUSTED_PROXIES", "networks such as 10.0.0.0/8,192.168.1.0/24", networks(&s.TrustedProxies))
 	read("CDN_LOOP_ID", "a name of letters, digits, dots, hyphens and underscores", checkLoopID)
@@ -91,6 +95,20 @@ func (s *Settings) setRoutesTTL(v string) error {
 	}
 	s.RoutesTTL = d
 	return err
+}
+
+// setWarmHosts takes names, separated by commas.
+func (s *Settings) setWarmHosts(v string) error {
+	for part := range strings.SplitSeq(v, ",") {
+		host, err := hostname.Normalize(strings.TrimSpace(part))
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(s.WarmHosts, host) {
+			s.WarmHosts = append(s.WarmHosts, host)
+		}
+	}
+	return nil
 }
 
 // setResponseMode takes the name of a mode.

@@ -113,7 +113,7 @@ var decoders = map[string]func(*Route, any) error{
 		if _, err = hostname.Normalize(s); err != nil {
 			return err
 		}
-		r.HostHeader = s
+		r.HostHeader = hostname.ASCII(s)
 		return nil
 	},
 	"ca_pem": func(r *Route, v any) (err error) {

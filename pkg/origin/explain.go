@@ -59,7 +59,7 @@ func Explain(host string, find func(key string) (*Route, error), now time.Time) 
 		if found[i] != nil {
 			c.Route, c.Err = found[i].route, found[i].err
 		}
-		c.Decides = !decided && c.State.decides()
+		c.Decides = !decided && found[i].decides(now)
 		decided = decided || c.Decides
 		e.Candidates = append(e.Candidates, c)
 	}
@@ -81,11 +81,6 @@ func (r *record) state(now time.Time) State {
 	}
 	return Usable
 }
-
-// decides reports whether the look-up ends at a record in this state. An expired one counts as
-// swept already. A disabled or invalid one hides the wildcard: what was set for a host must not
-// be undone by its parent.
-func (s State) decides() bool { return s != Absent && s != Expired }
 
 // State says what the route means at now by itself: Usable, Disabled or Expired.
 func (r *Route) State(now time.Time) State { return (&record{route: r}).state(now) }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sleightproxy/sleight/pkg/hostname"
 )
 
 // File is a Store that holds the routes of a JSON document:
@@ -60,11 +62,15 @@ func ReadRoutes(r io.Reader) (*File, error) {
 
 // Lookup implements [Store]. It never waits.
 func (f *File) Lookup(_ context.Context, host string) (*Route, error) {
-	found := [2]*record{}
-	for i, k := range keys(host) {
-		found[i] = f.records[k]
+	exact, now := f.records[host], time.Now()
+	if exact.decides(now) {
+		return choose(exact, nil, now) // and what its wildcard would be need not be known
 	}
-	return choose(found[0], found[1], time.Now())
+	var wildcard *record
+	if pattern, ok := hostname.Wildcard(host); ok {
+		wildcard = f.records[pattern]
+	}
+	return choose(exact, wildcard, now)
 }
 
 // Len returns how many hosts and patterns the file has, unusable ones included.
