@@ -439,6 +439,14 @@ var verdicts = []verdict{
 		message: "the very name that clients ask for", advice: "that stays with it"},
 	{code: "origin_is_proxy", level: fail, origin: func(w *world) string { w.checker.Target = []string{"127.0.0.1"}; return w.good(nil) }, message: "leads to the proxy itself",
 		advice: "set origin to the customer's load balancer"},
+	{code: "origin_is_proxy", name: "by name", level: fail, origin: func(w *world) string {
+		w.names["proxy.test"] = []string{"127.0.0.1"}
+		return w.good(nil)
+	}, change: at("proxy.test"), message: "leads to the proxy itself", advice: "set origin to the customer's load balancer"},
+	{code: "origin_is_proxy", name: "by an address alone", level: warn, origin: func(w *world) string {
+		w.names["proxy.test"] = []string{"127.0.0.1"}
+		return w.good(nil)
+	}, message: "has an address that the proxy has too", advice: "under another name"},
 }
 
 // below makes an intermediate of the trusted root.

@@ -164,8 +164,11 @@ func (c *Checker) clientFindings(ctx context.Context, r *Result) []Finding {
 	case slices.Contains(origins.names, r.Host):
 		all = append(all, Finding{Level: LevelWarn, Code: "origin_is_host", Message: "the origin is the very name that clients ask for: once that leads to the proxy, each request comes back to it",
 			Advice: "set origin to a name or an address of the customer's load balancer that stays with it"})
-	case target != nil && target.has(origins.names, origins.ips):
+	case target == nil:
+	case target.has(origins.names, nil), slices.ContainsFunc(origins.ips, func(ip netip.Addr) bool { return slices.Contains(c.Target, ip.String()) }):
 		all = append(all, Finding{Level: LevelFail, Code: "origin_is_proxy", Message: "the origin leads to the proxy itself", Advice: "set origin to the customer's load balancer"})
+	case target.has(nil, origins.ips): // which names of one service may have in common
+		all = append(all, Finding{Level: LevelWarn, Code: "origin_is_proxy", Message: "the origin has an address that the proxy has too", Advice: "see that origin is the customer's load balancer, and not the proxy under another name"})
 	}
 	return append(all, c.leadsTo(client, target, r.Host)...)
 }

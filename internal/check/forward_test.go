@@ -158,6 +158,46 @@ func TestEveryAddressOfANameIsTried(t *testing.T) {
 	}
 }
 
+// The proxy goes on to the next entry until there is a connection, and not after.
+func TestEntryThatCannotServeEndsTheWayOnceItIsReached(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		first func(w *world) string
+		want  check.Status
+	}{
+		"refuses":           {closedPort, check.Warn},
+		"no TLS":            {func(w *world) string { return w.raw("SSH-2.0-OpenSSH_9.2\r\n") }, check.Warn},
+		"knows no name":     {func(w *world) string { return w.raw(alert(112)) }, check.Warn},
+		"wrong certificate": {func(w *world) string { return w.serve(w.leaf([]string{"x.test"}), nil) }, check.Fail},
+		"hangs up":          {func(w *world) string { return w.shaken(func(c net.Conn) { c.Read(make([]byte, 2048)) }) }, check.Fail},
+		"wants to know us":  {func(w *world) string { return w.good(nil, w.requireClient) }, check.Fail},
+		"answers with 421":  {func(w *world) string { return w.good(status(421)) }, check.Fail},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			first, second := c.first(w), w.good(nil)
+			r := w.check(&origin.Route{Host: "one.test", Scheme: "https", TLSMin: tls.VersionTLS12, Addresses: []string{"127.0.0.1:" + first, "127.0.0.1:" + second}})
+			if r.Status != c.want || r.Origins[0].Status != check.Fail || r.Origins[1].Status != check.OK {
+				t.Errorf("%s: %+v", r.Status, r.Findings)
+			}
+			transport := &sni.Transport{RootCAs: w.ca.Pool(), AllowCIDRs: tlstest.Loopback}
+			transport.Translate = sni.Func(func(context.Context, string) (sni.Target, error) {
+				return sni.Target{Addresses: []string{"127.0.0.1:" + first, "127.0.0.1:" + second}}, nil
+			})
+			defer transport.CloseIdleConnections()
+			resp, err := (&http.Client{Transport: transport}).Get("https://one.test/")
+			works := err == nil && resp.StatusCode == 200
+			if err == nil {
+				resp.Body.Close()
+			}
+			if works != (c.want != check.Fail) {
+				t.Errorf("but a request through the transport: %v", err)
+			}
+		})
+	}
+}
+
 func TestInvalidItemIsAResultToo(t *testing.T) {
 	t.Parallel()
 	r := new(check.Checker).CheckItem(t.Context(), "one.x.test", origin.Item{"host": "*.x.test", "origin": "lb.test", "orgin": "x\x1b[2J"})

@@ -61,7 +61,7 @@ func (c *Checker) probe(ctx context.Context, host string, route *origin.Route, e
 	f.ask(ctx)
 	p.describe(f)
 	p.findings = advise(f)
-	p.answered = f.response != nil || f.err != nil && f.err.Type == sni.TLSCertificateError
+	p.answered = f.exchange.RemoteAddr.IsValid() || f.err != nil && f.err.Type == sni.TLSCertificateError
 	for _, finding := range p.findings {
 		if s := finding.Level.status(); s.rank() > p.Status.rank() {
 			p.Status = s

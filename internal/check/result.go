@@ -124,7 +124,7 @@ type Probe struct {
 
 	findings []Finding
 	daysLeft *int
-	answered bool // so that the proxy goes on to no other address, whatever the answer was
+	answered bool // there was a connection, or a wrong certificate: the proxy goes on to no other address
 }
 
 // Failure is an error as the proxy has it.
