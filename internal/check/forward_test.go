@@ -241,6 +241,36 @@ func TestInterruptedCheckEnds(t *testing.T) {
 	}
 }
 
+// One route may have many addresses: they wait for each other too.
+func TestAddressesOfOneRouteKeepToTheBound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.checker.Parallel = 3
+	var open, most atomic.Int64
+	hanging := tlstest.Listen(t, func(c net.Conn) {
+		n := open.Add(1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		io.Copy(io.Discard, c)
+		open.Add(-1)
+	})
+	route := &origin.Route{Host: "one.test", Scheme: "https", TLSMin: tls.VersionTLS12, Timeouts: origin.Timeouts{Handshake: 50 * time.Millisecond}}
+	for range 16 {
+		route.Addresses = append(route.Addresses, hanging)
+	}
+	r := w.check(route)
+	// A connection that was given up may be counted there for a moment longer.
+	if m := most.Load(); m > 2*3 || m < 1 {
+		t.Errorf("%d connections were open at once", m)
+	}
+	for _, o := range r.Origins {
+		// The transport's own handshake timeout is longer than any delay of this machine.
+		if p := o.IPs[0]; p.Handshake == nil || time.Duration(*p.Handshake) >= sni.DefaultHandshakeTimeout {
+			t.Errorf("the route's own timeout does not hold: %+v", p)
+		}
+	}
+}
+
 // Of many routes, those come first that need somebody; and no more connections are open than may be.
 func TestAllSortsByUrgencyWithinItsBounds(t *testing.T) {
 	t.Parallel()

@@ -1,11 +1,13 @@
 package check
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"net"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 // What an address comes to, and what the route then does: the proxy goes on where one cannot be reached,
@@ -60,6 +62,33 @@ func TestJudgementGoesTheWayOfTheProxy(t *testing.T) {
 				t.Errorf("%s %q, want %s %q; %+v", r.Status, code, c.want, c.first, r.Findings)
 			}
 		})
+	}
+}
+
+// A certificate that ends soon hurts nobody where another chain holds without it.
+func TestTheChainThatLastsLongestCounts(t *testing.T) {
+	t.Parallel()
+	until := func(days int) *x509.Certificate {
+		return &x509.Certificate{NotAfter: time.Unix(0, 0).Add(time.Duration(days) * 24 * time.Hour)}
+	}
+	for _, chains := range [][][]*x509.Certificate{
+		{{until(90), until(5)}, {until(90), until(40), until(300)}},
+		{{until(90), until(40), until(300)}, {until(90), until(5)}},
+	} {
+		if days := daysLeft(endOf(longestLasting(chains)), time.Unix(0, 0)); days != 40 {
+			t.Errorf("%d days", days)
+		}
+	}
+	if longestLasting(nil) != nil {
+		t.Error("a chain of no chains")
+	}
+	for _, c := range []struct {
+		left time.Duration
+		want int
+	}{{47 * time.Hour, 1}, {time.Minute, 0}, {-time.Minute, -1}, {-25 * time.Hour, -2}} {
+		if got := daysLeft(time.Unix(0, 0).Add(c.left), time.Unix(0, 0)); got != c.want {
+			t.Errorf("%v: %d days, want %d", c.left, got, c.want)
+		}
 	}
 }
 
