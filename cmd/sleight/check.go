@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/sleightproxy/sleight/internal/app"
 	"github.com/sleightproxy/sleight/internal/check"
+	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/pkg/hostname"
 	"github.com/sleightproxy/sleight/pkg/origin"
 	"github.com/sleightproxy/sleight/pkg/sni"
@@ -213,7 +215,7 @@ func (k *checkCommand) validate(c *cobra.Command, args []string) error {
 	case k.method != "GET" && k.method != "HEAD" && k.method != "OPTIONS":
 		return usageError{fmt.Errorf("--method is %q: a check may be repeated, so it is one of GET, HEAD and OPTIONS", k.method)}
 	case k.parallel < 1 || k.parallel > 1000:
-		return usageError{errors.New("--parallel has to be from 1 to 1000: each may have a file descriptor")}
+		return usageError{errors.New("--parallel has to be from 1 to 1000: each may have two file descriptors")}
 	case k.timeout <= 0:
 		return usageError{errors.New("--timeout has to be more than 0")}
 	case k.warnDays < 0:
@@ -325,34 +327,25 @@ func (k *checkCommand) pick(ctx context.Context, source routeSource, args []stri
 	if err != nil {
 		return "", nil, usageError{fmt.Errorf("--as: %w", err)}
 	}
-	item, err := source.Get(ctx, asked)
-	if !strings.HasPrefix(asked, "*.") {
+	var item origin.Item
+	if strings.HasPrefix(asked, "*.") {
+		item, err = source.Get(ctx, asked)
+	} else {
 		item, err = k.inForce(ctx, source, host)
 	}
 	switch {
-	case errors.Is(err, origin.ErrNotFound), err != nil && item == nil && !isInvalid(err):
-		return "", nil, fmt.Errorf("%v has no route for %s: %w; with --origin, a route is checked that is not there yet", source, asked, err)
+	case errors.Is(err, origin.ErrNotFound), errors.Is(err, routetable.ErrNotFound):
+		return "", nil, fmt.Errorf("%v has no route for %s; with --origin, a route is checked that is not there yet", source, asked)
+	case ctx.Err() != nil:
+		return "", nil, interrupted(ctx)
 	case err != nil:
 		return "", nil, err
 	}
-	item = cloneItem(item)
+	item = maps.Clone(item)
 	if len(k.origins) > 0 { // it is altered already
 		return host, item, nil
 	}
 	return host, item, k.alter(item)
-}
-
-func isInvalid(err error) bool {
-	_, ok := errors.AsType[*origin.InvalidRouteError](err)
-	return ok
-}
-
-func cloneItem(i origin.Item) origin.Item {
-	clone := make(origin.Item, len(i))
-	for name, v := range i {
-		clone[name] = v
-	}
-	return clone
 }
 
 // inForce returns the item that decides for a host, or else the one that has expired.

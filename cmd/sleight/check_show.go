@@ -117,7 +117,7 @@ func protocol(p *check.Probe) string {
 		said = append(said, p.Error.Type)
 	}
 	if p.TLS != nil && p.TLS.Version != "" && p.HTTP != nil {
-		said = append(said, p.TLS.Version, p.TLS.CipherSuite)
+		said = append(said, p.TLS.Version, strings.TrimPrefix(p.TLS.CipherSuite, "TLS_"))
 	}
 	return strings.Join(said, " ")
 }
@@ -190,6 +190,7 @@ func trees(t *terminal.Terminal, chain []check.Certificate, state *check.TLS) []
 			}
 			node.Sub = append(node.Sub, terminal.Tree{Text: terminal.Safe("names " + strings.Join(names, ", ") + more)})
 		}
+		node.Sub = append(node.Sub, terminal.Tree{Text: terminal.Safe(fmt.Sprintf("key %s, signature %s", c.Key, c.Signature))})
 		pin := "pin " + c.Pin
 		if slices.Contains(state.PinsMatched, c.Pin) {
 			pin += " (pinned)"
@@ -226,7 +227,7 @@ func short(s string) string {
 	return s
 }
 
-// describe says what kind of certificate it is, and for how long.
+// describe says for how long a certificate is valid, and where it comes from.
 func describe(t *terminal.Terminal, c *check.Certificate) string {
 	style, end := terminal.Plain, fmt.Sprintf("%d days left", c.DaysLeft)
 	switch {
@@ -235,7 +236,7 @@ func describe(t *terminal.Terminal, c *check.Certificate) string {
 	case c.DaysLeft < 14:
 		style = terminal.Warning
 	}
-	s := fmt.Sprintf(", %s, %s (%s)", terminal.Safe(c.Key), t.Styled(style, end), c.NotAfter.Format(time.DateOnly))
+	s := fmt.Sprintf(", %s (%s)", t.Styled(style, end), c.NotAfter.Format(time.DateOnly))
 	if !c.Presented {
 		s += ", trusted here"
 	}
@@ -290,12 +291,12 @@ func showReport(t *terminal.Terminal, r *check.Report, source string, verbose bo
 }
 
 func summaryLine(s check.Summary, source string) string {
-	line := fmt.Sprintf("%d routes of %s: %d FAIL, %d warn, %d ok", s.Routes, source, s.Fail, s.Warn, s.OK)
+	line := fmt.Sprintf("%d routes: %d FAIL, %d warn, %d ok", s.Routes, s.Fail, s.Warn, s.OK)
 	if s.Inactive > 0 {
 		line += fmt.Sprintf("; %d disabled or expired", s.Inactive)
 		if s.InactiveFail > 0 {
 			line += fmt.Sprintf(", of which %d would fail, and do not count", s.InactiveFail)
 		}
 	}
-	return line
+	return line + "; in " + source
 }

@@ -58,7 +58,7 @@ type Checker struct {
 	WarnDays int
 
 	// Parallel bounds how many look-ups and addresses are under way at once, in all checks
-	// together: each may have a file descriptor. Zero or less means 32.
+	// together: an address has one file descriptor, a look-up two. Zero or less means 32.
 	Parallel int
 
 	once  sync.Once
