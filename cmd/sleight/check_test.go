@@ -189,7 +189,7 @@ chain     NOT verified: certificate: wrong name: it is for "one.test", "*.x.test
 `)
 }
 
-func item(s *target, host string, more ...any) map[string]any {
+func routeTo(s *target, host string, more ...any) map[string]any {
 	m := map[string]any{"host": host, "origin": s.addr, "ca_pem": s.pem}
 	for i := 0; i+1 < len(more); i += 2 {
 		m[more[i].(string)] = more[i+1]
@@ -207,8 +207,8 @@ func TestCheckOfAllRoutes(t *testing.T) {
 	closed := l.Addr().String()
 	l.Close()
 	routes := routesFile(t,
-		item(s, "one.test"), item(s, "*.x.test"), item(s, "two.test"), item(s, "off.test", "enabled", false), item(s, "old.test", "expires_at", 1),
-		item(s, "bad.test", "orgin", "x"), item(s, "a.x.test", "origin", []string{closed, s.addr}), item(s, "twice.test"), item(s, "twice.test"))
+		routeTo(s, "one.test"), routeTo(s, "*.x.test"), routeTo(s, "two.test"), routeTo(s, "off.test", "enabled", false), routeTo(s, "old.test", "expires_at", 1),
+		routeTo(s, "bad.test", "orgin", "x"), routeTo(s, "a.x.test", "origin", []string{closed, s.addr}), routeTo(s, "twice.test"), routeTo(s, "twice.test"))
 	c := runCheck(t, nil, "", s.args("check", "--all", "--routes", routes)...)
 	if c.status != 1 || c.err != "sleight: 4 of 9 routes fail the check\n" {
 		t.Errorf("%v", c)
@@ -250,7 +250,7 @@ FAIL  old.test    -     (expired) the origin ends the handshake (alert: tls: int
 	}
 
 	// What is not in force fails the run only where that is wanted.
-	inactive := routesFile(t, item(s, "one.test"), item(s, "off.test", "enabled", false))
+	inactive := routesFile(t, routeTo(s, "one.test"), routeTo(s, "off.test", "enabled", false))
 	for _, v := range []struct {
 		args   []string
 		status int
@@ -275,12 +275,12 @@ func TestCheckFindsTheRouteThatTheProxyWouldTake(t *testing.T) {
 			w.WriteHeader(418)
 		}
 	}))
-	routes := routesFile(t, item(s, "*.x.test"), item(s, "old.x.test", "expires_at", 1), item(s, "one.test"))
-	one, err := json.Marshal(item(s, "one.test"))
+	routes := routesFile(t, routeTo(s, "*.x.test"), routeTo(s, "old.x.test", "expires_at", 1), routeTo(s, "one.test"))
+	one, err := json.Marshal(routeTo(s, "one.test"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	asYAML, err := yaml.Marshal(item(s, "one.test"))
+	asYAML, err := yaml.Marshal(routeTo(s, "one.test"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -409,7 +409,7 @@ func TestCheckOnATerminal(t *testing.T) {
 	s := newTarget(t, nil)
 	all := make([]map[string]any, 0, 300)
 	for i := range 300 {
-		r := item(s, fmt.Sprintf("h%03d.x.test", i), "server_name", "a.x.test")
+		r := routeTo(s, fmt.Sprintf("h%03d.x.test", i), "server_name", "a.x.test")
 		if i%50 == 7 {
 			r["server_name"] = "two.test"
 		}
@@ -440,7 +440,7 @@ func TestInterruptedCheckEndsAtOnce(t *testing.T) {
 		arrived <- struct{}{}
 		io.Copy(io.Discard, c)
 	})
-	routes := routesFile(t, item(s, "one.test", "origin", hanging), item(s, "two.test", "origin", hanging))
+	routes := routesFile(t, routeTo(s, "one.test", "origin", hanging), routeTo(s, "two.test", "origin", hanging))
 	for _, args := range [][]string{{"one.test"}, {"--all"}} {
 		shown, status := onPTY(t, nil, func(cmd *exec.Cmd) {
 			<-arrived
