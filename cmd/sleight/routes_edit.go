@@ -78,7 +78,8 @@ func (r *routesCommand) edit(c *cobra.Command, w *writer, before origin.Item, as
 	}
 	written, err := w.change(ctx, before, func(origin.Item) (origin.Item, error) { return after, nil }, false)
 	if w.dryRun && err == nil {
-		// What a change that took a while meets, an editor's has met already.
+		w.report(before, written)
+		// Of all changes, one that was made in an editor may have been overtaken already.
 		current, getErr := w.table.Get(ctx, before.Host())
 		if getErr != nil && !errors.Is(getErr, routetable.ErrNotFound) {
 			return s.kept(getErr)
@@ -99,7 +100,9 @@ func (r *routesCommand) edit(c *cobra.Command, w *writer, before origin.Item, as
 		return s.kept(err)
 	}
 	s.remove()
-	w.report(before, written)
+	if !w.dryRun {
+		w.report(before, written)
+	}
 	w.unwritten()
 	return nil
 }

@@ -15,35 +15,35 @@ import (
 
 func (r *routesCommand) newEnable(on bool) *cobra.Command {
 	var flags writeFlags
-	c := &cobra.Command{
-		Use:   "enable HOST...",
-		Short: "Put routes in force again",
-		Long: `Sets "enabled" of routes to true, which is also what holds where it is not set. Nothing is written for
-routes that are enabled already.`,
-		Example: `  sleight routes enable one.spec-trust.com --table routes`,
-	}
+	use, title, example := "enable HOST...", "Put routes in force again", "  sleight routes enable one.spec-trust.com --table routes"
+	long := `Sets "enabled" of routes to true, which is also what holds where it is not set. Nothing is written for
+routes that are enabled already.`
 	if !on {
-		c.Use, c.Short = "disable HOST...", "Answer for hosts as if they had no route"
-		c.Long = `Sets "enabled" of routes to false: their hosts are answered as if they had no route, also where a wildcard covers
+		use, title, example = "disable HOST...", "Answer for hosts as if they had no route", "  sleight routes disable one.spec-trust.com two.spec-trust.com --table routes"
+		long = `Sets "enabled" of routes to false: their hosts are answered as if they had no route, also where a wildcard covers
 them. A disabled wildcard leaves the hosts alone that have routes of their own.`
-		c.Example = `  sleight routes disable one.spec-trust.com two.spec-trust.com --table routes`
 	}
-	c.Long += `
+	c := &cobra.Command{
+		Use:     use,
+		Short:   title,
+		Example: example,
+		Long: long + `
 
 Whatever others change of a route at the same time stays, but for "enabled" itself: where they have changed
 that, nothing is written. A route that is invalid is left as it is.
 
 Exit status: 0 also where there was nothing to change; 1 where one was not there; 2 where one is invalid; 3 where
-others were first. The other routes are changed all the same.`
-	c.Args = usage(cobra.MinimumNArgs(1))
-	c.ValidArgsFunction = r.completeHosts(true)
-	c.Annotations = map[string]string{permissions: "dynamodb:GetItem, dynamodb:PutItem"}
-	c.RunE = func(c *cobra.Command, args []string) error {
-		table, err := r.tables.open(c.Context())
-		if err != nil {
-			return err
-		}
-		return r.enable(c, r.newWriter(c, table, flags), args, on)
+others were first. The other routes are changed all the same.`,
+		Args:              usage(cobra.MinimumNArgs(1)),
+		ValidArgsFunction: r.completeHosts(true),
+		Annotations:       map[string]string{permissions: "dynamodb:GetItem, dynamodb:PutItem"},
+		RunE: func(c *cobra.Command, args []string) error {
+			table, err := r.tables.open(c.Context())
+			if err != nil {
+				return err
+			}
+			return r.enable(c, r.newWriter(c, table, flags), args, on)
+		},
 	}
 	flags.add(c)
 	return c

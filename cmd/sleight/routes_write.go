@@ -45,7 +45,7 @@ func (r *routesCommand) newWriter(c *cobra.Command, table routetable.Table, flag
 	if w.by == "" {
 		w.by = author(r.tables.getenv)
 	}
-	w.sayf = func(format string, args ...any) { fmt.Fprintf(w.out.Out, format+"\n", args...) }
+	w.sayf = func(format string, args ...any) { fmt.Fprintln(w.out.Out, terminal.Safe(fmt.Sprintf(format, args...))) }
 	return w
 }
 
@@ -76,13 +76,13 @@ func (w *writer) change(ctx context.Context, seen origin.Item, do edit, merge bo
 			mine = after
 		}
 		after = routetable.Stamp(before, after, w.by, w.now())
-		if w.dryRun {
-			return after, nil
-		}
 		if n == 0 && w.before != nil {
 			if err := w.before(after); err != nil {
 				return nil, err
 			}
+		}
+		if w.dryRun {
+			return after, nil
 		}
 		err = w.table.Write(ctx, routetable.Change{Before: before, After: after})
 		conflict, ok := errors.AsType[*routetable.ConflictError](err)

@@ -61,7 +61,9 @@ func (d *DynamoDB) All(ctx context.Context) iter.Seq2[origin.Item, error] {
 	}
 }
 
-// Write implements [Table].
+// Write implements [Table]. Of attributes that no route may have it sees that they were changed or
+// removed, but not that one was added, unless that was counted in the version as tools do:
+// a condition cannot ask for those that it does not know.
 func (d *DynamoDB) Write(ctx context.Context, c Change) error {
 	expression, names, values := condition(c.Before)
 	action := "PutItem"
