@@ -107,6 +107,8 @@ func (r *routesCommand) edit(c *cobra.Command, w *writer, before origin.Item, as
 	return nil
 }
 
+const signalPatience = 20 * time.Millisecond
+
 const errorMark = "# ERROR: "
 
 // editText is what the editor opens: remarks, and the item without what tools write.
@@ -177,6 +179,10 @@ func (s *session) run(ctx context.Context) (origin.Item, error) {
 	opened, failed := s.original, error(nil)
 	for {
 		editErr := s.editor()
+		select { // a Ctrl-C that ended the editor is ours as well, and arrives now
+		case <-ctx.Done():
+		case <-time.After(signalPatience):
+		}
 		b, err := os.ReadFile(s.name)
 		if err != nil {
 			return nil, fmt.Errorf("the edited text is gone: %w", err)

@@ -63,7 +63,7 @@ func inWords(d time.Duration) string {
 		of   time.Duration
 		name string
 	}{{365 * 24 * time.Hour, "y"}, {24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}} {
-		if d >= 2*unit.of || d >= unit.of && unit.of < 365*24*time.Hour {
+		if d >= 2*unit.of {
 			return fmt.Sprintf("%d %s", d/unit.of, unit.name)
 		}
 	}

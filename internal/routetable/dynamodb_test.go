@@ -59,7 +59,7 @@ func TestDynamoDB(t *testing.T) {
 				change.After = item(t, c.after)
 			}
 			var dropped, asked atomic.Int64
-			endpoint := server.Lossy(t, func(action string) bool {
+			endpoint := server.Relay(t, nil, func(action string) bool {
 				asked.Add(1)
 				return action != "GetItem" && dropped.Add(1) == 1
 			})
@@ -76,7 +76,7 @@ func TestDynamoDB(t *testing.T) {
 
 	t.Run("an answer that stays away leaves open what was written", func(t *testing.T) {
 		table := newTable(t)
-		table.Client = client(server.Lossy(t, func(action string) bool { return action == "PutItem" }))
+		table.Client = client(server.Relay(t, nil, func(action string) bool { return action == "PutItem" }))
 		err := table.Write(t.Context(), routetable.Change{After: item(t, `{"host":"a.test","origin":"b.test"}`)})
 		wantSaid(t, err, "whether it was written is not known")
 		wantItem(t, table, "a.test", item(t, `{"host":"a.test","origin":"b.test"}`))

@@ -9,11 +9,11 @@ import (
 	"testing"
 )
 
-// Lossy returns the URL of a relay before the server, which hands on every request. Where drop
-// says so, it does not hand back the answer, but closes the connection: what was asked for has
-// happened then, and who asked cannot know. Drop is told the action, such as "PutItem", once
-// the server has answered, and may be called concurrently.
-func (s *Server) Lossy(t testing.TB, drop func(action string) bool) string {
+// Relay returns the URL of a relay before the server, which hands on every request. Before, if not
+// nil, is told each action, such as "PutItem", ahead of the server, and holds it up until it returns. Where
+// drop, if not nil, says so, the server's answer is not handed back, but the connection closed: what was asked for has
+// happened then, and who asked cannot know. Both may be called concurrently.
+func (s *Server) Relay(t testing.TB, before func(action string), drop func(action string) bool) string {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	relay := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -25,6 +25,10 @@ func (s *Server) Lossy(t testing.TB, drop func(action string) bool) string {
 		if err != nil {
 			panic(http.ErrAbortHandler)
 		}
+		_, action, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+		if before != nil {
+			before(action)
+		}
 		out.Header = r.Header.Clone()
 		out.Host = r.Host
 		answer, err := client.Do(out)
@@ -33,8 +37,7 @@ func (s *Server) Lossy(t testing.TB, drop func(action string) bool) string {
 		}
 		defer answer.Body.Close()
 		body, err = io.ReadAll(answer.Body)
-		_, action, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-		if err != nil || drop(action) {
+		if err != nil || drop != nil && drop(action) {
 			panic(http.ErrAbortHandler)
 		}
 		for name, values := range answer.Header {
