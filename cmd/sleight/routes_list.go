@@ -171,7 +171,7 @@ func count(n int, what string) string {
 
 // printList writes the table. Columns that no route has anything for are left out.
 func printList(t *terminal.Terminal, items []origin.Item, now time.Time) {
-	header := []string{"host", "origin", "server name", "host header", "state", "version", "updated", "by"}
+	header := []string{"host", "origin", "server name", "host header", "state", "version", "updated", "by", "problem"}
 	used := map[int]bool{0: true, 1: true, 4: true}
 	rows := make([][]string, 0, len(items))
 	for _, i := range items {
@@ -182,9 +182,19 @@ func printList(t *terminal.Terminal, items []origin.Item, now time.Time) {
 			return ""
 		}
 		s := stateOf(i, now)
-		row := []string{value("host"), value("origin"), value("server_name"), value("host_header"), t.Styled(s.style, s.text), value("version"), value("updated_at"), value("updated_by")}
-		for n, cell := range row {
-			used[n] = used[n] || cell != ""
+		text, problem := s.text, ""
+		if s.name == invalid { // at the end, since it is long
+			text, problem, _ = strings.Cut(s.text, ": ")
+		}
+		row := []string{
+			value("host"), value("origin"), value("server_name"), value("host_header"), t.Styled(s.style, text),
+			value("version"), value("updated_at"), value("updated_by"), "",
+		}
+		if problem != "" {
+			row[len(row)-1] = t.Styled(s.style, problem)
+		}
+		for n := range row {
+			used[n] = used[n] || row[n] != ""
 		}
 		rows = append(rows, row)
 	}

@@ -89,7 +89,11 @@ func valueText(name string, v any) string {
 		}
 		return v.String()
 	case origin.StringSet:
-		return strings.Join(slices.Sorted(slices.Values(v)), ", ")
+		var all []string
+		for _, s := range slices.Sorted(slices.Values(v)) {
+			all = append(all, valueText(name, s))
+		}
+		return strings.Join(all, ", ")
 	case []any:
 		var all []string
 		for _, e := range v {
@@ -97,7 +101,7 @@ func valueText(name string, v any) string {
 			if !ok {
 				return exactText(v)
 			}
-			all = append(all, s)
+			all = append(all, valueText(name, s))
 		}
 		if len(all) > 0 {
 			return strings.Join(all, ", ")

@@ -456,7 +456,7 @@ func testList(t *testing.T, p *place) {
 
 	s := onTerminal(t, p.env, "routes", "list")
 	text, status := s.exit(t)
-	if status != 0 || !strings.Contains(text, "\x1b[31mINVALID: ") || !strings.Contains(text, "\x1b[33mdisabled\x1b[0m") || strings.Contains(text, "\x1b[2J") {
+	if status != 0 || !strings.Contains(text, "\x1b[31mINVALID\x1b[0m") || !strings.Contains(text, "\x1b[33mdisabled\x1b[0m") || strings.Contains(text, "\x1b[2J") {
 		t.Errorf("on a terminal: %d %q", status, text)
 	}
 	for line := range strings.Lines(text) {
