@@ -38,16 +38,16 @@ func newRoutes(getenv func(string) string) *cobra.Command {
 
 A route that cannot be used is refused before anything is written. A change is written only if
 nobody else has changed the same route since it was read: otherwise the exit status is 3, the
-message says who has and what, and nothing was written. With --dry-run, commands that write show
-what they would change, and write nothing.
+message says who has and what, and nothing was written. With --dry-run, commands that write
+show what they would change if nobody else did so meanwhile, and write nothing.
 
-What is written counts "version" up and says in "updated_at" and "updated_by" when and by whom:
---by NAME, else USER@hostname, where USER is SUDO_USER, USER, LOGNAME or the name of the account.
-A running proxy goes by the new route once ROUTES_TTL has passed, and a routes file is read again
-within a second.
+What is written counts "version" up and says in "updated_at" and "updated_by" when and by
+whom: --by NAME, else USER@hostname, where USER is SUDO_USER, USER, LOGNAME or the name of the
+account. A running proxy goes by the new route once ROUTES_TTL has passed, and a routes file
+is read again within a second.
 
-Questions are asked on a terminal only. Colours are for terminals, and go with NO_COLOR. Ctrl-C
-leaves a route as it was or changed as a whole.
+Questions are asked on a terminal only. Colours are for terminals, and go with NO_COLOR.
+Ctrl-C leaves a route as it was or changed as a whole.
 
 Exit status:
   0    success; also where there was nothing to change
@@ -58,11 +58,18 @@ Exit status:
 "routes diff" has 1 for differences and 4 for failures.
 
 Files:
-  A routes file is JSON, {"routes":[{"host":"a.example","origin":"b.example"}]}, with the attributes
-  of a DynamoDB item, and is written with one line for each route. A change replaces it as a whole, by a new file of
-  the same mode and owner; where it is a symbolic link, what the link points at. Writers lock the
-  file itself (flock), so that none loses another's change; editors know nothing of the lock.
-  "routes put" makes a file that is not there.
+  A routes file is JSON, {"routes":[{"host":"a.example","origin":"b.example"}]}, with the
+  attributes of a DynamoDB item. It is written with one line for each route. A change replaces
+  it as a whole, by a new file of the same mode and owner; where it is a symbolic link, what the
+  link points at. Writers lock the file itself (flock), so that none loses another's change;
+  editors know nothing of the lock. "routes put" makes a file that is not there.
+
+Permissions in IAM, on the table:
+  get                  dynamodb:GetItem
+  list, diff           dynamodb:Scan (diff: of both tables); so does the completion of HOST
+  put, edit            dynamodb:GetItem, dynamodb:PutItem
+  enable, disable      dynamodb:GetItem, dynamodb:PutItem
+  rm                   dynamodb:GetItem, dynamodb:DeleteItem
 
 Environment:
   ROUTES_TABLE, ROUTES_FILE  where the routes are, without --table and --routes

@@ -35,15 +35,16 @@ func (r *routesCommand) newDiff() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "diff (FILE | --to-routes FILE | --to-table NAME)",
 		Short: "Compare the routes with those of a file or another table",
-		Long: `Compares the routes of --table or --routes with those of a routes file or of another table, and says what would
-have to be added, changed and removed there to have the others: what an import of FILE would do, if it
-removed as well. What tools write beside a route ("version", "updated_at", "updated_by") is not compared.
+		Long: `Compares the routes of --table or --routes with those of a routes file or of another table,
+and says what would have to be added, changed and removed there to have the others: what an
+import of FILE would do, if it removed as well. What tools write beside a route ("version",
+"updated_at", "updated_by") is not compared.
 
-The other table is asked with the region, the profile and the endpoint of the first one, unless --to-region, --to-profile
-or --to-endpoint-url say otherwise.
+The other table is asked with the region, the profile and the endpoint of the first one,
+unless --to-region, --to-profile or --to-endpoint-url say otherwise.
 
-Exit status, as of diff(1) but for failures: 0 where both are the same, 1 where they differ, 2 where the call was not understood, 4 where it
-failed, 130 when interrupted.`,
+Exit status, as of diff(1) but for failures: 0 where both are the same, 1 where they differ, 2
+where the call was not understood, 4 where it failed, 130 when interrupted.`,
 		Example: `  sleight routes diff routes.json --table routes
   sleight routes diff --table routes --profile staging --to-table routes --to-profile production
   sleight routes diff --routes old.json --to-routes new.json -o json`,

@@ -26,13 +26,14 @@ func (r *routesCommand) newEdit() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "edit HOST",
 		Short: "Edit one route in an editor",
-		Long: `Opens the route in an editor: VISUAL, else EDITOR, else vi. What is saved is checked; on a terminal the editor
-opens again where it cannot be used, with the reason at the top. A text that was not changed, or was emptied,
-changes nothing.
+		Long: `Opens the route in an editor: VISUAL, else EDITOR, else vi. What is saved is checked; on a
+terminal the editor opens again where it cannot be used, with the reason at the top. A text
+that was not changed, or was emptied, changes nothing.
 
-Where somebody else has changed the route meanwhile, nothing is written: who has and what is shown, and the edited text
-is kept in a file, which is named together with the command that writes it. With --dry-run the
-change is shown, and whether it would be refused for that reason.
+Where somebody else has changed the route meanwhile, nothing is written: who has and what is
+shown, and the edited text is kept in a file, which is named together with the command that
+writes it. With --dry-run the change is shown, and whether it would be refused for that
+reason.
 
 An attribute of a type that JSON has not can be removed by "routes put --unset", not edited.`,
 		Example: `  sleight routes edit one.spec-trust.com --table routes

@@ -16,12 +16,13 @@ import (
 func (r *routesCommand) newEnable(on bool) *cobra.Command {
 	var flags writeFlags
 	use, title, example := "enable HOST...", "Put routes in force again", "  sleight routes enable one.spec-trust.com --table routes"
-	long := `Sets "enabled" of routes to true, which is also what holds where it is not set. Nothing is written for
-routes that are enabled already.`
+	long := `Sets "enabled" of routes to true, which is also what holds where it is not set. Nothing is
+written for routes that are enabled already.`
 	if !on {
 		use, title, example = "disable HOST...", "Answer for hosts as if they had no route", "  sleight routes disable one.spec-trust.com two.spec-trust.com --table routes"
-		long = `Sets "enabled" of routes to false: their hosts are answered as if they had no route, also where a wildcard covers
-them. A disabled wildcard leaves the hosts alone that have routes of their own.`
+		long = `Sets "enabled" of routes to false: their hosts are answered as if they had no route, also
+where a wildcard covers them. A disabled wildcard leaves the hosts alone that have routes of
+their own.`
 	}
 	c := &cobra.Command{
 		Use:     use,
@@ -29,11 +30,11 @@ them. A disabled wildcard leaves the hosts alone that have routes of their own.`
 		Example: example,
 		Long: long + `
 
-Whatever others change of a route at the same time stays, but for "enabled" itself: where they have changed
-that, nothing is written. A route that is invalid is left as it is.
+Whatever others change of a route at the same time stays, but for "enabled" itself: where they
+have changed that, nothing is written. A route that is invalid is left as it is.
 
-Exit status: 0 also where there was nothing to change; 1 where one was not there; 2 where one is invalid; 3 where
-others were first. The other routes are changed all the same.`,
+Exit status: 0 also where there was nothing to change; 1 where one was not there; 2 where one
+is invalid; 3 where others were first. The other routes are changed all the same.`,
 		Args:              usage(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: r.completeHosts(true),
 		Annotations:       map[string]string{permissions: "dynamodb:GetItem, dynamodb:PutItem"},

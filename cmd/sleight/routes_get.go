@@ -15,9 +15,9 @@ func (r *routesCommand) newGet() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "get HOST",
 		Short: "Show one route as it is stored",
-		Long: `Shows the route of a host, or of a wildcard such as '*.spec-trust.com', with all its attributes and
-whether it can be used. Certificates are named by their subject and end; --output json and yaml print
-everything as it is stored.
+		Long: `Shows the route of a host, or of a wildcard such as '*.spec-trust.com', with all its
+attributes and whether it can be used. Certificates are named by their subject and end;
+--output json and yaml print everything as it is stored.
 
 Exit status: 0; also where the route cannot be used. 1 where there is none.`,
 		Example: `  sleight routes get one.spec-trust.com --table routes

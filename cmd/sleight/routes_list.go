@@ -33,13 +33,14 @@ func (r *routesCommand) newList() *cobra.Command {
 wildcard stands before the names it covers. How many there are is said on standard error.
 
 --filter takes a part of the host, or a pattern in which * stands for anything, ? for one
-character and [a-c] for one of some. --invalid, --disabled and --expired list the routes in any
-of the states that are given. Both may be combined.
+character and [a-c] for one of some. --invalid, --disabled and --expired list the routes in
+any of the states that are given. Both may be combined.
 
 With --output json the routes are printed as they are stored, in the format of a routes file.
 Expired routes may vanish at any time: DynamoDB removes them by itself.
 
-Exit status: 0; also where no route matches. 1 where the routes could not all be read or printed.`,
+Exit status: 0; also where no route matches. 1 where the routes could not all be read or
+printed.`,
 		Example: `  sleight routes list --table routes
   sleight routes list --table routes --filter '*.spec-trust.com' --invalid --expired
   sleight routes list --table routes -o json >routes.json`,

@@ -30,19 +30,19 @@ func (r *routesCommand) newPut() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "put [HOST] [--origin ADDRESS]... [--file FILE]",
 		Short: "Make a route, or change attributes of one",
-		Long: `Makes the route of a host, or of a wildcard such as '*.spec-trust.com', with the given attributes. Where
-there is one, changes these attributes and leaves the others as they are; --unset removes an attribute, and
---replace all that are not given. A route that cannot be used is refused, and nothing is read or
-written.
+		Long: `Makes the route of a host, or of a wildcard such as '*.spec-trust.com', with the given
+attributes. Where there is one, changes these attributes and leaves the others as they are;
+--unset removes an attribute, and --replace all that are not given. A route that cannot be
+used is refused, and nothing is read or written.
 
---file takes the attributes of one route as an object of JSON or YAML, such as "routes get -o json" prints; flags
-win over it, and HOST may be left out where the file has it. A "version" in the file is a
-condition: where the table has another one, the file is of an older route, and nothing is written (exit
-status 3). "updated_at" and "updated_by" in it mean nothing.
+--file takes the attributes of one route as an object of JSON or YAML, such as "routes get -o
+json" prints; flags win over it, and HOST may be left out where the file has it. A "version"
+in the file is a condition: where the table has another one, the file is of an older route,
+and nothing is written (exit status 3). "updated_at" and "updated_by" in it mean nothing.
 
 Where somebody else changes the route at the same time, the change is made on theirs, unless
-they have changed one of the same attributes: then nothing is written, both are shown, and the exit
-status is 3. A route that was removed meanwhile is not made again.
+they have changed one of the same attributes: then nothing is written, both are shown, and the
+exit status is 3. A route that was removed meanwhile is not made again.
 
 A routes file that is not there is made.`,
 		Example: `  sleight routes put one.spec-trust.com --origin one.lb.aws.amazon.com --table routes

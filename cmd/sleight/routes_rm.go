@@ -20,14 +20,14 @@ func (r *routesCommand) newRemove() *cobra.Command {
 		Use:     "rm HOST...",
 		Aliases: []string{"remove", "delete"},
 		Short:   "Remove routes",
-		Long: `Removes the routes of hosts. It asks first on a terminal, and needs --yes elsewhere. A route that
-somebody else changes between the question and the answer stays.
+		Long: `Removes the routes of hosts. It asks first on a terminal, and needs --yes elsewhere. A route
+that somebody else changes between the question and the answer stays.
 
-Where a wildcard covers a host, it is in force for it once the host's own route is removed; to have no route in
-force, disable it instead.
+Where a wildcard covers a host, it is in force for it once the host's own route is removed; to
+have no route in force, disable it instead.
 
-Exit status: 0 where all were removed; 1 where one was not there, or the answer was no; 3 where one was
-changed meanwhile. The others are removed all the same.`,
+Exit status: 0 where all were removed; 1 where one was not there, or the answer was no; 3
+where one was changed meanwhile. The others are removed all the same.`,
 		Example: `  sleight routes rm one.spec-trust.com --table routes
   sleight routes rm --yes one.spec-trust.com two.spec-trust.com --routes routes.json`,
 		Args:              usage(cobra.MinimumNArgs(1)),
