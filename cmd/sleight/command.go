@@ -51,6 +51,14 @@ func exitStatus(err error) int {
 	return 1
 }
 
+// message is what a person is told of an error.
+func message(err error) string {
+	if said := err.Error(); said != context.Canceled.Error() {
+		return said
+	}
+	return "interrupted"
+}
+
 func newCommand(getenv func(string) string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sleight",

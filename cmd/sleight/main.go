@@ -15,7 +15,7 @@ func main() {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for the requests that are running
 	if err := newCommand(os.Getenv).ExecuteContext(ctx); err != nil {
-		if said := err.Error(); said != "" {
+		if said := message(err); said != "" {
 			fmt.Fprintln(os.Stderr, "sleight:", said)
 		}
 		os.Exit(exitStatus(err))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"slices"
 	"strings"
 	"time"
 
@@ -108,7 +109,7 @@ func hostArgument(arg string) (string, error) {
 // otherwise than it has to be, is found by what it is stored under: or nobody could mend it.
 func find(ctx context.Context, table routetable.Table, arg string) (origin.Item, error) {
 	host, invalid := hostArgument(arg)
-	for _, name := range []string{host, arg} {
+	for _, name := range slices.Compact([]string{host, arg}) {
 		if name == "" || len(name) > maxKey {
 			continue
 		}
@@ -127,10 +128,9 @@ const maxKey = 2048 // bytes of a partition key in DynamoDB
 
 // absentError says that there is no route for a host.
 type absentError struct {
-	table      routetable.Table
-	host       string
-	wildcard   string // which covers it, or ""
-	isWildcard bool
+	table    routetable.Table
+	host     string
+	wildcard string // which covers it, or ""
 }
 
 func (e *absentError) Error() string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,7 +84,7 @@ func (a *attributeFlags) given(now time.Time) (origin.Item, error) {
 		if changed("ca-pem") {
 			return nil, usageError{errors.New("--ca-file and --ca-pem are both given: give one of them")}
 		}
-		b, err := readLimited(a.caFile, nil)
+		b, err := readLimited(a.caFile)
 		if err != nil {
 			return nil, usageError{fmt.Errorf("--ca-file: %w", err)}
 		}
@@ -171,17 +172,36 @@ func parseDays(s string) (time.Duration, error) {
 // maxDocument bounds what is read as one route: DynamoDB takes items of 400 KB.
 const maxDocument = 1 << 20
 
-// readLimited reads a file, or what - stands for.
-func readLimited(name string, stdin io.Reader) ([]byte, error) {
-	r := stdin
-	if name != "-" || stdin == nil {
-		file, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer file.Close()
-		r = file
+// readDocument reads a file, or standard input, for which - stands. Where ctx ends it returns at once.
+func readDocument(ctx context.Context, name string, stdin io.Reader) ([]byte, error) {
+	if name != "-" {
+		return readLimited(name)
 	}
+	var b []byte
+	var err error
+	read := make(chan struct{})
+	go func() { // a terminal cannot be interrupted
+		defer close(read)
+		b, err = limited(name, stdin)
+	}()
+	select {
+	case <-read:
+		return b, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func readLimited(name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return limited(name, file)
+}
+
+func limited(name string, r io.Reader) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxDocument+1))
 	if err == nil && len(b) > maxDocument {
 		err = fmt.Errorf("%q is larger than %d bytes, which no route can be", name, maxDocument)

@@ -121,3 +121,30 @@ func TestPutMakesTheFile(t *testing.T) {
 		t.Errorf("%s, %v", b, err)
 	}
 }
+
+func TestInputThatStaysAwayCanBeInterrupted(t *testing.T) {
+	t.Parallel()
+	p := newFilePlace(t)
+	s := onTerminal(t, p.env, "routes", "put", "--file", "-")
+	s.press(t, "host: a.test\r")
+	s.waitFor(t, "host")
+	s.press(t, "\x03")
+	if text, status := s.exit(t); status != 130 && status != -1 || status == 130 && !strings.Contains(text, "interrupted") { // -1 is too early for us
+		t.Errorf("%d %s", status, text)
+	}
+	p.want(t, "a.test", "")
+}
+
+func TestProgressIsShownOnTerminals(t *testing.T) {
+	t.Parallel()
+	var routes []map[string]any
+	for n := range 3000 {
+		routes = append(routes, map[string]any{"host": fmt.Sprintf("h%d.test", n), "origin": "b.test"})
+	}
+	env := []string{"ROUTES_FILE=" + routesFile(t, routes...)}
+	s := onTerminal(t, env, "routes", "list", "--filter", "h17.test")
+	if text, status := s.exit(t); status != 0 || !strings.Contains(text, "Reading routes") || !strings.Contains(text, "h17.test") || !strings.Contains(text, "1 of 3000 routes") {
+		t.Errorf("%d %s", status, text)
+	}
+	wantOutcome(t, "in a pipe", execute(t, env, "", "routes", "list", "--filter", "h17.test"), 0, `HOST .*\nh17.test .*\n`, "1 of 3000 routes in .*\n")
+}

@@ -68,8 +68,8 @@ printed.`,
 }
 
 // shows reports whether a route in that state is listed.
-func (l listing) shows(item origin.Item, s state) bool {
-	host, filter := item.Host(), strings.ToLower(l.filter)
+func (l listing) shows(i stated) bool {
+	host, filter := i.item.Host(), strings.ToLower(l.filter)
 	if strings.ContainsAny(filter, "*?[") {
 		if ok, err := path.Match(filter, host); !ok || err != nil {
 			return false
@@ -79,7 +79,7 @@ func (l listing) shows(item origin.Item, s state) bool {
 	}
 	asked := false
 	for name, ask := range l.states {
-		if *ask && name == s.name {
+		if *ask && name == i.state.name {
 			return true
 		}
 		asked = asked || *ask
@@ -121,32 +121,47 @@ func (r *routesCommand) list(c *cobra.Command, table routetable.Table, l listing
 	if err != nil {
 		return err
 	}
-	total := len(items)
-	now := r.now()
-	states := make(map[string]int)
-	items = slices.DeleteFunc(items, func(i origin.Item) bool {
-		s := stateOf(i, now)
-		if !l.shows(i, s) {
-			return true
-		}
-		states[s.name]++
-		return false
-	})
-	items = routetable.Sorted(items)
+	all := withStates(items, r.now())
+	all = slices.DeleteFunc(all, func(i stated) bool { return !l.shows(i) })
 	switch {
 	case r.output != "table":
-		if err := r.printItems(t, items); err != nil {
+		if err := r.printItems(t, all); err != nil {
 			return err
 		}
-	case len(items) > 0:
-		printList(t, items, now)
+	case len(all) > 0:
+		printList(t, all)
 	}
-	fmt.Fprintln(t.Err, listed(table, len(items), total, states))
+	fmt.Fprintln(t.Err, listed(table, all, len(items)))
 	return nil
 }
 
+// stated is an item and its state.
+type stated struct {
+	item  origin.Item
+	state state
+}
+
+// withStates sorts items by domain, and looks at each. A host that is there more than once, as
+// may be in a file, can be used by none of them.
+func withStates(items []origin.Item, now time.Time) []stated {
+	all := make([]stated, 0, len(items))
+	for _, i := range routetable.Sorted(items) {
+		s := stated{i, stateOf(i, now)}
+		if n := len(all); n > 0 && all[n-1].item.Host() == i.Host() {
+			s.state = state{invalid, "INVALID: attribute \"host\" is there more than once", terminal.Bad}
+			all[n-1].state = s.state
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
 // listed says how many routes there are, and what is to be known of them.
-func listed(table routetable.Table, n, total int, states map[string]int) string {
+func listed(table routetable.Table, all []stated, total int) string {
+	n, states := len(all), map[string]int{}
+	for _, i := range all {
+		states[i.state.name]++
+	}
 	s := fmt.Sprintf("%s in %v", count(total, "route"), table)
 	if n != total {
 		s = fmt.Sprintf("%d of %s", n, s)
@@ -171,18 +186,18 @@ func count(n int, what string) string {
 }
 
 // printList writes the table. Columns that no route has anything for are left out.
-func printList(t *terminal.Terminal, items []origin.Item, now time.Time) {
+func printList(t *terminal.Terminal, all []stated) {
 	header := []string{"host", "origin", "server name", "host header", "state", "version", "updated", "by", "problem"}
 	used := map[int]bool{0: true, 1: true, 4: true}
-	rows := make([][]string, 0, len(items))
-	for _, i := range items {
+	rows := make([][]string, 0, len(all))
+	for _, i := range all {
 		value := func(name string) string {
-			if v, ok := i[name]; ok {
+			if v, ok := i.item[name]; ok {
 				return terminal.Safe(valueText(name, v))
 			}
 			return ""
 		}
-		s := stateOf(i, now)
+		s := i.state
 		text, problem := s.text, ""
 		if s.name == invalid { // at the end, since it is long
 			text, problem, _ = strings.Cut(s.text, ": ")
@@ -215,10 +230,11 @@ func printList(t *terminal.Terminal, items []origin.Item, now time.Time) {
 }
 
 // printItems writes items as a routes document, one by one. What JSON cannot say is left out, and said.
-func (r *routesCommand) printItems(t *terminal.Terminal, items []origin.Item) error {
+func (r *routesCommand) printItems(t *terminal.Terminal, all []stated) error {
 	left := 0
 	printable := func(yield func(origin.Item, error) bool) {
-		for _, i := range items {
+		for _, s := range all {
+			i := s.item
 			if _, err := i.MarshalJSON(); err != nil {
 				left++
 				fmt.Fprintf(t.Err, "sleight: left out: %v\n", terminal.Safe(err.Error()))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ A routes file that is not there is made.`,
 		ValidArgsFunction: r.completeHosts(false),
 		Annotations:       map[string]string{permissions: "dynamodb:GetItem, dynamodb:PutItem"},
 		RunE: func(c *cobra.Command, args []string) error {
-			do, err := p.read(c.InOrStdin(), args, r.now())
+			do, err := p.read(c.Context(), c.InOrStdin(), args, r.now())
 			if err != nil {
 				return err
 			}
@@ -108,10 +109,13 @@ type putting struct {
 }
 
 // read understands the call, and refuses what cannot become a route whatever is stored.
-func (p *putCommand) read(stdin io.Reader, args []string, now time.Time) (*putting, error) {
+func (p *putCommand) read(ctx context.Context, stdin io.Reader, args []string, now time.Time) (*putting, error) {
 	do := &putting{given: origin.Item{}, unset: p.unset, replace: p.replace, version: -1}
 	if p.file != "" {
-		b, err := readLimited(p.file, stdin)
+		b, err := readDocument(ctx, p.file, stdin)
+		if err != nil && ctx.Err() != nil {
+			return nil, err
+		}
 		if err != nil {
 			return nil, usageError{fmt.Errorf("--file: %w", err)}
 		}
@@ -246,6 +250,9 @@ func (r *routesCommand) put(c *cobra.Command, w *writer, do *putting, exists boo
 		return err
 	}
 	if r.output != "table" {
+		if w.dryRun {
+			fmt.Fprintln(w.err.Out, "Nothing was written: this was a dry run.")
+		}
 		return r.output.print(w.out.Out, after, nil)
 	}
 	if before != nil && before.SameRoute(after) {

@@ -86,7 +86,7 @@ func piped() (*terminal.Terminal, *bytes.Buffer) {
 func TestTablesOfRoutes(t *testing.T) {
 	items := everyKind(t)
 	term, list := piped()
-	printList(term, items, noon)
+	printList(term, withStates(append(items, items[3]), noon))
 	golden(t, "routes-list", list.String())
 
 	term, get := piped()
