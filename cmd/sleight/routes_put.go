@@ -55,6 +55,9 @@ A routes file that is not there is made.`,
 		ValidArgsFunction: r.completeHosts(false),
 		Annotations:       map[string]string{permissions: "dynamodb:GetItem, dynamodb:PutItem"},
 		RunE: func(c *cobra.Command, args []string) error {
+			if p.file == "-" && newTerminal(c).Interactive() {
+				fmt.Fprintln(c.ErrOrStderr(), "Reading a route in JSON or YAML from the terminal; Ctrl-D ends it.")
+			}
 			do, err := p.read(c.Context(), c.InOrStdin(), args, r.now())
 			if err != nil {
 				return err

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -42,7 +43,9 @@ type outcome struct {
 // execute runs the command without a terminal.
 func execute(t *testing.T, env []string, stdin string, args ...string) outcome {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), built(t), args...)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, built(t), args...)
 	cmd.Env, cmd.Stdin = environment(t, env), strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -240,3 +240,22 @@ func TestFileThatStaysLockedIsWaitedForUntilInterrupted(t *testing.T) {
 	unlock()
 	write(t, f, nil, item(t, `{"host":"a.test"}`))
 }
+
+// Who has opened the file that another one then replaces has locked what nobody reads any more.
+func TestFileThatIsReplacedBeforeItIsLockedIsOpenedAgain(t *testing.T) {
+	t.Parallel()
+	name := routesFile(t, `{"routes":[{"host":"a.test","origin":"b.test"}]}`)
+	f := openFile(t, name)
+	times := 0
+	f.Opened(func() {
+		if times++; times == 1 {
+			write(t, openFile(t, name), nil, item(t, `{"host":"other.test","origin":"b.test"}`))
+		}
+	})
+	write(t, f, item(t, `{"host":"a.test","origin":"b.test"}`), item(t, `{"host":"a.test","origin":"c.test"}`))
+	wantItem(t, f, "other.test", item(t, `{"host":"other.test","origin":"b.test"}`))
+	wantItem(t, f, "a.test", item(t, `{"host":"a.test","origin":"c.test"}`))
+	if times != 2 {
+		t.Errorf("opened %d times", times)
+	}
+}
