@@ -33,7 +33,7 @@ func (d *DynamoDB) Get(ctx context.Context, host string) (origin.Item, error) {
 	consistent := true
 	out, err := d.Client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &d.Table, Key: hostKey(host), ConsistentRead: &consistent})
 	if err != nil {
-		return nil, fmt.Errorf("routetable: %v: %w", d, err)
+		return nil, d.Explain("GetItem", err)
 	}
 	if out.Item == nil {
 		return nil, ErrNotFound
@@ -49,7 +49,7 @@ func (d *DynamoDB) All(ctx context.Context) iter.Seq2[origin.Item, error] {
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
-				yield(nil, fmt.Errorf("routetable: %v: %w", d, err))
+				yield(nil, d.Explain("Scan", err))
 				return
 			}
 			for _, item := range page.Items {
@@ -61,11 +61,15 @@ func (d *DynamoDB) All(ctx context.Context) iter.Seq2[origin.Item, error] {
 	}
 }
 
-// Write implements [Table].
+// Write implements [Table]. Of attributes that no route may have it sees that they were changed or
+// removed, but not that one was added, unless that was counted in the version as tools do:
+// a condition cannot ask for those that it does not know.
 func (d *DynamoDB) Write(ctx context.Context, c Change) error {
 	expression, names, values := condition(c.Before)
+	action := "PutItem"
 	var err error
 	if c.After == nil {
+		action = "DeleteItem"
 		_, err = d.Client.DeleteItem(ctx, &dynamodb.DeleteItemInput{
 			TableName: &d.Table, Key: hostKey(c.Host()),
 			ConditionExpression: &expression, ExpressionAttributeNames: names, ExpressionAttributeValues: values,
@@ -90,10 +94,7 @@ func (d *DynamoDB) Write(ctx context.Context, c Change) error {
 		}
 		return &ConflictError{c, current}
 	}
-	if err != nil {
-		return fmt.Errorf("routetable: %v: route %q: %w", d, c.Host(), err)
-	}
-	return nil
+	return d.Explain(action, err)
 }
 
 // maxCompared bounds the attributes that a condition compares: DynamoDB takes expressions of

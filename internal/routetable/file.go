@@ -2,60 +2,124 @@ package routetable
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
 // File is a routes file. It is replaced as a whole with each change, so that who reads it finds
-// the old routes or the new ones.
+// the old routes or the new ones: a new file with its mode and owner takes its name. Where the
+// name is a symbolic link, what the link points at is replaced. A file that may not be written is
+// not replaced either.
+//
+// Writers exclude each other, in all processes of one machine, by a lock (flock) on the file
+// itself, held from reading it to replacing it; there is no other file that could be left behind.
+// Editors, and systems without flock, know nothing of it.
 type File struct {
-	name string
+	name   string
+	create bool // where there is none, there are no routes yet
+
+	opened func() // if not nil, called between opening and locking, where others may be quicker
 }
 
 var _ Table = (*File)(nil)
 
 // OpenFile opens the routes file of that name, which has to exist.
 func OpenFile(name string) (*File, error) {
-	if _, err := os.Stat(name); err != nil {
+	info, err := os.Stat(name)
+	if err != nil {
 		return nil, fmt.Errorf("routetable: routes file: %w", err)
 	}
-	return &File{name}, nil
+	if info.IsDir() {
+		return nil, fmt.Errorf("routetable: routes file: %q is a directory", name)
+	}
+	return &File{name: name}, nil
+}
+
+// OpenOrCreateFile is OpenFile, but that the file need not exist: it is made with the first
+// change. Exists reports whether it is there already.
+func OpenOrCreateFile(name string) (f *File, exists bool, err error) {
+	f, err = OpenFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &File{name: name, create: true}, false, nil
+	}
+	return f, err == nil, err
 }
 
 func (f *File) String() string { return fmt.Sprintf("file %q", f.name) }
 
 // Get implements [Table].
 func (f *File) Get(ctx context.Context, host string) (origin.Item, error) {
+	var found origin.Item
+	n, at := 0, 0
 	for item, err := range f.All(ctx) {
 		if err != nil {
 			return nil, err
 		}
-		if item.Host() == host {
-			return item, nil
+		n++
+		if item.Host() != host {
+			continue
 		}
+		if found != nil {
+			return nil, f.twice(host, at, n)
+		}
+		found, at = item, n
 	}
-	return nil, ErrNotFound
+	if found == nil {
+		return nil, ErrNotFound
+	}
+	return found, nil
+}
+
+func (f *File) twice(host string, first, second int) error {
+	return fmt.Errorf("routetable: routes file %q: %q is there more than once (routes %d and %d of the list): remove all but one of them with an editor", f.name, host, first, second)
 }
 
 // All implements [Table].
-func (f *File) All(context.Context) iter.Seq2[origin.Item, error] {
+func (f *File) All(ctx context.Context) iter.Seq2[origin.Item, error] {
 	return func(yield func(origin.Item, error) bool) {
 		file, err := os.Open(f.name)
 		if err != nil {
-			yield(nil, fmt.Errorf("routetable: routes file: %w", err))
+			if !f.create || !errors.Is(err, fs.ErrNotExist) {
+				yield(nil, fmt.Errorf("routetable: routes file: %w", err))
+			}
 			return
 		}
 		defer file.Close()
-		for item, err := range origin.Items(file) {
-			if err != nil {
-				err = fmt.Errorf("routetable: routes file %q: %w", f.name, err)
-			}
+		for item, err := range f.items(ctx, file) {
 			if !yield(item, err) {
+				return
+			}
+		}
+	}
+}
+
+// items reads an open routes file.
+func (f *File) items(ctx context.Context, file *os.File) iter.Seq2[origin.Item, error] {
+	return func(yield func(origin.Item, error) bool) {
+		fail := func(err error) { yield(nil, fmt.Errorf("routetable: routes file %q: %w", f.name, err)) }
+		if info, err := file.Stat(); err != nil {
+			fail(err)
+			return
+		} else if f.create && info.Size() == 0 && info.Mode().IsRegular() {
+			return // its first writer is about to replace it
+		}
+		for item, err := range origin.Items(file) {
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				fail(err)
+				return
+			}
+			if !yield(item, nil) {
 				return
 			}
 		}
@@ -64,45 +128,116 @@ func (f *File) All(context.Context) iter.Seq2[origin.Item, error] {
 
 // Write implements [Table].
 func (f *File) Write(ctx context.Context, c Change) error {
+	name, file, err := f.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer file.Close() // and with it the lock goes
 	var items []origin.Item
-	for item, err := range f.All(ctx) {
+	at := -1
+	for item, err := range f.items(ctx, file) {
 		if err != nil {
 			return err
 		}
+		if item.Host() == c.Host() {
+			if at >= 0 {
+				return f.twice(c.Host(), at+1, len(items)+1)
+			}
+			at = len(items)
+		}
 		items = append(items, item)
 	}
-	i := slices.IndexFunc(items, func(item origin.Item) bool { return item.Host() == c.Host() })
 	switch {
-	case i < 0 && c.Before != nil:
+	case at < 0 && c.Before != nil:
 		return &ConflictError{c, nil}
-	case i >= 0 && !items[i].Equal(c.Before):
-		return &ConflictError{c, items[i]}
-	case i < 0 && c.After != nil:
+	case at >= 0 && !items[at].Equal(c.Before):
+		return &ConflictError{c, items[at]}
+	case at < 0 && c.After != nil:
 		items = append(items, c.After)
-	case i >= 0 && c.After != nil:
-		items[i] = c.After
-	case i >= 0:
-		items = slices.Delete(items, i, i+1)
+	case at >= 0 && c.After != nil:
+		items[at] = c.After
+	case at >= 0:
+		items = slices.Delete(items, at, at+1)
 	}
-	return f.replace(items)
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("routetable: routes file %q: %w", f.name, err)
+	}
+	if err := replace(name, file, items); err != nil {
+		return fmt.Errorf("routetable: routes file %q: %w", f.name, err)
+	}
+	return nil
 }
 
-// replace puts items in the place of what the file holds.
-func (f *File) replace(items []origin.Item) (err error) {
-	info, err := os.Stat(f.name)
+const (
+	lockPatience = 30 * time.Second // a change takes milliseconds
+	lockPause    = 5 * time.Millisecond
+)
+
+// lock opens the file, and locks it for its caller alone. The name is the one of the file itself, where
+// links lead there.
+func (f *File) lock(ctx context.Context) (name string, file *os.File, err error) {
+	fail := func(err error) (string, *os.File, error) {
+		return "", nil, fmt.Errorf("routetable: routes file %q: %w", f.name, err)
+	}
+	flags := os.O_RDWR
+	if f.create {
+		flags |= os.O_CREATE
+	}
+	late := time.Now().Add(lockPatience)
+	for {
+		if file, err = os.OpenFile(f.name, flags, 0o666); err != nil {
+			return fail(err)
+		}
+		if f.opened != nil {
+			f.opened()
+		}
+		locked, err := tryLock(file)
+		if err != nil {
+			file.Close()
+			return fail(fmt.Errorf("cannot be locked: %w", err))
+		}
+		if locked {
+			// The one before us may have replaced it since we opened it.
+			mine, err := file.Stat()
+			if err != nil {
+				file.Close()
+				return fail(err)
+			}
+			if name, err = filepath.EvalSymlinks(f.name); err == nil {
+				if now, err := os.Stat(name); err == nil && os.SameFile(mine, now) {
+					return name, file, nil
+				}
+			}
+			file.Close()
+			continue
+		}
+		file.Close()
+		if time.Now().After(late) {
+			return fail(fmt.Errorf("has been locked by another process for %v: see who has it open (lsof), and try again", lockPatience))
+		}
+		select {
+		case <-ctx.Done():
+			return fail(ctx.Err())
+		case <-time.After(lockPause):
+		}
+	}
+}
+
+// replace puts items in the place of what the file of that name holds.
+func replace(name string, old *os.File, items []origin.Item) (err error) {
+	info, err := old.Stat()
 	if err != nil {
-		return fmt.Errorf("routetable: routes file: %w", err)
+		return err
 	}
 	// In the same directory, since a name can be given to another file only within a file system.
-	temporary, err := os.CreateTemp(filepath.Dir(f.name), filepath.Base(f.name)+".*")
+	temporary, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {
-		return fmt.Errorf("routetable: routes file: %w", err)
+		return err
 	}
 	defer func() {
 		temporary.Close()
 		if err != nil {
 			os.Remove(temporary.Name())
-			err = fmt.Errorf("routetable: routes file %q: %w", f.name, err)
 		}
 	}()
 	err = origin.FormatItems(temporary, func(yield func(origin.Item, error) bool) {
@@ -115,11 +250,14 @@ func (f *File) replace(items []origin.Item) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := keepOwner(temporary, info); err != nil {
+		return fmt.Errorf("its owner cannot be kept, so that who reads it now may not be able to any more: make the change as that user: %w", err)
+	}
 	if err := temporary.Chmod(info.Mode().Perm()); err != nil {
 		return err
 	}
 	if err := temporary.Sync(); err != nil {
 		return err
 	}
-	return os.Rename(temporary.Name(), f.name)
+	return os.Rename(temporary.Name(), name)
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -128,12 +129,12 @@ func Stamp(before, after origin.Item, by string, now time.Time) origin.Item {
 	return stamped
 }
 
-// Version returns the version of an item, and 0 for one without, or with one that is no
-// number: what its next writer makes of it is 1.
+// Version returns the version of an item, and 0 for one without, or with one that cannot be counted
+// on from: what its next writer makes of it is 1.
 func Version(i origin.Item) int64 {
 	n, _ := i[origin.VersionAttribute].(json.Number)
 	version, err := n.Int64()
-	if err != nil {
+	if err != nil || version == math.MaxInt64 {
 		return 0
 	}
 	return max(version, 0)

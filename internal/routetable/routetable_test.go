@@ -1,0 +1,93 @@
+package routetable_test
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sleightproxy/sleight/internal/routetable"
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+func TestSortedByDomain(t *testing.T) {
+	var items []origin.Item
+	for _, host := range []string{"b.com", "z.a.com", "*.a.com", "a.com", "a-b.com", "", "m.z.a.com", "a.org"} {
+		items = append(items, origin.Item{"host": host})
+	}
+	var got []string
+	for _, i := range routetable.Sorted(items) {
+		got = append(got, i.Host())
+	}
+	if want := []string{"", "a.com", "*.a.com", "z.a.com", "m.z.a.com", "a-b.com", "b.com", "a.org"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if items[0].Host() != "b.com" {
+		t.Error("the items were sorted in place")
+	}
+}
+
+func TestStampCountsUpAndSaysWho(t *testing.T) {
+	now := time.Date(2030, 1, 31, 12, 0, 0, 999, time.FixedZone("", 3600))
+	for version, want := range map[string]string{
+		"": "1", `,"version":0`: "1", `,"version":41`: "42", `,"version":"x"`: "1", `,"version":-7`: "1", `,"version":1.5`: "1",
+		`,"version":` + strconv.Itoa(math.MaxInt64): "1", // or the route would be invalid
+	} {
+		before := item(t, `{"host":"a.test","origin":"b.test","updated_by":"old"`+version+`}`)
+		copied := item(t, string(must(before.MarshalJSON())))
+		got := routetable.Stamp(before, before, "me", now)
+		if want := item(t, `{"host":"a.test","origin":"b.test","version":`+want+`,"updated_by":"me","updated_at":"2030-01-31T11:00:00Z"}`); !got.Equal(want) {
+			t.Errorf("%s: %v, want %v", version, got, want)
+		}
+		if !before.Equal(copied) {
+			t.Errorf("%s: what was stamped has become %v", version, before)
+		}
+		if _, ok := routetable.Stamp(nil, before, "", now)["updated_by"]; ok {
+			t.Errorf("%s: without a name, the one before is said to have done it", version)
+		}
+	}
+}
+
+func TestDifferenceNamesWhatToolsWriteOnlyAlone(t *testing.T) {
+	a := item(t, `{"host":"a.test","origin":"b.test","version":1,"spki_pins":["x","y"],"zeta":1}`)
+	for document, want := range map[string]string{
+		`{"host":"a.test","origin":"b.test","version":1,"spki_pins":["y","x"],"zeta":1}`:       "",
+		`{"host":"a.test","origin":"b.test","version":2,"spki_pins":["x","y"],"zeta":1}`:       "version",
+		`{"host":"a.test","origin":["b.test"],"version":2,"spki_pins":["x"],"alpha":null}`:     "origin spki_pins alpha zeta",
+		`{"host":"a.test","origin":"b.test","version":1,"spki_pins":["x","y"],"zeta":"1"}`:     "zeta",
+		`{"host":"a.test","origin":"b.test","spki_pins":["x","y"],"zeta":1,"updated_by":"me"}`: "version updated_by",
+	} {
+		if got := strings.Join(routetable.Difference(a, item(t, document)), " "); got != want {
+			t.Errorf("%s: %q, want %q", document, got, want)
+		}
+	}
+	if got := routetable.Difference(nil, a); len(got) != 4 {
+		t.Errorf("from none: %q", got)
+	}
+}
+
+func TestConflictSaysWhoAndWhat(t *testing.T) {
+	before := item(t, `{"host":"a.test","origin":"b.test","version":1}`)
+	after := item(t, `{"host":"a.test","origin":"mine","version":2}`)
+	for _, c := range []struct {
+		before  origin.Item
+		current string
+		says    string
+	}{
+		{before, `{"host":"a.test","origin":"c.test","note":"n","version":2,"updated_by":"eve@host","updated_at":"2030-01-31T11:00:00Z"}`, `route "a.test" was changed meanwhile by "eve@host" at 2030-01-31T11:00:00Z (origin, note); nothing was written`},
+		{before, `{"host":"a.test","origin":"c.test","updated_by":"\u001b[2J"}`, `route "a.test" was changed meanwhile by "\x1b[2J" (origin); nothing was written`},
+		{nil, `{"host":"a.test","origin":"c.test"}`, `route "a.test" was made meanwhile; nothing was written`},
+		{before, "", `route "a.test" was removed meanwhile; nothing was written`},
+		{before, `{"host":"a.test","origin":"b.test","version":1}`, `route "a.test" was changed meanwhile (and back again); nothing was written`},
+	} {
+		var current origin.Item
+		if c.current != "" {
+			current = item(t, c.current)
+		}
+		if got := (&routetable.ConflictError{Change: routetable.Change{Before: c.before, After: after}, Current: current}).Error(); got != c.says {
+			t.Errorf("%s, want %s", got, c.says)
+		}
+	}
+}
