@@ -17,17 +17,36 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// statusError ends the command with a status of its own. One without an error has nothing to say
+// that was not said.
+type statusError struct {
+	status int
+	err    error
+}
+
+func (e statusError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e statusError) Unwrap() error { return e.err }
+
 // exitStatus follows convention: 2 for a call that cannot be understood, 128 and the number of SIGINT
 // for one that was interrupted, 1 for the rest. 3 is ours: others were there first.
 func exitStatus(err error) int {
+	if errors.Is(err, context.Canceled) {
+		return 130
+	}
+	if e, ok := errors.AsType[statusError](err); ok {
+		return e.status
+	}
 	if _, ok := errors.AsType[usageError](err); ok {
 		return 2
 	}
 	if _, ok := errors.AsType[*routetable.ConflictError](err); ok {
 		return 3
-	}
-	if errors.Is(err, context.Canceled) {
-		return 130
 	}
 	return 1
 }

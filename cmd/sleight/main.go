@@ -15,7 +15,9 @@ func main() {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for the requests that are running
 	if err := newCommand(os.Getenv).ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "sleight:", err)
+		if said := err.Error(); said != "" {
+			fmt.Fprintln(os.Stderr, "sleight:", said)
+		}
 		os.Exit(exitStatus(err))
 	}
 }

@@ -63,6 +63,15 @@ func (f format) print(w io.Writer, v any, person func()) error {
 	return err
 }
 
+// mustJSON is v in JSON, of what is known to have one.
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
 // toYAML writes JSON in the block style of YAML, in the same order.
 func toYAML(document []byte) (bytes.Buffer, error) {
 	var b bytes.Buffer
@@ -89,4 +98,9 @@ func toYAML(document []byte) (bytes.Buffer, error) {
 // newTerminal is the terminal of a command.
 func newTerminal(c *cobra.Command) *terminal.Terminal {
 	return terminal.New(c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr(), os.Getenv)
+}
+
+// newErrTerminal is the terminal of a command for what goes to standard error in colours and columns.
+func newErrTerminal(c *cobra.Command) *terminal.Terminal {
+	return terminal.New(c.InOrStdin(), c.ErrOrStderr(), c.ErrOrStderr(), os.Getenv)
 }

@@ -1,70 +1,201 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
+	"os"
+	"os/user"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sleightproxy/sleight/internal/routetable"
+	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/hostname"
+	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
 // routesCommand is what the commands below "routes" share.
 type routesCommand struct {
 	tables tableFlags
 	output format
+	now    func() time.Time
+
+	// check, if not nil, looks whether a route can work before put writes it; --force goes on where
+	// it cannot.
+	check func(c *cobra.Command, route *origin.Route) error
 }
 
 func newRoutes(getenv func(string) string) *cobra.Command {
-	r := &routesCommand{tables: tableFlags{getenv: getenv}}
+	r := &routesCommand{tables: tableFlags{getenv: getenv}, now: time.Now}
 	c := &cobra.Command{
 		Use:   "routes",
 		Short: "List, read, change, copy and compare routes",
 		Long: `Reads and edits the routes in a DynamoDB table (--table) or a routes file (--routes).
 
-A change is written only if nobody else has changed the same route since it was read: the exit
-status is then 3, the message says who has, and nothing was written.`,
+A route that cannot be used is refused before anything is written. A change is written only if
+nobody else has changed the same route since it was read: otherwise the exit status is 3, the
+message says who has and what, and nothing was written. With --dry-run, commands that write show
+what they would change, and write nothing.
+
+What is written counts "version" up and says in "updated_at" and "updated_by" when and by whom:
+--by NAME, else USER@hostname, where USER is SUDO_USER, USER, LOGNAME or the name of the account.
+A running proxy goes by the new route once ROUTES_TTL has passed, and a routes file is read again
+within a second.
+
+Questions are asked on a terminal only. Colours are for terminals, and go with NO_COLOR. Ctrl-C
+leaves a route as it was or changed as a whole.
+
+Exit status:
+  0    success; also where there was nothing to change
+  1    something failed, or a route that was asked for is not there
+  2    the call was not understood, or the route is invalid; nothing was written
+  3    somebody else had changed the route meanwhile; nothing was written to it
+  130  interrupted
+"routes diff" has 1 for differences and 4 for failures.
+
+Files:
+  A routes file is JSON, {"routes":[{"host":"a.example","origin":"b.example"}]}, with the attributes
+  of a DynamoDB item, and is written with one line for each route. A change replaces it as a whole, by a new file of
+  the same mode and owner; where it is a symbolic link, what the link points at. Writers lock the
+  file itself (flock), so that none loses another's change; editors know nothing of the lock.
+  "routes put" makes a file that is not there.
+
+Environment:
+  ROUTES_TABLE, ROUTES_FILE  where the routes are, without --table and --routes
+  AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL_DYNAMODB and all that the AWS SDK reads
+  VISUAL, EDITOR             what "routes edit" starts, vi by default
+  NO_COLOR                   any value but the empty one: no colours`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	r.tables.add(c.PersistentFlags())
-	c.AddCommand(r.newGet())
-	return c
-}
-
-func (r *routesCommand) newGet() *cobra.Command {
-	c := &cobra.Command{
-		Use:     "get HOST",
-		Short:   "Show one route as it is stored",
-		Example: `  sleight routes get one.spec-trust.com --table routes -o json`,
-		Args:    usage(cobra.ExactArgs(1)),
-		RunE: func(c *cobra.Command, args []string) error {
-			host, err := hostname.NormalizePattern(args[0])
-			if err != nil {
-				return usageError{err}
-			}
-			table, err := r.tables.open(c.Context())
-			if err != nil {
-				return err
-			}
-			return r.get(c, table, host)
-		},
+	noFiles := cobra.FixedCompletions(nil, cobra.ShellCompDirectiveNoFileComp)
+	for _, name := range []string{"table", "region", "profile", "endpoint-url"} {
+		c.RegisterFlagCompletionFunc(name, noFiles)
 	}
-	addOutput(c, &r.output)
+	c.RegisterFlagCompletionFunc("routes", cobra.FixedCompletions([]string{"json"}, cobra.ShellCompDirectiveFilterFileExt))
+	c.AddCommand(r.newList(), r.newGet(), r.newPut(), r.newEdit(), r.newRemove(), r.newEnable(true), r.newEnable(false), r.newDiff())
 	return c
 }
 
-func (r *routesCommand) get(c *cobra.Command, table routetable.Table, host string) error {
-	item, err := table.Get(c.Context(), host)
+// permissions is the annotation of a command with the actions in IAM that it needs on the table.
+const permissions = "permissions"
+
+// shown is how people are shown a host or pattern.
+func shown(host string) string { return fmt.Sprintf("%q", host) }
+
+// hostArgument reads the HOST of a command.
+func hostArgument(arg string) (string, error) {
+	host, err := hostname.NormalizePattern(arg)
 	if err != nil {
-		return fmt.Errorf("%v has no route for %q: %w", table, host, err)
+		return "", usageError{err}
 	}
-	t := newTerminal(c)
-	return r.output.print(t.Out, item, func() {
-		var rows [][]string
-		for _, name := range item.Names() {
-			rows = append(rows, []string{name, fmt.Sprint(item[name])})
+	return host, nil
+}
+
+// find reads the item of a HOST. One that is stored under a name which is none, or is written
+// otherwise than it has to be, is found by what it is stored under: or nobody could mend it.
+func find(ctx context.Context, table routetable.Table, arg string) (origin.Item, error) {
+	host, invalid := hostArgument(arg)
+	for _, name := range []string{host, arg} {
+		if name == "" || len(name) > maxKey {
+			continue
 		}
-		t.Table([]string{"attribute", "value"}, rows)
-	})
+		item, err := table.Get(ctx, name)
+		if !errors.Is(err, routetable.ErrNotFound) {
+			return item, err
+		}
+	}
+	if invalid != nil {
+		return nil, invalid
+	}
+	return nil, notFound(ctx, table, host)
+}
+
+const maxKey = 2048 // bytes of a partition key in DynamoDB
+
+// absentError says that there is no route for a host.
+type absentError struct {
+	table      routetable.Table
+	host       string
+	wildcard   string // which covers it, or ""
+	isWildcard bool
+}
+
+func (e *absentError) Error() string {
+	s := fmt.Sprintf("%v has no route for %s", e.table, shown(e.host))
+	if e.wildcard != "" {
+		s += fmt.Sprintf("; %s covers it", shown(e.wildcard))
+	}
+	return s
+}
+
+func (e *absentError) Unwrap() error { return routetable.ErrNotFound }
+
+func notFound(ctx context.Context, table routetable.Table, host string) error {
+	e := &absentError{table: table, host: host}
+	if pattern, ok := hostname.Wildcard(host); ok && !strings.HasPrefix(host, "*.") {
+		if _, err := table.Get(ctx, pattern); err == nil {
+			e.wildcard = pattern
+		}
+	}
+	return e
+}
+
+// author is who a change is said to be by, without --by.
+func author(getenv func(string) string) string {
+	name := cmp.Or(getenv("SUDO_USER"), getenv("USER"), getenv("LOGNAME"))
+	if name == "" {
+		if u, err := user.Current(); err == nil {
+			name = u.Username
+		}
+	}
+	machine, _ := os.Hostname()
+	switch {
+	case name == "":
+		return machine
+	case machine == "":
+		return name
+	}
+	return name + "@" + machine
+}
+
+// completionPatience bounds what a Tab waits for.
+const completionPatience = time.Second
+
+const maxCompletions = 500
+
+// completeHosts completes HOST from the routes, as far as they are read in time. A failure has no
+// place to be said.
+func (r *routesCommand) completeHosts(many bool) cobra.CompletionFunc {
+	return func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 && !many {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx, cancel := context.WithTimeout(c.Context(), completionPatience)
+		defer cancel()
+		table, err := r.tables.open(ctx)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		given := map[string]bool{}
+		for _, a := range args {
+			given[a] = true
+		}
+		var hosts []string
+		for item, err := range table.All(ctx) {
+			if err != nil || len(hosts) == maxCompletions {
+				break
+			}
+			host := item.Host()
+			if strings.HasPrefix(host, strings.ToLower(begun)) && host == terminal.Safe(host) && !given[host] {
+				hosts = append(hosts, host)
+			}
+		}
+		return hosts, cobra.ShellCompDirectiveNoFileComp
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/pflag"
 
 	"github.com/sleightproxy/sleight/internal/routetable"
@@ -26,7 +27,7 @@ func (a *awsFlags) add(f *pflag.FlagSet) {
 
 // client builds the DynamoDB client as the AWS CLI would.
 func (a *awsFlags) client(ctx context.Context, options ...func(*dynamodb.Options)) (*dynamodb.Client, error) {
-	var load []func(*config.LoadOptions) error
+	load := []func(*config.LoadOptions) error{config.WithLogger(logging.Nop{})} // what matters comes back as an error
 	if a.region != "" {
 		load = append(load, config.WithRegion(a.region))
 	}
@@ -61,21 +62,48 @@ func (t *tableFlags) add(f *pflag.FlagSet) {
 
 // open opens the table or the file. A flag wins over both variables.
 func (t *tableFlags) open(ctx context.Context) (routetable.Table, error) {
-	table, file := t.table, t.routes
+	table, file, err := t.where()
+	if err != nil {
+		return nil, err
+	}
+	if file != "" {
+		return routetable.OpenFile(file)
+	}
+	return t.openTable(ctx, table)
+}
+
+// openOrCreate is open, but that a routes file need not exist yet.
+func (t *tableFlags) openOrCreate(ctx context.Context) (table routetable.Table, exists bool, err error) {
+	name, file, err := t.where()
+	if err != nil {
+		return nil, false, err
+	}
+	if file != "" {
+		return routetable.OpenOrCreateFile(file)
+	}
+	table, err = t.openTable(ctx, name)
+	return table, err == nil, err
+}
+
+// where returns the name of the table or of the file, of which there is one.
+func (t *tableFlags) where() (table, file string, err error) {
+	table, file = t.table, t.routes
 	if table == "" && file == "" {
 		table, file = t.getenv("ROUTES_TABLE"), t.getenv("ROUTES_FILE")
 	}
 	switch {
 	case table != "" && file != "":
-		return nil, usageError{errors.New("a table and a routes file are both given: give one of them")}
-	case file != "":
-		return routetable.OpenFile(file)
-	case table == "":
-		return nil, usageError{errors.New("no routes: give --table NAME or --routes FILE, or set ROUTES_TABLE or ROUTES_FILE")}
+		return "", "", usageError{errors.New("a table and a routes file are both given: give one of them")}
+	case table == "" && file == "":
+		return "", "", usageError{errors.New("no routes: give --table NAME or --routes FILE, or set ROUTES_TABLE or ROUTES_FILE")}
 	}
-	client, err := t.client(ctx)
+	return table, file, nil
+}
+
+func (a *awsFlags) openTable(ctx context.Context, name string) (routetable.Table, error) {
+	client, err := a.client(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &routetable.DynamoDB{Client: client, Table: table}, nil
+	return &routetable.DynamoDB{Client: client, Table: name}, nil
 }

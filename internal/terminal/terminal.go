@@ -5,6 +5,7 @@ package terminal
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -152,15 +153,33 @@ func (t *Terminal) Tree(trees ...Tree) {
 // ErrNotInteractive says that a question could not be asked.
 var ErrNotInteractive = errors.New("there is no terminal to ask on")
 
-// Confirm asks a question that is answered with yes or no. The end of the input is a no.
+// Confirm is [Terminal.ConfirmContext] for a question that nothing interrupts.
 func (t *Terminal) Confirm(question string) (bool, error) {
+	return t.ConfirmContext(context.Background(), question)
+}
+
+// ConfirmContext asks a question that is answered with yes or no. The end of the input is a no. Where
+// ctx ends before the answer it returns at once, with ctx's error; what is typed then is lost.
+func (t *Terminal) ConfirmContext(ctx context.Context, question string) (bool, error) {
 	if !t.in {
 		return false, ErrNotInteractive
 	}
 	answers := bufio.NewReader(t.In)
 	for {
 		fmt.Fprintf(t.Err, "%s [y/N] ", Safe(question))
-		line, err := answers.ReadString('\n')
+		var line string
+		var err error
+		answered := make(chan struct{})
+		go func() { // reading a terminal cannot be interrupted
+			defer close(answered)
+			line, err = answers.ReadString('\n')
+		}()
+		select {
+		case <-answered:
+		case <-ctx.Done():
+			fmt.Fprintln(t.Err)
+			return false, ctx.Err()
+		}
 		if err != nil {
 			fmt.Fprintln(t.Err)
 			return false, nil

@@ -1,0 +1,281 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sleightproxy/sleight/internal/routetable"
+	"github.com/sleightproxy/sleight/internal/terminal"
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+func (r *routesCommand) newEdit() *cobra.Command {
+	var flags writeFlags
+	as := format("yaml")
+	c := &cobra.Command{
+		Use:   "edit HOST",
+		Short: "Edit one route in an editor",
+		Long: `Opens the route in an editor: VISUAL, else EDITOR, else vi. What is saved is checked; on a terminal the editor
+opens again where it cannot be used, with the reason at the top. A text that was not changed, or was emptied,
+changes nothing.
+
+Where somebody else has changed the route meanwhile, nothing is written: who has and what is shown, and the edited text
+is kept in a file, which is named together with the command that writes it. With --dry-run the
+change is shown, and whether it would be refused for that reason.
+
+An attribute of a type that JSON has not can be removed by "routes put --unset", not edited.`,
+		Example: `  sleight routes edit one.spec-trust.com --table routes
+  EDITOR='code --wait' sleight routes edit one.spec-trust.com --table routes -o json`,
+		Args:              usage(cobra.ExactArgs(1)),
+		ValidArgsFunction: r.completeHosts(false),
+		Annotations:       map[string]string{permissions: "dynamodb:GetItem, dynamodb:PutItem"},
+		RunE: func(c *cobra.Command, args []string) error {
+			if as == "table" {
+				return usageError{errors.New("--output is yaml or json for an editor")}
+			}
+			table, err := r.tables.open(c.Context())
+			if err != nil {
+				return err
+			}
+			item, err := find(c.Context(), table, args[0])
+			if err != nil {
+				return err
+			}
+			return r.edit(c, r.newWriter(c, table, flags), item, as)
+		},
+	}
+	flags.add(c)
+	c.Flags().VarP(&as, "output", "o", "`format` to edit in: yaml or json")
+	c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"yaml", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	return c
+}
+
+// edit has a person edit an item until it can be used, and writes it.
+func (r *routesCommand) edit(c *cobra.Command, w *writer, before origin.Item, as format) error {
+	ctx := c.Context()
+	text, err := editText(before, w.table, as, w.now())
+	if err != nil {
+		return err
+	}
+	s := &session{w: w, before: before, as: as, original: text, getenv: r.tables.getenv}
+	if err := s.open(); err != nil {
+		return err
+	}
+	after, err := s.run(ctx)
+	if err != nil || after == nil {
+		return err
+	}
+	written, err := w.change(ctx, before, func(origin.Item) (origin.Item, error) { return after, nil }, false)
+	if w.dryRun && err == nil {
+		// What a change that took a while meets, an editor's has met already.
+		current, getErr := w.table.Get(ctx, before.Host())
+		if getErr != nil && !errors.Is(getErr, routetable.ErrNotFound) {
+			return s.kept(getErr)
+		}
+		if !before.Equal(current) {
+			err = &routetable.ConflictError{Change: routetable.Change{Before: before, After: after}, Current: current}
+		}
+	}
+	if conflict, ok := errors.AsType[*routetable.ConflictError](err); ok {
+		w.lost(conflict)
+		if w.dryRun {
+			fmt.Fprintln(w.err.Out, "Without --dry-run the change would be refused.")
+		}
+		s.keep = true
+		return fmt.Errorf("%w. The edited text is kept in %s; to have it in the place of what is there now, run \"sleight routes put %s --file %s --replace\"", conflict, s.name, before.Host(), s.name)
+	}
+	if err != nil {
+		return s.kept(err)
+	}
+	s.remove()
+	w.report(before, written)
+	w.unwritten()
+	return nil
+}
+
+const errorMark = "# ERROR: "
+
+// editText is what the editor opens: remarks, and the item without what tools write.
+func editText(item origin.Item, table routetable.Table, as format, now time.Time) (string, error) {
+	b, err := withoutRecord(item).MarshalJSON()
+	if err != nil {
+		return "", fmt.Errorf("%w; remove it with \"sleight routes put --unset\"", err)
+	}
+	var body bytes.Buffer
+	if as == "json" {
+		err = json.Indent(&body, b, "", "  ")
+		body.WriteByte('\n')
+	} else {
+		body, err = toYAML(b)
+	}
+	if err != nil {
+		return "", err
+	}
+	header := []string{
+		fmt.Sprintf("Route %s in %v, version %d%s.", shown(item.Host()), table, routetable.Version(item), byAndAt(item)),
+		"State: " + stateOf(item, now).text + ".",
+		"Save and close to write it. Without a change, or emptied, nothing is written.",
+		"Lines at the top that begin with # are left out.",
+	}
+	var s strings.Builder
+	for _, line := range header {
+		s.WriteString("# " + terminal.Safe(line) + "\n")
+	}
+	return s.String() + body.String(), nil
+}
+
+// session is one item in an editor.
+type session struct {
+	w        *writer
+	before   origin.Item
+	as       format
+	original string
+	getenv   func(string) string
+
+	name string // of the file
+	keep bool
+}
+
+// open writes the file that the editor opens.
+func (s *session) open() error {
+	file, err := os.CreateTemp("", "sleight-route-*."+string(s.as)) // for nobody else to read
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	s.name = file.Name()
+	if _, err := file.WriteString(s.original); err != nil {
+		s.remove()
+		return err
+	}
+	return file.Close()
+}
+
+func (s *session) remove() { os.Remove(s.name) }
+
+// kept says of an error that the text is not lost.
+func (s *session) kept(err error) error {
+	return fmt.Errorf("%w; the edited text is kept in %s", err, s.name)
+}
+
+// run returns the edited item, or nil where nothing is to be changed.
+func (s *session) run(ctx context.Context) (origin.Item, error) {
+	opened, failed := s.original, error(nil)
+	for {
+		editErr := s.editor()
+		b, err := os.ReadFile(s.name)
+		if err != nil {
+			return nil, fmt.Errorf("the edited text is gone: %w", err)
+		}
+		text := string(b)
+		changed := text != opened
+		switch {
+		case (editErr != nil || ctx.Err() != nil) && text == s.original, editErr == nil && ctx.Err() == nil && (!changed && failed == nil || emptied(text)):
+			s.remove()
+			if err := cmp.Or(ctx.Err(), editErr); err != nil {
+				return nil, fmt.Errorf("nothing was written: %w", err)
+			}
+			s.w.sayf("%s in %v was not changed; nothing was written", shown(s.before.Host()), s.w.table)
+			return nil, nil
+		case ctx.Err() != nil:
+			return nil, s.kept(ctx.Err())
+		case editErr != nil:
+			return nil, s.kept(fmt.Errorf("nothing was written: %w", editErr))
+		case !changed: // after an error: whoever closes it so gives up
+			return nil, s.kept(failed)
+		}
+		after, err := s.parse(text)
+		if err == nil {
+			if s.before.SameRoute(after) {
+				s.remove()
+				s.w.sayf("%s in %v was not changed; nothing was written", shown(s.before.Host()), s.w.table)
+				return nil, nil
+			}
+			return after, nil
+		}
+		failed = usageError{fmt.Errorf("nothing was written: %w", err)}
+		if !s.w.out.Interactive() {
+			return nil, s.kept(failed)
+		}
+		opened = errorMark + terminal.Safe(err.Error()) + "\n" + withoutError(text)
+		if err := os.WriteFile(s.name, []byte(opened), 0o600); err != nil {
+			return nil, s.kept(err)
+		}
+	}
+}
+
+// parse reads the edited text.
+func (s *session) parse(text string) (origin.Item, error) {
+	item, err := parseItem([]byte(withoutRemarks(text)), s.w.now())
+	if err != nil {
+		return nil, err
+	}
+	item = withoutRecord(item)
+	if item.Host() != s.before.Host() {
+		return nil, fmt.Errorf("attribute \"host\" is %.300q and was %.300q: it names the route, and stays; make another route with \"sleight routes put\", and remove this one", item.Host(), s.before.Host())
+	}
+	if _, err := item.Route(); err != nil {
+		return nil, err
+	}
+	return item, nil
+}
+
+// withoutRemarks leaves out the remarks at the top, which JSON has not.
+func withoutRemarks(text string) string {
+	for {
+		line, rest, found := strings.Cut(text, "\n")
+		if trimmed := strings.TrimSpace(line); trimmed != "" && !strings.HasPrefix(trimmed, "#") || !found {
+			return text
+		}
+		text = rest
+	}
+}
+
+func withoutError(text string) string {
+	for strings.HasPrefix(text, errorMark) {
+		_, text, _ = strings.Cut(text, "\n")
+	}
+	return text
+}
+
+func emptied(text string) bool {
+	for line := range strings.Lines(text) {
+		if trimmed := strings.TrimSpace(line); trimmed != "" && !strings.HasPrefix(trimmed, "#") {
+			return false
+		}
+	}
+	return true
+}
+
+// editor opens the file in the person's editor, and returns when that is closed.
+func (s *session) editor() error {
+	command := cmp.Or(s.getenv("VISUAL"), s.getenv("EDITOR"))
+	if command == "" {
+		if !s.w.out.Interactive() {
+			return usageError{errors.New("there is no terminal for an editor: set VISUAL or EDITOR to one that needs none, or use \"sleight routes put --file\"")}
+		}
+		command = "vi"
+	}
+	// By the shell, since the variables may hold arguments.
+	cmd := exec.Command("sh", "-c", command+` "$@"`, command, s.name)
+	if runtime.GOOS == "windows" {
+		words := append(strings.Fields(command), s.name)
+		cmd = exec.Command(words[0], words[1:]...)
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.w.out.In, s.w.out.Out, s.w.out.Err
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("editor %q: %w", command, err)
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sleightproxy/sleight/internal/routetable"
+	"github.com/sleightproxy/sleight/pkg/hostname"
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+func (r *routesCommand) newEnable(on bool) *cobra.Command {
+	var flags writeFlags
+	c := &cobra.Command{
+		Use:   "enable HOST...",
+		Short: "Put routes in force again",
+		Long: `Sets "enabled" of routes to true, which is also what holds where it is not set. Nothing is written for
+routes that are enabled already.`,
+		Example: `  sleight routes enable one.spec-trust.com --table routes`,
+	}
+	if !on {
+		c.Use, c.Short = "disable HOST...", "Answer for hosts as if they had no route"
+		c.Long = `Sets "enabled" of routes to false: their hosts are answered as if they had no route, also where a wildcard covers
+them. A disabled wildcard leaves the hosts alone that have routes of their own.`
+		c.Example = `  sleight routes disable one.spec-trust.com two.spec-trust.com --table routes`
+	}
+	c.Long += `
+
+Whatever others change of a route at the same time stays, but for "enabled" itself: where they have changed
+that, nothing is written. A route that is invalid is left as it is.
+
+Exit status: 0 also where there was nothing to change; 1 where one was not there; 2 where one is invalid; 3 where
+others were first. The other routes are changed all the same.`
+	c.Args = usage(cobra.MinimumNArgs(1))
+	c.ValidArgsFunction = r.completeHosts(true)
+	c.Annotations = map[string]string{permissions: "dynamodb:GetItem, dynamodb:PutItem"}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		table, err := r.tables.open(c.Context())
+		if err != nil {
+			return err
+		}
+		return r.enable(c, r.newWriter(c, table, flags), args, on)
+	}
+	flags.add(c)
+	return c
+}
+
+// enabling is an edit that sets "enabled".
+func enabling(on bool) edit {
+	return func(before origin.Item) (origin.Item, error) {
+		if err := validate(before, before); err != nil {
+			return nil, err
+		}
+		if is, ok := before["enabled"].(bool); is == on && ok || on && !ok {
+			return before, nil
+		}
+		after := maps.Clone(before)
+		after["enabled"] = on
+		return after, nil
+	}
+}
+
+func (r *routesCommand) enable(c *cobra.Command, w *writer, args []string, on bool) error {
+	ctx, verb := c.Context(), map[bool]string{true: enabled, false: disabled}[on]
+	var hosts []string
+	for _, arg := range args {
+		host, err := hostArgument(arg)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	var sum tally
+	for _, host := range hosts {
+		found := len(hosts) - sum.absent
+		if err := ctx.Err(); err != nil {
+			return sum.end(w, verb, found, err)
+		}
+		before, err := w.table.Get(ctx, host)
+		if errors.Is(err, routetable.ErrNotFound) {
+			sum.missing(w, notFound(ctx, w.table, host))
+			continue
+		}
+		var after origin.Item
+		if err == nil {
+			after, err = w.change(ctx, before, enabling(on), true)
+		}
+		conflict, lost := errors.AsType[*routetable.ConflictError](err)
+		_, bad := errors.AsType[usageError](err)
+		switch {
+		case lost:
+			sum.lost(w, conflict)
+			continue
+		case bad:
+			sum.unusable(w, err)
+			continue
+		case err != nil:
+			return sum.end(w, verb, found, err)
+		case before.SameRoute(after):
+			sum.same++
+			w.sayf("%s in %v is %s already; nothing was written", shown(host), w.table, verb)
+			continue
+		}
+		sum.done++
+		w.report(before, after)
+		if s := stateOf(after, w.now()); s.name == expired {
+			w.sayf("It is not in force: %s", s.text)
+		} else if pattern, ok := hostname.Wildcard(host); ok && !on && !strings.HasPrefix(host, "*.") {
+			if _, err := w.table.Get(ctx, pattern); err == nil {
+				w.sayf("%s does not take over: a disabled route hides its wildcard. Remove the route to have it do so.", shown(pattern))
+			}
+		}
+	}
+	w.unwritten()
+	return sum.end(w, verb, len(hosts)-sum.absent, nil)
+}

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sleightproxy/sleight/internal/routetable"
+	"github.com/sleightproxy/sleight/internal/terminal"
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+// listing says which routes are listed.
+type listing struct {
+	filter string
+	states map[string]*bool // by state, whether it was asked for
+}
+
+func (r *routesCommand) newList() *cobra.Command {
+	l := listing{states: map[string]*bool{}}
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List the routes, by domain",
+		Long: `Lists the routes with where they lead and in which state they are, sorted by domain, so that a
+wildcard stands before the names it covers. How many there are is said on standard error.
+
+--filter takes a part of the host, or a pattern in which * stands for anything, ? for one
+character and [a-c] for one of some. --invalid, --disabled and --expired list the routes in any
+of the states that are given. Both may be combined.
+
+With --output json the routes are printed as they are stored, in the format of a routes file.
+Expired routes may vanish at any time: DynamoDB removes them by itself.
+
+Exit status: 0; also where no route matches. 1 where the routes could not all be read or printed.`,
+		Example: `  sleight routes list --table routes
+  sleight routes list --table routes --filter '*.spec-trust.com' --invalid --expired
+  sleight routes list --table routes -o json >routes.json`,
+		Args:              usage(cobra.NoArgs),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		Annotations:       map[string]string{permissions: "dynamodb:Scan"},
+		RunE: func(c *cobra.Command, _ []string) error {
+			if _, err := path.Match(l.filter, ""); err != nil {
+				return usageError{fmt.Errorf("--filter %q is no pattern: a [ has to be closed", l.filter)}
+			}
+			table, err := r.tables.open(c.Context())
+			if err != nil {
+				return err
+			}
+			return r.list(c, table, l)
+		},
+	}
+	addOutput(c, &r.output)
+	c.Flags().StringVar(&l.filter, "filter", "", "only hosts that contain `text`, or match it where it has *, ? or [")
+	c.RegisterFlagCompletionFunc("filter", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveNoFileComp))
+	for _, name := range []string{invalid, disabled, expired} {
+		l.states[name] = c.Flags().Bool(name, false, "only routes that are "+name)
+	}
+	return c
+}
+
+// shows reports whether a route in that state is listed.
+func (l listing) shows(item origin.Item, s state) bool {
+	host, filter := item.Host(), strings.ToLower(l.filter)
+	if strings.ContainsAny(filter, "*?[") {
+		if ok, err := path.Match(filter, host); !ok || err != nil {
+			return false
+		}
+	} else if !strings.Contains(host, filter) {
+		return false
+	}
+	asked := false
+	for name, ask := range l.states {
+		if *ask && name == s.name {
+			return true
+		}
+		asked = asked || *ask
+	}
+	return !asked
+}
+
+// showsProgress is after how many routes a bar is drawn: fewer are there at once.
+const showsProgress = 2000
+
+// readAll reads all items, and shows on a terminal that it does.
+func readAll(ctx context.Context, t *terminal.Terminal, table routetable.Table) ([]origin.Item, error) {
+	var items []origin.Item
+	var progress *terminal.Progress
+	defer func() {
+		if progress != nil {
+			progress.Done()
+		}
+	}()
+	for item, err := range table.All(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, item)
+		switch {
+		case len(items) == showsProgress:
+			progress = t.Progress("Reading routes", 0)
+			progress.Add(showsProgress)
+		case progress != nil:
+			progress.Add(1)
+		}
+	}
+	return items, nil
+}
+
+func (r *routesCommand) list(c *cobra.Command, table routetable.Table, l listing) error {
+	t := newTerminal(c)
+	items, err := readAll(c.Context(), t, table)
+	if err != nil {
+		return err
+	}
+	total := len(items)
+	now := r.now()
+	states := make(map[string]int)
+	items = slices.DeleteFunc(items, func(i origin.Item) bool {
+		s := stateOf(i, now)
+		if !l.shows(i, s) {
+			return true
+		}
+		states[s.name]++
+		return false
+	})
+	items = routetable.Sorted(items)
+	switch {
+	case r.output != "table":
+		if err := r.printItems(t, items); err != nil {
+			return err
+		}
+	case len(items) > 0:
+		printList(t, items, now)
+	}
+	fmt.Fprintln(t.Err, listed(table, len(items), total, states))
+	return nil
+}
+
+// listed says how many routes there are, and what is to be known of them.
+func listed(table routetable.Table, n, total int, states map[string]int) string {
+	s := fmt.Sprintf("%s in %v", count(total, "route"), table)
+	if n != total {
+		s = fmt.Sprintf("%d of %s", n, s)
+	}
+	var of []string
+	for _, name := range []string{invalid, disabled, expired} {
+		if states[name] > 0 {
+			of = append(of, fmt.Sprintf("%d %s", states[name], name))
+		}
+	}
+	if len(of) > 0 {
+		s += ": " + strings.Join(of, ", ")
+	}
+	return s
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// printList writes the table. Columns that no route has anything for are left out.
+func printList(t *terminal.Terminal, items []origin.Item, now time.Time) {
+	header := []string{"host", "origin", "server name", "host header", "state", "version", "updated", "by"}
+	used := map[int]bool{0: true, 1: true, 4: true}
+	rows := make([][]string, 0, len(items))
+	for _, i := range items {
+		value := func(name string) string {
+			if v, ok := i[name]; ok {
+				return terminal.Safe(valueText(name, v))
+			}
+			return ""
+		}
+		s := stateOf(i, now)
+		row := []string{value("host"), value("origin"), value("server_name"), value("host_header"), t.Styled(s.style, s.text), value("version"), value("updated_at"), value("updated_by")}
+		for n, cell := range row {
+			used[n] = used[n] || cell != ""
+		}
+		rows = append(rows, row)
+	}
+	only := func(row []string) []string {
+		var cells []string
+		for n, cell := range row {
+			if used[n] {
+				cells = append(cells, cell)
+			}
+		}
+		return cells
+	}
+	for n, row := range rows {
+		rows[n] = only(row)
+	}
+	t.Table(only(header), rows)
+}
+
+// printItems writes items as a routes document, one by one. What JSON cannot say is left out, and said.
+func (r *routesCommand) printItems(t *terminal.Terminal, items []origin.Item) error {
+	left := 0
+	printable := func(yield func(origin.Item, error) bool) {
+		for _, i := range items {
+			if _, err := i.MarshalJSON(); err != nil {
+				left++
+				fmt.Fprintf(t.Err, "sleight: left out: %v\n", terminal.Safe(err.Error()))
+				continue
+			}
+			if !yield(i, nil) {
+				return
+			}
+		}
+	}
+	write := origin.FormatItems
+	if r.output == "yaml" {
+		write = formatYAML
+	}
+	if err := write(t.Out, printable); err != nil {
+		return err
+	}
+	if left > 0 {
+		return errors.New(count(left, "route") + " could not be printed")
+	}
+	return nil
+}
+
+// formatYAML writes the document of [origin.FormatItems] in YAML.
+func formatYAML(w io.Writer, items iter.Seq2[origin.Item, error]) error {
+	any := false
+	for item, err := range items {
+		if err != nil {
+			return err
+		}
+		list, err := toYAML(append(append([]byte("["), mustJSON(item)...), ']'))
+		if err != nil {
+			return err
+		}
+		if !any {
+			any = true
+			if _, err := io.WriteString(w, "routes:\n"); err != nil {
+				return err
+			}
+		}
+		if _, err := list.WriteTo(w); err != nil {
+			return err
+		}
+	}
+	if !any {
+		_, err := io.WriteString(w, "routes: []\n")
+		return err
+	}
+	return nil
+}

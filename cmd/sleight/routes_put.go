@@ -1,0 +1,264 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sleightproxy/sleight/internal/routetable"
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+// putCommand is one call of put.
+type putCommand struct {
+	writeFlags
+	attributes attributeFlags
+	file       string
+	unset      []string
+	replace    bool
+	force      bool
+}
+
+func (r *routesCommand) newPut() *cobra.Command {
+	p := &putCommand{}
+	c := &cobra.Command{
+		Use:   "put [HOST] [--origin ADDRESS]... [--file FILE]",
+		Short: "Make a route, or change attributes of one",
+		Long: `Makes the route of a host, or of a wildcard such as '*.spec-trust.com', with the given attributes. Where
+there is one, changes these attributes and leaves the others as they are; --unset removes an attribute, and
+--replace all that are not given. A route that cannot be used is refused, and nothing is read or
+written.
+
+--file takes the attributes of one route as an object of JSON or YAML, such as "routes get -o json" prints; flags
+win over it, and HOST may be left out where the file has it. A "version" in the file is a
+condition: where the table has another one, the file is of an older route, and nothing is written (exit
+status 3). "updated_at" and "updated_by" in it mean nothing.
+
+Where somebody else changes the route at the same time, the change is made on theirs, unless
+they have changed one of the same attributes: then nothing is written, both are shown, and the exit
+status is 3. A route that was removed meanwhile is not made again.
+
+A routes file that is not there is made.`,
+		Example: `  sleight routes put one.spec-trust.com --origin one.lb.aws.amazon.com --table routes
+  sleight routes put one.spec-trust.com --origin a.example:8443 --origin b.example --note "failover" --table routes
+  sleight routes put one.spec-trust.com --tls-min 1.3 --unset ca_pem --dry-run --table routes
+  sleight routes put trial.spec-trust.com --origin trial.example --expires-at +30d --table routes
+  sleight routes get one.spec-trust.com --table routes -o yaml >one.yaml; vi one.yaml; sleight routes put --file one.yaml --replace --table routes`,
+		Args:              usage(cobra.MaximumNArgs(1)),
+		ValidArgsFunction: r.completeHosts(false),
+		Annotations:       map[string]string{permissions: "dynamodb:GetItem, dynamodb:PutItem"},
+		RunE: func(c *cobra.Command, args []string) error {
+			do, err := p.read(c.InOrStdin(), args, r.now())
+			if err != nil {
+				return err
+			}
+			table, exists, err := r.tables.openOrCreate(c.Context())
+			if err != nil {
+				return err
+			}
+			w := r.newWriter(c, table, p.writeFlags)
+			if r.check != nil && !p.force {
+				w.before = func(after origin.Item) error {
+					route, err := after.Route()
+					if err != nil {
+						return usageError{err}
+					}
+					return r.check(c, route)
+				}
+			}
+			return r.put(c, w, do, exists)
+		},
+	}
+	addOutput(c, &r.output)
+	p.attributes.add(c)
+	f := c.Flags()
+	f.StringVar(&p.file, "file", "", "`file` with one route in JSON or YAML; - is standard input")
+	f.StringSliceVar(&p.unset, "unset", nil, "`attribute` to remove, so that its default holds; may be repeated")
+	f.BoolVar(&p.replace, "replace", false, "remove all attributes that are not given")
+	if r.check != nil {
+		f.BoolVar(&p.force, "force", false, "write the route also where it is found not to work")
+	}
+	p.writeFlags.add(c)
+	c.RegisterFlagCompletionFunc("unset", cobra.FixedCompletions(removable(), cobra.ShellCompDirectiveNoFileComp))
+	return c
+}
+
+// record are the attributes that tools write beside a route.
+var record = []string{origin.VersionAttribute, origin.UpdatedAtAttribute, origin.UpdatedByAttribute}
+
+func removable() []string {
+	return slices.DeleteFunc(origin.AttributeNames(), func(name string) bool {
+		return name == "host" || name == "origin" || slices.Contains(record, name)
+	})
+}
+
+// putting is what put was told, understood.
+type putting struct {
+	host    string
+	given   origin.Item
+	unset   []string
+	replace bool
+	version int64 // of what the file was made of, or -1
+}
+
+// read understands the call, and refuses what cannot become a route whatever is stored.
+func (p *putCommand) read(stdin io.Reader, args []string, now time.Time) (*putting, error) {
+	do := &putting{given: origin.Item{}, unset: p.unset, replace: p.replace, version: -1}
+	if p.file != "" {
+		b, err := readLimited(p.file, stdin)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--file: %w", err)}
+		}
+		item, err := parseItem(b, now)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--file %q: %w", p.file, err)}
+		}
+		if err := do.take(item); err != nil {
+			return nil, usageError{fmt.Errorf("--file %q: %w", p.file, err)}
+		}
+	}
+	fromFlags, err := p.attributes.given(now)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(do.given, fromFlags)
+	if len(args) > 0 {
+		host, err := hostArgument(args[0])
+		if err != nil {
+			return nil, err
+		}
+		if do.host != "" && do.host != host {
+			return nil, usageError{fmt.Errorf("the route in --file %q is of %s, not of %s", p.file, shown(do.host), shown(host))}
+		}
+		do.host = host
+	}
+	for _, name := range do.unset {
+		_, given := do.given[name]
+		switch {
+		case given:
+			return nil, usageError{fmt.Errorf("--unset %s: it is given as well", name)}
+		case name == "host", name == "origin", slices.Contains(record, name):
+			return nil, usageError{fmt.Errorf("--unset %s: every route has it", name)}
+		}
+	}
+	switch {
+	case do.host == "":
+		return nil, usageError{errors.New("no host: give HOST, or --file with a route that has one")}
+	case len(do.given) == 0 && len(do.unset) == 0 && !do.replace:
+		return nil, usageError{errors.New("nothing to change: give an attribute such as --origin, --unset or --file")}
+	case do.replace && do.given["origin"] == nil:
+		return nil, usageError{errors.New("--replace removes the origin: give --origin as well")}
+	}
+	probe := maps.Clone(do.given)
+	probe["host"] = do.host
+	if probe["origin"] == nil {
+		probe["origin"] = "origin.invalid"
+	}
+	return do, validate(nil, probe)
+}
+
+// take takes the attributes of a file.
+func (d *putting) take(item origin.Item) error {
+	if v, ok := item[origin.VersionAttribute]; ok {
+		n, _ := v.(json.Number)
+		version, err := n.Int64()
+		if err != nil || version < 0 {
+			return errors.New("attribute \"version\" has to be a whole number")
+		}
+		d.version = version
+	}
+	if v, ok := item["host"]; ok {
+		s, ok := v.(string)
+		if !ok {
+			return errors.New("attribute \"host\" has to be a string")
+		}
+		host, err := hostArgument(s)
+		if err != nil {
+			return fmt.Errorf("attribute \"host\": %w", err)
+		}
+		d.host = host
+	}
+	d.given = withoutRecord(item)
+	delete(d.given, "host")
+	return nil
+}
+
+// edit implements the type edit.
+func (d *putting) edit(before origin.Item) (origin.Item, error) {
+	after := origin.Item{}
+	if !d.replace {
+		after = withoutRecord(before)
+	}
+	for _, name := range d.unset {
+		delete(after, name)
+	}
+	maps.Copy(after, d.given)
+	after["host"] = d.host
+	if before == nil && after["origin"] == nil {
+		return nil, usageError{fmt.Errorf("%s has no route yet, and a new one needs --origin", shown(d.host))}
+	}
+	if err := validate(before, after); err != nil {
+		return nil, err
+	}
+	if stored := routetable.Version(before); before != nil && d.version >= 0 && d.version != stored {
+		return nil, &staleError{d.host, d.version, stored, before}
+	}
+	return after, nil
+}
+
+// staleError says that a file is of an older route than there is.
+type staleError struct {
+	host           string
+	version, there int64
+	current        origin.Item
+}
+
+func (e *staleError) Error() string {
+	return fmt.Sprintf("the file is of version %d of %s, and there is version %d%s; nothing was written. Look at it with \"sleight routes get\", or leave \"version\" out of the file to write regardless",
+		e.version, shown(e.host), e.there, byAndAt(e.current))
+}
+
+func (r *routesCommand) put(c *cobra.Command, w *writer, do *putting, exists bool) error {
+	ctx := c.Context()
+	before, err := w.table.Get(ctx, do.host)
+	if err != nil && !errors.Is(err, routetable.ErrNotFound) {
+		return err
+	}
+	after, err := w.change(ctx, before, do.edit, true)
+	if stale, ok := errors.AsType[*staleError](err); ok {
+		fmt.Fprintln(w.err.Out, "From what is there to what the file has:")
+		file := maps.Clone(do.given)
+		file["host"] = do.host
+		printDifferences(w.err, withoutRecord(before), file)
+		return statusError{3, stale}
+	}
+	if conflict, ok := errors.AsType[*routetable.ConflictError](err); ok {
+		w.lost(conflict)
+		return fmt.Errorf("%w. To change what is there now, run the same command again", conflict)
+	}
+	if err != nil {
+		return err
+	}
+	if r.output != "table" {
+		return r.output.print(w.out.Out, after, nil)
+	}
+	if before != nil && before.SameRoute(after) {
+		w.sayf("%s in %v is so already; nothing was written", shown(do.host), w.table)
+		return nil
+	}
+	if !exists {
+		w.sayf("%s %v, which was not there", map[bool]string{false: "Created", true: "Would create"}[w.dryRun], w.table)
+	}
+	w.report(before, after)
+	if s := stateOf(after, w.now()); s.name != enabled && !w.dryRun {
+		w.sayf("It is not in force: %s", s.text)
+	}
+	w.unwritten()
+	return nil
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sleightproxy/sleight/internal/routetable"
+	"github.com/sleightproxy/sleight/internal/terminal"
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+func (r *routesCommand) newRemove() *cobra.Command {
+	var flags writeFlags
+	var yes bool
+	c := &cobra.Command{
+		Use:     "rm HOST...",
+		Aliases: []string{"remove", "delete"},
+		Short:   "Remove routes",
+		Long: `Removes the routes of hosts. It asks first on a terminal, and needs --yes elsewhere. A route that
+somebody else changes between the question and the answer stays.
+
+Where a wildcard covers a host, it is in force for it once the host's own route is removed; to have no route in
+force, disable it instead.
+
+Exit status: 0 where all were removed; 1 where one was not there, or the answer was no; 3 where one was
+changed meanwhile. The others are removed all the same.`,
+		Example: `  sleight routes rm one.spec-trust.com --table routes
+  sleight routes rm --yes one.spec-trust.com two.spec-trust.com --routes routes.json`,
+		Args:              usage(cobra.MinimumNArgs(1)),
+		ValidArgsFunction: r.completeHosts(true),
+		Annotations:       map[string]string{permissions: "dynamodb:GetItem, dynamodb:DeleteItem"},
+		RunE: func(c *cobra.Command, args []string) error {
+			table, err := r.tables.open(c.Context())
+			if err != nil {
+				return err
+			}
+			return r.remove(c, r.newWriter(c, table, flags), args, yes)
+		},
+	}
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	c.Flags().BoolVar(&flags.dryRun, "dry-run", false, "show what would be removed, and remove nothing")
+	return c
+}
+
+func (r *routesCommand) remove(c *cobra.Command, w *writer, args []string, yes bool) error {
+	ctx := c.Context()
+	if !yes && !w.dryRun && !w.out.Interactive() {
+		return usageError{errors.New("there is no terminal to ask on whether to remove routes: give --yes")}
+	}
+	var sum tally
+	var items []origin.Item
+	for _, arg := range args {
+		item, err := find(ctx, w.table, arg)
+		switch {
+		case errors.Is(err, routetable.ErrNotFound):
+			sum.missing(w, err)
+			continue
+		case err != nil:
+			return err
+		}
+		if !slices.ContainsFunc(items, func(i origin.Item) bool { return i.Host() == item.Host() }) {
+			items = append(items, item)
+		}
+	}
+	if len(items) > 0 && !yes && !w.dryRun {
+		var names []string
+		for _, i := range items {
+			names = append(names, shown(i.Host()))
+		}
+		question := fmt.Sprintf("Remove %s from %v: %s?", count(len(items), "route"), w.table, strings.Join(names, ", "))
+		if ok, err := w.out.ConfirmContext(ctx, question); err != nil {
+			return err
+		} else if !ok {
+			return errors.New("not removed: the answer was no")
+		}
+	}
+	for _, item := range items {
+		if err := ctx.Err(); err != nil {
+			return sum.end(w, "removed", len(items), err)
+		}
+		if !w.dryRun {
+			err := w.table.Write(ctx, routetable.Change{Before: item})
+			if conflict, ok := errors.AsType[*routetable.ConflictError](err); ok {
+				sum.lost(w, conflict)
+				continue
+			}
+			if err != nil {
+				return sum.end(w, "removed", len(items), err)
+			}
+		}
+		sum.done++
+		w.report(item, nil)
+	}
+	w.unwritten()
+	return sum.end(w, "removed", len(items), nil)
+}
+
+// tally counts what became of several routes.
+type tally struct {
+	done, same, absent, invalid, conflicts int
+}
+
+func (s *tally) missing(w *writer, err error) {
+	s.absent++
+	fmt.Fprintln(w.err.Out, terminal.Safe("sleight: "+err.Error()))
+}
+
+func (s *tally) unusable(w *writer, err error) {
+	s.invalid++
+	fmt.Fprintln(w.err.Out, terminal.Safe("sleight: "+err.Error()))
+}
+
+func (s *tally) lost(w *writer, e *routetable.ConflictError) {
+	s.conflicts++
+	w.lost(e)
+	fmt.Fprintln(w.err.Out, terminal.Safe("sleight: "+e.Error()))
+}
+
+// end says what became of all, where there is more to say than was said, and returns what the command
+// ends with. Found is how many routes there were.
+func (s *tally) end(w *writer, verb string, found int, err error) error {
+	all := found + s.absent
+	if all > 1 || s.absent+s.invalid+s.conflicts > 0 || err != nil {
+		line := fmt.Sprintf("%d of %s %s", s.done, count(all, "route"), verb)
+		if w.dryRun {
+			line = fmt.Sprintf("%d of %s would be %s", s.done, count(all, "route"), verb)
+		}
+		for _, part := range []struct {
+			n    int
+			what string
+		}{{s.same, "so already"}, {s.absent, "not there"}, {s.invalid, "invalid"}, {s.conflicts, "changed by others meanwhile"}, {all - s.done - s.same - s.absent - s.invalid - s.conflicts, "left as they were"}} {
+			if part.n > 0 {
+				line += fmt.Sprintf(", %d %s", part.n, part.what)
+			}
+		}
+		w.sayf("%s", line)
+	}
+	switch {
+	case err != nil:
+		return err
+	case s.conflicts > 0:
+		return statusError{3, fmt.Errorf("%s changed by others meanwhile; to go by what is there now, run the same command again", count(s.conflicts, "route"))}
+	case s.invalid > 0:
+		return statusError{2, fmt.Errorf("%s invalid", count(s.invalid, "route"))}
+	case s.absent > 0:
+		return statusError{1, fmt.Errorf("%s not there", count(s.absent, "route"))}
+	}
+	return nil
+}

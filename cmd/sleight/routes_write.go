@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sleightproxy/sleight/internal/routetable"
+	"github.com/sleightproxy/sleight/internal/terminal"
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+// writeFlags are what every command has that writes.
+type writeFlags struct {
+	by     string
+	dryRun bool
+}
+
+func (w *writeFlags) add(c *cobra.Command) {
+	c.Flags().StringVar(&w.by, "by", "", "`name` to write into updated_by (default USER@hostname)")
+	c.Flags().BoolVar(&w.dryRun, "dry-run", false, "show what would be changed, and write nothing")
+	c.RegisterFlagCompletionFunc("by", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// writer makes changes, and says so.
+type writer struct {
+	writeFlags
+	table  routetable.Table
+	now    func() time.Time
+	out    *terminal.Terminal
+	err    *terminal.Terminal               // its Out is what others call standard error
+	before func(after origin.Item) error    // if not nil, has to agree before anything is written
+	sayf   func(format string, args ...any) // results for people
+}
+
+func (r *routesCommand) newWriter(c *cobra.Command, table routetable.Table, flags writeFlags) *writer {
+	w := &writer{writeFlags: flags, table: table, now: r.now, out: newTerminal(c), err: newErrTerminal(c)}
+	if w.by == "" {
+		w.by = author(r.tables.getenv)
+	}
+	w.sayf = func(format string, args ...any) { fmt.Fprintf(w.out.Out, format+"\n", args...) }
+	return w
+}
+
+// edit makes the item that is to be from the one that is, which is nil where there is none. It does not
+// change it, and may be called again, on what somebody else has made of it.
+type edit func(before origin.Item) (after origin.Item, err error)
+
+// attempts bounds how often a change is made again on what others have written meanwhile.
+const attempts = 50
+
+// change edits an item, and returns what it is then. It returns the same item where there was nothing to
+// change. What was read is given, so that a change is to what its author saw.
+//
+// Where others were first, it is made again on their item, if merge says so and they have
+// changed none of the attributes that this one changes: what they have set is never set back.
+func (w *writer) change(ctx context.Context, seen origin.Item, do edit, merge bool) (origin.Item, error) {
+	before := seen
+	var mine origin.Item // what do made of what was seen
+	for n := 0; ; n++ {
+		after, err := do(before)
+		if err != nil {
+			return nil, err
+		}
+		if before.SameRoute(after) && before != nil {
+			return before, nil
+		}
+		if mine == nil {
+			mine = after
+		}
+		after = routetable.Stamp(before, after, w.by, w.now())
+		if w.dryRun {
+			return after, nil
+		}
+		if n == 0 && w.before != nil {
+			if err := w.before(after); err != nil {
+				return nil, err
+			}
+		}
+		err = w.table.Write(ctx, routetable.Change{Before: before, After: after})
+		conflict, ok := errors.AsType[*routetable.ConflictError](err)
+		if err == nil {
+			return after, nil
+		}
+		if !ok {
+			return nil, err
+		}
+		// To its author it is the change of what was seen.
+		conflict.Change = routetable.Change{Before: seen, After: mine}
+		if !merge || n == attempts || conflict.Current == nil { // to put it back is not what was meant
+			return nil, conflict
+		}
+		again, err := do(conflict.Current)
+		if err != nil || !apart(seen, conflict.Current, again) { // each may be right, and both together not
+			return nil, conflict
+		}
+		before = conflict.Current
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(rand.N(10 * time.Millisecond << min(n, 4))):
+		}
+	}
+}
+
+// apart reports whether making again of theirs leaves alone all that theirs has otherwise than
+// what was seen.
+func apart(seen, theirs, again origin.Item) bool {
+	changed := routetable.Difference(withoutRecord(seen), withoutRecord(theirs))
+	for _, name := range routetable.Difference(withoutRecord(theirs), withoutRecord(again)) {
+		if slices.Contains(changed, name) {
+			return false
+		}
+	}
+	return true
+}
+
+// withoutRecord is a copy of an item without what tools write beside a route.
+func withoutRecord(i origin.Item) origin.Item {
+	route := maps.Clone(i)
+	for _, name := range record {
+		delete(route, name)
+	}
+	if route == nil {
+		route = origin.Item{}
+	}
+	return route
+}
+
+// validate checks a route before it is written. Before is what it is made of, or nil.
+func validate(before, after origin.Item) error {
+	_, err := withoutRecord(after).Route()
+	if err == nil {
+		return nil
+	}
+	if before != nil {
+		if _, old := withoutRecord(before).Route(); old != nil && old.Error() == err.Error() {
+			return usageError{fmt.Errorf("%w; it is stored so: correct it with \"sleight routes put\" (--unset removes an attribute) or \"sleight routes edit\"", err)}
+		}
+	}
+	return usageError{err}
+}
+
+// lost tells what was there before a change was lost, and what is there now.
+func (w *writer) lost(e *routetable.ConflictError) {
+	before, current := e.Change.Before, e.Current
+	host := shown(e.Change.Host())
+	switch {
+	case current == nil:
+		fmt.Fprintf(w.err.Out, "Somebody else has removed %s meanwhile. It was:\n", host)
+	case before == nil:
+		fmt.Fprintf(w.err.Out, "Somebody else has made %s meanwhile%s. It is:\n", host, byAndAt(current))
+	default:
+		fmt.Fprintf(w.err.Out, "Somebody else has changed %s meanwhile%s. From what you saw to what is there now:\n", host, byAndAt(current))
+	}
+	printDifferences(w.err, before, current)
+}
+
+// byAndAt says who has written an item and when, as far as it says so.
+func byAndAt(i origin.Item) string {
+	s := ""
+	if by, ok := i[origin.UpdatedByAttribute].(string); ok {
+		s += ", by " + terminal.Safe(by)
+	}
+	if at, ok := i[origin.UpdatedAtAttribute].(string); ok {
+		s += ", at " + terminal.Safe(at)
+	}
+	return s
+}
+
+// versions tells how an item is counted.
+func versions(before, after origin.Item) string {
+	if before == nil {
+		return fmt.Sprintf("version %d", routetable.Version(after))
+	}
+	return fmt.Sprintf("version %d, was %d", routetable.Version(after), routetable.Version(before))
+}
+
+// report says what was changed, or would be.
+func (w *writer) report(before, after origin.Item) {
+	verb, would := "Changed", "Would change"
+	switch {
+	case before == nil:
+		verb, would = "Created", "Would create"
+	case after == nil:
+		verb, would = "Removed", "Would remove"
+	}
+	host := shown(routetable.Change{Before: before, After: after}.Host())
+	if !w.dryRun {
+		if before == nil || after == nil {
+			w.sayf("%s %s in %v%s", verb, host, w.table, inParentheses(after))
+			return
+		}
+		w.sayf("%s %s in %v (%s): %s", verb, host, w.table, versions(before, after), strings.Join(routetable.Difference(before, after), ", "))
+		return
+	}
+	w.sayf("%s %s in %v:", would, host, w.table)
+	printDifferences(w.out, before, after)
+}
+
+func inParentheses(after origin.Item) string {
+	if after == nil {
+		return ""
+	}
+	return " (" + versions(nil, after) + ")"
+}
+
+// unwritten ends a dry run.
+func (w *writer) unwritten() {
+	if w.dryRun {
+		w.sayf("Nothing was written: this was a dry run.")
+	}
+}
