@@ -381,16 +381,30 @@ func checkMembers(d *json.Decoder) error {
 // so that what changed in it is seen by diff and by version control. It stops at the first
 // error, of items or of w.
 func FormatItems(w io.Writer, items iter.Seq2[Item, error]) error {
+	return FormatDocument(w, func(yield func([]byte, error) bool) {
+		for item, err := range items {
+			var b []byte
+			if err == nil {
+				b, err = item.MarshalJSON()
+			}
+			if !yield(b, err) {
+				return
+			}
+		}
+	})
+}
+
+// FormatDocument is FormatItems for items that were written as JSON before.
+func FormatDocument(w io.Writer, items iter.Seq2[[]byte, error]) error {
 	separator := "{\"routes\":[\n"
-	for item, err := range items {
+	for b, err := range items {
 		if err != nil {
 			return err
 		}
-		b, err := item.MarshalJSON()
-		if err != nil {
+		if _, err := io.WriteString(w, separator); err != nil {
 			return err
 		}
-		if _, err := io.WriteString(w, separator+string(b)); err != nil {
+		if _, err := w.Write(b); err != nil {
 			return err
 		}
 		separator = ",\n"
