@@ -131,7 +131,7 @@ func hasRecord(item origin.Item) bool {
 // interrupted before, another one where it is of no use to go on. A routes file is written at the
 // end, in one piece or not at all, and nothing is reported before.
 func (im *Import) Run(ctx context.Context, items iter.Seq2[origin.Item, error], remove []string) error {
-	switch t := im.Table.(type) {
+	switch t := Patient(im.Table).(type) {
 	case *File:
 		return im.runFile(ctx, t, items, remove)
 	case batcher:

@@ -1,6 +1,7 @@
 package routetable
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -27,6 +28,8 @@ const (
 // share it pause before each request, longer the more of them are throttled. It is safe for
 // concurrent use.
 type pace struct {
+	longest time.Duration // pause; zero means maxPause
+
 	mu       sync.Mutex
 	pause    time.Duration
 	slowed   time.Time // when it became longer
@@ -92,7 +95,7 @@ func (p *pace) slower(began time.Time) {
 	if began.Before(p.slowed) {
 		return
 	}
-	p.pause = min(max(2*p.pause, firstPause), maxPause)
+	p.pause = min(max(2*p.pause, firstPause), cmp.Or(p.longest, maxPause))
 	p.slowed = time.Now()
 }
 

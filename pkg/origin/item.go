@@ -201,6 +201,9 @@ func Items(r io.Reader) iter.Seq2[Item, error] {
 		d := json.NewDecoder(lines)
 		fail := func(err error) { yield(nil, err) }
 		malformed := func(err error) {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
 			fail(fmt.Errorf("has to be JSON of the form {\"routes\":[...]}: %s: %w", lines.position(faultOffset(d, err)), err))
 		}
 		if err := expectDelim(d, '{'); err != nil {
