@@ -33,7 +33,7 @@ There is one line for each route, in the order of their domains, so that two exp
 byte, and others are well compared by diff and by version control. How many there are is said on standard error.
 
 Routes that cannot be used are exported as they are and named on standard error; "routes import" takes them with
---allow-invalid. What would not come back from JSON as it is (binary values, sets where no set belongs) is left out and
+--as-is. What would not come back from JSON as it is (binary values, sets where no set belongs) is left out and
 named, and the exit status is 1.`,
 		Example: `  sleight routes export --table routes --to routes.json
   sleight routes export --table routes | jq '.routes | length'`,

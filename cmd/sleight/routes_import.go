@@ -19,8 +19,8 @@ import (
 // importFlags are those of "routes import".
 type importFlags struct {
 	writeFlags
-	overwrite, prune, yes, allowInvalid bool
-	parallel                            int
+	overwrite, prune, yes, asIs bool
+	parallel                    int
 }
 
 const maxParallel = 256 // beyond which a table is throttled, or this machine is the limit
@@ -37,7 +37,8 @@ The whole document is checked first. If anything is wrong with it, all of that i
 nothing is written.
 
 Each route is then compared with what the table has. One that is there already is not written, whatever its version. One that
-is not there is made as the document has it, with its version and record where it has them. Another one is replaced, and its
+is not there is made as the document has it, with its version and record where it has them, else (without --as-is) with those
+of the import. Another one is replaced, and its
 version counted up. If the document has a version of it, that is the one its author has seen: where the table has another
 one by now, the route is a conflict, is not written unless --overwrite, and the message says who has changed what and when.
 
@@ -69,7 +70,7 @@ was written, 3 where there were conflicts and nothing else failed, 130 when inte
 	c.Flags().BoolVar(&flags.overwrite, "overwrite", false, "write conflicts all the same")
 	c.Flags().BoolVar(&flags.prune, "prune", false, "remove the routes that the document has not")
 	c.Flags().BoolVarP(&flags.yes, "yes", "y", false, "do not ask")
-	c.Flags().BoolVar(&flags.allowInvalid, "allow-invalid", false, "write routes that cannot be used as they are, as an export may have them")
+	c.Flags().BoolVar(&flags.asIs, "as-is", false, "make a copy: also of routes that cannot be used, and without a record of the import")
 	c.Flags().IntVar(&flags.parallel, "parallel", 32, "`number` of writes under way at a time")
 	addOutput(c, &r.output)
 	return c
@@ -93,7 +94,7 @@ func (r *routesCommand) importFrom(c *cobra.Command, name string, flags importFl
 	if name == "-" {
 		name = "standard input"
 	}
-	checked, err := routetable.Check(ctx, document, flags.allowInvalid)
+	checked, err := routetable.Check(ctx, document, flags.asIs)
 	if err != nil {
 		return interruptedError{"interrupted; nothing was written"}
 	}
@@ -309,7 +310,7 @@ func (r *importRun) do(ctx context.Context, document io.Reader, remove []string)
 		notices.Go(func() { r.notice(ended) })
 	}
 	im := &routetable.Import{
-		Table: r.table, By: r.flags.by, Overwrite: r.flags.overwrite, DryRun: r.flags.dryRun, AllowInvalid: r.flags.allowInvalid,
+		Table: r.table, By: r.flags.by, Overwrite: r.flags.overwrite, DryRun: r.flags.dryRun, AsIs: r.flags.asIs,
 		Parallel: r.flags.parallel, Report: r.report,
 	}
 	err := im.Run(ctx, origin.Items(document), remove)

@@ -23,8 +23,8 @@ const maxProblems = 20
 
 // Check reads a routes document, and finds all that is wrong with it, up to where it is no routes document any
 // more. Its memory is for the hosts alone. Routes that cannot be used are problems unless
-// allowInvalid, in which case their hosts are looked at alone. The error is ctx's.
-func Check(ctx context.Context, r io.Reader, allowInvalid bool) (*Checked, error) {
+// asIs, in which case their hosts are looked at alone. The error is ctx's.
+func Check(ctx context.Context, r io.Reader, asIs bool) (*Checked, error) {
 	c := &Checked{Hosts: map[string]int{}}
 	problem := func(format string, args ...any) {
 		if c.Count++; len(c.Problems) < maxProblems {
@@ -43,7 +43,7 @@ func Check(ctx context.Context, r io.Reader, allowInvalid bool) (*Checked, error
 		host := item.Host()
 		if _, err := item.Route(); err != nil {
 			c.Invalid++
-			if !allowInvalid || host == "" { // without a key there is no item
+			if !asIs || host == "" { // without a key there is no item
 				problem("route %d of the list: %w", c.Routes, err)
 			}
 		}

@@ -34,8 +34,9 @@ type Import struct {
 	// DryRun writes nothing, and reports what would be done.
 	DryRun bool
 
-	// AllowInvalid writes routes that cannot be used as they are, where they would otherwise fail.
-	AllowInvalid bool
+	// AsIs makes a copy: routes that cannot be used are written, where they would otherwise fail, and
+	// those without any record are made without one.
+	AsIs bool
 
 	// Parallel is how many writes are under way at a time. Zero means 32.
 	Parallel int
@@ -105,7 +106,7 @@ func (e *StaleError) Unwrap() error { return &ConflictError{Change{e.Seen, e.See
 // decide says what is to become of current, where the document has item, and what is written for it.
 func (im *Import) decide(current, item origin.Item) (Became, origin.Item) {
 	switch {
-	case current == nil && hasRecord(item):
+	case current == nil && (im.AsIs || hasRecord(item)):
 		return Created, item
 	case current == nil:
 		return Created, Stamp(nil, item, im.By, time.Now())
@@ -150,7 +151,7 @@ func (im *Import) report(o Outcome) {
 
 // invalid returns why an item must not be written, nil where it may.
 func (im *Import) invalid(item origin.Item) error {
-	if _, err := item.Route(); err != nil && (!im.AllowInvalid || item.Host() == "") {
+	if _, err := item.Route(); err != nil && (!im.AsIs || item.Host() == "") {
 		return err
 	}
 	return nil

@@ -363,7 +363,7 @@ func TestDocumentsThatCannotBeImported(t *testing.T) {
 	many := `{"host":"a.test","origin":5}`
 	for _, c := range []struct {
 		name, document string
-		allowInvalid   bool
+		asIs   bool
 		count          int
 		says           string
 	}{
@@ -382,7 +382,7 @@ func TestDocumentsThatCannotBeImported(t *testing.T) {
 		{"invalid is allowed, no host is not", `{"routes":[{"host":"a.test","orgin":"b.test"},{"host":5},{"origin":"x"}]}`, true, 2, "route 2 of the list"},
 		{"invalid is allowed, twice is not", `{"routes":[{"host":"a.test","orgin":"b.test"},{"host":"a.test"}]}`, true, 1, "is there already"},
 	} {
-		checked, err := Check(t.Context(), strings.NewReader(c.document), c.allowInvalid)
+		checked, err := Check(t.Context(), strings.NewReader(c.document), c.asIs)
 		if err != nil || checked.Count != c.count || len(checked.Problems) != min(c.count, maxProblems) || !strings.Contains(fmt.Sprint(checked.Problems), c.says) {
 			t.Errorf("%s: %d problems, want %d: %.300v, want %q; %v", c.name, checked.Count, c.count, checked.Problems, c.says, err)
 		}
@@ -399,8 +399,8 @@ func FuzzImport(f *testing.F) {
 	f.Add([]byte(`{"routes":[{"host":"a.test"},{"host":"a.test","origin":5},`), true)
 	f.Add([]byte("{\"routes\":[\n,]}"), false)
 	f.Add([]byte(`{"routes":[]}`), false)
-	f.Fuzz(func(t *testing.T, document []byte, allowInvalid bool) {
-		checked, err := Check(t.Context(), bytes.NewReader(document), allowInvalid)
+	f.Fuzz(func(t *testing.T, document []byte, asIs bool) {
+		checked, err := Check(t.Context(), bytes.NewReader(document), asIs)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -409,7 +409,7 @@ func FuzzImport(f *testing.F) {
 		}
 		table := newFake()
 		for n, want := range []Became{Created, Unchanged} {
-			sum, err := tally(t.Context(), &Import{Table: table, AllowInvalid: allowInvalid}, origin.Items(bytes.NewReader(document)))
+			sum, err := tally(t.Context(), &Import{Table: table, AsIs: asIs}, origin.Items(bytes.NewReader(document)))
 			if err != nil || sum[want] != checked.Routes || len(table.items) != checked.Routes {
 				t.Fatalf("run %d: %v, %v", n, sum, err)
 			}
