@@ -363,7 +363,7 @@ func TestDocumentsThatCannotBeImported(t *testing.T) {
 	many := `{"host":"a.test","origin":5}`
 	for _, c := range []struct {
 		name, document string
-		asIs   bool
+		asIs           bool
 		count          int
 		says           string
 	}{
