@@ -87,6 +87,8 @@ Environment:
 	}
 	c.RegisterFlagCompletionFunc("routes", cobra.FixedCompletions([]string{"json"}, cobra.ShellCompDirectiveFilterFileExt))
 	c.AddCommand(r.newList(), r.newGet(), r.newPut(), r.newEdit(), r.newRemove(), r.newEnable(true), r.newEnable(false), r.newDiff())
+	c.AddCommand(r.newImport())
+	c.AddCommand(r.newExport())
 	return c
 }
 

@@ -149,9 +149,7 @@ func Sorted(items []origin.Item) []origin.Item {
 	}
 	all := make([]keyed, 0, len(items))
 	for _, i := range items {
-		labels := strings.Split(i.Host(), ".")
-		slices.Reverse(labels)
-		all = append(all, keyed{strings.Join(labels, "\x00"), i})
+		all = append(all, keyed{SortKey(i.Host()), i})
 	}
 	slices.SortStableFunc(all, func(a, b keyed) int { return strings.Compare(a.key, b.key) })
 	sorted := make([]origin.Item, 0, len(items))
@@ -159,4 +157,11 @@ func Sorted(items []origin.Item) []origin.Item {
 		sorted = append(sorted, k.item)
 	}
 	return sorted
+}
+
+// SortKey is what [Sorted] compares of a host, by bytes.
+func SortKey(host string) string {
+	labels := strings.Split(host, ".")
+	slices.Reverse(labels)
+	return strings.Join(labels, "\x00")
 }

@@ -38,6 +38,9 @@ func (t *Terminal) Progress(what string, total int64) *Progress {
 	return p
 }
 
+// Drawn reports whether somebody sees the bar.
+func (p *Progress) Drawn() bool { return p.tracker != nil }
+
 // Add counts n more as done.
 func (p *Progress) Add(n int64) {
 	if p.tracker != nil {

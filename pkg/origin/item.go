@@ -197,9 +197,15 @@ func asSet(v any) (StringSet, bool) {
 // where in the document.
 func Items(r io.Reader) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
-		d := json.NewDecoder(r)
+		lines := &lineReader{r: r}
+		d := json.NewDecoder(lines)
 		fail := func(err error) { yield(nil, err) }
-		malformed := func(err error) { fail(fmt.Errorf("has to be JSON of the form {\"routes\":[...]}: %w", err)) }
+		malformed := func(err error) {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			fail(fmt.Errorf("has to be JSON of the form {\"routes\":[...]}: %s: %w", lines.position(faultOffset(d, err)), err))
+		}
 		if err := expectDelim(d, '{'); err != nil {
 			malformed(err)
 			return
@@ -233,6 +239,7 @@ func Items(r io.Reader) iter.Seq2[Item, error] {
 			}
 			for d.More() {
 				n++
+				lines.forget(d.InputOffset())
 				var item Item
 				var raw json.RawMessage
 				if err := d.Decode(&raw); err != nil {
@@ -240,7 +247,7 @@ func Items(r io.Reader) iter.Seq2[Item, error] {
 					return
 				}
 				if err := item.UnmarshalJSON(raw); err != nil {
-					fail(fmt.Errorf("route %d of the list: %w", n, err))
+					fail(fmt.Errorf("route %d of the list (%s): %w", n, lines.position(d.InputOffset()-int64(len(raw))), err))
 					return
 				}
 				if !yield(item, nil) {
@@ -264,6 +271,64 @@ func Items(r io.Reader) iter.Seq2[Item, error] {
 			fail(errNoRoutes)
 		}
 	}
+}
+
+// lineReader remembers where lines began in what was read from r, from the offset on that is not
+// forgotten yet.
+type lineReader struct {
+	r        io.Reader
+	offset   int64
+	newlines []int64
+	line     int   // how many lines are forgotten
+	start    int64 // where the line after them begins
+}
+
+func (l *lineReader) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p)
+	for i, c := range p[:n] {
+		if c == '\n' {
+			l.newlines = append(l.newlines, l.offset+int64(i))
+		}
+	}
+	l.offset += int64(n)
+	return n, err
+}
+
+// forget gives up what is before an offset, so that a long document needs no memory.
+func (l *lineReader) forget(offset int64) {
+	i, _ := slices.BinarySearch(l.newlines, offset)
+	if i > 0 {
+		l.line, l.start = l.line+i, l.newlines[i-1]+1
+		l.newlines = slices.Delete(l.newlines, 0, i)
+	}
+}
+
+// position says where an offset is, for people. Columns are bytes.
+func (l *lineReader) position(offset int64) string {
+	l.forget(offset)
+	return fmt.Sprintf("line %d, column %d", l.line+1, offset-l.start+1)
+}
+
+// faultOffset is where the decoder could not go on with that error. Its own SyntaxError counts from elsewhere, where tokens
+// were read before.
+func faultOffset(d *json.Decoder, fault error) int64 {
+	rest, _ := io.ReadAll(d.Buffered())
+	offset := d.InputOffset()
+	// It has to be the value that is read next: behind white space, and a comma.
+	value := bytes.TrimLeft(rest, " \t\r\n")
+	if comma, ok := bytes.CutPrefix(value, []byte(",")); ok {
+		value = bytes.TrimLeft(comma, " \t\r\n")
+	}
+	offset += int64(len(rest) - len(value))
+	var whole json.RawMessage
+	var syntax *json.SyntaxError
+	switch err := json.NewDecoder(bytes.NewReader(value)).Decode(&whole); {
+	case errors.As(err, &syntax) && syntax.Offset > 0:
+		return offset + syntax.Offset - 1
+	case errors.Is(err, io.ErrUnexpectedEOF) && errors.Is(fault, io.ErrUnexpectedEOF):
+		return offset + int64(len(value))
+	}
+	return offset
 }
 
 var errNoRoutes = errors.New("has no \"routes\"; an empty list is written {\"routes\":[]}")
@@ -319,16 +384,30 @@ func checkMembers(d *json.Decoder) error {
 // so that what changed in it is seen by diff and by version control. It stops at the first
 // error, of items or of w.
 func FormatItems(w io.Writer, items iter.Seq2[Item, error]) error {
+	return FormatDocument(w, func(yield func([]byte, error) bool) {
+		for item, err := range items {
+			var b []byte
+			if err == nil {
+				b, err = item.MarshalJSON()
+			}
+			if !yield(b, err) {
+				return
+			}
+		}
+	})
+}
+
+// FormatDocument is FormatItems for items that were written as JSON before.
+func FormatDocument(w io.Writer, items iter.Seq2[[]byte, error]) error {
 	separator := "{\"routes\":[\n"
-	for item, err := range items {
+	for b, err := range items {
 		if err != nil {
 			return err
 		}
-		b, err := item.MarshalJSON()
-		if err != nil {
+		if _, err := io.WriteString(w, separator); err != nil {
 			return err
 		}
-		if _, err := io.WriteString(w, separator+string(b)); err != nil {
+		if _, err := w.Write(b); err != nil {
 			return err
 		}
 		separator = ",\n"

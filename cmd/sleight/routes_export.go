@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sleightproxy/sleight/internal/routetable"
+	"github.com/sleightproxy/sleight/internal/terminal"
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+func (r *routesCommand) newExport() *cobra.Command {
+	var to string
+	c := &cobra.Command{
+		Use:   "export",
+		Short: "Write all routes as one document",
+		Long: `Writes all routes of the table or the routes file as one routes document, to standard output or into a file, which is
+replaced once all is written. "routes import" reads it, and so do "sleight serve --routes" and every other reader
+of JSON.
+
+There is one line for each route, in the order of their domains, so that two exports of the same routes are the same by the
+byte, and others are well compared by diff and by version control. How many there are is said on standard error.
+
+Routes that cannot be used are exported as they are and named on standard error; "routes import" takes them with
+--as-is. What would not come back from JSON as it is (binary values, sets where no set belongs) is left out and
+named, and the exit status is 1.`,
+		Example: `  sleight routes export --table routes --to routes.json
+  sleight routes export --table routes | jq '.routes | length'`,
+		Args:        usage(cobra.NoArgs),
+		Annotations: map[string]string{permissions: "dynamodb:Scan"},
+		RunE:        func(c *cobra.Command, _ []string) error { return r.export(c, to) },
+	}
+	c.Flags().StringVar(&to, "to", "", "`file` to write (default standard output)")
+	return c
+}
+
+// exported is a route on its way into a document.
+type exported struct {
+	key  string
+	json []byte
+}
+
+func (r *routesCommand) export(c *cobra.Command, to string) error {
+	ctx := c.Context()
+	table, err := r.tables.open(ctx)
+	if err != nil {
+		return err
+	}
+	table = routetable.Patient(table)
+	t := newTerminal(c)
+	routes, e, err := collect(ctx, t, table)
+	if ctx.Err() != nil {
+		return interruptedError{"interrupted; nothing was written"}
+	}
+	if err != nil {
+		return err
+	}
+	document := func(w io.Writer) error {
+		b := bufio.NewWriterSize(w, 64<<10)
+		err := origin.FormatDocument(b, func(yield func([]byte, error) bool) {
+			for _, route := range routes {
+				if !yield(route.json, ctx.Err()) {
+					return
+				}
+			}
+		})
+		return errors.Join(err, b.Flush())
+	}
+	where := ""
+	if to == "" {
+		err = document(t.Out)
+	} else {
+		where = fmt.Sprintf(" to %q", to)
+		err = replaceFile(to, document)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(t.Err, terminal.Safe(fmt.Sprintf("%s of %v exported%s%s", count(len(routes), "route"), table, where, e)))
+	if e.leftOut > 0 {
+		return statusError{1, fmt.Errorf("%s left out, which JSON cannot hold as they are", count(e.leftOut, "route"))}
+	}
+	return nil
+}
+
+// exceptions counts the routes that are named on standard error.
+type exceptions struct {
+	terminal          *terminal.Terminal
+	bar               *terminal.Progress
+	unusable, leftOut int
+	said              int
+}
+
+func (e *exceptions) say(format string, args ...any) {
+	if e.said++; e.said <= maxShown {
+		e.terminal.Sayf(e.bar, "%s", terminal.Safe("sleight: "+fmt.Sprintf(format, args...)))
+	}
+}
+
+func (e *exceptions) String() string {
+	s := ""
+	if e.unusable > 0 {
+		s += fmt.Sprintf(", %d of which cannot be used", e.unusable)
+	}
+	if e.leftOut > 0 {
+		s += fmt.Sprintf("; %d left out", e.leftOut)
+	}
+	return s
+}
+
+// collect reads all routes and writes them as JSON, in order.
+func collect(ctx context.Context, t *terminal.Terminal, table routetable.Table) ([]exported, *exceptions, error) {
+	e := &exceptions{terminal: t, bar: t.Progress(fmt.Sprintf("Reading %v", table), 0)}
+	defer e.bar.Done()
+	var routes []exported
+	for item, err := range table.All(ctx) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		e.bar.Add(1)
+		b, err := item.MarshalJSON()
+		_, invalid := item.Route()
+		switch {
+		case err != nil:
+			e.leftOut++
+			e.say("%v; it is left out", err)
+			continue
+		case invalid != nil && !comesBack(item, b):
+			e.leftOut++
+			e.say("%v, and JSON cannot hold it as it is; it is left out", invalid)
+			continue
+		case invalid != nil:
+			e.unusable++
+			e.say("%v; it is exported as it is", invalid)
+		}
+		routes = append(routes, exported{routetable.SortKey(item.Host()), b})
+	}
+	if e.said > maxShown {
+		t.Sayf(e.bar, "sleight: and %d more", e.said-maxShown)
+	}
+	slices.SortStableFunc(routes, func(a, b exported) int { return strings.Compare(a.key, b.key) })
+	return routes, e, nil
+}
+
+// comesBack reports whether an item is read from its JSON as it was.
+func comesBack(item origin.Item, b []byte) bool {
+	var again origin.Item
+	return again.UnmarshalJSON(b) == nil && again.Equal(item)
+}
+
+// replaceFile writes a file wholly or not at all. One that was there keeps its mode, and the links to it
+// their end. What is no regular file is written to.
+func replaceFile(name string, write func(io.Writer) error) (err error) {
+	if real, err := filepath.EvalSymlinks(name); err == nil {
+		name = real
+	}
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	case info.IsDir():
+		return fmt.Errorf("%q is a directory", name)
+	case !info.Mode().IsRegular():
+		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(write(f), f.Close())
+	}
+	// In the same directory, since a name can be given to another file only within a file system. Not
+	// os.CreateTemp, which asks nobody for the mode of new files.
+	f, err := os.OpenFile(filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+"."+rand.Text()[:8]), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		f.Close()
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	if err := write(f); err != nil {
+		return err
+	}
+	if info != nil {
+		if err := f.Chmod(info.Mode().Perm()); err != nil {
+			return err
+		}
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}

@@ -1,0 +1,411 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sleightproxy/sleight/internal/routetable"
+	"github.com/sleightproxy/sleight/internal/terminal"
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+// importFlags are those of "routes import".
+type importFlags struct {
+	writeFlags
+	overwrite, prune, yes, asIs bool
+	parallel                    int
+}
+
+const maxParallel = 256 // beyond which a table is throttled, or this machine is the limit
+
+func (r *routesCommand) newImport() *cobra.Command {
+	var flags importFlags
+	c := &cobra.Command{
+		Use:   "import (FILE | -)",
+		Short: "Write all routes of a document, and go on where an interrupted import ended",
+		Long: `Writes the routes of a routes document, as "routes export" makes it, or of standard input (-) into the table or the
+routes file.
+
+The whole document is checked first. If anything is wrong with it, all of that is listed, the exit status is 2, and
+nothing is written.
+
+Each route is then compared with what the table has. One that is there already is not written, whatever its version. One that
+is not there is made as the document has it, with its version and record where it has them, else (without --as-is) with those
+of the import. Another one is replaced, and its
+version counted up. If the document has a version of it, that is the one its author has seen: where the table has another
+one by now, the route is a conflict, is not written unless --overwrite, and the message says who has changed what and when.
+
+Throttled requests are made again, more slowly, for as long as it takes. Ctrl-C ends the import after what is under way.
+However it was interrupted, the same command goes on from there: what was written counts as unchanged. A routes
+file is replaced at the end, in one piece or not at all.
+
+--prune removes what the document has not, after it was imported. It asks first on a terminal, and needs --yes elsewhere.
+
+The count at the end adds up: each route of the document was created, updated, unchanged, a conflict, failed, or is left
+after an interruption.
+
+Exit status: 0 for success, 1 where a route or the import failed, 2 where the document or the call was wrong and nothing
+was written, 3 where there were conflicts and nothing else failed, 130 when interrupted.`,
+		Example: `  sleight routes import routes.json --table routes
+  sleight routes import routes.json --table routes --prune --dry-run
+  sleight routes export --table staging | sleight routes import - --table production`,
+		Args:              usage(cobra.ExactArgs(1)),
+		ValidArgsFunction: cobra.FixedCompletions([]string{"json"}, cobra.ShellCompDirectiveFilterFileExt),
+		Annotations:       map[string]string{permissions: "dynamodb:BatchGetItem, dynamodb:PutItem; with --prune dynamodb:Scan and dynamodb:DeleteItem"},
+		RunE: func(c *cobra.Command, args []string) error {
+			if flags.parallel < 1 || flags.parallel > maxParallel {
+				return usageError{fmt.Errorf("--parallel is %d and has to be from 1 to %d", flags.parallel, maxParallel)}
+			}
+			return r.importFrom(c, args[0], flags)
+		},
+	}
+	flags.add(c)
+	c.Flags().BoolVar(&flags.overwrite, "overwrite", false, "write conflicts all the same")
+	c.Flags().BoolVar(&flags.prune, "prune", false, "remove the routes that the document has not")
+	c.Flags().BoolVarP(&flags.yes, "yes", "y", false, "do not ask")
+	c.Flags().BoolVar(&flags.asIs, "as-is", false, "make a copy: also of routes that cannot be used, and without a record of the import")
+	c.Flags().IntVar(&flags.parallel, "parallel", 32, "`number` of writes under way at a time")
+	addOutput(c, &r.output)
+	return c
+}
+
+func (r *routesCommand) importFrom(c *cobra.Command, name string, flags importFlags) error {
+	ctx := c.Context()
+	table, _, err := r.tables.openOrCreate(ctx)
+	if err != nil {
+		return err
+	}
+	table = routetable.Patient(table)
+	document, err := openDocument(ctx, c.InOrStdin(), name)
+	if ctx.Err() != nil {
+		return interruptedError{"interrupted; nothing was written"}
+	}
+	if err != nil {
+		return err
+	}
+	defer document.Close()
+	if name == "-" {
+		name = "standard input"
+	}
+	checked, err := routetable.Check(ctx, document, flags.asIs)
+	if err != nil {
+		return interruptedError{"interrupted; nothing was written"}
+	}
+	t := newTerminal(c)
+	if checked.Count > 0 {
+		for _, problem := range checked.Problems {
+			fmt.Fprintln(t.Err, terminal.Safe(fmt.Sprintf("sleight: %s: %v", name, problem)))
+		}
+		if more := checked.Count - len(checked.Problems); more > 0 {
+			fmt.Fprintf(t.Err, "sleight: %s: and %d more\n", name, more)
+		}
+		return usageError{fmt.Errorf("%s cannot be imported: %s; nothing was written", name, count(checked.Count, "problem"))}
+	}
+	if _, err := document.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	var remove []string
+	if flags.prune {
+		if remove, err = r.askToPrune(ctx, t, table, checked, flags); err != nil {
+			if ctx.Err() != nil {
+				return interruptedError{"interrupted; nothing was written"}
+			}
+			return err
+		}
+	}
+	if flags.by == "" {
+		flags.by = author(r.tables.getenv)
+	}
+	run := &importRun{
+		flags: flags, output: r.output, terminal: t, table: table, began: r.now(),
+		sum: importSum{Routes: checked.Routes, DryRun: flags.dryRun, Problems: []importProblem{}},
+	}
+	return run.do(ctx, document, remove)
+}
+
+// askToPrune returns the hosts that are to be removed.
+func (r *routesCommand) askToPrune(ctx context.Context, t *terminal.Terminal, table routetable.Table, checked *routetable.Checked, flags importFlags) ([]string, error) {
+	remove, all, err := routetable.Others(ctx, table, checked.Hosts)
+	if err != nil || len(remove) == 0 || flags.dryRun || flags.yes {
+		return remove, err
+	}
+	question := fmt.Sprintf("%d of the %s in %v are not in the document. Import it, and remove them?", len(remove), count(all, "route"), table)
+	switch ok, err := t.ConfirmContext(ctx, question); {
+	case errors.Is(err, terminal.ErrNotInteractive):
+		return nil, usageError{fmt.Errorf("%d of the %s in %v are not in the document, and there is no terminal to ask on whether to remove them: give --yes, or leave out --prune; nothing was written", len(remove), count(all, "route"), table)}
+	case err != nil:
+		return nil, err
+	case !ok:
+		return nil, errors.New("not imported: the answer was no")
+	}
+	return remove, nil
+}
+
+// openDocument opens a document that can be read twice: what cannot is copied into a temporary file, of
+// which nothing is left however this process ends.
+func openDocument(ctx context.Context, stdin io.Reader, name string) (*os.File, error) {
+	if name == "-" {
+		return spool(ctx, stdin)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+	case info.IsDir():
+		err = fmt.Errorf("%q is a directory", name)
+	case info.Mode().IsRegular():
+		return f, nil
+	default:
+		defer f.Close()
+		return spool(ctx, f)
+	}
+	f.Close()
+	return nil, err
+}
+
+func spool(ctx context.Context, r io.Reader) (*os.File, error) {
+	f, err := os.CreateTemp("", "sleight-import-*")
+	if err != nil {
+		return nil, err
+	}
+	os.Remove(f.Name())
+	copied := make(chan error, 1)
+	go func() { // reading a terminal or a pipe cannot be interrupted
+		_, err := io.Copy(f, r)
+		copied <- err
+	}()
+	select {
+	case err = <-copied:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// importSum is what became of an import, as --output json prints it. Created to Left add up to Routes.
+type importSum struct {
+	Routes      int             `json:"routes"` // of the document
+	Created     int             `json:"created"`
+	Updated     int             `json:"updated"`
+	Unchanged   int             `json:"unchanged"`
+	Conflicts   int             `json:"conflicts"`
+	Failed      int             `json:"failed"`
+	Left        int             `json:"left"`    // not looked at, or not known
+	Removed     int             `json:"removed"` // beside the document's
+	DryRun      bool            `json:"dry_run"`
+	Interrupted bool            `json:"interrupted"`
+	Seconds     float64         `json:"seconds"`
+	Problems    []importProblem `json:"problems"`                   // conflicts and failures
+	MoreProbs   int             `json:"problems_left_out"`          // beyond maxListed
+	Changes     []importChange  `json:"changes,omitempty"`          // of a dry run
+	MoreChanges int             `json:"changes_left_out,omitempty"` // beyond maxListed
+}
+
+type importProblem struct {
+	Host  string            `json:"host"`
+	What  routetable.Became `json:"what"`
+	Error string            `json:"error"`
+}
+
+type importChange struct {
+	Host       string            `json:"host"`
+	What       routetable.Became `json:"what"`
+	Attributes []string          `json:"attributes"`
+
+	before, after origin.Item
+}
+
+const (
+	maxListed = 1000 // in JSON
+	maxShown  = 20   // to people
+)
+
+func (s *importSum) add(o routetable.Outcome) {
+	switch o.What {
+	case routetable.Created:
+		s.Created++
+	case routetable.Updated:
+		s.Updated++
+	case routetable.Unchanged:
+		s.Unchanged++
+	case routetable.Conflicting:
+		s.Conflicts++
+	case routetable.NotWritten:
+		s.Failed++
+	case routetable.Removed:
+		s.Removed++
+	}
+	switch {
+	case o.Err != nil && len(s.Problems) < maxListed:
+		s.Problems = append(s.Problems, importProblem{o.Host, o.What, o.Err.Error()})
+	case o.Err != nil:
+		s.MoreProbs++
+	}
+	if !s.DryRun || o.What == routetable.Unchanged || o.Err != nil {
+		return
+	}
+	if len(s.Changes) == maxListed {
+		s.MoreChanges++
+		return
+	}
+	s.Changes = append(s.Changes, importChange{o.Host, o.What, routetable.Difference(o.Before, o.After), o.Before, o.After})
+}
+
+func (s *importSum) done() int { return s.Created + s.Updated + s.Unchanged + s.Conflicts + s.Failed }
+
+func (s *importSum) String() string {
+	would := ""
+	if s.DryRun {
+		would = "would be "
+	}
+	line := fmt.Sprintf("%s: %s%d created, %d updated, %d unchanged, %s, %d failed", count(s.Routes, "route"), would,
+		s.Created, s.Updated, s.Unchanged, count(s.Conflicts, "conflict"), s.Failed)
+	if s.Left > 0 {
+		line += fmt.Sprintf(", %d left", s.Left)
+	}
+	if s.Removed > 0 {
+		line += fmt.Sprintf("; %d not in the document %sremoved", s.Removed, would)
+	}
+	return line
+}
+
+// importRun is an import under way.
+type importRun struct {
+	flags    importFlags
+	output   format
+	terminal *terminal.Terminal
+	table    routetable.Table
+	began    time.Time
+
+	mu  sync.Mutex // of what follows, and of standard error
+	sum importSum
+	bar *terminal.Progress
+}
+
+// noticePeriod is how often it is said how far an import is, where no bar is drawn.
+const noticePeriod = 10 * time.Second
+
+func (r *importRun) do(ctx context.Context, document io.Reader, remove []string) error {
+	r.bar = r.terminal.Progress("Importing", int64(r.sum.Routes+len(remove)))
+	ended := make(chan struct{})
+	var notices sync.WaitGroup
+	if !r.bar.Drawn() {
+		notices.Go(func() { r.notice(ended) })
+	}
+	im := &routetable.Import{
+		Table: r.table, By: r.flags.by, Overwrite: r.flags.overwrite, DryRun: r.flags.dryRun, AsIs: r.flags.asIs,
+		Parallel: r.flags.parallel, Report: r.report,
+	}
+	err := im.Run(ctx, origin.Items(document), remove)
+	close(ended)
+	notices.Wait()
+	r.bar.Done()
+	return r.end(err, len(remove))
+}
+
+func (r *importRun) notice(ended <-chan struct{}) {
+	tick := time.NewTicker(noticePeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-tick.C:
+			r.mu.Lock()
+			done := r.sum.done()
+			fmt.Fprintf(r.terminal.Err, "%d of %s, %.0f/s\n", done, count(r.sum.Routes, "route"), float64(done)/time.Since(r.began).Seconds())
+			r.mu.Unlock()
+		}
+	}
+}
+
+func (r *importRun) report(o routetable.Outcome) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sum.add(o)
+	r.bar.Add(1)
+	if o.Err == nil {
+		return
+	}
+	switch shown := r.sum.Conflicts + r.sum.Failed; {
+	case shown <= maxShown:
+		r.terminal.Sayf(r.bar, "%s", terminal.Safe("sleight: "+o.Err.Error()))
+	case shown == maxShown+1:
+		r.terminal.Sayf(r.bar, "sleight: and more; --output json lists up to %d", maxListed)
+	}
+}
+
+// interruptedError says how an interrupted command is gone on with.
+type interruptedError struct{ said string }
+
+func (e interruptedError) Error() string { return e.said }
+func (e interruptedError) Unwrap() error { return context.Canceled }
+
+// end prints the sum, and returns what the command ends with.
+func (r *importRun) end(err error, remove int) error {
+	s := &r.sum
+	s.Left = s.Routes - s.done()
+	s.Interrupted = errors.Is(err, context.Canceled)
+	s.Seconds = float64(time.Since(r.began).Milliseconds()) / 1000
+	printErr := r.output.print(r.terminal.Out, s, func() {
+		if s.DryRun {
+			r.showChanges()
+		}
+		fmt.Fprintln(r.terminal.Out, s)
+		if s.DryRun {
+			fmt.Fprintln(r.terminal.Out, "Nothing was written: this was a dry run.")
+		}
+	})
+	progress := fmt.Sprintf("%d of %s done; the same command goes on from there", s.done(), count(s.Routes, "route"))
+	if remove > 0 {
+		progress = fmt.Sprintf("%d of %s done, %d of %d removed; the same command goes on from there", s.done(), count(s.Routes, "route"), s.Removed, remove)
+	}
+	if s.done() == 0 {
+		progress = "nothing was written"
+	}
+	switch {
+	case s.Interrupted:
+		return interruptedError{"interrupted: " + progress}
+	case err != nil:
+		return fmt.Errorf("%w (%s)", err, progress)
+	case printErr != nil:
+		return printErr
+	case s.Failed > 0:
+		return statusError{1, fmt.Errorf("%s not written", count(s.Failed, "route"))}
+	case s.Conflicts > 0:
+		return statusError{3, fmt.Errorf("%s: export again and make your changes to that, or write them all the same with --overwrite", count(s.Conflicts, "conflict"))}
+	}
+	return nil
+}
+
+// showChanges shows people the first of what a dry run would change.
+func (r *importRun) showChanges() {
+	verbs := map[routetable.Became]string{routetable.Created: "Would create", routetable.Updated: "Would change", routetable.Removed: "Would remove"}
+	for n, change := range r.sum.Changes {
+		if n == maxShown {
+			fmt.Fprintf(r.terminal.Out, "... and %d more\n", len(r.sum.Changes)-maxShown+r.sum.MoreChanges)
+			break
+		}
+		fmt.Fprintf(r.terminal.Out, "%s %s%s\n", verbs[change.What], terminal.Safe(shown(change.Host)), map[bool]string{true: ":"}[change.What == routetable.Updated])
+		if change.What == routetable.Updated {
+			printDifferences(r.terminal, withoutRecord(change.before), withoutRecord(change.after))
+		}
+	}
+}

@@ -1,0 +1,213 @@
+package routetable
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"net/http"
+
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+// maxBatch is how many items DynamoDB reads in one request.
+const maxBatch = 100
+
+// batcher is a table that many routes are read from at a time. Each of its calls is one request.
+type batcher interface {
+	Table
+
+	// readBatch returns the items that there are of up to maxBatch hosts, and the hosts
+	// that it left for later.
+	readBatch(ctx context.Context, hosts []string) (found []origin.Item, left []string, err error)
+
+	// readPage returns some items of the table, and where the next ones begin; nil is the first page's
+	// beginning, and what follows the last one.
+	readPage(ctx context.Context, start any) (items []origin.Item, next any, err error)
+}
+
+var _ batcher = (*DynamoDB)(nil)
+
+func (d *DynamoDB) readBatch(ctx context.Context, hosts []string) (found []origin.Item, left []string, err error) {
+	keys := make([]map[string]types.AttributeValue, 0, len(hosts))
+	for _, host := range hosts {
+		keys = append(keys, hostKey(host))
+	}
+	out, err := d.Client.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{RequestItems: map[string]types.KeysAndAttributes{
+		d.Table: {Keys: keys, ConsistentRead: aws.Bool(true)},
+	}})
+	if err != nil {
+		return nil, nil, d.Explain("BatchGetItem", err)
+	}
+	for _, items := range out.Responses { // by whatever name the table was asked for
+		for _, item := range items {
+			found = append(found, origin.FromDynamoDB(item))
+		}
+	}
+	for _, unprocessed := range out.UnprocessedKeys {
+		for _, key := range unprocessed.Keys {
+			left = append(left, origin.FromDynamoDB(key).Host())
+		}
+	}
+	return found, left, nil
+}
+
+func (d *DynamoDB) readPage(ctx context.Context, start any) ([]origin.Item, any, error) {
+	input := &dynamodb.ScanInput{TableName: &d.Table, ConsistentRead: aws.Bool(true)}
+	if key, ok := start.(map[string]types.AttributeValue); ok {
+		input.ExclusiveStartKey = key
+	}
+	out, err := d.Client.Scan(ctx, input)
+	if err != nil {
+		return nil, nil, d.Explain("Scan", err)
+	}
+	items := make([]origin.Item, 0, len(out.Items))
+	for _, item := range out.Items {
+		items = append(items, origin.FromDynamoDB(item))
+	}
+	if out.LastEvaluatedKey == nil {
+		return items, nil, nil
+	}
+	return items, out.LastEvaluatedKey, nil
+}
+
+// Patient returns a table for long work: its requests are slowed down and made again while they are
+// throttled, until their context ends, where those of t fail. A request that is under way then is
+// still waited for. A routes file is its own.
+func Patient(t Table) Table {
+	if d, ok := t.(*DynamoDB); ok {
+		return newPatient(&DynamoDB{Client: unhurried(d.Client), Table: d.Table})
+	}
+	return t
+}
+
+// unhurried returns a client that leaves retries to its caller, who knows of the other requests under
+// way, and that keeps as many connections as are used at a time.
+func unhurried(client *dynamodb.Client) *dynamodb.Client {
+	return dynamodb.New(client.Options(), func(o *dynamodb.Options) {
+		o.Retryer = aws.NopRetryer{}
+		if c, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
+			o.HTTPClient = c.WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = t.MaxIdleConns })
+		}
+	})
+}
+
+// patient is a table whose requests go by one pace.
+type patient struct {
+	table batcher
+	pace  *pace
+}
+
+var _ Table = (*patient)(nil)
+
+func newPatient(table batcher) *patient { return &patient{table, newPace()} }
+
+func (p *patient) String() string { return p.table.String() }
+
+// Get implements [Table].
+func (p *patient) Get(ctx context.Context, host string) (item origin.Item, err error) {
+	err = p.pace.do(ctx, func(ctx context.Context) error {
+		item, err = p.table.Get(ctx, host)
+		return err
+	})
+	return item, err
+}
+
+// All implements [Table].
+func (p *patient) All(ctx context.Context) iter.Seq2[origin.Item, error] {
+	return func(yield func(origin.Item, error) bool) {
+		for start, more := any(nil), true; more; more = start != nil {
+			var items []origin.Item
+			err := p.pace.do(ctx, func(ctx context.Context) (err error) {
+				var next any
+				if items, next, err = p.table.readPage(ctx, start); err == nil {
+					start = next
+				}
+				return err
+			})
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, item := range items {
+				if !yield(item, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Write implements [Table].
+func (p *patient) Write(ctx context.Context, c Change) error {
+	return p.pace.do(ctx, func(ctx context.Context) error { return p.table.Write(ctx, c) })
+}
+
+// read returns the items that there are of up to maxBatch hosts.
+func (p *patient) read(ctx context.Context, hosts []string) (map[string]origin.Item, error) {
+	all := make(map[string]origin.Item, len(hosts))
+	err := p.pace.do(ctx, func(ctx context.Context) error {
+		found, left, err := p.table.readBatch(ctx, hosts)
+		if err != nil {
+			return err
+		}
+		for _, item := range found {
+			all[item.Host()] = item
+		}
+		if hosts = left; len(left) > 0 {
+			return errUnprocessed
+		}
+		return nil
+	})
+	return all, err
+}
+
+// rewrite makes one change after the other to the same file, and replaces it once. See, for each item of
+// the file in its order, returns what is to be in its place, nil for nothing; more are appended. The
+// file is locked meanwhile.
+func (f *File) rewrite(ctx context.Context, plan func(old []origin.Item) (now []origin.Item, changed bool, err error)) error {
+	name, file, err := f.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer file.Close() // and with it the lock goes
+	old, err := f.unique(f.items(ctx, file))
+	if err != nil {
+		return err
+	}
+	now, changed, err := plan(old)
+	if err != nil || !changed {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("routetable: routes file %q: %w", f.name, err)
+	}
+	if err := replace(name, file, now); err != nil {
+		return fmt.Errorf("routetable: routes file %q: %w", f.name, err)
+	}
+	return nil
+}
+
+// unique collects items whose hosts are there once.
+func (f *File) unique(items iter.Seq2[origin.Item, error]) ([]origin.Item, error) {
+	var all []origin.Item
+	seen := map[string]int{}
+	for item, err := range items {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, item)
+		if first, twice := seen[item.Host()]; twice {
+			return nil, f.twice(item.Host(), first, len(all))
+		}
+		seen[item.Host()] = len(all)
+	}
+	return all, nil
+}
+
+var errChangesAllTheTime = errors.New("is changed by others again and again; import it when they have ended")

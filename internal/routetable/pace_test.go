@@ -1,0 +1,333 @@
+package routetable
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+// fake is a table in memory. Before each request, fail may answer instead.
+type fake struct {
+	mu    sync.Mutex
+	items map[string]origin.Item
+	fail  func(action string, host string) error
+	after func(action string, host string) error // as fail, but what was asked for is done
+	calls map[string]int
+}
+
+func newFake(items ...origin.Item) *fake {
+	f := &fake{items: map[string]origin.Item{}, calls: map[string]int{}}
+	for _, i := range items {
+		f.items[i.Host()] = i
+	}
+	return f
+}
+
+func (f *fake) begin(action, host string) error {
+	f.mu.Lock()
+	f.calls[action]++
+	f.mu.Unlock()
+	if f.fail != nil {
+		return f.fail(action, host)
+	}
+	return nil
+}
+
+func (f *fake) end(action, host string) error {
+	if f.after != nil {
+		return f.after(action, host)
+	}
+	return nil
+}
+
+func (f *fake) String() string { return "fake" }
+
+func (f *fake) Get(context.Context, string) (origin.Item, error) { panic("not asked for") }
+
+func (f *fake) All(context.Context) iter.Seq2[origin.Item, error] { panic("not asked for") }
+
+func (f *fake) Write(ctx context.Context, c Change) error {
+	if err := f.begin("write", c.Host()); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	current := f.items[c.Host()]
+	if (current == nil) != (c.Before == nil) || !current.Equal(c.Before) {
+		f.mu.Unlock()
+		if c.After != nil && current.Equal(c.After) {
+			return nil
+		}
+		return &ConflictError{c, current}
+	}
+	if c.After == nil {
+		delete(f.items, c.Host())
+	} else {
+		f.items[c.Host()] = c.After
+	}
+	f.mu.Unlock()
+	if err := f.end("write", c.Host()); err != nil {
+		return err
+	}
+	return ctx.Err() // who hangs up does not learn what became of it
+}
+
+func (f *fake) readBatch(_ context.Context, hosts []string) (found []origin.Item, left []string, err error) {
+	if err := f.begin("read", ""); err != nil {
+		return nil, nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for n, host := range hosts {
+		if f.fail != nil && n > 10 { // as where too much was asked for
+			return found, hosts[n:], nil
+		}
+		if i := f.items[host]; i != nil {
+			found = append(found, i)
+		}
+	}
+	return found, nil, nil
+}
+
+func (f *fake) readPage(_ context.Context, start any) ([]origin.Item, any, error) {
+	if err := f.begin("scan", ""); err != nil {
+		return nil, nil, err
+	}
+	n, _ := start.(int)
+	if n == 3 {
+		return []origin.Item{{"host": "3"}}, nil, nil
+	}
+	return []origin.Item{{"host": fmt.Sprint(n)}}, n + 1, nil
+}
+
+// coded is an answer of DynamoDB's.
+type coded string
+
+func (c coded) Error() string        { return "api error " + string(c) }
+func (c coded) ErrorCode() string    { return string(c) }
+func (c coded) ErrorMessage() string { return "" }
+
+func route(n int, more ...string) origin.Item {
+	i := origin.Item{"host": fmt.Sprintf("h%d.example.com", n), "origin": "lb.example.net"}
+	for k := 0; k+1 < len(more); k += 2 {
+		i[more[k]] = more[k+1]
+		if more[k] == origin.VersionAttribute {
+			i[more[k]] = json.Number(more[k+1])
+		}
+	}
+	return i
+}
+
+func sequence(items ...origin.Item) iter.Seq2[origin.Item, error] {
+	return func(yield func(origin.Item, error) bool) {
+		for _, i := range items {
+			if !yield(i, nil) {
+				return
+			}
+		}
+	}
+}
+
+func routes(n int) (all []origin.Item) {
+	for i := range n {
+		all = append(all, route(i))
+	}
+	return all
+}
+
+// tally runs an import and counts what became of the routes.
+func tally(ctx context.Context, im *Import, items iter.Seq2[origin.Item, error], remove ...string) (map[Became]int, error) {
+	sum, seen := map[Became]int{}, map[string]bool{}
+	im.Report = func(o Outcome) {
+		if seen[o.Host] {
+			panic(o.Host + " was reported twice")
+		}
+		seen[o.Host] = true
+		sum[o.What]++
+	}
+	err := im.Run(ctx, items, remove)
+	return sum, err
+}
+
+func TestThrottledRequestsAreMadeAgainForAsLongAsItTakes(t *testing.T) {
+	for _, err := range []error{
+		&types.ProvisionedThroughputExceededException{}, &types.RequestLimitExceeded{}, &types.ThrottlingException{},
+		&types.TransactionConflictException{}, coded("ThrottlingException"),
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake()
+			begin := time.Now()
+			f.fail = func(action, host string) error {
+				if time.Since(begin) < time.Hour {
+					return &RequestError{"t", "PutItem", Throttled, "throttled", err}
+				}
+				return nil
+			}
+			sum, got := tally(t.Context(), &Import{Table: f}, sequence(routes(250)...))
+			if got != nil || sum[Created] != 250 || len(f.items) != 250 {
+				t.Errorf("%v: %v, %v", err, sum, got)
+			}
+			// A pause of 5 s at the most, in each of few that ask.
+			if n := f.calls["read"]; n < 700 || n > 8000 {
+				t.Errorf("%d requests in an hour", n)
+			}
+			if took := time.Since(begin) - time.Hour; took > 5*time.Minute {
+				t.Errorf("it took %v more after the table had recovered", took)
+			}
+		})
+	}
+}
+
+func TestThrottlingEndsWithCtrlC(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		f := newFake()
+		f.fail = func(action, host string) error {
+			if action == "write" && len(f.items) >= 50 {
+				return coded("ThrottlingException")
+			}
+			return nil
+		}
+		sum, err := tally(ctx, &Import{Table: f, Parallel: 1}, sequence(routes(250)...))
+		if !errors.Is(err, ctx.Err()) || err == nil || sum[Created] != 50 || len(sum) != 1 {
+			t.Errorf("%v, %v", sum, err)
+		}
+	})
+}
+
+// What a run does not know it must not count, and what it has written it must.
+func TestInterruptionWaitsForWhatIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		f := newFake()
+		n := 0
+		f.after = func(action, host string) error {
+			f.mu.Lock()
+			n++
+			last := n == 30
+			f.mu.Unlock()
+			if last {
+				cancel()
+			}
+			time.Sleep(time.Second)
+			return nil
+		}
+		sum, err := tally(ctx, &Import{Table: f, Parallel: 16}, sequence(routes(500)...))
+		if err != context.Canceled || sum[Created] != len(f.items) || sum[Created] < 30 || sum[Created] > 60 {
+			t.Errorf("%v, %d written, %v", sum, len(f.items), err)
+		}
+		f.after = nil
+		again, err := tally(t.Context(), &Import{Table: f}, sequence(routes(500)...))
+		if err != nil || again[Unchanged] != sum[Created] || again[Created] != 500-sum[Created] {
+			t.Errorf("first %v, then %v, %v", sum, again, err)
+		}
+		for host, i := range f.items {
+			if Version(i) != 1 {
+				t.Errorf("%s: %v", host, i)
+			}
+		}
+	})
+}
+
+func TestServerThatFailsIsGivenUpInTheEnd(t *testing.T) {
+	down := &net.OpError{Op: "dial", Err: errors.New("refused")}
+	for _, c := range []struct {
+		name   string
+		first  int // requests that succeed
+		err    error
+		at, to time.Duration
+	}{
+		{"wrong endpoint", 0, down, 5 * time.Second, 11 * time.Second},
+		{"outage", 3, down, 2 * time.Minute, 3 * time.Minute},
+		{"denied", 3, coded("AccessDeniedException"), 0, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake()
+			f.fail = func(string, string) error {
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				if n := f.calls["read"] + f.calls["write"]; n > c.first {
+					return c.err
+				}
+				return nil
+			}
+			begin := time.Now()
+			_, err := tally(t.Context(), &Import{Table: f, Parallel: 1}, sequence(routes(5)...))
+			if took := time.Since(begin); !errors.Is(err, c.err) || took < c.at || took > c.to {
+				t.Errorf("%s: %v after %v", c.name, err, took)
+			}
+		})
+	}
+}
+
+// The answer is lost, the write is not: what the next attempt finds is its own.
+func TestWriteWhoseAnswerIsLostCountsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(route(0, "note", "old", "version", "4"))
+		lost := map[string]bool{}
+		f.after = func(action, host string) error {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if !lost[host] {
+				lost[host] = true
+				return context.DeadlineExceeded
+			}
+			return nil
+		}
+		sum, err := tally(t.Context(), &Import{Table: f}, sequence(routes(20)...))
+		if err != nil || sum[Created] != 19 || sum[Updated] != 1 {
+			t.Errorf("%v, %v", sum, err)
+		}
+		for host, i := range f.items {
+			if want := map[bool]int64{true: 5, false: 1}[host == "h0.example.com"]; Version(i) != want {
+				t.Errorf("%s: %v", host, i)
+			}
+		}
+	})
+}
+
+func TestScanGoesOnWhereItWasThrottled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		n := 0
+		f.fail = func(string, string) error {
+			if n++; n%2 == 0 {
+				return coded("ThrottlingException")
+			}
+			return nil
+		}
+		got := ""
+		for item, err := range newPatient(f).All(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got += item.Host()
+		}
+		if got != "0123" {
+			t.Error(got)
+		}
+	})
+}
+
+// A dry run has no write that would find out.
+func TestKeysLeftUnprocessedAreReadInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(routes(100)...)
+		f.fail = func(string, string) error { return nil }
+		sum, err := tally(t.Context(), &Import{Table: f, DryRun: true}, sequence(routes(100)...))
+		if err != nil || sum[Unchanged] != 100 || f.calls["read"] < 5 {
+			t.Errorf("%v, %v, %v", sum, err, f.calls)
+		}
+	})
+}
