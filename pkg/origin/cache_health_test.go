@@ -94,6 +94,7 @@ func TestProbeOfAFailingStoreKeepsNobody(t *testing.T) {
 			time.Sleep(time.Second)
 			serves(t, c, "a.test", route)
 		}
+		time.Sleep(5 * time.Second) // for the last probe to end
 	})
 }
 

@@ -41,7 +41,6 @@ func (d *DynamoDB) Lookup(ctx context.Context, host string) (*Route, error) {
 	d.mu.Lock()
 	d.waiting = append(d.waiting, q)
 	if d.calls < maxCalls {
-		d.calls++
 		d.next()
 	}
 	d.mu.Unlock()

@@ -46,11 +46,17 @@ type call struct {
 	done   chan struct{} // closed when it has ended
 }
 
-// next begins the next call, with what waits. The mutex is held, and the call is counted already.
+// next begins a call for what waits, if anything does. The mutex is held.
 func (d *DynamoDB) next() {
+	// Who has given up, and has only not come to say so yet, shall not have it begin.
+	d.waiting = slices.DeleteFunc(d.waiting, func(q *question) bool { q.over = q.ctx.Err() != nil; return q.over })
 	n := min(len(d.waiting), maxQuestions)
+	if n == 0 {
+		return
+	}
 	questions := slices.Clone(d.waiting[:n])
 	d.waiting = slices.Delete(d.waiting, 0, n)
+	d.calls++
 	// It has until the last who waits gives up, and keeps what belongs to the first, for the log.
 	ctx := context.WithoutCancel(questions[0].ctx)
 	c := &call{open: n, done: make(chan struct{})}
@@ -89,11 +95,8 @@ func (d *DynamoDB) run(ctx context.Context, c *call, questions []*question) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	close(c.done)
-	if len(d.waiting) > 0 {
-		d.next()
-	} else {
-		d.calls--
-	}
+	d.calls--
+	d.next()
 }
 
 // read answers what it can, and returns the rest with the reason why it cannot.
