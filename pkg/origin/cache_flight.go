@@ -80,7 +80,7 @@ func (c *Cache) old(ctx context.Context, host string, e entry, now moment) (*Rou
 		}
 	case <-timer.C:
 		c.leave(f)
-		c.slow(ctx, f)
+		c.slow(f)
 	case <-ctx.Done():
 		c.leave(f)
 		return nil, fmt.Errorf("origin: look-up of %q: %w", host, context.Cause(ctx))
@@ -127,7 +127,8 @@ func (c *Cache) fly(ctx context.Context, f *flight) {
 		if f.cut {
 			err = fmt.Errorf("no answer within %v, before the request was over: %w", now.since(f.began).Round(time.Millisecond), err)
 		}
-		say = c.health.failed(now, f.probe, err)
+		c.health.failed(now, f.probe)
+		say = c.health.failure(now, err)
 	}
 	if current {
 		delete(c.flights, f.host)
@@ -167,13 +168,13 @@ func (c *Cache) drop(f *flight) {
 	f.cancel()
 }
 
-// slow notes that the store has not answered a request that waited for as long as it would.
-func (c *Cache) slow(ctx context.Context, f *flight) {
+// slow notes that the store has not answered a request that waited for as long as it would. The
+// look-up goes on, and says why once it has ended.
+func (c *Cache) slow(f *flight) {
 	c.mu.Lock()
-	say := c.health.failed(wallClock(), f.probe, fmt.Errorf("no answer within %v yet", c.staleWait))
+	defer c.mu.Unlock()
+	c.health.failed(wallClock(), f.probe)
 	f.probe = false // it has told
-	c.mu.Unlock()
-	c.say(ctx, say)
 }
 
 // Begin notes a request that will call Join.

@@ -62,9 +62,8 @@ func (h *health) patience(base, limit time.Duration) time.Duration {
 	return base
 }
 
-// failed notes that the store did not answer, and returns what to say of it.
-func (h *health) failed(now moment, probe bool, err error) *line {
-	h.failures++
+// failed notes that the store does not answer.
+func (h *health) failed(now moment, probe bool) {
 	h.last = now
 	switch {
 	case !h.failing:
@@ -76,6 +75,11 @@ func (h *health) failed(now moment, probe bool, err error) *line {
 		h.pause = min(2*h.pause, maxPause)
 		h.retryAt = now.add(jitter(h.pause))
 	}
+}
+
+// failure notes why a look-up has failed, and returns what to say of it.
+func (h *health) failure(now moment, err error) *line {
+	h.failures++
 	if h.warned != 0 && within(h.warned, now, logPeriod) {
 		return nil
 	}

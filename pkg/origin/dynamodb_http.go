@@ -19,10 +19,13 @@ type attempts struct {
 }
 
 const (
-	// attemptTime is how long an attempt has at least, and how long it has until the answer
-	// begins on a connection that was idle: its flow may have been lost meanwhile, of which
-	// nobody is told.
+	// attemptTime is how long an attempt has at least; more where the look-up has.
 	attemptTime = time.Second
+
+	// lostTime is how long an answer has to begin on a connection that was idle: its flow may
+	// have been lost meanwhile, of which nobody is told. It leaves a request that waits for a
+	// second the time for another attempt.
+	lostTime = 500 * time.Millisecond
 
 	// connectTime bounds TCP, which says nothing of a packet that was lost.
 	connectTime = time.Second
@@ -106,7 +109,7 @@ func (a *attempts) Do(r *http.Request) (*http.Response, error) {
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		begun() // of a connection that net/http has found dead
 		if info.Reused {
-			lost = time.AfterFunc(attemptTime, func() {
+			lost = time.AfterFunc(lostTime, func() {
 				a.CloseIdleConnections() // which are as likely to be lost
 				cancel(errNoAnswer)
 			})

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -51,9 +52,28 @@ func TestLostFlowCostsOneAttempt(t *testing.T) {
 			t.Fatalf("%v, %d flows", err, relay.Flows())
 		}
 	}
+	// More than there are attempts.
+	together := make(chan struct{})
+	relay.Set(func(http.ResponseWriter, *http.Request, []byte) bool { <-together; return false })
+	var all sync.WaitGroup
+	for range maxCalls {
+		all.Go(func() {
+			if _, err := d.Lookup(ctx, "a.test"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	err := relay.AwaitRequests(ctx, 2+maxCalls)
+	close(together)
+	all.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay.Set(nil)
+	flows, requests := relay.Flows(), relay.Requests()
 	relay.Lose(false)
-	if _, err := d.Lookup(ctx, "a.test"); err != nil || relay.Flows() != 2 || relay.Requests() != 3 {
-		t.Errorf("%v, %d flows, %d requests", err, relay.Flows(), relay.Requests())
+	if _, err := d.Lookup(ctx, "a.test"); err != nil || relay.Flows() != flows+1 || relay.Requests() != requests+1 {
+		t.Errorf("%v, %d flows, %d requests, want one more than %d and %d", err, relay.Flows(), relay.Requests(), flows, requests)
 	}
 }
 
