@@ -98,6 +98,60 @@ func TestProbeOfAFailingStoreKeepsNobody(t *testing.T) {
 	})
 }
 
+// Each of a hundred hosts would otherwise try for itself while the first waits for an answer.
+func TestOneProbeAtATime(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := &fakeStore{answer: func(_ context.Context, host string) (*Route, error) { return &Route{Host: host}, nil }}
+		c := newCache(s)
+		hosts := numbered("h%d.test", 100)
+		for _, host := range hosts {
+			c.Lookup(t.Context(), host)
+		}
+		s.set(fails(errDown))
+		time.Sleep(30 * time.Second)
+		c.Lookup(t.Context(), hosts[0])
+		synctest.Wait()
+		s.set(hang(nil, nil))
+		time.Sleep(1250 * time.Millisecond)
+		for _, host := range hosts {
+			c.Lookup(t.Context(), host)
+		}
+		if n := underWay(c); n != 1 {
+			t.Errorf("%d look-ups are under way", n)
+		}
+		time.Sleep(5 * time.Second)
+	})
+}
+
+// Strangers who try names must not put off that the store is found to answer again.
+func TestUnknownHostsDoNotLengthenThePause(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		first, second := &Route{Host: "a.test"}, &Route{Host: "a.test"}
+		c, s := known(t, first, fails(errDown))
+		time.Sleep(30 * time.Second)
+		serves(t, c, "a.test", first)
+		synctest.Wait()
+		for _, host := range numbered("h%d.test", 100) {
+			if _, err := c.Lookup(t.Context(), host); !errors.Is(err, errDown) {
+				t.Error(err)
+			}
+		}
+		time.Sleep(1250 * time.Millisecond)
+		s.set(found(second))
+		serves(t, c, "a.test", first)
+		synctest.Wait()
+		serves(t, c, "a.test", second)
+	})
+}
+
+func TestClockSetBackDoesNotPutOffTheProbe(t *testing.T) {
+	now := wallClock()
+	h := &health{failing: true, pause: maxPause, retryAt: now.add(time.Hour)}
+	if ask, probe := h.mayAsk(now); !ask || !probe {
+		t.Error("the store is not asked for an hour")
+	}
+}
+
 // What was found out an hour ago is no reason to serve a route of then without a look.
 func TestFailureOfLongAgoSaysNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

@@ -48,7 +48,7 @@ type call struct {
 
 // next begins a call for what waits, if anything does. The mutex is held.
 func (d *DynamoDB) next() {
-	// Who has given up, and has only not come to say so yet, shall not have it begin.
+	// Who has given up shall not have it begin.
 	d.waiting = slices.DeleteFunc(d.waiting, func(q *question) bool { q.over = q.ctx.Err() != nil; return q.over })
 	n := min(len(d.waiting), maxQuestions)
 	if n == 0 {
@@ -184,19 +184,15 @@ func (d *DynamoDB) answer(c *call, q *question, route *Route, err error) {
 func (d *DynamoDB) leave(q *question) {
 	d.mu.Lock()
 	c := q.call
-	switch {
-	case q.over:
-		c = nil
-	case c == nil:
-		d.waiting = slices.DeleteFunc(d.waiting, func(w *question) bool { return w == q })
-	default:
-		q.over = true
-		if c.open--; c.open > 0 {
-			c = nil
-		}
+	if q.over || c == nil { // without a call, it will get none
+		d.mu.Unlock()
+		return
 	}
+	q.over = true
+	c.open--
+	last := c.open == 0
 	d.mu.Unlock()
-	if c != nil {
+	if last {
 		c.cancel()
 		<-c.done
 	}
