@@ -147,6 +147,7 @@ func TestAnswerThatBreaksOffIsAskedForAgain(t *testing.T) {
 		if n.Add(1) == 1 {
 			w.Header().Set("Content-Length", "1000")
 			w.Write([]byte(answerOfATest))
+			http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
 		}
 		w.Write([]byte(answerOfATest))
