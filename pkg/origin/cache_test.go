@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -305,4 +307,51 @@ func BenchmarkCacheHit(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkCachedRoutes measures what a route takes in memory, and a look-up among many.
+func BenchmarkCachedRoutes(b *testing.B) {
+	const routes = 100_000
+	pem := strings.Repeat("c", 1500) // about one authority
+	for name, route := range map[string]func(host string) *Route{
+		"own": func(host string) *Route {
+			return &Route{Host: host, Scheme: "https", Addresses: []string{"lb-" + host}}
+		},
+		"ca_pem": func(host string) *Route {
+			return &Route{Host: host, Scheme: "https", Addresses: []string{"lb-" + host}, CAPEM: strings.Clone(pem)}
+		},
+		"wildcard": func(host string) *Route {
+			return &Route{Host: "*.spec-trust.test", Scheme: "https", Addresses: []string{"lb.test"}}
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			c := newCache(&fakeStore{})
+			c.MaxHosts = routes
+			c.once.Do(c.init)
+			hosts := numbered("customer-%06d.spec-trust.test", routes)
+			before := heap()
+			for _, host := range hosts {
+				host = strings.Clone(host) // as that of a request
+				c.remember(host, route(host), wallClock())
+			}
+			bytes := heap() - before
+			i := 0
+			for b.Loop() {
+				if i += 7919; i >= routes {
+					i -= routes
+				}
+				if _, err := c.Lookup(b.Context(), hosts[i]); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(bytes)/routes, "B/route")
+		})
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
