@@ -217,3 +217,39 @@ func TestLookupsSurviveFlowsThatAreForgottenWhileFrozen(t *testing.T) {
 		}
 	}
 }
+
+// The end of one request must not be that of a look-up which another waits for.
+func TestRequestsAtOnceDoNotEndEachOthersLookups(t *testing.T) {
+	t.Parallel()
+	const most = 8
+	o := newOutage(t, "ROUTES_TTL=50ms", fmt.Sprintf("AWS_LAMBDA_MAX_CONCURRENCY=%d", most))
+	o.get(t, t.Context(), o.host)
+	release := make(chan struct{})
+	o.relay.Set(func(w http.ResponseWriter, r *http.Request, body []byte) bool {
+		if strings.Contains(string(body), "unknown") {
+			<-release
+		}
+		return o.table.answer(w, r, body)
+	})
+	before := o.relay.Requests()
+	var all sync.WaitGroup
+	for i := range most / 4 {
+		all.Go(func() {
+			if r, err := o.f.Invoke(t.Context(), event(t, "function-url", fmt.Sprintf("unknown%d.spec-trust.test", i), "/")); err != nil || !strings.Contains(string(r.Body), `"statusCode":404`) {
+				t.Errorf("%s, %v", r.Body, err)
+			}
+		})
+	}
+	err := o.relay.AwaitRequests(t.Context(), before+most/4)
+	for range 50 {
+		if got := o.get(t, t.Context(), o.host); !strings.Contains(got, `"statusCode":200`) {
+			t.Errorf("%s", got)
+		}
+	}
+	close(release)
+	all.Wait()
+	if err != nil {
+		t.Error(err)
+	}
+	o.idle(t)
+}
