@@ -29,6 +29,9 @@ const (
 
 	// connectTime bounds TCP, which says nothing of a packet that was lost.
 	connectTime = time.Second
+
+	// handshakeTime bounds TLS for requests that have no end of their own.
+	handshakeTime = 10 * time.Second
 )
 
 var errNoAnswer = errors.New("no answer in time")
@@ -43,6 +46,9 @@ func newAttempts(t *http.Transport) *attempts {
 	// attempt would be made on the one that was lost.
 	t.ForceAttemptHTTP2 = false
 	dial := t.DialContext
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, end := withRequest(ctx, connectTime)
 		defer end()
@@ -57,11 +63,12 @@ func newAttempts(t *http.Transport) *attempts {
 		if config == nil {
 			config = &tls.Config{MinVersion: tls.VersionTLS12}
 		}
+		config.NextProtos = nil
 		if config.ServerName, _, err = net.SplitHostPort(address); err != nil {
 			conn.Close()
 			return nil, err
 		}
-		ctx, end := withRequest(ctx, t.TLSHandshakeTimeout)
+		ctx, end := withRequest(ctx, handshakeTime)
 		defer end()
 		secure := tls.Client(conn, config)
 		if err := secure.HandshakeContext(ctx); err != nil {
@@ -78,12 +85,7 @@ type requestKey struct{}
 // withRequest returns ctx, which is of a dial, so that it ends with the request that the dial is
 // for. net/http would go on for a later one; in Lambda that is work after the reply.
 func withRequest(ctx context.Context, limit time.Duration) (context.Context, func()) {
-	cancel := context.CancelFunc(func() {})
-	if limit > 0 {
-		ctx, cancel = context.WithTimeout(ctx, limit)
-	} else {
-		ctx, cancel = context.WithCancel(ctx)
-	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	if request, ok := ctx.Value(requestKey{}).(context.Context); ok {
 		stop := context.AfterFunc(request, cancel)
 		return ctx, func() { stop(); cancel() }
