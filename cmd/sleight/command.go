@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -8,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sleightproxy/sleight/internal/demo"
+	"github.com/sleightproxy/sleight/internal/routetable"
 )
 
 // usageError is a mistake in how the command was called.
@@ -15,10 +17,17 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// exitStatus follows convention: 2 for a call that cannot be understood, 1 for the rest.
+// exitStatus follows convention: 2 for a call that cannot be understood, 128 and the number of SIGINT
+// for one that was interrupted, 1 for the rest. 3 is ours: others were there first.
 func exitStatus(err error) int {
 	if _, ok := errors.AsType[usageError](err); ok {
 		return 2
+	}
+	if _, ok := errors.AsType[*routetable.ConflictError](err); ok {
+		return 3
+	}
+	if errors.Is(err, context.Canceled) {
+		return 130
 	}
 	return 1
 }
@@ -30,7 +39,8 @@ func newCommand(getenv func(string) string) *cobra.Command {
 		Long: `sleight is a reverse proxy for other people's hostnames. It opens TCP to a customer's
 load balancer, while the TLS handshake names and verifies the host that the client asked for.
 
-Exit status: 0 for success, 1 when something failed, 2 when the call was not understood.`,
+Exit status: 0 for success, 1 when something failed, 2 when the call was not understood, 3 when
+somebody else had changed a route meanwhile, 130 when it was interrupted.`,
 		Example: `  sleight demo
   sleight serve --routes routes.json`,
 		Version:       version(),
@@ -40,7 +50,7 @@ Exit status: 0 for success, 1 when something failed, 2 when the call was not und
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(misused)
-	root.AddCommand(newDemo(), newServe(getenv))
+	root.AddCommand(newDemo(), newServe(getenv), newRoutes(getenv))
 	return root
 }
 

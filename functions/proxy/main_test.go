@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +28,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/dynamodbtest"
 	"github.com/sleightproxy/sleight/internal/lambdatest"
 	"github.com/sleightproxy/sleight/internal/tlstest"
+	"github.com/sleightproxy/sleight/pkg/hostname"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -65,7 +67,7 @@ func event(t testing.TB, name, host, path string) []byte {
 		t.Fatalf("no event %q", name)
 	}
 	if name == "http-api" || name == "rest-api" {
-		rc["domainName"] = host
+		rc["domainName"] = hostname.ASCII(host) // AWS knows it in A-labels
 	}
 	if b, err = json.Marshal(e); err != nil {
 		t.Fatal(err)
@@ -141,7 +143,7 @@ func TestFunctionWithRoutesInDynamoDB(t *testing.T) {
 			}
 		}),
 	}
-	for _, name := range []string{"one.spec-trust.test", "two.spec-trust.test", "a.wild.test"} {
+	for _, name := range []string{"one.spec-trust.test", "two.spec-trust.test", "a.wild.test", "xn--bcher-kva.wild.test"} {
 		o.Certificates[name] = tlstest.Leaf(t, ca, name)
 	}
 	o.Certificates["wrong.spec-trust.test"] = tlstest.Leaf(t, ca, "someone-else.test")
@@ -169,10 +171,11 @@ func TestFunctionWithRoutesInDynamoDB(t *testing.T) {
 	t.Run("events reach the origin under the client's name", func(t *testing.T) {
 		f := start(t)
 		for _, front := range fronts {
-			for _, host := range []string{"one.spec-trust.test", "two.spec-trust.test", "a.wild.test"} {
-				r := invoke(t, f, event(t, front, host, "/x/y"))
+			for _, written := range []string{"one.spec-trust.test", "two.spec-trust.test", "a.wild.test", "B\u00fccher.wild.test"} {
+				host := strings.Replace(written, "B\u00fccher", "xn--bcher-kva", 1) // JSON can have any Host
+				r := invoke(t, f, event(t, front, written, "/x/y"))
 				if r.StatusCode != 200 || r.Body != host+" \x00\xff "+host || !r.IsBase64Encoded {
-					t.Fatalf("%s %s: %+v", front, host, r)
+					t.Fatalf("%s %s: %+v", front, written, r)
 				}
 				got := append(r.Cookies, r.MultiValueHeaders["Set-Cookie"]...)
 				if one := r.Headers["Set-Cookie"]; one != "" {
@@ -324,6 +327,33 @@ func TestFunctionWithRoutesInDynamoDB(t *testing.T) {
 			})
 		}
 		wg.Wait()
+	})
+	t.Run("WARM_HOSTS have their connection before the first request", func(t *testing.T) {
+		before := len(o.Handshakes())
+		f := start(t, "WARM_HOSTS=one.spec-trust.test,TWO.spec-trust.test.,none.spec-trust.test,private.spec-trust.test")
+		if got := o.Handshakes()[before:]; len(got) != 2 || !slices.Contains(got, "one.spec-trust.test") || !slices.Contains(got, "two.spec-trust.test") {
+			t.Errorf("handshakes %q at the start", got)
+		}
+		get := withoutBody(t, event(t, "http-api", "one.spec-trust.test", "/"), "GET")
+		if r := invoke(t, f, get); r.StatusCode != 200 {
+			t.Errorf("%+v", r)
+		}
+		if n := len(o.Handshakes()) - before; n != 2 {
+			t.Errorf("%d handshakes after the request", n)
+		}
+		for _, host := range []string{"none.spec-trust.test", "private.spec-trust.test"} {
+			if !strings.Contains(f.Log(), host) {
+				t.Errorf("nothing is said of %s", host)
+			}
+		}
+	})
+	t.Run("WARM_HOSTS that hang do not keep the function from starting", func(t *testing.T) {
+		silent := tlstest.Listen(t, func(c net.Conn) { io.Copy(io.Discard, c) })
+		put("silent.spec-trust.test", silent, nil)
+		f := start(t, "WARM_HOSTS=silent.spec-trust.test")
+		if r := invoke(t, f, event(t, "http-api", "one.spec-trust.test", "/")); r.StatusCode != 200 {
+			t.Errorf("%+v", r)
+		}
 	})
 	t.Run("DynamoDB is down", func(t *testing.T) {
 		f := start(t, "AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:1", "AWS_MAX_ATTEMPTS=1")

@@ -93,6 +93,7 @@ func NewFunction(getenv func(string) string, out io.Writer) (*lambdahttp.Adapter
 	if err != nil {
 		return nil, err
 	}
+	Warm(context.Background(), s, logger, handler)
 	return &lambdahttp.Adapter{
 		Handler: handler,
 		Failed: func(w http.ResponseWriter, r *http.Request, err error) {

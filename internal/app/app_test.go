@@ -37,10 +37,12 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"TRUSTED_HOST_HEADER": "X-Forwarded-Host", "LOG_LEVEL": "debug", "RESPONSE_MODE": "stream", "CLIENT_CERTS_DIR": "/etc/certs",
 		"FRONT_TIMEOUT": "60s", "BASE_PATH": "/api/", "STRIP_STAGE": "true", "TRUSTED_PROXIES": "192.0.2.0/24", "CDN_LOOP_ID": "sleight-1",
 		"CONNECT_TIMEOUT": "1s", "HANDSHAKE_TIMEOUT": "2s", "RESPONSE_TIMEOUT": "3s", "IDLE_TIMEOUT": "0", "REQUEST_TIMEOUT": "5s", "MAX_REQUEST_BODY": "2MiB",
+		"WARM_HOSTS": "one.test, TWO.test,one.test",
 	}.get)
 	want := app.Settings{
 		RoutesFile: "routes.json", RoutesTTL: 90 * time.Second, RoutesMaxStale: 2 * time.Hour, RoutesMaxHosts: 500, TrustedHostHeader: "X-Forwarded-Host", LogLevel: slog.LevelDebug, ClientCertsDir: "/etc/certs",
 		Stream: true, FrontTimeout: time.Minute, BasePath: "/api", StripStage: true, LoopID: "sleight-1", MaxRequestBody: 2 << 20,
+		WarmHosts:      []string{"one.test", "two.test"},
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 		Timeouts:       proxy.Timeouts{Connect: time.Second, Handshake: 2 * time.Second, Response: 3 * time.Second, Idle: -1, Request: 5 * time.Second},
 		AllowCIDRs:     []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
@@ -107,6 +109,7 @@ func TestWrongConfigurationFailsWithOneLineThatSaysWhatToSet(t *testing.T) {
 		{with("REQUEST_TIMEOUT", "-5s"), []string{"REQUEST_TIMEOUT"}},
 		{with("MAX_REQUEST_BODY", "10 Mb"), []string{"MAX_REQUEST_BODY", "10MB"}},
 		{with("MAX_REQUEST_BODY", "99999999999GiB"), []string{"MAX_REQUEST_BODY"}},
+		{with("WARM_HOSTS", "one.test,,two.test"), []string{"WARM_HOSTS", "one.example.com"}},
 		{environment{"ROUTES_TTL": "x", "FORCE_HTTPS": "y"}, []string{"ROUTES_TTL", "FORCE_HTTPS"}},
 	} {
 		_, err := app.NewFunction(c.env.get, io.Discard)

@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/sleightproxy/sleight/pkg/hostname"
 	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
@@ -21,6 +23,7 @@ type Settings struct {
 	RoutesTTL         time.Duration  // ROUTES_TTL: how long a route is used unasked; zero means not at all
 	RoutesMaxStale    time.Duration  // ROUTES_MAX_STALE: how old a route may be that is served while the table cannot be read; zero means not at all
 	RoutesMaxHosts    int            // ROUTES_MAX_HOSTS: how many hosts are remembered; zero means 10,000
+	WarmHosts         []string       // WARM_HOSTS: looked up and connected to at the start
 	AllowCIDRs        []netip.Prefix // ORIGIN_ALLOW_CIDRS: networks allowed although not public
 	ForceHTTPS        bool           // FORCE_HTTPS: routes with http:// are refused
 	TrustedHostHeader string         // TRUSTED_HOST_HEADER
@@ -62,6 +65,7 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 	read("ROUTES_TTL", "a duration such as 30s", notNegative(&s.RoutesTTL))
 	read("ROUTES_MAX_STALE", "a duration such as 24h, or 0 for not at all", notNegative(&s.RoutesMaxStale))
 	read("ROUTES_MAX_HOSTS", "a number such as 10000", s.setRoutesMaxHosts)
+	read("WARM_HOSTS", "hostnames such as one.example.com,two.example.com", s.setWarmHosts)
 	read("ORIGIN_ALLOW_CIDRS", "networks such as 10.0.0.0/8,192.168.1.0/24", networks(&s.AllowCIDRs))
 	read("TRUSTED_PROXIES", "networks such as 10.0.0.0/8,192.168.1.0/24", networks(&s.TrustedProxies))
 	read("CDN_LOOP_ID", "a name of letters, digits, dots, hyphens and underscores", checkLoopID)
@@ -108,6 +112,20 @@ func (s *Settings) setRoutesMaxHosts(v string) error {
 	}
 	s.RoutesMaxHosts = n
 	return err
+}
+
+// setWarmHosts takes names, separated by commas.
+func (s *Settings) setWarmHosts(v string) error {
+	for part := range strings.SplitSeq(v, ",") {
+		host, err := hostname.Normalize(strings.TrimSpace(part))
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(s.WarmHosts, host) {
+			s.WarmHosts = append(s.WarmHosts, host)
+		}
+	}
+	return nil
 }
 
 // setResponseMode takes the name of a mode.

@@ -64,26 +64,30 @@ func list(t *testing.T, args ...string) []pkg {
 }
 
 // testRooms are for tests alone.
-var testRooms = []string{"internal/testdeps", "internal/tlstest", "internal/lambdatest", "internal/dynamodbtest", "internal/browsertest"}
+var testRooms = []string{"internal/testdeps", "internal/tlstest", "internal/lambdatest", "internal/dynamodbtest", "internal/browsertest", "internal/nametest"}
 
 // mayImport has for each room what it may import beside the standard library: rooms, and
 // modules by prefix. Why is in docs/decisions.
 var mayImport = map[string][]string{
-	"pkg/hostname":          {},
-	"pkg/sni":               {"pkg/hostname", "golang.org/x/"},
-	"pkg/origin":            {"pkg/hostname", "github.com/aws/aws-sdk-go-v2/", "github.com/hashicorp/golang-lru/v2"},
-	"pkg/proxy":             {"pkg/hostname", "pkg/origin", "pkg/sni"},
-	"pkg/lambdahttp":        {"github.com/aws/aws-lambda-go/", "github.com/awslabs/aws-lambda-go-api-proxy/"},
-	"internal/app":          {"pkg/"},
-	"internal/devca":        {},
-	"internal/demo":         {"internal/app", "internal/devca", "pkg/hostname"},
-	"internal/runtimeapi":   {},
-	"internal/localfront":   {"internal/runtimeapi"},
-	"functions/proxy":       {"internal/app", "github.com/aws/aws-lambda-go/lambda"},
-	"cmd/sleight":           {"internal/app", "internal/demo", "internal/localfront", "internal/runtimeapi", "pkg/", "github.com/spf13/cobra", "github.com/aws/aws-sdk-go-v2/config", "github.com/aws/aws-sdk-go-v2/service/dynamodb"},
+	"pkg/hostname":        {"golang.org/x/net/idna", "golang.org/x/net/publicsuffix"},
+	"pkg/sni":             {"pkg/hostname", "golang.org/x/"},
+	"pkg/origin":          {"pkg/hostname", "github.com/aws/aws-sdk-go-v2/", "github.com/hashicorp/golang-lru/v2"},
+	"pkg/proxy":           {"pkg/hostname", "pkg/origin", "pkg/sni"},
+	"pkg/lambdahttp":      {"github.com/aws/aws-lambda-go/", "github.com/awslabs/aws-lambda-go-api-proxy/"},
+	"internal/app":        {"pkg/"},
+	"internal/devca":      {},
+	"internal/demo":       {"internal/app", "internal/devca", "pkg/hostname"},
+	"internal/runtimeapi": {},
+	"internal/localfront": {"internal/runtimeapi"},
+	"functions/proxy":     {"internal/app", "github.com/aws/aws-lambda-go/lambda"},
+	"cmd/sleight": {"internal/app", "internal/demo", "internal/localfront", "internal/runtimeapi", "internal/routetable", "internal/check", "internal/terminal", "pkg/",
+		"github.com/spf13/", "go.yaml.in/yaml/v3", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/config", "github.com/aws/aws-sdk-go-v2/service/dynamodb"},
+	"internal/routetable":   {"pkg/hostname", "pkg/origin", "github.com/aws/aws-sdk-go-v2/service/dynamodb"},
+	"internal/terminal":     {"github.com/jedib0t/go-pretty/v6/", "golang.org/x/term"},
 	"internal/arch":         {},
 	"scripts/elfcheck":      {},
 	"internal/testdeps":     {},
+	"internal/nametest":     {},
 	"internal/tlstest":      {"internal/devca"},
 	"internal/browsertest":  {"internal/testdeps"},
 	"internal/lambdatest":   {"*"},
@@ -126,6 +130,9 @@ func TestFunctionDependsOnFewModules(t *testing.T) {
 		"github.com/aws/aws-lambda-go/", "github.com/awslabs/aws-lambda-go-api-proxy/core",
 		"github.com/aws/aws-sdk-go-v2/", "github.com/aws/smithy-go",
 		"github.com/hashicorp/golang-lru/v2",
+		// Of pkg/hostname: the names that browsers have, and who may have a wildcard.
+		"golang.org/x/net/idna", "golang.org/x/net/publicsuffix",
+		"golang.org/x/text/secure/bidirule", "golang.org/x/text/unicode/bidi", "golang.org/x/text/unicode/norm", "golang.org/x/text/transform",
 	}
 	// The SDK's way to profiles, SSO and roles, which the environment of Lambda does not need.
 	heavy := []string{"github.com/aws/aws-sdk-go-v2/config", "github.com/aws/aws-sdk-go-v2/credentials", "github.com/aws/aws-sdk-go-v2/service/sts", "net/rpc", "text/template", "github.com/spf13/cobra"}

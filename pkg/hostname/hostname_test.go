@@ -2,90 +2,112 @@ package hostname_test
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/sleightproxy/sleight/internal/nametest"
 	"github.com/sleightproxy/sleight/pkg/hostname"
 )
 
-var hostile = []struct{ in, want string }{
-	{"one.spec-trust.com", "one.spec-trust.com"},
-	{"ONE.Spec-Trust.COM", "one.spec-trust.com"},
-	{"one.spec-trust.com.", "one.spec-trust.com"},
-	{"one.spec-trust.com:443", "one.spec-trust.com"},
-	{"one.spec-trust.com.:443", "one.spec-trust.com"},
-	{"one.spec-trust.com:", "one.spec-trust.com"},
-	{"_dmarc.spec_trust.com", "_dmarc.spec_trust.com"},
-	{"localhost", "localhost"},
-	{"xn--bcher-kva.example", "xn--bcher-kva.example"},
-	{"1.example", "1.example"},
-	{strings.Repeat("a", 63) + ".com", strings.Repeat("a", 63) + ".com"},
-	{strings.Repeat("a.", 126) + "a", strings.Repeat("a.", 126) + "a"},
-
-	{"", ""},
-	{".", ""},
-	{":443", ""},
-	{"a..b", ""},
-	{".a.b", ""},
-	{"a.b..", ""},
-	{"-a.b", ""},
-	{"a-.b", ""},
-	{"a b.com", ""},
-	{" a.com", ""},
-	{"a.com\r\nX: y", ""},
-	{"a.com\x00", ""},
-	{"a.com/path", ""},
-	{"user@a.com", ""},
-	{"a.com:8x", ""},
-	{"a.com:123456", ""},
-	{"a%2ecom", ""},
-	{"*.a.com", ""},
-	{"bücher.example", ""},
-	{"\u212aelvin.test", ""}, // KELVIN SIGN, in lower case an ASCII k
-	{"a.\u0130test", ""},
-	{"a\xff.test", ""},
-	{"127.0.0.1", ""},
-	{"127.0.0.1:443", ""},
-	{"127.1", ""},
-	{"0x7f000001", ""},
-	{"a.0x7f", ""},
-	{"::1", ""},
-	{"[::1]:443", ""},
-	{strings.Repeat("a", 64) + ".com", ""},
-	{strings.Repeat("a.", 127) + "a", ""},
-	{strings.Repeat("a", 300), ""},
-	{strings.Repeat("a", 1<<20), ""},
-}
-
-func TestNormalizeHostileNames(t *testing.T) {
-	for _, c := range hostile {
-		got, err := hostname.Normalize(c.in)
-		if got != c.want || (err == nil) != (c.want != "") {
-			t.Errorf("Normalize(%.40q) = %q, %v; want %q", c.in, got, err, c.want)
+func TestNormalize(t *testing.T) {
+	t.Parallel()
+	for _, c := range nametest.Names() {
+		got, err := hostname.Normalize(c.In)
+		if got != c.Want || (err == nil) != (c.Want != "") {
+			t.Errorf("Normalize(%.40q) = %q, %v; want %q", c.In, got, err, c.Want)
 		}
-		if err != nil && !errors.Is(err, hostname.ErrInvalid) {
-			t.Errorf("Normalize(%.40q): %v is not ErrInvalid", c.in, err)
+		if err == nil {
+			continue
 		}
-		if err != nil && len(err.Error()) > 500 {
-			t.Errorf("Normalize(%.40q): the error repeats %d bytes", c.in, len(err.Error()))
+		if !errors.Is(err, hostname.ErrInvalid) || c.Reason == "" || !strings.Contains(err.Error(), c.Reason) {
+			t.Errorf("Normalize(%.40q): %v, want it to say %q", c.In, err, c.Reason)
+		}
+		if len(err.Error()) > 500 {
+			t.Errorf("Normalize(%.40q): the error has %d bytes", c.In, len(err.Error()))
 		}
 	}
 }
 
-func TestWildcardCoversOneLabel(t *testing.T) {
+func TestASCIIKeepsWhatNeedsNoEncoding(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
-		"one.x.com": "*.x.com", "a.b.x.com": "*.b.x.com", "x.com": "", "localhost": "",
+		"A.test.:443": "A.test.:443", "a.test": "a.test", "[::1]:443": "[::1]:443", "no host": "no host", "": "",
+		"Bücher.example": "xn--bcher-kva.example", "bücher.example.:8443": "xn--bcher-kva.example:8443", "bücher.example:": "xn--bcher-kva.example:",
+		"exa\u00admple.test:1": "example.test:1", "a\xff.test": "a\xff.test",
 	} {
-		if got, ok := hostname.Wildcard(in); got != want || ok != (want != "") {
-			t.Errorf("Wildcard(%q) = %q, %v; want %q", in, got, ok, want)
+		if got := hostname.ASCII(in); got != want {
+			t.Errorf("ASCII(%q) = %q, want %q", in, got, want)
 		}
+	}
+}
+
+func TestDisplay(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"xn--bcher-kva.example": "bücher.example", "*.xn--bcher-kva.example": "*.bücher.example", "one.xn--strae-oqa.test": "one.straße.test",
+		"xn--i-7iq.ws": "i❤.ws", "a.test": "a.test", "*.a.test": "*.a.test", "xn--9dbne9b.example": "שלום.example",
+		// What is not canonical stays as it is.
+		"XN--BCHER-KVA.example": "XN--BCHER-KVA.example", "bücher.example.": "bücher.example.", "xn--bcher-kva.example:443": "xn--bcher-kva.example:443",
+		"xn--bcher-2pa.example": "xn--bcher-2pa.example", "xn----eha.test": "xn----eha.test", "no host": "no host", "": "", "*": "*", "*.*.a.test": "*.*.a.test",
+	} {
+		if got := hostname.Display(in); got != want {
+			t.Errorf("Display(%q) = %q, want %q", in, got, want)
+		}
+	}
+	for _, c := range nametest.Names() {
+		if again, err := hostname.Normalize(hostname.Display(c.Want)); c.Want != "" && (err != nil || again != c.Want) {
+			t.Errorf("%q is shown as %q, which is %q, %v", c.Want, hostname.Display(c.Want), again, err)
+		}
+	}
+}
+
+// parents are what may follow a star, and what the error says where it may not.
+var parents = map[string]string{
+	"x.com": "", "b.x.com": "", "x.co.uk": "", "xn--bcher-kva.example": "",
+	"com": "two labels", "localhost": "two labels", "internal": "two labels", "ck": "two labels",
+	"co.uk": "public suffix", "gov.uk": "public suffix", "com.au": "public suffix",
+	"xn--55qx5d.cn": "public suffix", // 公司.cn
+	// The rule *.ck, and its exception.
+	"anything.ck": "public suffix", "www.ck": "", "x.anything.ck": "",
+	// *.kawasaki.jp covers what this star would.
+	"kawasaki.jp": "public suffix", "x.kawasaki.jp": "public suffix", "city.kawasaki.jp": "",
+	// Of one owner each, who lets others have names there.
+	"myshopify.com": "", "blogspot.com": "", "github.io": "", "compute.amazonaws.com": "", "us-east-1.compute.amazonaws.com": "",
+	// Not in the list.
+	"x.test": "", "x.internal": "", "corp.x": "", "x.corp": "", "x.lan": "",
+}
+
+func TestPublicSuffixesAreNoWildcards(t *testing.T) {
+	t.Parallel()
+	for parent, reason := range parents {
+		want := "*." + parent
+		if reason != "" {
+			want = ""
+		}
+		got, err := hostname.NormalizePattern("*." + parent)
+		if got != want || (err == nil) != (want != "") || err != nil && !strings.Contains(err.Error(), reason) {
+			t.Errorf("NormalizePattern(*.%s) = %q, %v; want %q, %q", parent, got, err, want, reason)
+		}
+		// What no route can have is not looked up.
+		if got, ok := hostname.Wildcard("a." + parent); got != want || ok != (want != "") {
+			t.Errorf("Wildcard(a.%s) = %q, %v; want %q", parent, got, ok, want)
+		}
+	}
+	if _, err := hostname.NormalizePattern("*.co.uk"); err == nil || !strings.Contains(err.Error(), `"co.uk"`) || !strings.Contains(err.Error(), "*.example.co.uk") {
+		t.Errorf("the error says neither the suffix nor what would do: %v", err)
+	}
+	if got, ok := hostname.Wildcard("localhost"); ok {
+		t.Errorf("localhost: %q", got)
 	}
 }
 
 func TestNormalizePattern(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
-		"*.X.com": "*.x.com", "x.com.": "x.com", "*.com": "", "*": "", "**.x.com": "", "a.*.com": "",
-		"x.com:443": "", "*.*.x.com": "", "[::1]": "", "*.1.2": "",
+		"*.X.com": "*.x.com", "x.com.": "x.com", "*.x.com.": "*.x.com", "*": "", "**.x.com": "", "a.*.com": "", "a*.x.com": "", "*a.x.com": "",
+		"x.com:443": "", "*.x.com:443": "", "*.*.x.com": "", "[::1]": "", "*.1.2": "", "*.": "", "*..x.com": "", "": "",
+		"*.Bücher.example": "*.xn--bcher-kva.example", "bücher。example": "xn--bcher-kva.example", "*.CO.UK": "", "*.公司.cn": "", "＊.x.com": "", "*。x.com": "",
 	} {
 		if got, err := hostname.NormalizePattern(in); got != want || (err == nil) != (want != "") {
 			t.Errorf("NormalizePattern(%q) = %q, %v; want %q", in, got, err, want)
@@ -95,7 +117,7 @@ func TestNormalizePattern(t *testing.T) {
 
 func TestSplitAddress(t *testing.T) {
 	for in, want := range map[string]string{
-		"LB.example.com": "lb.example.com|", "lb.example.com.:8443": "lb.example.com|8443", "192.0.2.1": "192.0.2.1|", "192.0.2.1:1": "192.0.2.1|1",
+		"LB.example.com": "lb.example.com|", "lb.Bücher.example:8443": "lb.xn--bcher-kva.example|8443", "xn--bcher-2pa.example": "", "１２７.0.0.1:443": "", "lb.example.com.:8443": "lb.example.com|8443", "192.0.2.1": "192.0.2.1|", "192.0.2.1:1": "192.0.2.1|1",
 		"[2001:db8::1]": "2001:db8::1|", "[2001:db8::1]:65535": "2001:db8::1|65535", "2001:db8::1": "", "2001:db8::1:443": "", "lb.test:0": "", "lb.test:65536": "",
 		"lb.test:": "", "lb.test:http": "", "lb.test/x": "", "": "", ":443": "", "[lb.test]:1": "", "[lb.test]": "",
 		"127.0.0.1]": "", "[1.2.3.4": "", "::1]": "", "[::1": "", "[1.2.3.4]:1": "", "[]": "", "[]:1": "",
@@ -133,29 +155,44 @@ func TestNormalizeCostsNoAllocationOnACanonicalName(t *testing.T) {
 }
 
 func FuzzNormalize(f *testing.F) {
-	for _, c := range hostile {
-		if len(c.in) < 1000 {
-			f.Add(c.in)
+	for _, c := range nametest.Names() {
+		if len(c.In) < 1000 {
+			f.Add(c.In)
 		}
+	}
+	for parent := range parents {
+		f.Add("*." + parent)
+		f.Add("a." + parent)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
 		once, err := hostname.Normalize(in)
 		if err != nil {
-			if once != "" {
-				t.Fatalf("Normalize(%q) = %q together with an error", in, once)
+			if once != "" || len(err.Error()) > 1000 {
+				t.Fatalf("Normalize(%q) = %q together with an error of %d bytes", in, once, len(err.Error()))
 			}
+			if got := hostname.ASCII(in); got != in {
+				t.Fatalf("ASCII(%q) = %q, and that is no name", in, got)
+			}
+			in, once = "", ""
+		}
+		if pattern, err := hostname.NormalizePattern(in); err == nil && !strings.HasPrefix(in, "*") && pattern != once {
+			t.Fatalf("NormalizePattern(%q) = %q, and Normalize %q", in, pattern, once)
+		}
+		if once == "" {
 			return
 		}
 		if twice, err := hostname.Normalize(once); err != nil || twice != once {
 			t.Fatalf("Normalize(%q) = %q, and again %q, %v", in, once, twice, err)
 		}
-		for i := range len(in) {
-			if in[i] >= 0x80 {
-				t.Fatalf("Normalize(%q) = %q", in, once)
-			}
-		}
-		if once != strings.ToLower(once) || strings.ContainsAny(once, "/:@[]% \r\n\t\x00") || hostname.IsIP(once) {
+		if !strict.MatchString(once) || len(once) > 253 || hostname.IsIP(once) {
 			t.Fatalf("Normalize(%q) = %q", in, once)
+		}
+		if again, err := hostname.Normalize(hostname.ASCII(in)); err != nil || again != once {
+			t.Fatalf("ASCII(%q) = %q, which means %q, %v", in, hostname.ASCII(in), again, err)
+		}
+		shown := hostname.Display(once)
+		if again, err := hostname.NormalizePattern(shown); err != nil || again != once {
+			t.Fatalf("%q is shown as %q, which is %q, %v", once, shown, again, err)
 		}
 		if pattern, ok := hostname.Wildcard(once); ok {
 			if again, err := hostname.NormalizePattern(pattern); err != nil || again != pattern {
@@ -164,3 +201,6 @@ func FuzzNormalize(f *testing.F) {
 		}
 	})
 }
+
+// strict is the rule for ASCII, written another time. The last label is no number.
+var strict = regexp.MustCompile(`^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$`)

@@ -16,15 +16,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/hostname"
 )
 
-// attributes is an item in neutral form, so that a DynamoDB item and an object of a
-// routes file are read by one decoder: string, json.Number, bool, []any for a
-// list, stringSet. Anything else is of the wrong type.
-type attributes map[string]any
-
-type stringSet []string
-
 // decode reads a route. Its error is an *InvalidRouteError.
-func decode(attrs attributes) (*Route, error) {
+func decode(attrs Item) (*Route, error) {
 	r := &Route{Scheme: "https", TLSMin: tls.VersionTLS12}
 	host, _ := attrs["host"].(string)
 	fail := func(attribute, reason string) (*Route, error) {
@@ -75,7 +68,7 @@ var decoders = map[string]func(*Route, any) error{
 		switch list := v.(type) {
 		case []any:
 			all = list
-		case stringSet:
+		case StringSet:
 			return fmt.Errorf("is a set, which has no order; make it a list (L)")
 		}
 		if len(all) == 0 {
@@ -120,7 +113,7 @@ var decoders = map[string]func(*Route, any) error{
 		if _, err = hostname.Normalize(s); err != nil {
 			return err
 		}
-		r.HostHeader = s
+		r.HostHeader = hostname.ASCII(s)
 		return nil
 	},
 	"ca_pem": func(r *Route, v any) (err error) {
@@ -201,6 +194,7 @@ var decoders = map[string]func(*Route, any) error{
 		return err
 	},
 	"updated_at": func(r *Route, v any) (err error) { r.UpdatedAt, err = str(v); return err },
+	"updated_by": func(r *Route, v any) (err error) { r.UpdatedBy, err = str(v); return err },
 	"note": func(r *Route, v any) error {
 		s, ok := v.(string)
 		if !ok {
@@ -271,7 +265,7 @@ func str(v any) (string, error) {
 
 func strs(v any) ([]string, error) {
 	switch list := v.(type) {
-	case stringSet:
+	case StringSet:
 		return slices.Clone(list), nil
 	case []any: // JSON has no sets
 		all := make([]string, 0, len(list))
@@ -335,7 +329,7 @@ func wrongType(v any, want string) error {
 		is = "true or false"
 	case []any:
 		is = "a list"
-	case stringSet:
+	case StringSet:
 		is = "a set of strings"
 	case nil:
 		is = "null"

@@ -19,7 +19,7 @@ import (
 )
 
 func TestHostAndOriginAreACompleteRoute(t *testing.T) {
-	got, err := decode(attributes{"host": "one.spec-trust.com", "origin": "one.lb.aws.amazon.com"})
+	got, err := decode(Item{"host": "one.spec-trust.com", "origin": "one.lb.aws.amazon.com"})
 	want := &Route{Host: "one.spec-trust.com", Scheme: "https", Addresses: []string{"one.lb.aws.amazon.com"}, TLSMin: tls.VersionTLS12}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
@@ -29,8 +29,8 @@ func TestHostAndOriginAreACompleteRoute(t *testing.T) {
 func TestEveryAttributeIsDecoded(t *testing.T) {
 	ca := tlstest.NewAuthority(t).PEM()
 	pins := []string{"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}
-	got, err := decode(attributes{
-		"spki_pins": stringSet(pins), "client_cert": "customer-a",
+	got, err := decode(Item{
+		"spki_pins": StringSet(pins), "client_cert": "customer-a",
 		"host": "*.spec-trust.com", "origin": []any{"https://LB1.example.com:8443", "lb2.example.com", "[2001:db8::1]:443", "10.0.0.1"},
 		"server_name": "Origin.example.com", "host_header": "Origin.example.com:8443", "ca_pem": ca + "\n" + ca, "tls_min": "1.3",
 		"rewrite": false, "connect_timeout": "500ms", "handshake_timeout": "5s", "response_timeout": "1m30s", "idle_timeout": "1h", "request_timeout": "24h",
@@ -84,7 +84,7 @@ func TestInvalidAttributesAreNamed(t *testing.T) {
 		{"host", "one.spec-trust.com:443", "port"},
 		{"host", "127.0.0.1", "IP address"},
 		{"origin", json.Number("5"), "is a number and has to be a string"},
-		{"origin", stringSet{"lb"}, "no order"},
+		{"origin", StringSet{"lb"}, "no order"},
 		{"origin", []any{}, "empty list"},
 		{"origin", []any{"lb.example.com", true}, "has to be a string"},
 		{"origin", []any{"lb.example.com", "http://lb.example.com"}, "mixes"},
@@ -100,7 +100,7 @@ func TestInvalidAttributesAreNamed(t *testing.T) {
 		{"ca_pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "cannot be read"},
 		{"ca_pem", "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n", "only certificates"},
 		{"ca_pem", "", "is empty"},
-		{"spki_pins", stringSet{"AAAA"}, "SHA-256"},
+		{"spki_pins", StringSet{"AAAA"}, "SHA-256"},
 		{"spki_pins", "x", "has to be a set of strings"},
 		{"spki_pins", []any{}, "is empty"},
 		{"client_cert", "-----BEGIN PRIVATE KEY-----", "private key"},
@@ -120,11 +120,11 @@ func TestInvalidAttributesAreNamed(t *testing.T) {
 		{"expires_at", json.Number("0"), "seconds since 1970"},
 		{"version", json.Number("-1"), "negative"},
 		{"updated_at", true, "has to be a string"},
-		{"note", unsupported{}, "another type"},
+		{"note", foreign{}, "another type"},
 		{"orgin", "x", "is not known"},
-		{"spki_pin", stringSet{base64.StdEncoding.EncodeToString(make([]byte, 32))}, "is not known"},
+		{"spki_pin", StringSet{base64.StdEncoding.EncodeToString(make([]byte, 32))}, "is not known"},
 	} {
-		attrs := attributes{"host": "one.spec-trust.com", "origin": "lb.example.com"}
+		attrs := Item{"host": "one.spec-trust.com", "origin": "lb.example.com"}
 		attrs[c.attribute] = c.value
 		_, err := decode(attrs)
 		var invalid *InvalidRouteError
@@ -134,15 +134,15 @@ func TestInvalidAttributesAreNamed(t *testing.T) {
 	}
 	for attribute, value := range map[string]any{
 		"server_name": "b.test", "ca_pem": tlstest.NewAuthority(t).PEM(), "tls_min": "1.3", "client_cert": "shop",
-		"spki_pins": stringSet{base64.StdEncoding.EncodeToString(make([]byte, 32))}, "handshake_timeout": "5s",
+		"spki_pins": StringSet{base64.StdEncoding.EncodeToString(make([]byte, 32))}, "handshake_timeout": "5s",
 	} {
 		var invalid *InvalidRouteError
-		if _, err := decode(attributes{"host": "a.test", "origin": "http://lb.test", attribute: value}); !errors.As(err, &invalid) || invalid.Attribute != attribute {
+		if _, err := decode(Item{"host": "a.test", "origin": "http://lb.test", attribute: value}); !errors.As(err, &invalid) || invalid.Attribute != attribute {
 			t.Errorf("%s over plain http: %v", attribute, err)
 		}
 	}
 	for _, missing := range []string{"host", "origin"} {
-		attrs := attributes{"host": "one.spec-trust.com", "origin": "lb.example.com"}
+		attrs := Item{"host": "one.spec-trust.com", "origin": "lb.example.com"}
 		delete(attrs, missing)
 		var invalid *InvalidRouteError
 		if _, err := decode(attrs); !errors.As(err, &invalid) || invalid.Attribute != missing {
@@ -155,7 +155,7 @@ func TestInvalidAttributesAreNamed(t *testing.T) {
 func TestPrivateKeyIsNotRepeatedInTheError(t *testing.T) {
 	key := "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----"
 	for _, attribute := range []string{"client_cert", "ca_pem"} {
-		_, err := decode(attributes{"host": "a.test", "origin": "lb.test", attribute: key})
+		_, err := decode(Item{"host": "a.test", "origin": "lb.test", attribute: key})
 		if err == nil || strings.Contains(err.Error(), "c2VjcmV0") {
 			t.Errorf("%s: %v", attribute, err)
 		}
@@ -222,7 +222,7 @@ func FuzzDynamoDBItem(f *testing.F) {
 			"host": value("S", "a.test"), "origin": value("S", "b.test"),
 		}
 		maps.Copy(item, map[string]types.AttributeValue{name1: value(kind1, value1), name2: value(kind2, value2)})
-		route, err := decode(fromItem(item))
+		route, err := FromDynamoDB(item).Route()
 		var invalid *InvalidRouteError
 		switch {
 		case err != nil && !errors.As(err, &invalid):

@@ -53,17 +53,26 @@ func (d *DynamoDB) Lookup(ctx context.Context, host string) (*Route, error) {
 	}
 }
 
-// fromItem turns an item into what decode reads.
-func fromItem(item map[string]types.AttributeValue) attributes {
-	attrs := make(attributes, len(item))
+// FromDynamoDB turns an item of the table into an Item.
+func FromDynamoDB(item map[string]types.AttributeValue) Item {
+	i := make(Item, len(item))
 	for name, value := range item {
-		attrs[name] = fromValue(value)
+		i[name] = fromValue(value)
 	}
-	return attrs
+	return i
 }
 
-// unsupported stands for the types that no attribute of a route has.
-type unsupported struct{}
+// DynamoDB is the inverse of [FromDynamoDB].
+func (i Item) DynamoDB() map[string]types.AttributeValue {
+	item := make(map[string]types.AttributeValue, len(i))
+	for name, value := range i {
+		item[name] = toValue(value)
+	}
+	return item
+}
+
+// A foreign value is of a type that no attribute of a route has, and JSON has not.
+type foreign struct{ types.AttributeValue }
 
 func fromValue(value types.AttributeValue) any {
 	switch v := value.(type) {
@@ -74,7 +83,7 @@ func fromValue(value types.AttributeValue) any {
 	case *types.AttributeValueMemberBOOL:
 		return v.Value
 	case *types.AttributeValueMemberSS:
-		return stringSet(v.Value)
+		return StringSet(v.Value)
 	case *types.AttributeValueMemberNULL:
 		return nil
 	case *types.AttributeValueMemberL:
@@ -83,6 +92,40 @@ func fromValue(value types.AttributeValue) any {
 			list[i] = fromValue(e)
 		}
 		return list
+	case *types.AttributeValueMemberM:
+		m := make(map[string]any, len(v.Value))
+		for name, e := range v.Value {
+			m[name] = fromValue(e)
+		}
+		return m
 	}
-	return unsupported{}
+	return foreign{value}
+}
+
+func toValue(value any) types.AttributeValue {
+	switch v := value.(type) {
+	case string:
+		return &types.AttributeValueMemberS{Value: v}
+	case json.Number:
+		return &types.AttributeValueMemberN{Value: v.String()}
+	case bool:
+		return &types.AttributeValueMemberBOOL{Value: v}
+	case StringSet:
+		return &types.AttributeValueMemberSS{Value: v}
+	case []any:
+		list := make([]types.AttributeValue, len(v))
+		for i, e := range v {
+			list[i] = toValue(e)
+		}
+		return &types.AttributeValueMemberL{Value: list}
+	case map[string]any:
+		m := make(map[string]types.AttributeValue, len(v))
+		for name, e := range v {
+			m[name] = toValue(e)
+		}
+		return &types.AttributeValueMemberM{Value: m}
+	case foreign:
+		return v.AttributeValue
+	}
+	return &types.AttributeValueMemberNULL{Value: true}
 }

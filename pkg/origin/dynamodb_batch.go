@@ -118,9 +118,9 @@ func (d *DynamoDB) read(ctx context.Context, c *call, questions []*question) (re
 			return rest, err
 		}
 		for _, item := range out.Responses[d.Table] {
-			attrs := fromItem(item)
+			attrs := FromDynamoDB(item)
 			if name, ok := attrs["host"].(string); ok {
-				route, err := decode(attrs)
+				route, err := attrs.Route()
 				found[name] = &record{route, err}
 			}
 		}

@@ -1,9 +1,7 @@
 package origin
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sleightproxy/sleight/pkg/hostname"
 )
 
 // File is a Store that holds the routes of a JSON document:
@@ -33,43 +33,22 @@ func ReadFile(name string) (*File, error) {
 // ReadRoutes reads a routes document. A route that cannot be used does not fail it, as
 // long as its host is known: [File.Invalid] lists those.
 func ReadRoutes(r io.Reader) (*File, error) {
-	b, err := io.ReadAll(r)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkMembers(json.NewDecoder(bytes.NewReader(b))); err != nil {
-		return nil, err
-	}
-	// A map, since the names of a struct's fields are found in any case.
-	var document map[string]json.RawMessage
-	if err := json.Unmarshal(b, &document); err != nil {
-		return nil, fmt.Errorf("has to be JSON of the form {\"routes\":[...]}: %w", err)
-	}
-	for name := range document {
-		if name != "routes" {
-			return nil, fmt.Errorf("has %q beside \"routes\"", name)
+	f := &File{records: map[string]*record{}}
+	n := 0
+	for item, err := range Items(r) {
+		if err != nil {
+			return nil, err
 		}
-	}
-	var routes []attributes
-	d := json.NewDecoder(bytes.NewReader(document["routes"]))
-	d.UseNumber()
-	if err := d.Decode(&routes); err != nil && document["routes"] != nil {
-		return nil, fmt.Errorf("has to be JSON of the form {\"routes\":[...]}: %w", err)
-	}
-	if routes == nil {
-		return nil, errors.New("has no \"routes\"; an empty list is written {\"routes\":[]}")
-	}
-	f := &File{records: make(map[string]*record, len(routes))}
-	for i, attrs := range routes {
-		route, err := decode(attrs)
+		n++
+		route, err := item.Route()
 		host := ""
 		if err == nil {
 			host = route.Host
 		} else {
 			// Its own host pays for it, so that has to be known.
 			var only Route
-			if hostErr := decoders["host"](&only, attrs["host"]); hostErr != nil {
-				return nil, fmt.Errorf("route %d of the list: attribute \"host\" %w", i+1, hostErr)
+			if hostErr := decoders["host"](&only, item["host"]); hostErr != nil {
+				return nil, fmt.Errorf("route %d of the list: attribute \"host\" %w", n, hostErr)
 			}
 			host = only.Host
 		}
@@ -81,47 +60,17 @@ func ReadRoutes(r io.Reader) (*File, error) {
 	return f, nil
 }
 
-// checkMembers reads one value, and refuses objects that have a member twice: the last
-// would win, and which one its author meant, nobody knows. What is no JSON at all is
-// left for others to report.
-func checkMembers(d *json.Decoder) error {
-	token, err := d.Token()
-	delim, _ := token.(json.Delim)
-	if err != nil || delim != '{' && delim != '[' {
-		return nil
-	}
-	seen := map[string]bool{}
-	for d.More() {
-		if delim == '{' {
-			token, err := d.Token()
-			if err != nil {
-				return nil
-			}
-			name, _ := token.(string)
-			if seen[name] {
-				return fmt.Errorf("has %q twice in one object", name)
-			}
-			seen[name] = true
-		}
-		before := d.InputOffset()
-		if err := checkMembers(d); err != nil {
-			return err
-		}
-		if d.InputOffset() == before {
-			return nil // an error, at which the decoder stays
-		}
-	}
-	d.Token() // the end of it
-	return nil
-}
-
 // Lookup implements [Store]. It never waits.
 func (f *File) Lookup(_ context.Context, host string) (*Route, error) {
-	found := [2]*record{}
-	for i, k := range keys(host) {
-		found[i] = f.records[k]
+	exact, now := f.records[host], time.Now()
+	if exact.decides(now) {
+		return choose(exact, nil, now) // and what its wildcard would be need not be known
 	}
-	return choose(found[0], found[1], time.Now())
+	var wildcard *record
+	if pattern, ok := hostname.Wildcard(host); ok {
+		wildcard = f.records[pattern]
+	}
+	return choose(exact, wildcard, now)
 }
 
 // Len returns how many hosts and patterns the file has, unusable ones included.

@@ -62,9 +62,10 @@ type Route struct {
 	// ExpiresAt is when the route ceases to be, in whole seconds. Zero means never.
 	ExpiresAt time.Time
 
-	// Version, UpdatedAt and Note are for the tools that edit routes.
+	// Version, UpdatedAt, UpdatedBy and Note are for the tools that edit routes.
 	Version   int64
 	UpdatedAt string
+	UpdatedBy string
 	Note      string
 }
 
@@ -117,19 +118,25 @@ type record struct {
 // nil means that there is none. An expired record counts as swept already. A disabled or
 // invalid one hides the wildcard: what was set for a host must not be undone by its parent.
 func choose(exact, wildcard *record, now time.Time) (*Route, error) {
-	for _, r := range []*record{exact, wildcard} {
-		switch {
-		case r == nil:
-		case r.err != nil:
-			return nil, r.err
-		case r.route.expired(now):
-		case r.route.Disabled:
-			return nil, ErrNotFound
-		default:
-			return r.route, nil
-		}
+	r := exact
+	if !r.decides(now) {
+		r = wildcard
 	}
-	return nil, ErrNotFound
+	switch {
+	case !r.decides(now):
+		return nil, ErrNotFound
+	case r.err != nil:
+		return nil, r.err
+	case r.route.Disabled:
+		return nil, ErrNotFound
+	}
+	return r.route, nil
+}
+
+// decides reports whether what is held under the key counts, whatever other records there are for
+// the host.
+func (r *record) decides(now time.Time) bool {
+	return r != nil && (r.err != nil || !r.route.expired(now))
 }
 
 // keys returns what to look up for host: its own key, and its wildcard's if it has one.

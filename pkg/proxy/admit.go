@@ -138,8 +138,9 @@ func (h *Handler) route(next http.Handler) http.Handler {
 	})
 }
 
-// asked returns which host the client asked for: the authority as it wrote it, and the
-// name under which the route is looked up.
+// asked returns which host the client asked for: the authority as it wrote it, but in ASCII,
+// since that goes into the fields of requests and answers, and the name under which the route is
+// looked up.
 func (h *Handler) asked(r *http.Request) (authority, host string, err error) {
 	authority = r.Host
 	if name := h.config.TrustedHostHeader; name != "" {
@@ -152,7 +153,7 @@ func (h *Handler) asked(r *http.Request) (authority, host string, err error) {
 		}
 	}
 	if host, err = hostname.Normalize(authority); err == nil {
-		return authority, host, nil
+		return hostname.ASCII(authority), host, nil
 	}
 	bare := authority
 	if name, _, splitErr := net.SplitHostPort(authority); splitErr == nil {

@@ -25,7 +25,7 @@ type exchange struct {
 	peer               netip.Addr // who sent the request; zero where that is unknown
 	trusted            bool       // the peer is one of Config.TrustedProxies
 
-	authority string        // that the client asked for, as it wrote it
+	authority string        // that the client asked for, as it wrote it, a name in Unicode as A-labels
 	host      string        // the same, normalized; empty until known
 	scheme    string        // "https" or "http": what the client spoke
 	route     *origin.Route // nil until known

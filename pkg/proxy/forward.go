@@ -96,26 +96,34 @@ func translate(ctx context.Context, _ string) (sni.Target, error) {
 	if x == nil || x.route == nil {
 		return sni.Target{}, origin.ErrNotFound
 	}
-	target := sni.Target{
-		Addresses:  x.route.Addresses,
-		ServerName: x.route.ServerName,
-		HostHeader: x.route.HostHeader,
-		SPKIPins:   x.route.SPKIPins,
-		ClientCert: x.route.ClientCert,
-
-		ConnectTimeout:   x.watch.timeouts.Connect,
-		HandshakeTimeout: x.watch.timeouts.Handshake,
-	}
-	if x.route.Scheme != "http" || x.route.TLSMin != tls.VersionTLS12 { // which every route has, if no other
-		target.MinVersion = x.route.TLSMin
-	}
-	if x.route.CAPEM != "" {
-		target.Roots = sni.PEM(x.route.CAPEM)
-	}
+	target := Target(x.route)
+	target.ConnectTimeout, target.HandshakeTimeout = x.watch.timeouts.Connect, x.watch.timeouts.Handshake
 	if x.upgrade {
 		target.ALPN = []string{"http/1.1"} // WebSockets over HTTP/2 (RFC 8441) are not in net/http
 	}
 	return target, nil
+}
+
+// Target returns what requests for a route are translated to. Timeouts that the route has not are
+// the proxy's own, and for an upgrade the proxy offers HTTP/1.1 alone.
+func Target(route *origin.Route) sni.Target {
+	target := sni.Target{
+		Addresses:        route.Addresses,
+		Scheme:           route.Scheme,
+		ServerName:       route.ServerName,
+		HostHeader:       route.HostHeader,
+		SPKIPins:         route.SPKIPins,
+		ClientCert:       route.ClientCert,
+		ConnectTimeout:   route.Timeouts.Connect,
+		HandshakeTimeout: route.Timeouts.Handshake,
+	}
+	if route.Scheme != "http" || route.TLSMin != tls.VersionTLS12 { // which every route has, if no other
+		target.MinVersion = route.TLSMin
+	}
+	if route.CAPEM != "" {
+		target.Roots = sni.PEM(route.CAPEM)
+	}
+	return target
 }
 
 // checkStatus refuses what is no final answer (RFC 9110 section 15). Further on, such a

@@ -109,23 +109,23 @@ func TestUnobservedRequestsAllocateNoMore(t *testing.T) {
 	const runs = 200
 	allocated := func(tr *sni.Transport) uint64 {
 		req, _ := http.NewRequestWithContext(t.Context(), "GET", "https://a.test/", nil)
-		least := uint64(math.MaxUint64)
-		for range 5 { // of which what else happens in the process disturbs not all
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			for range runs {
-				if _, err := send(tr, req); err != nil {
-					t.Fatal(err)
-				}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range runs {
+			if _, err := send(tr, req); err != nil {
+				t.Fatal(err)
 			}
-			runtime.ReadMemStats(&after)
-			least = min(least, after.Mallocs-before.Mallocs)
 		}
-		return least
+		runtime.ReadMemStats(&after)
+		return after.Mallocs - before.Mallocs
 	}
 	quiet, loud := newTransport(t, target), newTransport(t, target)
 	loud.Observe = func(context.Context, *sni.Exchange) {}
-	if q, l := allocated(quiet), allocated(loud); q+runs/2 > l {
+	q, l := uint64(math.MaxUint64), uint64(math.MaxUint64)
+	for round := 0; round < 5 || q+runs/2 > l && round < 50; round++ { // what else happens in the process disturbs some
+		q, l = min(q, allocated(quiet)), min(l, allocated(loud))
+	}
+	if q+runs/2 > l {
 		t.Errorf("%d allocations for %d requests that nobody looks at, %d where somebody does", q, runs, l)
 	}
 }

@@ -30,7 +30,7 @@ type Target struct {
 	// Empty means the requested host.
 	ServerName string
 
-	// HostHeader is sent as Host. Empty means the request's, which then has to mean the URL's
+	// HostHeader is sent as Host, a name in Unicode as A-labels. Empty means the request's, which then has to mean the URL's
 	// host: see [ErrHostMismatch].
 	HostHeader string
 
@@ -69,7 +69,7 @@ type Target struct {
 }
 
 // A Translator finds the Target of a host. Translate is called for each request, by
-// many goroutines at once, with a host in lower case, without port and trailing dot (an
+// many goroutines at once, with a host in lower case, in A-labels (xn--...), without port and trailing dot (an
 // IP address as it is written in the URL, without brackets). Its error fails the request.
 //
 // A host has one Target at a time. Where the next request gets another one, the idle
@@ -85,7 +85,7 @@ type Func func(ctx context.Context, host string) (Target, error)
 func (f Func) Translate(ctx context.Context, host string) (Target, error) { return f(ctx, host) }
 
 // Static translates by a plain map from host to address. The hosts are written in lower
-// case. A host that is not in it is not translated. The map must not change while in use.
+// case and in A-labels. A host that is not in it is not translated. The map must not change while in use.
 type Static map[string]string
 
 // Translate looks host up.

@@ -1,6 +1,7 @@
 package sni
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -296,6 +297,10 @@ func (t *Transport) prepare(req *http.Request, x *Exchange) (way, *http.Request,
 		if hostHeader = req.Host; !sameHost(hostHeader, req.URL, host) {
 			return fail(HTTPRequestError, host, fmt.Errorf("the Host header is %.80q: %w", hostHeader, ErrHostMismatch))
 		}
+	}
+	// In Unicode, net/http would encode it by rules of its own, and refuse more.
+	if as := cmp.Or(hostHeader, req.URL.Host); hostname.ASCII(as) != as {
+		hostHeader = hostname.ASCII(as)
 	}
 	p, err := t.pool(req.Context(), hostKey{scheme, host, portOf(req.URL, scheme)}, &target)
 	if err != nil {

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/sleightproxy/sleight/internal/terminal"
+)
+
+// format is what --output says.
+type format string
+
+var formats = []string{"table", "json", "yaml"}
+
+// addOutput gives a command the flag --output.
+func addOutput(c *cobra.Command, f *format) {
+	*f = "table"
+	c.Flags().VarP(f, "output", "o", "`format`: table for people, json or yaml for scripts")
+	c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func (f *format) String() string { return string(*f) }
+func (f *format) Type() string   { return "format" }
+
+// Set implements pflag.Value.
+func (f *format) Set(s string) error {
+	for _, known := range formats {
+		if s == known {
+			*f = format(s)
+			return nil
+		}
+	}
+	return fmt.Errorf("it is one of %s", strings.Join(formats, ", "))
+}
+
+// print writes v, as its JSON says it, or what a person is shown instead.
+func (f format) print(w io.Writer, v any, person func()) error {
+	if f == "table" {
+		person()
+		return nil
+	}
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(v); err != nil {
+		return err
+	}
+	if f == "yaml" {
+		var err error
+		if b, err = toYAML(b.Bytes()); err != nil {
+			return err
+		}
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// toYAML writes JSON in the block style of YAML, in the same order.
+func toYAML(document []byte) (bytes.Buffer, error) {
+	var b bytes.Buffer
+	var node yaml.Node
+	if err := yaml.Unmarshal(document, &node); err != nil { // JSON is YAML
+		return b, err
+	}
+	var plain func(*yaml.Node)
+	plain = func(n *yaml.Node) {
+		n.Style = 0
+		for _, c := range n.Content {
+			plain(c)
+		}
+	}
+	plain(&node)
+	encoder := yaml.NewEncoder(&b)
+	encoder.SetIndent(2)
+	if err := encoder.Encode(&node); err != nil {
+		return b, err
+	}
+	return b, encoder.Close()
+}
+
+// newTerminal is the terminal of a command.
+func newTerminal(c *cobra.Command) *terminal.Terminal {
+	return terminal.New(c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr(), os.Getenv)
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/spf13/pflag"
+
+	"github.com/sleightproxy/sleight/internal/routetable"
+)
+
+// awsFlags say where DynamoDB is, by the names that the AWS CLI gives them.
+type awsFlags struct {
+	region, profile, endpoint string
+}
+
+func (a *awsFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&a.region, "region", "", "AWS `region` of the table (AWS_REGION, or the profile's)")
+	f.StringVar(&a.profile, "profile", "", "`name` of the AWS profile (AWS_PROFILE)")
+	f.StringVar(&a.endpoint, "endpoint-url", "", "`URL` of DynamoDB, where it is not AWS's (AWS_ENDPOINT_URL_DYNAMODB)")
+}
+
+// client builds the DynamoDB client as the AWS CLI would.
+func (a *awsFlags) client(ctx context.Context, options ...func(*dynamodb.Options)) (*dynamodb.Client, error) {
+	var load []func(*config.LoadOptions) error
+	if a.region != "" {
+		load = append(load, config.WithRegion(a.region))
+	}
+	if a.profile != "" {
+		load = append(load, config.WithSharedConfigProfile(a.profile))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
+	if err != nil {
+		return nil, fmt.Errorf("AWS configuration: %w", err)
+	}
+	if cfg.Region == "" {
+		return nil, errors.New("no AWS region: give --region, set AWS_REGION, or choose a profile that has one")
+	}
+	if a.endpoint != "" {
+		options = append(options, func(o *dynamodb.Options) { o.BaseEndpoint = aws.String(a.endpoint) })
+	}
+	return dynamodb.NewFromConfig(cfg, options...), nil
+}
+
+// tableFlags say where the routes are that a command reads or edits.
+type tableFlags struct {
+	awsFlags
+	table, routes string
+	getenv        func(string) string
+}
+
+func (t *tableFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&t.table, "table", "", "DynamoDB table with the routes, by its `name` (ROUTES_TABLE)")
+	f.StringVar(&t.routes, "routes", "", "JSON `file` with the routes (ROUTES_FILE)")
+	t.awsFlags.add(f)
+}
+
+// open opens the table or the file. A flag wins over both variables.
+func (t *tableFlags) open(ctx context.Context) (routetable.Table, error) {
+	table, file := t.table, t.routes
+	if table == "" && file == "" {
+		table, file = t.getenv("ROUTES_TABLE"), t.getenv("ROUTES_FILE")
+	}
+	switch {
+	case table != "" && file != "":
+		return nil, usageError{errors.New("a table and a routes file are both given: give one of them")}
+	case file != "":
+		return routetable.OpenFile(file)
+	case table == "":
+		return nil, usageError{errors.New("no routes: give --table NAME or --routes FILE, or set ROUTES_TABLE or ROUTES_FILE")}
+	}
+	client, err := t.client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &routetable.DynamoDB{Client: client, Table: table}, nil
+}

@@ -1,0 +1,134 @@
+package routetable
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+// DynamoDB is the routes table of the proxy. Its reads are strongly consistent.
+type DynamoDB struct {
+	Client *dynamodb.Client
+	Table  string
+}
+
+var _ Table = (*DynamoDB)(nil)
+
+func (d *DynamoDB) String() string { return fmt.Sprintf("table %q", d.Table) }
+
+func hostKey(host string) map[string]types.AttributeValue {
+	return origin.Item{"host": host}.DynamoDB()
+}
+
+// Get implements [Table].
+func (d *DynamoDB) Get(ctx context.Context, host string) (origin.Item, error) {
+	consistent := true
+	out, err := d.Client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &d.Table, Key: hostKey(host), ConsistentRead: &consistent})
+	if err != nil {
+		return nil, fmt.Errorf("routetable: %v: %w", d, err)
+	}
+	if out.Item == nil {
+		return nil, ErrNotFound
+	}
+	return origin.FromDynamoDB(out.Item), nil
+}
+
+// All implements [Table].
+func (d *DynamoDB) All(ctx context.Context) iter.Seq2[origin.Item, error] {
+	return func(yield func(origin.Item, error) bool) {
+		consistent := true
+		pages := dynamodb.NewScanPaginator(d.Client, &dynamodb.ScanInput{TableName: &d.Table, ConsistentRead: &consistent})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				yield(nil, fmt.Errorf("routetable: %v: %w", d, err))
+				return
+			}
+			for _, item := range page.Items {
+				if !yield(origin.FromDynamoDB(item), nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Write implements [Table].
+func (d *DynamoDB) Write(ctx context.Context, c Change) error {
+	expression, names, values := condition(c.Before)
+	var err error
+	if c.After == nil {
+		_, err = d.Client.DeleteItem(ctx, &dynamodb.DeleteItemInput{
+			TableName: &d.Table, Key: hostKey(c.Host()),
+			ConditionExpression: &expression, ExpressionAttributeNames: names, ExpressionAttributeValues: values,
+			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+		})
+	} else {
+		_, err = d.Client.PutItem(ctx, &dynamodb.PutItemInput{
+			TableName: &d.Table, Item: c.After.DynamoDB(),
+			ConditionExpression: &expression, ExpressionAttributeNames: names, ExpressionAttributeValues: values,
+			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+		})
+	}
+	if failed, ok := errors.AsType[*types.ConditionalCheckFailedException](err); ok {
+		var current origin.Item
+		if failed.Item != nil {
+			current = origin.FromDynamoDB(failed.Item)
+		}
+		// The SDK sends a write again whose answer was lost. Of one that had succeeded, the condition then
+		// fails on what it wrote itself.
+		if c.After != nil && current.Equal(c.After) || c.After == nil && current == nil {
+			return nil
+		}
+		return &ConflictError{c, current}
+	}
+	if err != nil {
+		return fmt.Errorf("routetable: %v: route %q: %w", d, c.Host(), err)
+	}
+	return nil
+}
+
+// maxCompared bounds the attributes that a condition compares: DynamoDB takes expressions of
+// 4 KB. No route has as many.
+const maxCompared = 100
+
+// condition says that the item is still before: that it has each of its attributes with the same
+// value, and none that a route may have beside.
+func condition(before origin.Item) (expression string, names map[string]string, values map[string]types.AttributeValue) {
+	names = map[string]string{"#host": "host"}
+	if before == nil {
+		return "attribute_not_exists(#host)", names, nil
+	}
+	stored := before.DynamoDB()
+	values = map[string]types.AttributeValue{}
+	var terms []string
+	compared := before.Names()
+	for _, name := range origin.AttributeNames() {
+		if !slices.Contains(compared, name) {
+			compared = append(compared, name)
+		}
+	}
+	for n, name := range compared[:min(len(compared), maxCompared)] {
+		alias := fmt.Sprintf("#a%d", n)
+		if name == "host" {
+			alias = "#host"
+		}
+		names[alias] = name
+		if v, ok := stored[name]; ok {
+			value := fmt.Sprintf(":v%d", n)
+			values[value] = v
+			terms = append(terms, alias+" = "+value)
+		} else {
+			terms = append(terms, "attribute_not_exists("+alias+")")
+		}
+	}
+	return strings.Join(terms, " AND "), names, values
+}

@@ -1,0 +1,161 @@
+// Package routetable reads and edits routes where they are kept: in a DynamoDB table or in a
+// file. What it writes it writes under the condition that nobody else has changed it since
+// it was read.
+package routetable
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+// Table is where routes are kept. It is safe for concurrent use, also by several processes.
+// Its String says which it is, for messages: `table "routes"`.
+type Table interface {
+	fmt.Stringer
+
+	// Get returns the item of a host or pattern as it is now, whether it can be used or not.
+	// The error is [ErrNotFound] where there is none.
+	Get(ctx context.Context, host string) (origin.Item, error)
+
+	// All returns the items, in no order. Its error ends it. Items that others write meanwhile may
+	// be missing or there, each for itself.
+	All(ctx context.Context) iter.Seq2[origin.Item, error]
+
+	// Write makes the change, wholly or not at all. Its error is a *[ConflictError] where the
+	// item is no longer as the change has it.
+	Write(ctx context.Context, c Change) error
+}
+
+// ErrNotFound says that there is no item for a host.
+var ErrNotFound = errors.New("routetable: no such route")
+
+// Change replaces an item by another one of the same host. Before is the item as it was read,
+// and nil where there was none; After is nil where it is to be removed. Which one it is that
+// may be written is compared whole: not everybody who edits by hand counts the version up.
+type Change struct {
+	Before, After origin.Item
+}
+
+// Host returns the host whose item is changed.
+func (c Change) Host() string {
+	if c.After != nil {
+		return c.After.Host()
+	}
+	return c.Before.Host()
+}
+
+// ConflictError says that an item was changed by somebody else between the reading and the
+// writing of a change. Nothing was written.
+type ConflictError struct {
+	Change  Change
+	Current origin.Item // nil where it is gone
+}
+
+func (e *ConflictError) Error() string {
+	host, who := e.Change.Host(), ""
+	if e.Current == nil {
+		return fmt.Sprintf("route %q was removed meanwhile; nothing was written", host)
+	}
+	if by, ok := e.Current[origin.UpdatedByAttribute].(string); ok {
+		who = fmt.Sprintf(" by %q", by)
+	}
+	if at, ok := e.Current[origin.UpdatedAtAttribute].(string); ok {
+		who += fmt.Sprintf(" at %.40s", at)
+	}
+	if e.Change.Before == nil {
+		return fmt.Sprintf("route %q was made meanwhile%s; nothing was written", host, who)
+	}
+	return fmt.Sprintf("route %q was changed meanwhile%s (%s); nothing was written", host, who, e.what())
+}
+
+// what names the attributes in which the item is not what it was.
+func (e *ConflictError) what() string {
+	names := Difference(e.Change.Before, e.Current)
+	if len(names) == 0 {
+		return "and back again"
+	}
+	return strings.Join(names, ", ")
+}
+
+// Difference returns the names of the attributes in which two items differ, in the order in
+// which they are written, without what tools write beside a route unless nothing else differs.
+func Difference(a, b origin.Item) []string {
+	all := maps.Clone(a)
+	if all == nil {
+		all = origin.Item{}
+	}
+	maps.Copy(all, b)
+	var names, record []string
+	for _, name := range all.Names() {
+		_, inA := a[name]
+		_, inB := b[name]
+		if inA && inB && (origin.Item{name: a[name]}).Equal(origin.Item{name: b[name]}) {
+			continue
+		}
+		switch name {
+		case origin.VersionAttribute, origin.UpdatedAtAttribute, origin.UpdatedByAttribute:
+			record = append(record, name)
+		default:
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return record
+	}
+	return names
+}
+
+// Stamp returns after with the record of its change: the version that follows before's, who
+// made it and when. Neither item is changed. An empty by leaves no name.
+func Stamp(before, after origin.Item, by string, now time.Time) origin.Item {
+	stamped := maps.Clone(after)
+	stamped[origin.VersionAttribute] = json.Number(strconv.FormatInt(Version(before)+1, 10))
+	stamped[origin.UpdatedAtAttribute] = now.UTC().Format(time.RFC3339)
+	delete(stamped, origin.UpdatedByAttribute)
+	if by != "" {
+		stamped[origin.UpdatedByAttribute] = by
+	}
+	return stamped
+}
+
+// Version returns the version of an item, and 0 for one without, or with one that is no
+// number: what its next writer makes of it is 1.
+func Version(i origin.Item) int64 {
+	n, _ := i[origin.VersionAttribute].(json.Number)
+	version, err := n.Int64()
+	if err != nil {
+		return 0
+	}
+	return max(version, 0)
+}
+
+// Sorted returns the items in the order of their hosts: by domain, so that what belongs together
+// stands together, and a wildcard before the names it covers.
+func Sorted(items []origin.Item) []origin.Item {
+	type keyed struct {
+		key  string
+		item origin.Item
+	}
+	all := make([]keyed, 0, len(items))
+	for _, i := range items {
+		labels := strings.Split(i.Host(), ".")
+		slices.Reverse(labels)
+		all = append(all, keyed{strings.Join(labels, "\x00"), i})
+	}
+	slices.SortStableFunc(all, func(a, b keyed) int { return strings.Compare(a.key, b.key) })
+	sorted := make([]origin.Item, 0, len(items))
+	for _, k := range all {
+		sorted = append(sorted, k.item)
+	}
+	return sorted
+}

@@ -1,0 +1,176 @@
+// Package terminal shows people what a command does: tables, trees, progress, colours, questions.
+// Where nobody looks, behind a pipe or in a file, it writes the same words without colours,
+// and neither draws progress nor asks.
+package terminal
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/jedib0t/go-pretty/v6/list"
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"golang.org/x/term"
+)
+
+// Terminal is where a command reads and writes. Results go to Out, so that a pipe gets nothing else;
+// progress and questions go to Err. It is for one goroutine, but for [Progress].
+type Terminal struct {
+	In       io.Reader
+	Out, Err io.Writer
+
+	colour bool // on Out
+	in     bool // somebody can be asked: In and Err are terminals
+	draws  bool // Err is a terminal that can go back in a line
+	width  func() int
+}
+
+// New looks what the three are. Colours are for a terminal, unless NO_COLOR (no-color.org) or TERM=dumb
+// forbids them. getenv is os.Getenv or the like.
+func New(in io.Reader, out, err io.Writer, getenv func(string) string) *Terminal {
+	dumb := getenv("TERM") == "dumb"
+	return &Terminal{
+		In: in, Out: out, Err: err,
+		colour: isTerminal(out) && !dumb && getenv("NO_COLOR") == "",
+		in:     isTerminal(in) && isTerminal(err),
+		draws:  isTerminal(err) && !dumb,
+		width: func() int {
+			if f, ok := out.(*os.File); ok {
+				if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
+					return w
+				}
+			}
+			return 0
+		},
+	}
+}
+
+func isTerminal(v any) bool {
+	f, ok := v.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// Interactive reports whether somebody can be asked.
+func (t *Terminal) Interactive() bool { return t.in }
+
+// Style is a colour of a word, where there are colours. The word has to say the same without.
+type Style text.Color
+
+// The styles have a meaning, not a colour, in their names.
+const (
+	Plain   = Style(text.Reset)
+	Good    = Style(text.FgGreen)
+	Warning = Style(text.FgYellow)
+	Bad     = Style(text.FgRed)
+	Faint   = Style(text.Faint)
+	Strong  = Style(text.Bold)
+)
+
+// Styled returns s in a style, made safe by [Safe].
+func (t *Terminal) Styled(style Style, s string) string {
+	s = Safe(s)
+	if !t.colour || style == Plain {
+		return s
+	}
+	// Not text.Color.Sprint, which looks at the standard output of the process and not at ours.
+	return text.Color(style).EscapeSeq() + s + text.Reset.EscapeSeq()
+}
+
+// Safe replaces what could move the cursor, hide or rename something on a terminal: control characters,
+// and those that turn the direction of writing. Names in routes and certificates are strangers' words.
+func Safe(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' {
+			return ' '
+		}
+		if !unicode.IsPrint(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
+}
+
+// Table writes rows under a header, in columns. Cells have to be safe ([Safe], [Terminal.Styled]). On a
+// terminal, what does not fit the width is cut off at the end of the line; in a pipe, nothing is.
+func (t *Terminal) Table(header []string, rows [][]string) {
+	w := table.NewWriter()
+	style := table.StyleDefault
+	style.Box = table.BoxStyle{PaddingRight: "  "}
+	style.Options = table.OptionsNoBordersAndSeparators
+	style.Format.Header = text.FormatUpper
+	if width := t.width(); width > 0 {
+		style.Size.WidthMax = width
+	}
+	w.SetStyle(style)
+	w.SuppressTrailingSpaces()
+	w.AppendHeader(cells(header))
+	for _, r := range rows {
+		w.AppendRow(cells(r))
+	}
+	fmt.Fprintln(t.Out, w.Render())
+}
+
+func cells(row []string) table.Row {
+	r := make(table.Row, 0, len(row))
+	for _, c := range row {
+		r = append(r, c)
+	}
+	return r
+}
+
+// Tree is a text and what hangs below it.
+type Tree struct {
+	Text string
+	Sub  []Tree
+}
+
+// Tree writes trees below each other. Texts have to be safe.
+func (t *Terminal) Tree(trees ...Tree) {
+	w := list.NewWriter()
+	w.SetStyle(list.StyleConnectedLight)
+	var add func([]Tree)
+	add = func(all []Tree) {
+		for _, one := range all {
+			w.AppendItem(one.Text)
+			if len(one.Sub) > 0 {
+				w.Indent()
+				add(one.Sub)
+				w.UnIndent()
+			}
+		}
+	}
+	add(trees)
+	fmt.Fprintln(t.Out, w.Render())
+}
+
+// ErrNotInteractive says that a question could not be asked.
+var ErrNotInteractive = errors.New("there is no terminal to ask on")
+
+// Confirm asks a question that is answered with yes or no. The end of the input is a no.
+func (t *Terminal) Confirm(question string) (bool, error) {
+	if !t.in {
+		return false, ErrNotInteractive
+	}
+	answers := bufio.NewReader(t.In)
+	for {
+		fmt.Fprintf(t.Err, "%s [y/N] ", Safe(question))
+		line, err := answers.ReadString('\n')
+		if err != nil {
+			fmt.Fprintln(t.Err)
+			return false, nil
+		}
+		switch strings.ToLower(strings.TrimSpace(line)) {
+		case "y", "yes":
+			return true, nil
+		case "", "n", "no":
+			return false, nil
+		}
+		fmt.Fprintln(t.Err, `Answer "y" or "n".`)
+	}
+}

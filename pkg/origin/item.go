@@ -1,0 +1,342 @@
+package origin
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"reflect"
+	"slices"
+)
+
+// Item is a route as it is stored: its attributes by name, each as it was written. What
+// edits, compares and copies routes works on Items, so that nothing is lost on the way, not
+// even of a route that cannot be used. [Item.Route] reads one.
+//
+// The values are string, json.Number, bool, []any, [StringSet], map[string]any, and nil. An
+// item of DynamoDB may have others, which JSON has not, and no route either: they are kept
+// apart as what they are, and [Item.MarshalJSON] refuses them. The zero Item has no
+// attributes; it can be read, not written to.
+type Item map[string]any
+
+// StringSet is DynamoDB's type SS. JSON has no sets: an Item read from JSON has one where the
+// attribute is known to be one.
+type StringSet []string
+
+// Attribute names that tools write beside a route.
+const (
+	VersionAttribute   = "version"
+	UpdatedAtAttribute = "updated_at"
+	UpdatedByAttribute = "updated_by"
+)
+
+// attributeOrder is the order in which attributes are written: what a route is, what it
+// needs, when it holds, what tools know of it. Others follow by name.
+var attributeOrder = []string{
+	"host", "origin", "server_name", "host_header", "ca_pem", "spki_pins", "client_cert", "tls_min", "rewrite",
+	"connect_timeout", "handshake_timeout", "response_timeout", "idle_timeout", "request_timeout",
+	"enabled", "expires_at", "note", VersionAttribute, UpdatedAtAttribute, UpdatedByAttribute,
+}
+
+// AttributeNames returns the names of all attributes that a route may have, in the order in which
+// they are written.
+func AttributeNames() []string { return slices.Clone(attributeOrder) }
+
+// Route reads the item. The error is an *[InvalidRouteError].
+func (i Item) Route() (*Route, error) { return decode(i) }
+
+// Host returns the key of the item, or "" where it has none that is a string.
+func (i Item) Host() string {
+	s, _ := i["host"].(string)
+	return s
+}
+
+// Names returns the names of the attributes in the order in which they are written.
+func (i Item) Names() []string {
+	names := make([]string, 0, len(i))
+	for _, name := range attributeOrder {
+		if _, ok := i[name]; ok {
+			names = append(names, name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(i)) {
+		if !slices.Contains(attributeOrder, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Equal reports whether both have the same attributes with the same values. Sets have no
+// order.
+func (i Item) Equal(other Item) bool {
+	return len(i) == len(other) && !slices.ContainsFunc(slices.Collect(maps.Keys(i)), func(name string) bool {
+		v, ok := other[name]
+		return !ok || !sameValue(i[name], v)
+	})
+}
+
+// SameRoute is Equal without what tools write beside a route: who changed it, when and how
+// often.
+func (i Item) SameRoute(other Item) bool {
+	return i.withoutRecord().Equal(other.withoutRecord())
+}
+
+func (i Item) withoutRecord() Item {
+	only := maps.Clone(i)
+	for _, name := range []string{VersionAttribute, UpdatedAtAttribute, UpdatedByAttribute} {
+		delete(only, name)
+	}
+	return only
+}
+
+func sameValue(a, b any) bool {
+	if set, ok := a.(StringSet); ok {
+		other, ok := b.(StringSet)
+		return ok && slices.Equal(slices.Sorted(slices.Values(set)), slices.Sorted(slices.Values(other)))
+	}
+	return reflect.DeepEqual(a, b)
+}
+
+// MarshalJSON writes an object with the attributes in the order of Names; sets are sorted.
+func (i Item) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	write := func(v any) error {
+		if err := encoder.Encode(v); err != nil {
+			return err
+		}
+		b.Truncate(b.Len() - len("\n"))
+		return nil
+	}
+	b.WriteByte('{')
+	for n, name := range i.Names() {
+		if n > 0 {
+			b.WriteByte(',')
+		}
+		v := i[name]
+		if !inJSON(v) {
+			return nil, fmt.Errorf("origin: route %q: attribute %q is of a type that JSON has not", i.Host(), name)
+		}
+		if set, ok := v.(StringSet); ok {
+			v = slices.Sorted(slices.Values(set))
+		}
+		if err := write(name); err != nil {
+			return nil, err
+		}
+		b.WriteByte(':')
+		if err := write(v); err != nil {
+			return nil, err
+		}
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
+// inJSON reports whether v comes back from JSON as it is.
+func inJSON(v any) bool {
+	switch v := v.(type) {
+	case nil, string, json.Number, bool, StringSet:
+		return true
+	case []any:
+		return !slices.ContainsFunc(v, func(e any) bool { return !inJSON(e) })
+	case map[string]any:
+		for _, e := range v {
+			if !inJSON(e) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// UnmarshalJSON reads an object. One with a member twice is refused: the last would win, and
+// which one its author meant, nobody knows.
+func (i *Item) UnmarshalJSON(b []byte) error {
+	if err := checkMembers(json.NewDecoder(bytes.NewReader(b))); err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	var attrs map[string]any
+	if err := d.Decode(&attrs); err != nil {
+		return err
+	}
+	if attrs == nil {
+		return errors.New("is null")
+	}
+	if set, ok := asSet(attrs["spki_pins"]); ok {
+		attrs["spki_pins"] = set
+	}
+	*i = attrs
+	return nil
+}
+
+// asSet makes a set of a list of strings, and returns false for what is none.
+func asSet(v any) (StringSet, bool) {
+	list, _ := v.([]any)
+	set := make(StringSet, 0, len(list))
+	for _, e := range list {
+		s, ok := e.(string)
+		if !ok {
+			return nil, false
+		}
+		set = append(set, s)
+	}
+	slices.Sort(set)
+	return slices.Compact(set), len(set) > 0
+}
+
+// Items reads the routes of a document one by one, in its order, as they are: neither that
+// they can be used nor that each host is there once is looked at. An error ends it, and says
+// where in the document.
+func Items(r io.Reader) iter.Seq2[Item, error] {
+	return func(yield func(Item, error) bool) {
+		d := json.NewDecoder(r)
+		fail := func(err error) { yield(nil, err) }
+		malformed := func(err error) { fail(fmt.Errorf("has to be JSON of the form {\"routes\":[...]}: %w", err)) }
+		if err := expectDelim(d, '{'); err != nil {
+			malformed(err)
+			return
+		}
+		found := false
+		for n := 0; d.More(); {
+			token, err := d.Token()
+			if err != nil {
+				malformed(err)
+				return
+			}
+			switch name := token.(string); {
+			case name != "routes":
+				fail(fmt.Errorf("has %q beside \"routes\"", name))
+				return
+			case found:
+				fail(errors.New("has \"routes\" twice in one object"))
+				return
+			}
+			found = true
+			switch token, err := d.Token(); {
+			case err != nil:
+				malformed(err)
+				return
+			case token == nil:
+				fail(errNoRoutes)
+				return
+			case token != json.Delim('['):
+				malformed(errors.New("\"routes\" is no list"))
+				return
+			}
+			for d.More() {
+				n++
+				var item Item
+				var raw json.RawMessage
+				if err := d.Decode(&raw); err != nil {
+					malformed(fmt.Errorf("route %d of the list: %w", n, err))
+					return
+				}
+				if err := item.UnmarshalJSON(raw); err != nil {
+					fail(fmt.Errorf("route %d of the list: %w", n, err))
+					return
+				}
+				if !yield(item, nil) {
+					return
+				}
+			}
+			if err := expectDelim(d, ']'); err != nil {
+				malformed(err)
+				return
+			}
+		}
+		if err := expectDelim(d, '}'); err != nil {
+			malformed(err)
+			return
+		}
+		if _, err := d.Token(); !errors.Is(err, io.EOF) {
+			malformed(errors.New("something follows its end"))
+			return
+		}
+		if !found {
+			fail(errNoRoutes)
+		}
+	}
+}
+
+var errNoRoutes = errors.New("has no \"routes\"; an empty list is written {\"routes\":[]}")
+
+// expectDelim reads one delimiter.
+func expectDelim(d *json.Decoder, want json.Delim) error {
+	token, err := d.Token()
+	switch {
+	case errors.Is(err, io.EOF):
+		return io.ErrUnexpectedEOF
+	case err != nil:
+		return err
+	case token != want:
+		return fmt.Errorf("%v is where %v has to be", token, want)
+	}
+	return nil
+}
+
+// checkMembers reads one value, and refuses objects that have a member twice. What is no JSON
+// at all is left for others to report.
+func checkMembers(d *json.Decoder) error {
+	token, err := d.Token()
+	delim, _ := token.(json.Delim)
+	if err != nil || delim != '{' && delim != '[' {
+		return nil
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		if delim == '{' {
+			token, err := d.Token()
+			if err != nil {
+				return nil
+			}
+			name, _ := token.(string)
+			if seen[name] {
+				return fmt.Errorf("has %q twice in one object", name)
+			}
+			seen[name] = true
+		}
+		before := d.InputOffset()
+		if err := checkMembers(d); err != nil {
+			return err
+		}
+		if d.InputOffset() == before {
+			return nil // an error, at which the decoder stays
+		}
+	}
+	d.Token() // the end of it
+	return nil
+}
+
+// FormatItems writes items as the document that [Items] and [ReadRoutes] read, one line each,
+// so that what changed in it is seen by diff and by version control. It stops at the first
+// error, of items or of w.
+func FormatItems(w io.Writer, items iter.Seq2[Item, error]) error {
+	separator := "{\"routes\":[\n"
+	for item, err := range items {
+		if err != nil {
+			return err
+		}
+		b, err := item.MarshalJSON()
+		if err != nil {
+			return err
+		}
+		if _, err := io.WriteString(w, separator+string(b)); err != nil {
+			return err
+		}
+		separator = ",\n"
+	}
+	end := "\n]}\n"
+	if separator != ",\n" {
+		end = "{\"routes\":[]}\n"
+	}
+	_, err := io.WriteString(w, end)
+	return err
+}

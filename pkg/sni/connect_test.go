@@ -1,0 +1,85 @@
+package sni_test
+
+import (
+	"crypto/tls"
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/sleightproxy/sleight/internal/tlstest"
+	"github.com/sleightproxy/sleight/pkg/sni"
+)
+
+func connect(t *testing.T, tr *sni.Transport, url string) error {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr.Connect(r)
+}
+
+func TestConnectSparesTheFirstRequestTheHandshake(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		origin := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "b.test": tlstest.Leaf(t, ca, "b.test")})
+		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
+		for range 2 {
+			if err := connect(t, tr, "https://a.test/"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := origin.Handshakes(); len(got) != 1 || len(origin.Requests()) != 0 {
+			t.Fatalf("handshakes %q, %d requests before the first", got, len(origin.Requests()))
+		}
+		mustGet(t, tr, "https://a.test/")
+		if got := origin.Handshakes(); len(got) != 1 {
+			t.Errorf("handshakes %q after the request", got)
+		}
+		// What was made ready for one name is of no use to another.
+		mustGet(t, tr, "https://b.test/")
+		origin.WantOwnNames(t, 2)
+		tr.CloseIdleConnections()
+		origin.WaitConns(t, 0)
+	})
+}
+
+func TestRequestsThatComeWhileConnectingAreServed(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		origin := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				if err := connect(t, tr, "https://a.test/"); err != nil {
+					t.Error(err)
+				}
+			})
+			wg.Go(func() {
+				if _, err := get(t, tr, "https://a.test/"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		origin.WantOwnNames(t, 8)
+		if n := len(origin.Handshakes()); !http1 && n != 1 {
+			t.Errorf("%d handshakes, want 1", n)
+		}
+		tr.CloseIdleConnections()
+		origin.WaitConns(t, 0)
+	})
+}
+
+func TestConnectFailsAsARequestWould(t *testing.T) {
+	ca, other := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
+	origin := tlstest.NewOrigin(t, ca, "a.test")
+	tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(other.PEM())}))
+	wantType(t, connect(t, tr, "https://a.test/"), sni.TLSCertificateError)
+	tr = newTransport(t, to(sni.Target{Addresses: []string{"10.1.2.3"}}))
+	tr.AllowCIDRs = nil
+	wantType(t, connect(t, tr, "https://a.test/"), sni.DestinationIPProhibited)
+	wantType(t, connect(t, tr, "ftp://a.test/"), sni.HTTPRequestError)
+	origin.WaitConns(t, 0)
+}
