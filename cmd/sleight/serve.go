@@ -48,6 +48,8 @@ as built by make build, which knows no profiles: give it credentials in the envi
 	routes := f.String("routes", "", "JSON `file` with the routes (ROUTES_FILE)")
 	table := f.String("table", "", "DynamoDB table with the routes, by its `name` (ROUTES_TABLE)")
 	ttl := f.String("routes-ttl", "", "for what `duration` a route of the table is used unasked (ROUTES_TTL, default 30s)")
+	stale := f.String("routes-max-stale", "", "for what `duration` a route is served while the table cannot be read; 0 for not at all (ROUTES_MAX_STALE, default 24h)")
+	hosts := f.String("routes-max-hosts", "", "for how many hosts routes of the table are remembered, `N` (ROUTES_MAX_HOSTS, default 10000)")
 	warm := f.StringSlice("warm-host", nil, "`host` to look up and connect to before listening; may be repeated (WARM_HOSTS)")
 	allow := f.StringSlice("allow-cidr", nil, "`network` that may be dialled although it is not public; may be repeated (ORIGIN_ALLOW_CIDRS)")
 	force := f.Bool("force-https", true, "refuse routes with http:// (FORCE_HTTPS)")
@@ -70,6 +72,8 @@ as built by make build, which knows no profiles: give it credentials in the envi
 		{"ROUTES_FILE", "routes", func() string { return *routes }},
 		{"ROUTES_TABLE", "table", func() string { return *table }},
 		{"ROUTES_TTL", "routes-ttl", func() string { return *ttl }},
+		{"ROUTES_MAX_STALE", "routes-max-stale", func() string { return *stale }},
+		{"ROUTES_MAX_HOSTS", "routes-max-hosts", func() string { return *hosts }},
 		{"WARM_HOSTS", "warm-host", func() string { return strings.Join(*warm, ",") }},
 		{"ORIGIN_ALLOW_CIDRS", "allow-cidr", func() string { return strings.Join(*allow, ",") }},
 		{"FORCE_HTTPS", "force-https", func() string { return strconv.FormatBool(*force) }},

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,11 +66,13 @@ func Routes(s Settings, logger *slog.Logger, client func() (origin.BatchGetter, 
 		if err != nil {
 			return nil, err
 		}
-		ttl := s.RoutesTTL
-		if ttl == 0 {
-			ttl = -1
-		}
-		return &origin.Cache{Store: &origin.DynamoDB{Client: c, Table: s.RoutesTable}, TTL: ttl, Logger: logger}, nil
+		return &origin.Cache{
+			Store:    &origin.DynamoDB{Client: c, Table: s.RoutesTable},
+			TTL:      cmp.Or(s.RoutesTTL, -1), // whose zero is the default
+			MaxStale: cmp.Or(s.RoutesMaxStale, -1),
+			MaxHosts: s.RoutesMaxHosts,
+			Logger:   logger,
+		}, nil
 	}
 	return nil, errors.New("no routes: set ROUTES_TABLE to the name of a DynamoDB table, or ROUTES_FILE to a JSON file")
 }
@@ -96,12 +99,28 @@ func NewFunction(getenv func(string) string, out io.Writer) (*lambdahttp.Adapter
 		Failed: func(w http.ResponseWriter, r *http.Request, err error) {
 			handler.Fail(w, r, cause(err))
 		},
-		Begin:        handler.Begin,
+		Begin:        joined(handler.Begin, routes),
 		Stream:       s.Stream,
 		FrontTimeout: s.FrontTimeout,
 		BasePath:     s.BasePath,
 		StripStage:   s.StripStage,
 	}, nil
+}
+
+// joined has the look-ups of a request end with it: after the reply the process may be frozen.
+func joined(begin func(*http.Request) (*http.Request, func()), routes origin.Store) func(*http.Request) (*http.Request, func()) {
+	cache, ok := routes.(*origin.Cache)
+	if !ok {
+		return begin
+	}
+	return func(r *http.Request) (*http.Request, func()) {
+		cache.Begin()
+		r, done := begin(r)
+		return r, func() {
+			cache.Join(r.Context())
+			done() // afterwards, since the client waits for both
+		}
+	}
 }
 
 // invocationHandler adds to each line the invocation that it belongs to, by which it is

@@ -25,7 +25,7 @@ func (e environment) get(name string) string { return e[name] }
 func TestDefaults(t *testing.T) {
 	// The template sets variables that have no value.
 	got, err := app.FromEnvironment(environment{"ROUTES_TABLE": "routes", "ORIGIN_ALLOW_CIDRS": "", "TRUSTED_HOST_HEADER": ""}.get)
-	want := app.Settings{RoutesTable: "routes", RoutesTTL: 30 * time.Second, ForceHTTPS: true}
+	want := app.Settings{RoutesTable: "routes", RoutesTTL: 30 * time.Second, RoutesMaxStale: 24 * time.Hour, ForceHTTPS: true}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -33,14 +33,14 @@ func TestDefaults(t *testing.T) {
 
 func TestEveryVariableIsRead(t *testing.T) {
 	got, err := app.FromEnvironment(environment{
-		"ROUTES_FILE": "routes.json", "ROUTES_TTL": "1m30s", "ORIGIN_ALLOW_CIDRS": "10.0.0.0/8, fd00::/8", "FORCE_HTTPS": "false",
+		"ROUTES_FILE": "routes.json", "ROUTES_TTL": "1m30s", "ROUTES_MAX_STALE": "2h", "ROUTES_MAX_HOSTS": "500", "ORIGIN_ALLOW_CIDRS": "10.0.0.0/8, fd00::/8", "FORCE_HTTPS": "false",
 		"TRUSTED_HOST_HEADER": "X-Forwarded-Host", "LOG_LEVEL": "debug", "RESPONSE_MODE": "stream", "CLIENT_CERTS_DIR": "/etc/certs",
 		"FRONT_TIMEOUT": "60s", "BASE_PATH": "/api/", "STRIP_STAGE": "true", "TRUSTED_PROXIES": "192.0.2.0/24", "CDN_LOOP_ID": "sleight-1",
 		"CONNECT_TIMEOUT": "1s", "HANDSHAKE_TIMEOUT": "2s", "RESPONSE_TIMEOUT": "3s", "IDLE_TIMEOUT": "0", "REQUEST_TIMEOUT": "5s", "MAX_REQUEST_BODY": "2MiB",
 		"WARM_HOSTS": "one.test, TWO.test,one.test",
 	}.get)
 	want := app.Settings{
-		RoutesFile: "routes.json", RoutesTTL: 90 * time.Second, TrustedHostHeader: "X-Forwarded-Host", LogLevel: slog.LevelDebug, ClientCertsDir: "/etc/certs",
+		RoutesFile: "routes.json", RoutesTTL: 90 * time.Second, RoutesMaxStale: 2 * time.Hour, RoutesMaxHosts: 500, TrustedHostHeader: "X-Forwarded-Host", LogLevel: slog.LevelDebug, ClientCertsDir: "/etc/certs",
 		Stream: true, FrontTimeout: time.Minute, BasePath: "/api", StripStage: true, LoopID: "sleight-1", MaxRequestBody: 2 << 20,
 		WarmHosts:      []string{"one.test", "two.test"},
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
@@ -84,6 +84,10 @@ func TestWrongConfigurationFailsWithOneLineThatSaysWhatToSet(t *testing.T) {
 		{with("AWS_MAX_ATTEMPTS", "many"), []string{"AWS_MAX_ATTEMPTS"}},
 		{with("ROUTES_TTL", "30"), []string{"ROUTES_TTL", `"30"`, "30s"}},
 		{with("ROUTES_TTL", "-1s"), []string{"ROUTES_TTL"}},
+		{with("ROUTES_MAX_STALE", "a day"), []string{"ROUTES_MAX_STALE", `"a day"`, "24h"}},
+		{with("ROUTES_MAX_STALE", "-1h"), []string{"ROUTES_MAX_STALE"}},
+		{with("ROUTES_MAX_HOSTS", "0"), []string{"ROUTES_MAX_HOSTS", "10000"}},
+		{with("ROUTES_MAX_HOSTS", "many"), []string{"ROUTES_MAX_HOSTS"}},
 		{with("ORIGIN_ALLOW_CIDRS", "10.0.0.0"), []string{"ORIGIN_ALLOW_CIDRS"}},
 		{with("ORIGIN_ALLOW_CIDRS", "::ffff:10.0.0.0/104"), []string{"ORIGIN_ALLOW_CIDRS"}},
 		{with("ORIGIN_ALLOW_CIDRS", "10.0.0.1/8"), []string{"ORIGIN_ALLOW_CIDRS"}},

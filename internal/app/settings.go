@@ -21,6 +21,8 @@ type Settings struct {
 	RoutesTable       string         // ROUTES_TABLE: the DynamoDB table; or
 	RoutesFile        string         // ROUTES_FILE: a JSON file
 	RoutesTTL         time.Duration  // ROUTES_TTL: how long a route is used unasked; zero means not at all
+	RoutesMaxStale    time.Duration  // ROUTES_MAX_STALE: how old a route may be that is served while the table cannot be read; zero means not at all
+	RoutesMaxHosts    int            // ROUTES_MAX_HOSTS: how many hosts are remembered; zero means 10,000
 	WarmHosts         []string       // WARM_HOSTS: looked up and connected to at the start
 	AllowCIDRs        []netip.Prefix // ORIGIN_ALLOW_CIDRS: networks allowed although not public
 	ForceHTTPS        bool           // FORCE_HTTPS: routes with http:// are refused
@@ -47,6 +49,7 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 		RoutesTable:    getenv("ROUTES_TABLE"),
 		RoutesFile:     getenv("ROUTES_FILE"),
 		RoutesTTL:      30 * time.Second,
+		RoutesMaxStale: 24 * time.Hour,
 		ForceHTTPS:     true,
 		LoopID:         getenv("CDN_LOOP_ID"),
 		ClientCertsDir: getenv("CLIENT_CERTS_DIR"),
@@ -59,7 +62,9 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 			}
 		}
 	}
-	read("ROUTES_TTL", "a duration such as 30s", s.setRoutesTTL)
+	read("ROUTES_TTL", "a duration such as 30s", notNegative(&s.RoutesTTL))
+	read("ROUTES_MAX_STALE", "a duration such as 24h, or 0 for not at all", notNegative(&s.RoutesMaxStale))
+	read("ROUTES_MAX_HOSTS", "a number such as 10000", s.setRoutesMaxHosts)
 	read("WARM_HOSTS", "hostnames such as one.example.com,two.example.com", s.setWarmHosts)
 	read("ORIGIN_ALLOW_CIDRS", "networks such as 10.0.0.0/8,192.168.1.0/24", networks(&s.AllowCIDRs))
 	read("TRUSTED_PROXIES", "networks such as 10.0.0.0/8,192.168.1.0/24", networks(&s.TrustedProxies))
@@ -87,13 +92,25 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 	return s, nil
 }
 
-// setRoutesTTL takes a duration as time.ParseDuration reads it.
-func (s *Settings) setRoutesTTL(v string) error {
-	d, err := time.ParseDuration(v)
-	if err == nil && d < 0 {
-		err = errors.New("negative")
+// notNegative takes a duration as time.ParseDuration reads it.
+func notNegative(into *time.Duration) func(string) error {
+	return func(v string) error {
+		d, err := time.ParseDuration(v)
+		if err == nil && d < 0 {
+			err = errors.New("negative")
+		}
+		*into = d
+		return err
 	}
-	s.RoutesTTL = d
+}
+
+// setRoutesMaxHosts takes a number from 1.
+func (s *Settings) setRoutesMaxHosts(v string) error {
+	n, err := strconv.Atoi(v)
+	if err == nil && n < 1 {
+		err = errors.New("not a number of hosts")
+	}
+	s.RoutesMaxHosts = n
 	return err
 }
 

@@ -2,51 +2,292 @@ package dynamodbtest
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
-	"net/http/httptest"
-	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
-// Relay returns the URL of a relay before the server, which hands on every request. Before, if not
-// nil, is told each action, such as "PutItem", ahead of the server, and holds it up until it returns. Where
-// drop, if not nil, says so, the server's answer is not handed back, but the connection closed: what was asked for has
-// happened then, and who asked cannot know. Both may be called concurrently.
-func (s *Server) Relay(t testing.TB, before func(action string), drop func(action string) bool) string {
+// Relay stands before DynamoDB, and does to its clients what a bad hour does. It is safe for
+// concurrent use.
+type Relay struct {
+	// Endpoint is the relay's URL.
+	Endpoint string
+
+	upstream string
+	client   *http.Client
+	lose     atomic.Bool // flows are lost
+
+	mu       sync.Mutex
+	changed  chan struct{} // closed at the next change of what follows
+	fault    Fault
+	requests int
+	open     int
+	conns    map[*lossy]struct{}
+	flows    int
+}
+
+// Fault answers in place of DynamoDB. Whoever wrote r sent body. It returns false for what is
+// to be passed on.
+type Fault func(w http.ResponseWriter, r *http.Request, body []byte) bool
+
+// NewRelay starts a relay to endpoint, which passes everything on until a fault is set.
+func NewRelay(t testing.TB, endpoint string) *Relay {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	relay := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			panic(http.ErrAbortHandler)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("dynamodbtest: %v", err)
+	}
+	r := &Relay{
+		Endpoint: "http://" + listener.Addr().String(), upstream: endpoint,
+		client:  &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
+		changed: make(chan struct{}), conns: map[*lossy]struct{}{},
+	}
+	server := &http.Server{Handler: r}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		server.Serve(lossyListener{listener, r})
+	}()
+	t.Cleanup(func() {
+		server.Close() // and with them all contexts
+		<-served
+		if err := r.await(context.Background(), func() bool { return r.open == 0 }); err != nil {
+			t.Error(err)
 		}
-		out, err := http.NewRequestWithContext(r.Context(), r.Method, s.Endpoint+r.URL.Path, bytes.NewReader(body))
-		if err != nil {
-			panic(http.ErrAbortHandler)
+	})
+	return r
+}
+
+// Set has a fault answer from now on; nil passes everything on. Requests under way keep theirs.
+func (r *Relay) Set(f Fault) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fault = f
+	r.change()
+}
+
+// Lose loses all flows that are open, and with on all that are opened from now on: what clients
+// send is swallowed, and nothing comes back, not even that a connection was closed.
+func (r *Relay) Lose(on bool) {
+	r.lose.Store(on)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.conns {
+		c.lost.Store(true)
+	}
+}
+
+// Requests returns how many requests came so far. Those of lost flows do not.
+func (r *Relay) Requests() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.requests
+}
+
+// Flows returns how many connections were opened so far.
+func (r *Relay) Flows() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.flows
+}
+
+// AwaitRequests waits until so many requests have come.
+func (r *Relay) AwaitRequests(ctx context.Context, n int) error {
+	return r.await(ctx, func() bool { return r.requests >= n })
+}
+
+// AwaitIdle waits until no request is under way: each is answered, or given up by its client.
+func (r *Relay) AwaitIdle(ctx context.Context) error {
+	return r.await(ctx, func() bool { return r.open == 0 })
+}
+
+func (r *Relay) await(ctx context.Context, done func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		r.mu.Lock()
+		ok, changed, requests, open := done(), r.changed, r.requests, r.open
+		r.mu.Unlock()
+		if ok {
+			return nil
 		}
-		_, action, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-		if before != nil {
-			before(action)
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("dynamodbtest: relay, after %d requests, with %d under way: %w", requests, open, ctx.Err())
 		}
-		out.Header = r.Header.Clone()
-		out.Host = r.Host
-		answer, err := client.Do(out)
-		if err != nil {
-			panic(http.ErrAbortHandler)
+	}
+}
+
+// change wakes up who waits for one. The mutex is held.
+func (r *Relay) change() {
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// ServeHTTP implements http.Handler.
+func (r *Relay) ServeHTTP(w http.ResponseWriter, in *http.Request) {
+	body, err := io.ReadAll(in.Body) // also so that the server sees when the client goes
+	r.mu.Lock()
+	fault := r.fault
+	r.requests++
+	r.open++
+	r.change()
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.open--
+		r.change()
+	}()
+	if err != nil || fault != nil && fault(w, in, body) {
+		return
+	}
+	if err := r.pass(w, in, body); err != nil && !errors.Is(err, context.Canceled) {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (r *Relay) pass(w http.ResponseWriter, in *http.Request, body []byte) error {
+	out := in.Clone(in.Context())
+	out.RequestURI = ""
+	var err error
+	if out.URL, err = out.URL.Parse(r.upstream); err != nil {
+		return err
+	}
+	out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	resp, err := r.client.Do(out)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	for name, values := range resp.Header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(resp.StatusCode)
+	_, err = io.Copy(w, resp.Body)
+	return err
+}
+
+// Slow passes on after a while.
+func Slow(d time.Duration) Fault {
+	return func(_ http.ResponseWriter, r *http.Request, _ []byte) bool {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			return false
+		case <-r.Context().Done():
+			return true
 		}
-		defer answer.Body.Close()
-		body, err = io.ReadAll(answer.Body)
-		if err != nil || drop != nil && drop(action) {
-			panic(http.ErrAbortHandler)
+	}
+}
+
+// Hang takes requests and does not answer.
+func Hang(_ http.ResponseWriter, r *http.Request, _ []byte) bool {
+	<-r.Context().Done()
+	return true
+}
+
+// Reset ends the connection.
+func Reset(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return false
+	}
+	if c, ok := conn.(*lossy); ok {
+		c.Conn.(*net.TCPConn).SetLinger(0)
+	}
+	conn.Close()
+	return true
+}
+
+// Unprocessed answers that no key of a BatchGetItem could be read, as DynamoDB does where a
+// part of the table is throttled.
+func Unprocessed(w http.ResponseWriter, _ *http.Request, body []byte) bool {
+	var in struct{ RequestItems json.RawMessage }
+	if json.Unmarshal(body, &in) != nil || in.RequestItems == nil {
+		return false
+	}
+	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+	fmt.Fprintf(w, `{"Responses":{},"UnprocessedKeys":%s}`, in.RequestItems)
+	return true
+}
+
+// What DynamoDB says where it refuses.
+var (
+	Throttled   = refusal(400, `{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"The level of configured provisioned throughput for the table was exceeded. Consider increasing your provisioning level with the UpdateTable API."}`)
+	RateLimited = refusal(400, `{"__type":"com.amazon.coral.availability#ThrottlingException","message":"Rate of requests exceeds the allowed throughput."}`)
+	Broken      = refusal(500, `{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError","message":"The request processing has failed because of an unknown error, exception or failure."}`)
+	Denied      = refusal(400, `{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"User: arn:aws:sts::123456789012:assumed-role/proxy/proxy is not authorized to perform: dynamodb:BatchGetItem on resource: arn:aws:dynamodb:us-east-1:123456789012:table/routes because no identity-based policy allows the dynamodb:BatchGetItem action"}`)
+	Expired     = refusal(400, `{"__type":"com.amazon.coral.service#ExpiredTokenException","message":"The security token included in the request is expired"}`)
+	NoTable     = refusal(400, `{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"Requested resource not found"}`)
+)
+
+func refusal(status int, body string) Fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		w.WriteHeader(status)
+		io.WriteString(w, body)
+		return true
+	}
+}
+
+// lossyListener accepts connections that can be lost.
+type lossyListener struct {
+	net.Listener
+	relay *Relay
+}
+
+func (l lossyListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c := &lossy{Conn: conn, relay: l.relay}
+	l.relay.mu.Lock()
+	defer l.relay.mu.Unlock()
+	c.lost.Store(l.relay.lose.Load())
+	l.relay.conns[c] = struct{}{}
+	l.relay.flows++
+	l.relay.change()
+	return c, nil
+}
+
+// lossy is a connection that can be lost.
+type lossy struct {
+	net.Conn
+	relay *Relay
+	lost  atomic.Bool
+}
+
+func (c *lossy) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		if err != nil || !c.lost.Load() {
+			return n, err
 		}
-		for name, values := range answer.Header {
-			w.Header()[name] = values
-		}
-		w.Header().Set("Connection", "close")
-		w.WriteHeader(answer.StatusCode)
-		w.Write(body)
-	}))
-	t.Cleanup(relay.Close)
-	return relay.URL
+	}
+}
+
+func (c *lossy) Write(p []byte) (int, error) {
+	if c.lost.Load() {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *lossy) Close() error {
+	c.relay.mu.Lock()
+	delete(c.relay.conns, c)
+	c.relay.mu.Unlock()
+	return c.Conn.Close()
 }

@@ -6,35 +6,48 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"reflect"
 	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/singleflight"
 )
 
 // Cache is a Store that remembers what another one said. It is safe for concurrent
 // use; its fields must not change after the first look-up.
 //
-// For each host at most one look-up is under way. It outlives the request that began it,
-// since others may wait for it, but not its own timeout. Ages are measured by the
-// wall clock: a sandbox that was frozen for an hour finds its entries an hour older.
+// A route younger than its TTL is used. For as long again it still is, while it is looked up
+// anew beside the request that found it. Past that the request waits for the look-up, for
+// StaleWait at most, then goes on with the old route. Only a request for a host of which
+// nothing is known has to wait for longer, and fails where the store does.
+//
+// Where the store fails, the routes that are known are served without asking, until one request
+// finds out, beside its own work, whether the store answers again: after about a second, then
+// twice that, up to every half minute. What is wrong is logged once a minute, whatever the
+// number of requests and hosts, and once when it is over. Hosts of which nothing is known always
+// ask, each once a second at most.
+//
+// For each host at most one look-up is under way. Those that nobody waits for and that refresh
+// nothing are cancelled. Where nothing may run on between requests, as in Lambda, each request
+// calls [Cache.Begin] and [Cache.Join]. Ages are measured by the wall clock: a sandbox that was
+// frozen for an hour finds its entries an hour older.
 type Cache struct {
 	// Store answers what the cache cannot.
 	Store Store
 
-	// TTL is how long a route is used without asking again. Zero means 30 seconds; negative
-	// means that the store is asked for every request.
+	// TTL is how long a route is used without asking again, less up to a tenth, so that hosts
+	// and sandboxes do not ask in step. Zero means 30 seconds; negative means that the store is
+	// asked for every request.
 	TTL time.Duration
 
-	// NegativeTTL is how long it is remembered that a host has no route or an invalid one, and
-	// how long a failed store is not asked again about a host whose last route is still
-	// served. Zero means 5 seconds; negative means not at all.
+	// NegativeTTL is how long it is remembered that a host has no route or an invalid one.
+	// Zero means 5 seconds; negative means not at all.
 	NegativeTTL time.Duration
 
-	// MaxStale is for how long after its look-up a route is served while the store fails.
-	// Zero means 24 hours; negative means not at all.
+	// MaxStale is for how long after its look-up a route may be served that could not be
+	// looked up anew, be it that the store fails or that it has not answered yet. Zero means
+	// 24 hours; negative means not at all: beyond the TTL, requests wait for the store.
 	MaxStale time.Duration
 
 	// MaxHosts bounds how many hosts with a route of their own are remembered, and, each apart
@@ -46,30 +59,53 @@ type Cache struct {
 	// Timeout bounds one look-up. Zero or less means 5 seconds.
 	Timeout time.Duration
 
-	// Logger gets a warning when a route is served although the store fails. Nil means
-	// slog.Default().
+	// StaleWait is how long a request waits for the look-up of a route that is older than
+	// two TTLs, before it goes on with the old one. Zero means a second; negative means not
+	// at all.
+	StaleWait time.Duration
+
+	// JoinWait is how long Join waits for what is under way. A store that has not answered
+	// by then counts as failing; the next time it has twice as long, up to StaleWait, since
+	// a slow store is not a dead one. Zero means 250 milliseconds; negative means not at all.
+	JoinWait time.Duration
+
+	// Logger gets a warning each minute while the store fails, and word when it answers again.
+	// Nil means slog.Default().
 	Logger *slog.Logger
 
-	once      sync.Once
+	once sync.Once
+	ttl  time.Duration // of Cache.TTL, defaults applied; so are the next four
+	negativeTTL,
+	maxStale,
+	staleWait,
+	joinWait time.Duration
+
 	routes    *lru.Cache[string, entry]  // by host, of routes for that very host
 	wild      *lru.Cache[string, entry]  // by host, of routes for a wildcard
 	misses    *lru.Cache[string, miss]   // by host
 	wildcards *lru.Cache[string, *Route] // by pattern: what the entries of wild share
-	flights   singleflight.Group
+
+	mu      sync.Mutex
+	flights map[string]*flight   // by host: what whoever asks for it may share
+	running map[*flight]struct{} // those, and the cancelled that have not ended
+	active  int                  // requests that have begun and not joined
+	health  health
 }
 
 var _ Store = (*Cache)(nil)
 
-// entry is a route and when it was looked up. Times are by the wall clock.
+// entry is a route and when it was looked up.
 type entry struct {
-	route   *Route
-	at      time.Time
-	retryAt time.Time // where the store failed since: when to ask it again
+	route *Route
+	at    moment
+	fresh time.Duration // for how long it is used unasked
 }
 
+// miss is why there is no route, and for how long that is remembered.
 type miss struct {
-	err error
-	at  time.Time
+	err   error
+	at    moment
+	lasts time.Duration
 }
 
 const (
@@ -78,29 +114,37 @@ const (
 	defaultMaxStale    = 24 * time.Hour
 	defaultMaxHosts    = 10_000
 	defaultTimeout     = 5 * time.Second
+	defaultStaleWait   = time.Second
+	defaultJoinWait    = 250 * time.Millisecond
+
+	// failureTTL is how long a host of which nothing is known is not asked for again after the
+	// store has failed to tell: a busy one would otherwise hold each request for the timeout.
+	failureTTL = time.Second
 )
 
 // Lookup implements [Store].
 func (c *Cache) Lookup(ctx context.Context, host string) (*Route, error) {
 	c.once.Do(c.init)
 	now := wallClock()
-	if e, ok := c.known(host); ok && c.fresh(e, now) {
+	e, known := c.known(host)
+	if known && within(e.at, now, e.fresh) {
 		return e.route, nil
 	}
-	if m, ok := c.misses.Get(host); ok && within(m.at, now, cmp.Or(c.NegativeTTL, defaultNegativeTTL)) {
+	if m, ok := c.misses.Get(host); ok && within(m.at, now, m.lasts) {
 		return nil, m.err
 	}
-	result := c.flights.DoChan(host, func() (any, error) { return c.refresh(context.WithoutCancel(ctx), host) })
-	select {
-	case r := <-result:
-		route, _ := r.Val.(*Route)
-		return route, r.Err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("origin: look-up of %q: %w", host, context.Cause(ctx))
+	if known && c.servable(e, now) {
+		return c.old(ctx, host, e, now)
 	}
+	return c.cold(ctx, host)
 }
 
 func (c *Cache) init() {
+	c.ttl = cmp.Or(c.TTL, defaultTTL)
+	c.negativeTTL = cmp.Or(c.NegativeTTL, defaultNegativeTTL)
+	c.maxStale = cmp.Or(c.MaxStale, defaultMaxStale)
+	c.staleWait = max(0, cmp.Or(c.StaleWait, defaultStaleWait))
+	c.joinWait = max(0, cmp.Or(c.JoinWait, defaultJoinWait))
 	size := c.MaxHosts
 	if size <= 0 {
 		size = defaultMaxHosts
@@ -110,6 +154,7 @@ func (c *Cache) init() {
 	c.wild, _ = lru.New[string, entry](size)
 	c.misses, _ = lru.New[string, miss](size)
 	c.wildcards, _ = lru.New[string, *Route](size)
+	c.flights, c.running = map[string]*flight{}, map[*flight]struct{}{}
 }
 
 // known returns what is remembered of a host with a route.
@@ -120,77 +165,54 @@ func (c *Cache) known(host string) (entry, bool) {
 	return c.wild.Get(host)
 }
 
-// remember keeps what was found out about a host, and forgets what was known before.
-func (c *Cache) remember(host string, e entry) {
+// servable reports whether e, which is not fresh any more, may still be used.
+func (c *Cache) servable(e entry, now moment) bool {
+	return within(e.at, now, c.maxStale) && !e.route.expired(now.time())
+}
+
+// remember keeps the route that was found for a host, and forgets what was known before.
+func (c *Cache) remember(host string, route *Route, now moment) {
+	e := entry{route: route, at: now, fresh: c.ttl}
+	if c.ttl > 0 {
+		e.fresh -= rand.N(c.ttl/10 + 1)
+	}
+	if !route.ExpiresAt.IsZero() {
+		e.fresh = min(e.fresh, route.ExpiresAt.Sub(now.time()))
+	}
 	c.misses.Remove(host)
-	if e.route.Host == host {
+	if route.Host == host {
 		c.wild.Remove(host)
 		c.routes.Add(host, e)
 		return
 	}
 	c.routes.Remove(host)
-	if shared, ok := c.wildcards.Get(e.route.Host); ok && reflect.DeepEqual(shared, e.route) {
+	if shared, ok := c.wildcards.Get(route.Host); ok && reflect.DeepEqual(shared, route) {
 		e.route = shared
 	} else {
-		c.wildcards.Add(e.route.Host, e.route)
+		c.wildcards.Add(route.Host, route)
 	}
 	c.wild.Add(host, e)
 }
 
-// fresh reports whether e may be used without asking the store.
-func (c *Cache) fresh(e entry, now time.Time) bool {
-	if e.route.expired(now) {
-		return false
-	}
-	return within(e.at, now, cmp.Or(c.TTL, defaultTTL)) || now.Before(e.retryAt) && c.servable(e, now)
+// forget keeps that a host has no route, and none that was known before.
+func (c *Cache) forget(host string, err error, now moment) {
+	c.routes.Remove(host)
+	c.wild.Remove(host)
+	c.misses.Add(host, miss{err, now, c.negativeTTL})
 }
 
-// servable reports whether e may be used while the store fails.
-func (c *Cache) servable(e entry, now time.Time) bool {
-	return !e.route.expired(now) && within(e.at, now, cmp.Or(c.MaxStale, defaultMaxStale))
-}
-
-// refresh asks the store and remembers its answer.
-func (c *Cache) refresh(ctx context.Context, host string) (*Route, error) {
-	timeout := c.Timeout
-	if timeout <= 0 {
-		timeout = defaultTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	route, err := c.ask(ctx, host)
-	now := wallClock() // the age begins when the answer is there
-	var invalid *InvalidRouteError
-	switch {
-	case err == nil:
-		c.remember(host, entry{route: route, at: now})
-		return route, nil
-	case errors.Is(err, ErrNotFound), errors.As(err, &invalid):
-		c.routes.Remove(host)
-		c.wild.Remove(host)
-		c.misses.Add(host, miss{err, now})
-		return nil, err
-	}
-	e, ok := c.known(host)
-	if !ok || !c.servable(e, now) {
-		return nil, fmt.Errorf("origin: look-up of %q: %w", host, err)
-	}
-	e.retryAt = now.Add(cmp.Or(c.NegativeTTL, defaultNegativeTTL))
-	c.remember(host, e)
-	c.logger().LogAttrs(ctx, slog.LevelWarn, "store failed, serving the last known route",
-		slog.String("route", e.route.Host), slog.Duration("age", now.Sub(e.at)), slog.Any("error", err))
-	return e.route, nil
-}
-
-// ask turns a panic of the store into an error: in the goroutine of the look-up it would
-// end the process, and with it every other request.
+// ask turns a panic of the store into an error, and an answer that is none: in the goroutine of
+// the look-up they would end the process, and with it every other request.
 func (c *Cache) ask(ctx context.Context, host string) (route *Route, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			route, err = nil, fmt.Errorf("store panicked: %v", v)
 		}
 	}()
-	return c.Store.Lookup(ctx, host)
+	if route, err = c.Store.Lookup(ctx, host); route == nil && err == nil {
+		err = errors.New("store returned neither a route nor an error")
+	}
+	return route, err
 }
 
 func (c *Cache) logger() *slog.Logger {
@@ -200,13 +222,21 @@ func (c *Cache) logger() *slog.Logger {
 	return slog.Default()
 }
 
-// wallClock returns the time without its monotonic reading, which may stand still while
-// a sandbox is frozen.
-func wallClock() time.Time { return time.Now().Round(0) }
+// moment is a time by the wall clock, in nanoseconds since 1970: the monotonic clock may stand
+// still while a sandbox is frozen.
+type moment int64
+
+func wallClock() moment { return moment(time.Now().UnixNano()) }
+
+func (m moment) time() time.Time { return time.Unix(0, int64(m)) }
+
+func (m moment) add(d time.Duration) moment { return m + moment(d) }
+
+func (m moment) since(earlier moment) time.Duration { return time.Duration(m - earlier) }
 
 // within reports whether now is less than d after at, which it never is for a negative d. A
 // clock that was set back makes everything too old rather than valid for longer.
-func within(at, now time.Time, d time.Duration) bool {
-	age := now.Sub(at)
+func within(at, now moment, d time.Duration) bool {
+	age := now.since(at)
 	return age >= 0 && age < d
 }

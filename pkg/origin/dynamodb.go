@@ -3,9 +3,7 @@ package origin
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"time"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -14,9 +12,16 @@ import (
 // DynamoDB is a Store that reads the routes table. Reads are eventually consistent:
 // a change is usually seen within a second, for half the price. It is safe for
 // concurrent use.
+//
+// At most four calls are under way at a time. Look-ups that wait for their turn share the next
+// call, up to fifty of them; nothing else makes them wait.
 type DynamoDB struct {
 	Client BatchGetter
 	Table  string
+
+	mu      sync.Mutex
+	calls   int         // under way
+	waiting []*question // for one of them to end, in order
 }
 
 // BatchGetter is the one call that the store makes; *dynamodb.Client has it.
@@ -29,42 +34,24 @@ var (
 	_ BatchGetter = (*dynamodb.Client)(nil)
 )
 
-// maxReads bounds how often keys that DynamoDB leaves unprocessed are asked for again.
-const maxReads = 3
-
 // Lookup implements [Store]. It reads the host's item and its wildcard's in one round
 // trip.
 func (d *DynamoDB) Lookup(ctx context.Context, host string) (*Route, error) {
-	names := keys(host)
-	want := make([]map[string]types.AttributeValue, len(names))
-	for i, name := range names {
-		want[i] = map[string]types.AttributeValue{"host": &types.AttributeValueMemberS{Value: name}}
+	q := &question{ctx: ctx, names: keys(host), done: make(chan struct{})}
+	d.mu.Lock()
+	d.waiting = append(d.waiting, q)
+	if d.calls < maxCalls {
+		d.next()
 	}
-	request := map[string]types.KeysAndAttributes{d.Table: {Keys: want}}
-	found := [2]*record{}
-	for range maxReads {
-		out, err := d.Client.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{RequestItems: request})
-		if err != nil {
-			return nil, fmt.Errorf("origin: table %q: %w", d.Table, err)
-		}
-		for _, item := range out.Responses[d.Table] {
-			attrs := FromDynamoDB(item)
-			for i, name := range names {
-				if attrs["host"] == name {
-					route, err := attrs.Route()
-					found[i] = &record{route, err}
-				}
-			}
-		}
-		if request = out.UnprocessedKeys; len(request) == 0 {
-			return choose(found[0], found[1], time.Now())
-		}
+	d.mu.Unlock()
+	select {
+	case <-q.done:
+		return q.route, q.err
+	case <-ctx.Done():
+		d.leave(q)
+		return nil, &tableError{d.Table, ctx.Err()}
 	}
-	// Going on with what there is could take a wildcard for a host whose own item exists.
-	return nil, fmt.Errorf("origin: table %q: %w", d.Table, errThrottled)
 }
-
-var errThrottled = errors.New("keys left unprocessed (the table or the account is throttled)")
 
 // FromDynamoDB turns an item of the table into an Item.
 func FromDynamoDB(item map[string]types.AttributeValue) Item {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -82,9 +82,18 @@ func NewDynamoDBClient(getenv func(string) string) (*dynamodb.Client, error) {
 }
 
 // TuneDynamoDB sets what a look-up needs that somebody waits for: short pauses between
-// attempts, instead of the SDK's up to 20 seconds.
+// attempts, instead of the SDK's up to 20 seconds, and attempts that leave time for another. A
+// store that failed for an hour has used up what the SDK keeps for retries, and its next look-ups
+// would have one attempt each; so that is switched off: [Cache] asks a store that fails rarely,
+// and [DynamoDB] makes few calls at a time.
 func TuneDynamoDB(o *dynamodb.Options) {
-	o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = 200 * time.Millisecond })
+	o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxBackoff = 200 * time.Millisecond
+		o.RateLimiter = ratelimit.None
+	})
+	if client, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
+		o.HTTPClient = newAttempts(client.GetTransport())
+	}
 }
 
 // httpClient returns the client below the SDK's. Reading a bundle of all public
@@ -121,15 +130,9 @@ func (c lazyClient) Do(r *http.Request) (*http.Response, error) {
 }
 
 func newHTTPClient(roots *x509.CertPool) aws.HTTPClient {
-	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
-		// Shorter than what AWS keeps open, and by the wall clock: no connection is tried that
-		// died while a sandbox was frozen. Longer than ROUTES_TTL, so that a refresh finds one.
-		t.IdleConnTimeout = 50 * time.Second
-		if roots != nil {
-			if t.TLSClientConfig == nil {
-				t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-			}
-			t.TLSClientConfig.RootCAs = roots
-		}
-	})
+	t := awshttp.NewBuildableClient().GetTransport()
+	if roots != nil {
+		t.TLSClientConfig.RootCAs = roots
+	}
+	return newAttempts(t)
 }

@@ -139,7 +139,7 @@ func TestDynamoDB(t *testing.T) {
 		if r, err := c.Lookup(t.Context(), "list.y.com"); err != nil || len(r.Addresses) != 2 {
 			t.Errorf("%+v, %v", r, err)
 		}
-		client.Options().HTTPClient.(interface{ GetTransport() *http.Transport }).GetTransport().CloseIdleConnections()
+		client.Options().HTTPClient.(interface{ CloseIdleConnections() }).CloseIdleConnections()
 	})
 }
 
