@@ -94,7 +94,6 @@ func (r *routesCommand) edit(c *cobra.Command, w *writer, before origin.Item, as
 		if w.dryRun {
 			fmt.Fprintln(w.err.Out, "Without --dry-run the change would be refused.")
 		}
-		s.keep = true
 		return fmt.Errorf("%w. The edited text is kept in %s; to have it in the place of what is there now, run \"sleight routes put %s --file %s --replace\"", conflict, s.name, before.Host(), s.name)
 	}
 	if err != nil {
@@ -150,7 +149,6 @@ type session struct {
 	getenv   func(string) string
 
 	name string // of the file
-	keep bool
 }
 
 // open writes the file that the editor opens.
