@@ -31,7 +31,7 @@ type routesCommand struct {
 }
 
 func newRoutes(getenv func(string) string) *cobra.Command {
-	r := &routesCommand{tables: tableFlags{getenv: getenv}, now: time.Now}
+	r := &routesCommand{tables: tableFlags{getenv: getenv}, now: time.Now, check: checkBeforePut(getenv)}
 	c := &cobra.Command{
 		Use:   "routes",
 		Short: "List, read, change, copy and compare routes",
@@ -71,6 +71,8 @@ Permissions in IAM, on the table:
   put, edit            dynamodb:GetItem, dynamodb:PutItem
   enable, disable      dynamodb:GetItem, dynamodb:PutItem
   rm                   dynamodb:GetItem, dynamodb:DeleteItem
+  export               dynamodb:Scan
+  import               dynamodb:BatchGetItem, dynamodb:PutItem; with --prune dynamodb:Scan, dynamodb:DeleteItem
 
 Environment:
   ROUTES_TABLE, ROUTES_FILE  where the routes are, without --table and --routes
@@ -86,9 +88,7 @@ Environment:
 		c.RegisterFlagCompletionFunc(name, noFiles)
 	}
 	c.RegisterFlagCompletionFunc("routes", cobra.FixedCompletions([]string{"json"}, cobra.ShellCompDirectiveFilterFileExt))
-	c.AddCommand(r.newList(), r.newGet(), r.newPut(), r.newEdit(), r.newRemove(), r.newEnable(true), r.newEnable(false), r.newDiff())
-	c.AddCommand(r.newImport())
-	c.AddCommand(r.newExport())
+	c.AddCommand(r.newList(), r.newGet(), r.newPut(), r.newEdit(), r.newRemove(), r.newEnable(true), r.newEnable(false), r.newDiff(), r.newImport(), r.newExport())
 	return c
 }
 

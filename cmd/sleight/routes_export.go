@@ -25,16 +25,17 @@ func (r *routesCommand) newExport() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "export",
 		Short: "Write all routes as one document",
-		Long: `Writes all routes of the table or the routes file as one routes document, to standard output or into a file, which is
-replaced once all is written. "routes import" reads it, and so do "sleight serve --routes" and every other reader
-of JSON.
+		Long: `Writes all routes of the table or the routes file as one routes document, to standard output or
+into a file, which is replaced once all is written. "routes import" reads it, and so do "sleight
+serve --routes" and every other reader of JSON.
 
-There is one line for each route, in the order of their domains, so that two exports of the same routes are the same by the
-byte, and others are well compared by diff and by version control. How many there are is said on standard error.
+There is one line for each route, in the order of their domains, so that two exports of the same
+routes are the same by the byte, and others are well compared by diff and by version control.
+How many there are is said on standard error.
 
-Routes that cannot be used are exported as they are and named on standard error; "routes import" takes them with
---as-is. What would not come back from JSON as it is (binary values, sets where no set belongs) is left out and
-named, and the exit status is 1.`,
+Routes that cannot be used are exported as they are and named on standard error; "routes import"
+takes them with --as-is. What would not come back from JSON as it is (binary values, sets where
+no set belongs) is left out and named, and the exit status is 1.`,
 		Example: `  sleight routes export --table routes --to routes.json
   sleight routes export --table routes | jq '.routes | length'`,
 		Args:        usage(cobra.NoArgs),

@@ -30,29 +30,33 @@ func (r *routesCommand) newImport() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "import (FILE | -)",
 		Short: "Write all routes of a document, and go on where an interrupted import ended",
-		Long: `Writes the routes of a routes document, as "routes export" makes it, or of standard input (-) into the table or the
-routes file.
+		Long: `Writes the routes of a routes document, as "routes export" makes it, or of standard input (-)
+into the table or the routes file.
 
-The whole document is checked first. If anything is wrong with it, all of that is listed, the exit status is 2, and
-nothing is written.
+The whole document is checked first. If anything is wrong with it, all of that is listed, the
+exit status is 2, and nothing is written.
 
-Each route is then compared with what the table has. One that is there already is not written, whatever its version. One that
-is not there is made as the document has it, with its version and record where it has them, else (without --as-is) with those
-of the import. Another one is replaced, and its
-version counted up. If the document has a version of it, that is the one its author has seen: where the table has another
-one by now, the route is a conflict, is not written unless --overwrite, and the message says who has changed what and when.
+Each route is then compared with what the table has. One that is there already is not written,
+whatever its version. One that is not there is made as the document has it, so that export and
+import make an exact copy. Another one is replaced, and its version counted up. If the document
+has a version of it, that is the one its author has seen: where the table has another one by
+now, the route is a conflict, is not written unless --overwrite, and the message says who has
+changed what and when.
 
-Throttled requests are made again, more slowly, for as long as it takes. Ctrl-C ends the import after what is under way.
-However it was interrupted, the same command goes on from there: what was written counts as unchanged. A routes
-file is replaced at the end, in one piece or not at all.
+Throttled requests are made again, more slowly, for as long as it takes. Ctrl-C ends the import
+after what is under way. However it was interrupted, the same command goes on from there: what
+was written counts as unchanged. A routes file is replaced at the end, in one piece or not at
+all.
 
---prune removes what the document has not, after it was imported. It asks first on a terminal, and needs --yes elsewhere.
+--prune removes what the document has not, after it was imported. It asks first on a terminal,
+and needs --yes elsewhere.
 
-The count at the end adds up: each route of the document was created, updated, unchanged, a conflict, failed, or is left
-after an interruption.
+The count at the end adds up: each route of the document was created, updated, unchanged, a
+conflict, failed, or is left after an interruption.
 
-Exit status: 0 for success, 1 where a route or the import failed, 2 where the document or the call was wrong and nothing
-was written, 3 where there were conflicts and nothing else failed, 130 when interrupted.`,
+Exit status: 0 for success, 1 where a route or the import failed, 2 where the document or the
+call was wrong and nothing was written, 3 where there were conflicts and nothing else failed,
+130 when interrupted.`,
 		Example: `  sleight routes import routes.json --table routes
   sleight routes import routes.json --table routes --prune --dry-run
   sleight routes export --table staging | sleight routes import - --table production`,
@@ -70,7 +74,7 @@ was written, 3 where there were conflicts and nothing else failed, 130 when inte
 	c.Flags().BoolVar(&flags.overwrite, "overwrite", false, "write conflicts all the same")
 	c.Flags().BoolVar(&flags.prune, "prune", false, "remove the routes that the document has not")
 	c.Flags().BoolVarP(&flags.yes, "yes", "y", false, "do not ask")
-	c.Flags().BoolVar(&flags.asIs, "as-is", false, "make a copy: also of routes that cannot be used, and without a record of the import")
+	c.Flags().BoolVar(&flags.asIs, "as-is", false, "also write routes that cannot be used, as an exact copy needs them")
 	c.Flags().IntVar(&flags.parallel, "parallel", 32, "`number` of writes under way at a time")
 	addOutput(c, &r.output)
 	return c

@@ -17,8 +17,8 @@ import (
 // and what is there already is not written; so an import that was interrupted, however, is resumed by
 // doing it again.
 //
-// What the table has not is made as the document has it, with its version and record where the document
-// has one of them, so that a copy of a table is one. What differs is written with a version and
+// What the table has not is made as the document has it, record or no record, so that the copy of a
+// table is one to the byte. What differs is written with a version and
 // record of its own ([Stamp]). A version in the document says which one its author has
 // seen: where the table has another one by now, the route is not written. Each write holds only
 // if nobody else has changed the route since it was read; where somebody has, it is looked at again.
@@ -34,8 +34,7 @@ type Import struct {
 	// DryRun writes nothing, and reports what would be done.
 	DryRun bool
 
-	// AsIs makes a copy: routes that cannot be used are written, where they would otherwise fail, and
-	// those without any record are made without one.
+	// AsIs also writes routes that cannot be used, which would otherwise fail.
 	AsIs bool
 
 	// Parallel is how many writes are under way at a time. Zero means 32.
@@ -106,25 +105,14 @@ func (e *StaleError) Unwrap() error { return &ConflictError{Change{e.Seen, e.See
 // decide says what is to become of current, where the document has item, and what is written for it.
 func (im *Import) decide(current, item origin.Item) (Became, origin.Item) {
 	switch {
-	case current == nil && (im.AsIs || hasRecord(item)):
-		return Created, item
 	case current == nil:
-		return Created, Stamp(nil, item, im.By, time.Now())
+		return Created, item
 	case current.SameRoute(item):
 		return Unchanged, nil
 	case !im.Overwrite && item[origin.VersionAttribute] != nil && Version(item) != Version(current):
 		return Conflicting, nil
 	}
 	return Updated, Stamp(current, item, im.By, time.Now())
-}
-
-func hasRecord(item origin.Item) bool {
-	for _, name := range []string{origin.VersionAttribute, origin.UpdatedAtAttribute, origin.UpdatedByAttribute} {
-		if _, ok := item[name]; ok {
-			return true
-		}
-	}
-	return false
 }
 
 // Run imports items, whose hosts are there once each, and then removes the routes of the hosts in

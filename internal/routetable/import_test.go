@@ -139,7 +139,7 @@ func TestImport(t *testing.T) {
 		}
 		all := contents(t, table)
 		for n := range 300 {
-			want := map[bool]int64{true: 7, false: 1}[n < 40]
+			want := map[bool]int64{true: 7}[n < 40] // what is new is as the document has it
 			if n < 40 && n%2 == 0 {
 				want = 6
 			}
@@ -172,15 +172,17 @@ func TestImport(t *testing.T) {
 			})
 		}
 		running.Wait()
-		for became, want := range map[Became]int{Created: 200, Updated: 200, Unchanged: 400} {
-			if got := sums[0][became] + sums[1][became]; got != want {
-				t.Errorf("%d are %s, want %d: %v", got, became, want, sums)
-			}
+		if got := sums[0][Updated] + sums[1][Updated]; got != 200 {
+			t.Errorf("%d are updated, want each of 200 once: %v", got, sums)
+		}
+		// Which of two has made what both make the same, neither can tell, and nobody needs to.
+		if got := sums[0][Created] + sums[1][Created]; got < 200 || got > 400 || got+200+sums[0][Unchanged]+sums[1][Unchanged] != 800 {
+			t.Errorf("the counts do not add up: %v", sums)
 		}
 		for host, item := range contents(t, table) {
 			n := 0
 			fmt.Sscanf(host, "h%d.", &n)
-			if want := map[bool]int64{true: 2, false: 1}[n < 200]; Version(item) != want {
+			if want := map[bool]int64{true: 2}[n < 200]; Version(item) != want {
 				t.Errorf("%v, want version %d", item, want)
 			}
 		}
@@ -238,7 +240,7 @@ func TestImport(t *testing.T) {
 		if i := after["h1.example.com"]; Version(i) != 4 || i["updated_by"] != "me" || i["note"] != "y" {
 			t.Errorf("%v", i)
 		}
-		if !after["h4.example.com"].Equal(document[4]) || Version(after["h5.example.com"]) != 1 {
+		if !after["h4.example.com"].Equal(document[4]) || !after["h5.example.com"].Equal(document[5]) {
 			t.Errorf("%v", after)
 		}
 		sum, err := tally(t.Context(), &Import{Table: table, By: "me", Overwrite: true}, sequence(document...))
