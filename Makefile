@@ -42,7 +42,7 @@ build-ProxyFunction: ## Build the function for Lambda into ARTIFACTS_DIR; sam bu
 
 .PHONY: test
 test: testdeps ## Run all tests under the race detector; TESTFLAGS adds flags
-	$(GO) test -race -timeout 5m $(TESTFLAGS) ./...
+	$(GO) test -race -timeout 15m $(TESTFLAGS) ./...
 
 .PHONY: testdeps
 testdeps: ## Make ready what the tests need: a C compiler, nginx, OpenSSL, curl, wrk, Chromium, Java, DynamoDB Local

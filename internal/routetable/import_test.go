@@ -355,7 +355,7 @@ func TestImportIntoAFileIsOneReplacement(t *testing.T) {
 		t.Errorf("%v, %v", sum, err)
 	}
 	all := contents(t, file)
-	if len(all) != 299 || Version(all["h0.example.com"]) != 2 || all["h1.example.com"]["note"] != nil || Version(all["h500.example.com"]) != 4 {
+	if len(all) != 299 || Version(all["h0.example.com"]) != 1 || all["h1.example.com"]["note"] != nil || Version(all["h500.example.com"]) != 4 {
 		t.Errorf("%d: %v", len(all), all["h0.example.com"])
 	}
 }
