@@ -72,7 +72,8 @@ Permissions in IAM, on the table:
   enable, disable      dynamodb:GetItem, dynamodb:PutItem
   rm                   dynamodb:GetItem, dynamodb:DeleteItem
   export               dynamodb:Scan
-  import               dynamodb:BatchGetItem, dynamodb:PutItem; with --prune dynamodb:Scan, dynamodb:DeleteItem
+  import               dynamodb:BatchGetItem, dynamodb:PutItem
+  import --prune       dynamodb:Scan, dynamodb:DeleteItem beside
 
 Environment:
   ROUTES_TABLE, ROUTES_FILE  where the routes are, without --table and --routes

@@ -107,16 +107,16 @@ func TestPutMakesTheFile(t *testing.T) {
 		return execute(t, nil, "", append([]string{"routes", "--routes", name}, args...)...)
 	}
 	wantOutcome(t, "get", run("get", "a.test"), 1, "", "sleight: .*no such file.*\n")
-	wantOutcome(t, "a dry run", run("put", "a.test", "--origin", "b.test", "--dry-run"), 0, "Would create file .*, which was not there\nWould create \"a.test\".*dry run.\n", "")
+	wantOutcome(t, "a dry run", run("put", "--force", "a.test", "--origin", "b.test", "--dry-run"), 0, "Would create file .*, which was not there\nWould create \"a.test\".*dry run.\n", "")
 	if _, err := os.Stat(name); err == nil {
 		t.Error("a dry run has made it")
 	}
-	wantOutcome(t, "a route that is invalid", run("put", "a.test", "--origin", "b/c"), 2, "", ".*")
+	wantOutcome(t, "a route that is invalid", run("put", "--force", "a.test", "--origin", "b/c"), 2, "", ".*")
 	if _, err := os.Stat(name); err == nil {
 		t.Error("it is made for a route that is invalid")
 	}
-	wantOutcome(t, "put", run("put", "a.test", "--origin", "b.test"), 0, "Created file .*, which was not there\nCreated \"a.test\".*\n", "")
-	wantOutcome(t, "again", run("put", "b.test", "--origin", "b.test"), 0, "Created \"b.test\".*\n", "")
+	wantOutcome(t, "put", run("put", "--force", "a.test", "--origin", "b.test"), 0, "Created file .*, which was not there\nCreated \"a.test\".*\n", "")
+	wantOutcome(t, "again", run("put", "--force", "b.test", "--origin", "b.test"), 0, "Created \"b.test\".*\n", "")
 	if b, err := os.ReadFile(name); err != nil || strings.Count(string(b), "\n") != 4 {
 		t.Errorf("%s, %v", b, err)
 	}
@@ -125,7 +125,7 @@ func TestPutMakesTheFile(t *testing.T) {
 func TestInputThatStaysAwayCanBeInterrupted(t *testing.T) {
 	t.Parallel()
 	p := newFilePlace(t)
-	s := onTerminal(t, p.env, "routes", "put", "--file", "-")
+	s := onTerminal(t, p.env, "routes", "put", "--force", "--file", "-")
 	s.waitFor(t, "Ctrl-D")
 	s.press(t, "host: a.test\rorigin: b.test\r\x03")
 	if text, status := s.exit(t); status != 130 || !strings.Contains(text, "interrupted") {

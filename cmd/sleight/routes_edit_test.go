@@ -87,7 +87,7 @@ func testEdit(t *testing.T, p *place) {
 
 	// Somebody else is first.
 	self := built(t)
-	race := `env ` + strings.Join(p.env, " ") + ` USER=mallory ` + self + ` routes put a.test --note theirs --tls-min 1.3 >/dev/null; sed -i 's/d.test/mine.test/' "$1"`
+	race := `env ` + strings.Join(p.env, " ") + ` USER=mallory ` + self + ` routes put --force a.test --note theirs --tls-min 1.3 >/dev/null; sed -i 's/d.test/mine.test/' "$1"`
 	o = run(race, "--dry-run")
 	if o.status != 3 {
 		t.Errorf("a dry run: %+v", o)
@@ -106,7 +106,7 @@ func testEdit(t *testing.T, p *place) {
 	if command == nil {
 		t.Fatalf("%s does not say how to go on", o.err)
 	}
-	wantSays(t, "going on", p.must(t, strings.Fields(command[1])[1:]...), "Changed")
+	wantSays(t, "going on", p.must(t, append(strings.Fields(command[1])[1:], "--force")...), "Changed")
 	p.want(t, "a.test", `{"host":"a.test","origin":"mine.test"}`)
 	p.put(t, `{"host":"a.test","origin":"d.test"}`)
 	o = run(`env ` + strings.Join(p.env, " ") + ` ` + self + ` routes rm -y a.test >/dev/null; sed -i 's/d.test/mine.test/' "$1"`)

@@ -41,17 +41,17 @@ func testLostRaces(t *testing.T, db *dynamodbtest.Server) {
 		version        string
 		says           []string
 	}{
-		{"of another attribute", stored, `{"host":"a.test","origin":"b.test","note":"n","version":2}`, []string{"put", "a.test", "--tls-min", "1.3"}, `{"host":"a.test","origin":"b.test","note":"n","tls_min":"1.3"}`, "3", nil},
-		{"of the same, to the same", stored, `{"host":"a.test","origin":"c.test","note":"n","version":2}`, []string{"put", "a.test", "--origin", "c.test"}, `{"host":"a.test","origin":"c.test","note":"n"}`, "2", nil},
-		{"of the same", stored, `{"host":"a.test","origin":"x.test","version":2,"updated_by":"eve@host","updated_at":"2030-01-31T11:00:00Z"}`, []string{"put", "a.test", "--origin", "c.test"}, "", "", []string{
+		{"of another attribute", stored, `{"host":"a.test","origin":"b.test","note":"n","version":2}`, []string{"put", "--force", "a.test", "--tls-min", "1.3"}, `{"host":"a.test","origin":"b.test","note":"n","tls_min":"1.3"}`, "3", nil},
+		{"of the same, to the same", stored, `{"host":"a.test","origin":"c.test","note":"n","version":2}`, []string{"put", "--force", "a.test", "--origin", "c.test"}, `{"host":"a.test","origin":"c.test","note":"n"}`, "2", nil},
+		{"of the same", stored, `{"host":"a.test","origin":"x.test","version":2,"updated_by":"eve@host","updated_at":"2030-01-31T11:00:00Z"}`, []string{"put", "--force", "a.test", "--origin", "c.test"}, "", "", []string{
 			`Somebody else has changed "a.test" meanwhile, by eve@host, at 2030-01-31T11:00:00Z. From what you saw to what is there now:`, "  - origin: b.test\n  + origin: x.test\n", "run the same command again"}},
 		// It is given, so it is meant, although it would have been no change of what was seen.
-		{"of one that was given unchanged", stored, `{"host":"a.test","origin":"x.test","version":2}`, []string{"put", "a.test", "--origin", "b.test", "--note", "n"}, "", "", []string{"+ origin: x.test"}},
-		{"without counting", stored, `{"host":"a.test","origin":"x.test","version":1}`, []string{"put", "a.test", "--origin", "c.test"}, "", "", []string{"+ origin: x.test"}},
-		{"while replacing", stored, `{"host":"a.test","origin":"b.test","note":"n","version":2}`, []string{"put", "a.test", "--replace", "--origin", "c.test"}, "", "", []string{"+ note: n"}},
-		{"that does not go together", stored, `{"host":"a.test","origin":"http://b.test","version":2}`, []string{"put", "a.test", "--tls-min", "1.3"}, "", "", []string{"+ origin: http://b.test"}},
-		{"removing it", stored, "", []string{"put", "a.test", "--note", "n"}, "", "", []string{`Somebody else has removed "a.test"`, "- origin: b.test"}},
-		{"making it", "", `{"host":"a.test","origin":"x.test"}`, []string{"put", "a.test", "--origin", "c.test"}, "", "", []string{`Somebody else has made "a.test"`, "+ origin: x.test"}},
+		{"of one that was given unchanged", stored, `{"host":"a.test","origin":"x.test","version":2}`, []string{"put", "--force", "a.test", "--origin", "b.test", "--note", "n"}, "", "", []string{"+ origin: x.test"}},
+		{"without counting", stored, `{"host":"a.test","origin":"x.test","version":1}`, []string{"put", "--force", "a.test", "--origin", "c.test"}, "", "", []string{"+ origin: x.test"}},
+		{"while replacing", stored, `{"host":"a.test","origin":"b.test","note":"n","version":2}`, []string{"put", "--force", "a.test", "--replace", "--origin", "c.test"}, "", "", []string{"+ note: n"}},
+		{"that does not go together", stored, `{"host":"a.test","origin":"http://b.test","version":2}`, []string{"put", "--force", "a.test", "--tls-min", "1.3"}, "", "", []string{"+ origin: http://b.test"}},
+		{"removing it", stored, "", []string{"put", "--force", "a.test", "--note", "n"}, "", "", []string{`Somebody else has removed "a.test"`, "- origin: b.test"}},
+		{"making it", "", `{"host":"a.test","origin":"x.test"}`, []string{"put", "--force", "a.test", "--origin", "c.test"}, "", "", []string{`Somebody else has made "a.test"`, "+ origin: x.test"}},
 		{"while disabling", stored, `{"host":"a.test","origin":"x.test","version":2}`, []string{"disable", "a.test"}, `{"host":"a.test","origin":"x.test","enabled":false}`, "3", nil},
 		{"while disabling what was enabled", stored, `{"host":"a.test","origin":"b.test","enabled":true,"version":2}`, []string{"disable", "a.test"}, "", "", []string{"+ enabled: true", "1 route changed by others"}},
 		{"while removing", stored, `{"host":"a.test","origin":"x.test","version":2}`, []string{"rm", "--yes", "a.test"}, "", "", []string{"+ origin: x.test", "1 route changed by others"}},
@@ -109,8 +109,8 @@ func testLostAnswer(t *testing.T, db *dynamodbtest.Server) {
 	p := newTablePlace(t, db, db.Relay(t, nil, func(action string) bool {
 		return action != "GetItem" && lost.Add(1)%2 == 1
 	}))
-	p.must(t, "put", "a.test", "--origin", "b.test")
-	p.must(t, "put", "a.test", "--note", "n")
+	p.must(t, "put", "--force", "a.test", "--origin", "b.test")
+	p.must(t, "put", "--force", "a.test", "--note", "n")
 	p.must(t, "disable", "a.test")
 	if got := p.want(t, "a.test", `{"host":"a.test","origin":"b.test","note":"n","enabled":false}`); got["version"] != json.Number("3") {
 		t.Errorf("%v", got)
@@ -139,7 +139,7 @@ func testInterruptedWhileWriting(t *testing.T, db *dynamodbtest.Server) {
 		}
 		p := newTablePlace(t, db, db.Relay(t, before, drop))
 		t.Cleanup(func() { close(release) }) // ahead of the relay's end
-		s := onTerminal(t, p.env, "routes", "put", "a.test", "--origin", "b.test")
+		s := onTerminal(t, p.env, "routes", "put", "--force", "a.test", "--origin", "b.test")
 		<-arrived
 		s.press(t, "\x03")
 		text, status := s.exit(t)
@@ -247,7 +247,7 @@ func testTableErrors(t *testing.T, db *dynamodbtest.Server) {
 	}{
 		{[]string{"get", "a.test", "--table", "nowhere"}, []string{`table "nowhere"`, "there is no such table", `region "eu-west-1"`}},
 		{[]string{"list", "--region", "eu-central-1", "--table", "nowhere"}, []string{`region "eu-central-1"`}},
-		{[]string{"put", "a.test", "--origin", "b.test", "--table", "nowhere"}, []string{"there is no such table"}},
+		{[]string{"put", "--force", "a.test", "--origin", "b.test", "--table", "nowhere"}, []string{"there is no such table"}},
 		{[]string{"get", "a.test", "--endpoint-url", "http://" + l.Addr().String()}, []string{"cannot be reached", l.Addr().String()}},
 		{[]string{"get", "a.test", "--profile", "nobody"}, []string{"AWS configuration", "nobody"}},
 	} {
@@ -269,6 +269,6 @@ func testTableErrors(t *testing.T, db *dynamodbtest.Server) {
 	wantOutcome(t, "list in JSON", p.run(t, "list", "-o", "json"), 1, `{"routes":\[\n{"host":"b.test","origin":"b.test"}\n\]}\n`, "sleight: left out: .*blob.*1 route could not be printed\n")
 	wantSays(t, "get", p.must(t, "get", "a.test"), "(of a type that JSON has not)")
 	wantSays(t, "edit", execute(t, append(p.env, "EDITOR=true"), "", "routes", "edit", "a.test").err, "blob", "--unset")
-	p.must(t, "put", "a.test", "--unset", "blob")
+	p.must(t, "put", "--force", "a.test", "--unset", "blob")
 	p.want(t, "a.test", `{"host":"a.test","origin":"b.test"}`)
 }

@@ -152,14 +152,14 @@ func TestRoutes(t *testing.T) {
 }
 
 func testPut(t *testing.T, p *place) {
-	o := p.run(t, "put", "A.Test", "--origin", "b.test", "--note", "first")
+	o := p.run(t, "put", "--force", "A.Test", "--origin", "b.test", "--note", "first")
 	wantOutcome(t, "a new one", o, 0, regexp.QuoteMeta(fmt.Sprintf("Created \"a.test\" in %s (version 1)\n", p.named)), "")
 	got := p.want(t, "a.test", `{"host":"a.test","origin":"b.test","note":"first"}`)
 	machine, _ := os.Hostname()
 	if by := "tester@" + machine; got["updated_by"] != by || got["version"] != json.Number("1") || got["updated_at"] == nil {
 		t.Errorf("%v, want it by %s", got, by)
 	}
-	o = p.run(t, "put", "a.test", "--origin", "b.test:8443", "--origin", "c.test", "--tls-min", "1.3", "--rewrite=false", "--disabled", "--connect-timeout", "2s",
+	o = p.run(t, "put", "--force", "a.test", "--origin", "b.test:8443", "--origin", "c.test", "--tls-min", "1.3", "--rewrite=false", "--disabled", "--connect-timeout", "2s",
 		"--pin", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "--client-cert", "c", "--server-name", "s.test", "--host-header", "h.test", "--expires-at", "4000000000", "--by", "somebody")
 	wantOutcome(t, "some attributes", o, 0, regexp.QuoteMeta(fmt.Sprintf("Changed \"a.test\" in %s (version 2, was 1): origin, server_name, host_header, spki_pins, client_cert, tls_min, rewrite, connect_timeout, enabled, expires_at\n", p.named))+"It is not in force: disabled\n", "")
 	all := `{"host":"a.test","origin":["b.test:8443","c.test"],"note":"first","tls_min":"1.3","rewrite":false,"enabled":false,"connect_timeout":"2s",
@@ -168,21 +168,21 @@ func testPut(t *testing.T, p *place) {
 		t.Errorf("%v", got)
 	}
 	for _, args := range [][]string{{"--origin", "b.test:8443,c.test", "--tls-min", "1.3"}, {"--unset", "ca_pem"}, {"--enabled=false"}} {
-		o = p.run(t, append([]string{"put", "a.test"}, args...)...)
+		o = p.run(t, append([]string{"put", "--force", "a.test"}, args...)...)
 		wantOutcome(t, "what is so already", o, 0, ".* is so already; nothing was written\n", "")
 	}
 	if got := p.want(t, "a.test", all); got["version"] != json.Number("2") {
 		t.Errorf("what changes nothing was counted: %v", got)
 	}
-	p.must(t, "put", "a.test", "--unset", "client_cert,server_name", "--unset", "note", "--enabled", "--origin", "b.test")
+	p.must(t, "put", "--force", "a.test", "--unset", "client_cert,server_name", "--unset", "note", "--enabled", "--origin", "b.test")
 	p.want(t, "a.test", `{"host":"a.test","origin":"b.test","tls_min":"1.3","rewrite":false,"enabled":true,"connect_timeout":"2s",
 		"spki_pins":["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="],"host_header":"h.test","expires_at":4000000000}`)
-	p.must(t, "put", "a.test", "--replace", "--origin", "z.test")
+	p.must(t, "put", "--force", "a.test", "--replace", "--origin", "z.test")
 	if got := p.want(t, "a.test", `{"host":"a.test","origin":"z.test"}`); got["version"] != json.Number("4") {
 		t.Errorf("replacing does not count on: %v", got)
 	}
 	var printed origin.Item
-	if err := json.Unmarshal([]byte(p.must(t, "put", "a.test", "--origin", "y.test", "-o", "json")), &printed); err != nil || !printed.Equal(p.want(t, "a.test", `{"host":"a.test","origin":"y.test"}`)) {
+	if err := json.Unmarshal([]byte(p.must(t, "put", "--force", "a.test", "--origin", "y.test", "-o", "json")), &printed); err != nil || !printed.Equal(p.want(t, "a.test", `{"host":"a.test","origin":"y.test"}`)) {
 		t.Errorf("printed %v, %v", printed, err)
 	}
 
@@ -190,30 +190,30 @@ func testPut(t *testing.T, p *place) {
 		args []string
 		says string
 	}{
-		{[]string{"put", "new.test", "--note", "x"}, `"new.test" has no route yet, and a new one needs --origin`},
-		{[]string{"put", "a.test"}, "nothing to change"},
+		{[]string{"put", "--force", "new.test", "--note", "x"}, `"new.test" has no route yet, and a new one needs --origin`},
+		{[]string{"put", "--force", "a.test"}, "nothing to change"},
 		{[]string{"put"}, "no host"},
-		{[]string{"put", "a b", "--origin", "x"}, "is not a hostname"},
-		{[]string{"put", "a.test", "--origin", "b.test/path"}, `attribute "origin" "b.test/path" has to be`},
-		{[]string{"put", "a.test", "--origin", ""}, `attribute "origin" is an empty list`},
-		{[]string{"put", "a.test", "--tls-min", "1.1"}, `attribute "tls_min" is "1.1"`},
-		{[]string{"put", "a.test", "--server-name", ""}, "leave it out for the default"},
-		{[]string{"put", "a.test", "--pin", "x"}, "not the base64 of a SHA-256 hash"},
-		{[]string{"put", "a.test", "--ca-pem", "x"}, "not a list of certificates"},
-		{[]string{"put", "a.test", "--ca-file", "/no/such/file"}, "/no/such/file"},
-		{[]string{"put", "a.test", "--ca-pem", "x", "--ca-file", "y"}, "both given"},
-		{[]string{"put", "a.test", "--enabled", "--disabled"}, "both given"},
-		{[]string{"put", "a.test", "--expires-at", "tomorrow"}, "has to be a time such as"},
-		{[]string{"put", "a.test", "--expires-at", "1000000000"}, "in the past"},
-		{[]string{"put", "a.test", "--expires-at", "1700000000000"}, "not milliseconds"},
-		{[]string{"put", "a.test", "--unset", "orgin", "--unset", "host"}, "--unset host: every route has it"},
-		{[]string{"put", "a.test", "--unset", "note", "--note", "x"}, "given as well"},
-		{[]string{"put", "a.test", "--replace", "--note", "x"}, "--replace removes the origin"},
-		{[]string{"put", "a.test", "--origin", "http://b.test", "--tls-min", "1.3"}, "has no effect where the origin is http://"},
-		{[]string{"put", "a.test", "--connect-timeout", "soon"}, "has to be a duration"},
-		{[]string{"put", "a.test", "b.test", "--origin", "x"}, "sleight routes put --help"},
-		{[]string{"put", "a.test", "--nonsense"}, "sleight routes put --help"},
-		{[]string{"put", "a.test", "--rewrite=perhaps"}, "--rewrite"},
+		{[]string{"put", "--force", "a b", "--origin", "x"}, "is not a hostname"},
+		{[]string{"put", "--force", "a.test", "--origin", "b.test/path"}, `attribute "origin" "b.test/path" has to be`},
+		{[]string{"put", "--force", "a.test", "--origin", ""}, `attribute "origin" is an empty list`},
+		{[]string{"put", "--force", "a.test", "--tls-min", "1.1"}, `attribute "tls_min" is "1.1"`},
+		{[]string{"put", "--force", "a.test", "--server-name", ""}, "leave it out for the default"},
+		{[]string{"put", "--force", "a.test", "--pin", "x"}, "not the base64 of a SHA-256 hash"},
+		{[]string{"put", "--force", "a.test", "--ca-pem", "x"}, "not a list of certificates"},
+		{[]string{"put", "--force", "a.test", "--ca-file", "/no/such/file"}, "/no/such/file"},
+		{[]string{"put", "--force", "a.test", "--ca-pem", "x", "--ca-file", "y"}, "both given"},
+		{[]string{"put", "--force", "a.test", "--enabled", "--disabled"}, "both given"},
+		{[]string{"put", "--force", "a.test", "--expires-at", "tomorrow"}, "has to be a time such as"},
+		{[]string{"put", "--force", "a.test", "--expires-at", "1000000000"}, "in the past"},
+		{[]string{"put", "--force", "a.test", "--expires-at", "1700000000000"}, "not milliseconds"},
+		{[]string{"put", "--force", "a.test", "--unset", "orgin", "--unset", "host"}, "--unset host: every route has it"},
+		{[]string{"put", "--force", "a.test", "--unset", "note", "--note", "x"}, "given as well"},
+		{[]string{"put", "--force", "a.test", "--replace", "--note", "x"}, "--replace removes the origin"},
+		{[]string{"put", "--force", "a.test", "--origin", "http://b.test", "--tls-min", "1.3"}, "has no effect where the origin is http://"},
+		{[]string{"put", "--force", "a.test", "--connect-timeout", "soon"}, "has to be a duration"},
+		{[]string{"put", "--force", "a.test", "b.test", "--origin", "x"}, "sleight routes put --help"},
+		{[]string{"put", "--force", "a.test", "--nonsense"}, "sleight routes put --help"},
+		{[]string{"put", "--force", "a.test", "--rewrite=perhaps"}, "--rewrite"},
 	} {
 		o := p.run(t, c.args...)
 		if o.status != 2 || o.out != "" || !strings.HasPrefix(o.err, "sleight: ") || strings.Count(o.err, "\n") != 1 || !strings.Contains(o.err, c.says) {
@@ -238,19 +238,19 @@ func testPutFile(t *testing.T, p *place) {
 		return f.Name()
 	}
 	// YAML, from a pipe; whatever YAML makes of it, text is text.
-	o := execute(t, p.env, "# of the customer\nhost: a.test\norigin: [b.test, c.test]\ntls_min: 1.3\nnote: 2030-01-31\nenabled: true\nexpires_at: 2096-10-02T07:06:40Z\n", "routes", "put", "--file", "-")
+	o := execute(t, p.env, "# of the customer\nhost: a.test\norigin: [b.test, c.test]\ntls_min: 1.3\nnote: 2030-01-31\nenabled: true\nexpires_at: 2096-10-02T07:06:40Z\n", "routes", "put", "--force", "--file", "-")
 	wantOutcome(t, "YAML", o, 0, "Created .*", "")
 	p.want(t, "a.test", `{"host":"a.test","origin":["b.test","c.test"],"tls_min":"1.3","note":"2030-01-31","enabled":true,"expires_at":4000000000}`)
 
 	// What get prints can be put again, changed.
 	for _, format := range []string{"json", "yaml"} {
 		text := p.must(t, "get", "a.test", "-o", format)
-		wantSays(t, "put again", p.must(t, "put", "--file", file(text), "--replace"), "so already")
+		wantSays(t, "put again", p.must(t, "put", "--force", "--file", file(text), "--replace"), "so already")
 		changed := file(strings.Replace(text, "b.test", format+".test", 1))
-		wantSays(t, "put changed", p.must(t, "put", "--file", changed, "--replace"), "Changed", ": origin\n")
+		wantSays(t, "put changed", p.must(t, "put", "--force", "--file", changed, "--replace"), "Changed", ": origin\n")
 		before := p.must(t, "get", "a.test", "-o", "json")
 		// It is of an older version now.
-		o := p.run(t, "put", "--file", file(strings.Replace(text, "b.test", "stale.test", 1)))
+		o := p.run(t, "put", "--force", "--file", file(strings.Replace(text, "b.test", "stale.test", 1)))
 		if o.status != 3 {
 			t.Errorf("an old file: %+v", o)
 		}
@@ -258,15 +258,15 @@ func testPutFile(t *testing.T, p *place) {
 		if after := p.must(t, "get", "a.test", "-o", "json"); after != before {
 			t.Errorf("%s became %s", before, after)
 		}
-		p.must(t, "put", "a.test", "--origin", "b.test", "--origin", "c.test")
+		p.must(t, "put", "--force", "a.test", "--origin", "b.test", "--origin", "c.test")
 	}
 
 	// Flags win, attributes that are not there stay, and a version means nothing where there is no route.
-	p.must(t, "put", "b.test", "--file", file(`{"origin":"x.test","note":"n","version":17,"updated_by":"eve"}`), "--origin", "y.test")
+	p.must(t, "put", "--force", "b.test", "--file", file(`{"origin":"x.test","note":"n","version":17,"updated_by":"eve"}`), "--origin", "y.test")
 	if got := p.want(t, "b.test", `{"host":"b.test","origin":"y.test","note":"n"}`); got["version"] != json.Number("1") || got["updated_by"] == "eve" {
 		t.Errorf("%v", got)
 	}
-	p.must(t, "put", "b.test", "--file", file(`{"tls_min":"1.3"}`))
+	p.must(t, "put", "--force", "b.test", "--file", file(`{"tls_min":"1.3"}`))
 	p.want(t, "b.test", `{"host":"b.test","origin":"y.test","note":"n","tls_min":"1.3"}`)
 
 	for content, says := range map[string]string{
@@ -286,7 +286,7 @@ func testPutFile(t *testing.T, p *place) {
 		"origin: x\nenabled: yes please\n":    `attribute "enabled" is a string`,
 		"origin: x\nexpires_at: soon\n":       `attribute "expires_at"`,
 	} {
-		o := p.run(t, "put", "c.test", "--file", file(content))
+		o := p.run(t, "put", "--force", "c.test", "--file", file(content))
 		if o.status != 2 || !strings.Contains(o.err, says) {
 			t.Errorf("%q: %+v, want %q", content, o, says)
 		}
@@ -304,7 +304,7 @@ func testWritersLoseNothing(t *testing.T, p *place) {
 	p.put(t, `{"host":"a.test","origin":"b.test"}`)
 	outcomes := make(chan outcome)
 	for name, value := range attributesOfWriters {
-		go func() { outcomes <- p.run(t, "put", "a.test", "--"+strings.ReplaceAll(name, "_", "-"), value) }()
+		go func() { outcomes <- p.run(t, "put", "--force", "a.test", "--"+strings.ReplaceAll(name, "_", "-"), value) }()
 	}
 	for range attributesOfWriters {
 		if o := <-outcomes; o.status != 0 {
@@ -331,8 +331,8 @@ func testDryRuns(t *testing.T, p *place) {
 		args []string
 		out  string
 	}{
-		{[]string{"put", "a.test", "--origin", "c.test", "--tls-min", "1.3", "--unset", "note"}, "Would change \"a.test\" in PLACE:\n  - origin: b.test\n  + origin: c.test\n  + tls_min: 1.3\n  - note: n\n"},
-		{[]string{"put", "new.test", "--origin", "c.test"}, "Would create \"new.test\" in PLACE:\n  + host: new.test\n  + origin: c.test\n"},
+		{[]string{"put", "--force", "a.test", "--origin", "c.test", "--tls-min", "1.3", "--unset", "note"}, "Would change \"a.test\" in PLACE:\n  - origin: b.test\n  + origin: c.test\n  + tls_min: 1.3\n  - note: n\n"},
+		{[]string{"put", "--force", "new.test", "--origin", "c.test"}, "Would create \"new.test\" in PLACE:\n  + host: new.test\n  + origin: c.test\n"},
 		{[]string{"disable", "a.test"}, "Would change \"a.test\" in PLACE:\n  + enabled: false\n"},
 		{[]string{"rm", "a.test"}, "Would remove \"a.test\" in PLACE:\n  - host: a.test\n  - origin: b.test\n  - note: n\n"},
 		{[]string{"edit", "a.test"}, "Would change \"a.test\" in PLACE:\n  - origin: b.test\n  + origin: d.test\n"},
@@ -475,9 +475,9 @@ func testUnusableItemsAreMended(t *testing.T, p *place) {
 	p.put(t, `{"host":"a.test","orgin":"b.test","version":"x","updated_by":7}`)
 	p.put(t, `{"host":"Upper.test.","origin":"b.test"}`)
 	wantSays(t, "get", p.must(t, "get", "a.test"), "INVALID: attribute \"origin\" is missing", "orgin", "b.test")
-	o := p.run(t, "put", "a.test", "--note", "x")
+	o := p.run(t, "put", "--force", "a.test", "--note", "x")
 	wantOutcome(t, "a change that does not mend it", o, 2, "", `.*attribute "origin" is missing; it is stored so: correct it with .*\n`)
-	p.must(t, "put", "a.test", "--unset", "orgin", "--origin", "b.test")
+	p.must(t, "put", "--force", "a.test", "--unset", "orgin", "--origin", "b.test")
 	if got := p.want(t, "a.test", `{"host":"a.test","origin":"b.test"}`); got["version"] != json.Number("1") {
 		t.Errorf("%v", got)
 	}
