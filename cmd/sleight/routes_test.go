@@ -304,7 +304,9 @@ func testWritersLoseNothing(t *testing.T, p *place) {
 	p.put(t, `{"host":"a.test","origin":"b.test"}`)
 	outcomes := make(chan outcome)
 	for name, value := range attributesOfWriters {
-		go func() { outcomes <- p.run(t, "put", "--force", "a.test", "--"+strings.ReplaceAll(name, "_", "-"), value) }()
+		go func() {
+			outcomes <- p.run(t, "put", "--force", "a.test", "--"+strings.ReplaceAll(name, "_", "-"), value)
+		}()
 	}
 	for range attributesOfWriters {
 		if o := <-outcomes; o.status != 0 {
