@@ -23,6 +23,13 @@ const (
 // resolver that asks it alone.
 func NameServer(t testing.TB, names Names) (string, *net.Resolver) {
 	t.Helper()
+	return NameServerFunc(t, func(name string) ([]string, bool) { values, ok := names[name]; return values, ok })
+}
+
+// NameServerFunc is NameServer for names whose values change while it serves: lookup, which is called from
+// one goroutine of its own, returns those of a name as Names has them.
+func NameServerFunc(t testing.TB, lookup func(name string) (values []string, ok bool)) (string, *net.Resolver) {
+	t.Helper()
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +43,7 @@ func NameServer(t testing.TB, names Names) (string, *net.Resolver) {
 			if err != nil {
 				return
 			}
-			if reply := names.reply(b[:n]); reply != nil {
+			if reply := reply(b[:n], lookup); reply != nil {
 				c.WriteTo(reply, from)
 			}
 		}
@@ -58,7 +65,7 @@ func NameServer(t testing.TB, names Names) (string, *net.Resolver) {
 }
 
 // reply answers one question (RFC 1035 section 4).
-func (names Names) reply(query []byte) []byte {
+func reply(query []byte, lookup func(string) ([]string, bool)) []byte {
 	const typeA, typeCNAME, typeAAAA = 1, 5, 28
 	var labels []string
 	at := 12
@@ -80,8 +87,8 @@ func (names Names) reply(query []byte) []byte {
 		answers = append(answers, data...)
 		count++
 	}
-	for range len(names) + 1 {
-		values, ok := names[name]
+	for range 8 { // an alias of itself ends too
+		values, ok := lookup(name)
 		if !ok {
 			flags |= 3 // NXDOMAIN
 			break

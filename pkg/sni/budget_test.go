@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -19,8 +18,8 @@ func newGate() gate { return gate{make(chan struct{}, 100), make(chan struct{})}
 
 // slowNames is a gate in front of a name server that knows every name.
 func slowNames(t *testing.T, tr *sni.Transport) gate {
-	dns := &nameServer{answer: func(string, int) ([]netip.Addr, bool, bool) { return addrs("127.0.0.1"), true, false }}
-	resolver, g := dns.start(t), newGate()
+	_, resolver := tlstest.NameServerFunc(t, func(string) ([]string, bool) { return []string{"127.0.0.1"}, true })
+	g := newGate()
 	dial := resolver.Dial
 	resolver.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		g.arrived <- struct{}{}

@@ -190,14 +190,14 @@ func TestRebindingGainsNothing(t *testing.T) {
 		ca := tlstest.NewAuthority(t)
 		o := &tlstest.Origin{HTTP1: http1, Certificates: tlstest.NewOrigin(t, ca, "a.test").Certificates}
 		o.Start(t)
-		dns := &nameServer{answer: func(name string, n int) ([]netip.Addr, bool, bool) {
-			if n == 1 {
-				return addrs("127.0.0.1"), true, false
-			}
-			return addrs("127.0.0.2", "169.254.169.254"), true, false
-		}}
 		tr := newTransport(t, to(sni.Target{Addresses: []string{"lb.test:" + o.Port()}, Roots: sni.PEM(ca.PEM())}))
-		tr.Resolver = dns.start(t)
+		questions := 0
+		_, tr.Resolver = tlstest.NameServerFunc(t, func(string) ([]string, bool) {
+			if questions++; questions <= 2 { // A and AAAA of the first look-up
+				return []string{"127.0.0.1"}, true
+			}
+			return []string{"127.0.0.2", "169.254.169.254"}, true
+		})
 		tr.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 		mustGet(t, tr, "https://a.test/")
 		closeConnections(tr)
@@ -215,27 +215,25 @@ func TestAllowedAddressOfANameIsDialledAmongProhibitedOnes(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test")
-	dns := &nameServer{answer: func(string, int) ([]netip.Addr, bool, bool) {
-		return addrs("10.0.0.1", "169.254.169.254", "127.0.0.1"), true, false
-	}}
 	tr := newTransport(t, to(sni.Target{Addresses: []string{"lb.test:" + o.Port()}, Roots: sni.PEM(ca.PEM())}))
-	tr.Resolver = dns.start(t)
+	_, tr.Resolver = tlstest.NameServer(t, tlstest.Names{"lb.test": {"10.0.0.1", "169.254.169.254", "127.0.0.1"}})
 	mustGet(t, tr, "https://a.test/")
 }
 
 func TestWhatNameServersSayIsTold(t *testing.T) {
 	for name, c := range map[string]struct {
-		answer func(string, int) ([]netip.Addr, bool, bool)
-		want   sni.ErrorType
+		names tlstest.Names
+		want  sni.ErrorType
 	}{
-		"no such name": {func(string, int) ([]netip.Addr, bool, bool) { return nil, false, false }, sni.DNSError},
-		"no address":   {func(string, int) ([]netip.Addr, bool, bool) { return nil, true, false }, sni.DNSError},
-		"nothing":      {func(string, int) ([]netip.Addr, bool, bool) { return nil, true, true }, sni.DNSTimeout},
+		"no such name": {nil, sni.DNSError},
+		"no address":   {tlstest.Names{"lb.test": {}}, sni.DNSError},
+		"failure":      {tlstest.Names{"lb.test": {tlstest.ServFail}}, sni.DNSError},
+		"nothing":      {tlstest.Names{"lb.test": {tlstest.Silent}}, sni.DNSTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tr := newTransport(t, to(sni.Target{Addresses: []string{"lb.test."}}))
-			tr.Resolver = (&nameServer{answer: c.answer}).start(t)
+			_, tr.Resolver = tlstest.NameServer(t, c.names)
 			quicker(tr)
 			_, err := get(t, tr, "https://a.test/")
 			wantType(t, err, c.want)

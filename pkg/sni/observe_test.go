@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"net/netip"
 	"runtime"
 	"testing"
 	"time"
@@ -28,13 +27,12 @@ func TestExchangeTellsWhatARequestWentThrough(t *testing.T) {
 	bothProtocols(t, func(t *testing.T, http1 bool) {
 		ca := tlstest.NewAuthority(t)
 		o := startOrigin(t, http1, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
-		dns := &nameServer{answer: func(string, int) ([]netip.Addr, bool, bool) { return addrs("127.0.0.1"), true, false }}
 		target := sni.Target{Addresses: []string{unusedAddress(t), "lb.test:" + o.Port()}, Roots: sni.PEM(ca.PEM()), ServerName: "internal.test"}
 		tr := newTransport(t, sni.Func(func(context.Context, string) (sni.Target, error) {
 			<-time.After(time.Millisecond)
 			return target, nil
 		}))
-		tr.Resolver = dns.start(t)
+		_, tr.Resolver = tlstest.NameServer(t, tlstest.Names{"lb.test": {"127.0.0.1"}})
 		x := watch(tr)
 		protocol := "HTTP/2"
 		if http1 {
