@@ -334,6 +334,8 @@ def check_function(s, stream):
     equal(variables["RESPONSE_MODE"], "stream" if stream else "buffered", "RESPONSE_MODE")
     equal(variables["BASE_PATH"], s.parameters["StripBasePath"], "BASE_PATH")
     equal(variables["TRUSTED_HOST_HEADER"], s.parameters["TrustedHostHeader"], "TRUSTED_HOST_HEADER")
+    equal(variables["ROUTES_TTL"], s.parameters["RoutesTtl"], "ROUTES_TTL")
+    equal(variables["ROUTES_MAX_STALE"], s.parameters["RoutesMaxStale"], "ROUTES_MAX_STALE")
     equal(variables["WARM_HOSTS"], s.parameters["WarmHosts"], "WARM_HOSTS")
     equal(variables["TRUSTED_PROXIES"], s.parameters["TrustedProxies"], "TRUSTED_PROXIES")
     # A CDN id of RFC 8586 that no other stack has.
