@@ -129,6 +129,8 @@ func (c *Cache) fly(ctx context.Context, f *flight) {
 		}
 		c.health.failed(now, f.probe)
 		say = c.health.failure(now, err)
+	case f.probe:
+		c.health.untold(now)
 	}
 	if current {
 		delete(c.flights, f.host)
