@@ -105,7 +105,7 @@ type patient struct {
 
 var _ Table = (*patient)(nil)
 
-func newPatient(table batcher) *patient { return &patient{table, newPace()} }
+func newPatient(table batcher) *patient { return &patient{table, new(pace)} }
 
 func (p *patient) String() string { return p.table.String() }
 
