@@ -175,7 +175,7 @@ func (f *File) rewrite(ctx context.Context, plan func(old []origin.Item) (now []
 	if err != nil {
 		return err
 	}
-	defer file.Close() // and with it the lock goes
+	defer f.unlock(name, file)
 	old, err := f.unique(f.items(ctx, file))
 	if err != nil {
 		return err
