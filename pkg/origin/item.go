@@ -80,7 +80,7 @@ func (i Item) Equal(other Item) bool {
 }
 
 // SameRoute is Equal without what tools write beside a route: who changed it, when and how
-// often.
+// often. Pins that are a list are as good as a set, which is what they become in JSON.
 func (i Item) SameRoute(other Item) bool {
 	return i.withoutRecord().Equal(other.withoutRecord())
 }
@@ -89,6 +89,9 @@ func (i Item) withoutRecord() Item {
 	only := maps.Clone(i)
 	for _, name := range []string{VersionAttribute, UpdatedAtAttribute, UpdatedByAttribute} {
 		delete(only, name)
+	}
+	if set, ok := asSet(only["spki_pins"]); ok {
+		only["spki_pins"] = set
 	}
 	return only
 }

@@ -93,6 +93,27 @@ func TestSameRouteIgnoresWhatToolsWrite(t *testing.T) {
 	}
 }
 
+// A table may have pins as a list, by hand. What was exported of it has to be the same route.
+func TestPinsAreTheSameRouteAsListAndAsSet(t *testing.T) {
+	stored := FromDynamoDB(map[string]types.AttributeValue{
+		"host": &types.AttributeValueMemberS{Value: "a.test"}, "origin": &types.AttributeValueMemberS{Value: "b.test"},
+		"spki_pins": &types.AttributeValueMemberL{Value: []types.AttributeValue{
+			&types.AttributeValueMemberS{Value: "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="},
+			&types.AttributeValueMemberS{Value: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="},
+		}},
+	})
+	if _, err := stored.Route(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := stored.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if exported := readItem(t, string(b)); !stored.SameRoute(exported) || !exported.SameRoute(stored) {
+		t.Errorf("%s is another route than %v", b, stored)
+	}
+}
+
 func FuzzItem(f *testing.F) {
 	f.Add(`{"host":"a.test","origin":["b.test"],"spki_pins":["b","a"]}`)
 	f.Add(`{"spki_pins":[1],"x":{"y":[1e400,-0,0.10]}}`)
