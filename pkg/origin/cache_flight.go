@@ -142,7 +142,7 @@ func (c *Cache) fly(ctx context.Context, f *flight) {
 		default:
 			err = fmt.Errorf("origin: look-up of %q: %w", f.host, err)
 			if e, ok := c.known(f.host); !ok || !c.servable(e, now) {
-				c.misses.Add(f.host, miss{err, now, failureTTL})
+				c.failures.Add(f.host, miss{err, now})
 			}
 		}
 	}
