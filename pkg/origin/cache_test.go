@@ -232,7 +232,7 @@ func TestMissesDoNotDisplaceRoutes(t *testing.T) {
 // A wildcard makes any name a route; that must not displace the others, nor keep a copy
 // of its certificates for each name that somebody made up.
 // bigError is as large as those of the SDK, which hold the request and its answer.
-type bigError struct{ answer [8 << 10]byte }
+type bigError [8 << 10]byte
 
 func (*bigError) Error() string { return "down" }
 
