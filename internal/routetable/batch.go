@@ -105,7 +105,7 @@ type patient struct {
 
 var _ Table = (*patient)(nil)
 
-func newPatient(table batcher) *patient { return &patient{table, newPace()} }
+func newPatient(table batcher) *patient { return &patient{table, new(pace)} }
 
 func (p *patient) String() string { return p.table.String() }
 
@@ -175,7 +175,7 @@ func (f *File) rewrite(ctx context.Context, plan func(old []origin.Item) (now []
 	if err != nil {
 		return err
 	}
-	defer file.Close() // and with it the lock goes
+	defer f.unlock(name, file)
 	old, err := f.unique(f.items(ctx, file))
 	if err != nil {
 		return err

@@ -198,6 +198,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{"ExpiredTokenException", "The security token included in the request is expired", routetable.NoCredentials, []string{"expired"}},
 		{"ProvisionedThroughputExceededException", "", routetable.Throttled, []string{"throttled", "capacity"}},
 		{"ThrottlingException", "", routetable.Throttled, []string{"throttled"}},
+		{"ValidationException", "Item size has exceeded the maximum allowed size", routetable.Refused, []string{"Item size has exceeded", "400 KB"}},
+		{"ValidationException", "The provided key element does not match the schema", routetable.Refused, []string{"partition key \"host\""}},
 		{"InternalServerError", "oops", routetable.Failed, []string{"oops"}},
 	} {
 		t.Run(c.code, func(t *testing.T) {
@@ -214,6 +216,9 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 				wantKind(t, err, c.kind)
 				for _, s := range c.says {
 					wantSaid(t, err, `table "routes"`, strings.ReplaceAll(s, "ACTION", action))
+				}
+				if strings.Contains(c.message, "size") && strings.Contains(err.Error(), "partition key") {
+					t.Errorf("misleads: %v", err)
 				}
 			}
 		})

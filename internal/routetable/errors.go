@@ -99,6 +99,8 @@ func (d *DynamoDB) explain(action string, err error) (ErrorKind, string) {
 		return Denied, fmt.Sprintf("not allowed: the user or role needs the permission dynamodb:%s on the table (%s)", action, message)
 	case slices.Contains(throttles, code):
 		return Throttled, fmt.Sprintf("throttled: more is asked of the table than it or the account may take; try again later, or raise its capacity (%s)", code)
+	case code == "ValidationException" && strings.Contains(strings.ToLower(message), "item size"):
+		return Refused, fmt.Sprintf("refused by DynamoDB: %s, which is 400 KB; shorten its ca_pem or its note", strings.TrimSuffix(message, "."))
 	case code == "ValidationException":
 		return Refused, fmt.Sprintf("refused by DynamoDB: %s; the table has to have the partition key \"host\", a string, and no sort key", message)
 	case errors.Is(err, context.DeadlineExceeded):

@@ -132,7 +132,7 @@ func (f *File) Write(ctx context.Context, c Change) error {
 	if err != nil {
 		return err
 	}
-	defer file.Close() // and with it the lock goes
+	defer f.unlock(name, file)
 	var items []origin.Item
 	at := -1
 	for item, err := range f.items(ctx, file) {
@@ -188,6 +188,10 @@ func (f *File) lock(ctx context.Context) (name string, file *os.File, err error)
 		if file, err = os.OpenFile(f.name, flags, 0o666); err != nil {
 			return fail(err)
 		}
+		if info, err := file.Stat(); err == nil && !info.Mode().IsRegular() {
+			file.Close()
+			return fail(errors.New("is not a regular file and cannot be replaced: name one that is"))
+		}
 		if f.opened != nil {
 			f.opened()
 		}
@@ -208,17 +212,28 @@ func (f *File) lock(ctx context.Context) (name string, file *os.File, err error)
 					return name, file, nil
 				}
 			}
-			file.Close()
-			continue
 		}
 		file.Close()
 		if time.Now().After(late) {
-			return fail(fmt.Errorf("has been locked by another process for %v: see who has it open (lsof), and try again", lockPatience))
+			return fail(fmt.Errorf("has been locked or replaced by other processes for %v: see who has it open (lsof), and try again", lockPatience))
 		}
 		select {
 		case <-ctx.Done():
 			return fail(ctx.Err())
 		case <-time.After(lockPause):
+		}
+	}
+}
+
+// unlock ends what lock began. An empty file that lock has made and nobody has replaced is none.
+func (f *File) unlock(name string, file *os.File) {
+	defer file.Close() // and with it the lock goes
+	if !f.create {
+		return
+	}
+	if mine, err := file.Stat(); err == nil && mine.Size() == 0 {
+		if now, err := os.Stat(name); err == nil && os.SameFile(mine, now) {
+			os.Remove(name)
 		}
 	}
 }

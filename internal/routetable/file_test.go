@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -258,4 +259,64 @@ func TestFileThatIsReplacedBeforeItIsLockedIsOpenedAgain(t *testing.T) {
 	if times != 2 {
 		t.Errorf("opened %d times", times)
 	}
+}
+
+// An empty file is no routes file: the proxy would not start with it, and no command could go on.
+func TestFileIsNotMadeWithoutAChange(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "routes.json")
+	f, _, err := routetable.OpenOrCreateFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	foreign := origin.Item{"host": "a.test", "blob": []byte{1}}
+	for what, do := range map[string]func() error{
+		"conflict": func() error {
+			return f.Write(t.Context(), routetable.Change{Before: item(t, `{"host":"a.test","origin":"b.test"}`)})
+		},
+		"interrupted": func() error {
+			return f.Write(ctx, routetable.Change{After: item(t, `{"host":"a.test","origin":"b.test"}`)})
+		},
+		"not writable": func() error { return f.Write(t.Context(), routetable.Change{After: foreign}) },
+		"import of nothing": func() error {
+			im := routetable.Import{Table: f, Report: func(routetable.Outcome) {}}
+			return im.Run(t.Context(), func(func(origin.Item, error) bool) {}, nil)
+		},
+	} {
+		err := do()
+		if info, statErr := os.Stat(name); !errors.Is(statErr, fs.ErrNotExist) {
+			t.Errorf("%s (%v): there is a file of %d bytes", what, err, info.Size())
+			os.Remove(name)
+		}
+	}
+}
+
+// It cannot be replaced, and reading it again would wait for ever.
+func TestPipeIsNotWrittenTo(t *testing.T) {
+	t.Parallel()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	write.WriteString(`{"routes":[]}`)
+	write.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // rather than try for ever where this fails
+	defer cancel()
+	f := openFile(t, fmt.Sprintf("/dev/fd/%d", read.Fd()))
+	opened := 0
+	f.Opened(func() {
+		if opened++; opened > 100 {
+			t.Error("it is opened again and again")
+			runtime.Goexit()
+		}
+	})
+	done := make(chan error, 1)
+	go func() {
+		defer close(done)
+		done <- f.Write(ctx, routetable.Change{After: item(t, `{"host":"a.test","origin":"b.test"}`)})
+	}()
+	wantSaid(t, <-done, "not a regular file")
 }

@@ -283,6 +283,20 @@ func TestImport(t *testing.T) {
 		}
 	})
 
+	t.Run("numbers that DynamoDB writes differently are unchanged", func(t *testing.T) {
+		t.Parallel()
+		table := newTable(t)
+		var document origin.Item
+		if err := document.UnmarshalJSON([]byte(`{"host":"a.test","origin":"b.test","weight":1.50,"more":[{"n":1e2},-0,0.10E+3,12345678901234567890123456789012345678]}`)); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []Became{Created, Unchanged} {
+			if sum, err := tally(t.Context(), &Import{Table: table, AsIs: true}, sequence(document)); err != nil || sum[want] != 1 {
+				t.Errorf("%v, %v; want %s", sum, err, want)
+			}
+		}
+	})
+
 	t.Run("what the document has not is removed", func(t *testing.T) {
 		t.Parallel()
 		table := newTable(t)

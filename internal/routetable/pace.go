@@ -30,14 +30,12 @@ const (
 type pace struct {
 	longest time.Duration // pause; zero means maxPause
 
-	mu       sync.Mutex
-	pause    time.Duration
-	slowed   time.Time // when it became longer
-	answered time.Time // when a request last succeeded, or the beginning
-	ever     bool      // one has
+	mu     sync.Mutex
+	pause  time.Duration
+	slowed time.Time // when it became longer
+	failed time.Time // when the first request failed since one was answered; zero means none
+	ever   bool      // one was answered, if only with being throttled
 }
-
-func newPace() *pace { return &pace{answered: time.Now()} }
 
 // do makes a request until it is answered. One that is throttled is made again until ctx ends, one
 // that fails for other reasons that may pass for as long as patience. What is under way when ctx ends is
@@ -54,9 +52,11 @@ func (p *pace) do(ctx context.Context, request func(context.Context) error) erro
 		cancel()
 		switch {
 		case err == nil:
+			p.heard()
 			p.faster()
 			return nil
 		case isThrottled(err):
+			p.heard()
 		case !mayPass(err) || p.tired():
 			return err
 		}
@@ -79,10 +79,16 @@ func (p *pace) wait(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// heard notes that the server is there.
+func (p *pace) heard() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed, p.ever = time.Time{}, true
+}
+
 func (p *pace) faster() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.answered, p.ever = time.Now(), true
 	if p.pause -= p.pause / 16; p.pause < time.Millisecond {
 		p.pause = 0
 	}
@@ -99,14 +105,18 @@ func (p *pace) slower(began time.Time) {
 	p.slowed = time.Now()
 }
 
+// tired notes that the server has failed, and reports whether it has for as long as patience.
 func (p *pace) tired() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.failed.IsZero() {
+		p.failed = time.Now()
+	}
 	patience := patienceBefore
 	if p.ever {
 		patience = patienceAfter
 	}
-	return time.Since(p.answered) > patience
+	return time.Since(p.failed) > patience
 }
 
 // errUnprocessed is what is left of a batch that was answered in part.

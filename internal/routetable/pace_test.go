@@ -331,3 +331,45 @@ func TestKeysLeftUnprocessedAreReadInTheEnd(t *testing.T) {
 		}
 	})
 }
+
+// A server that was not asked, or that throttled, for as long as patience has not failed for as long.
+func TestPatienceBeginsWithTheFailure(t *testing.T) {
+	reset := &net.OpError{Op: "read", Err: errors.New("reset")}
+	for name, before := range map[string]func(p *pace) (failing []error){
+		"not asked, as while a pager is read": func(*pace) []error { time.Sleep(time.Hour); return []error{reset} },
+		"throttled": func(*pace) (failing []error) {
+			for range 100 {
+				failing = append(failing, coded("ThrottlingException"))
+			}
+			return append(failing, reset)
+		},
+		"throttled, and never answered": func(p *pace) (failing []error) {
+			p.ever = false
+			for range 10 {
+				failing = append(failing, coded("ThrottlingException"))
+			}
+			return append(failing, reset)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := new(pace)
+				if err := p.do(t.Context(), func(context.Context) error { return nil }); err != nil {
+					t.Fatal(err)
+				}
+				failing := before(p)
+				err := p.do(t.Context(), func(context.Context) error {
+					if len(failing) == 0 {
+						return nil
+					}
+					err := failing[0]
+					failing = failing[1:]
+					return err
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}

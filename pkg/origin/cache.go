@@ -83,6 +83,7 @@ type Cache struct {
 	routes    *lru.Cache[string, entry]  // by host, of routes for that very host
 	wild      *lru.Cache[string, entry]  // by host, of routes for a wildcard
 	misses    *lru.Cache[string, miss]   // by host
+	failures  *lru.Cache[string, miss]   // by host of which nothing is known: why not
 	wildcards *lru.Cache[string, *Route] // by pattern: what the entries of wild share
 
 	mu      sync.Mutex
@@ -101,11 +102,10 @@ type entry struct {
 	fresh time.Duration // for how long it is used unasked
 }
 
-// miss is why there is no route, and for how long that is remembered.
+// miss is why there is no route.
 type miss struct {
-	err   error
-	at    moment
-	lasts time.Duration
+	err error
+	at  moment
 }
 
 const (
@@ -120,6 +120,10 @@ const (
 	// failureTTL is how long a host of which nothing is known is not asked for again after the
 	// store has failed to tell: a busy one would otherwise hold each request for the timeout.
 	failureTTL = time.Second
+
+	// maxFailures is for how many hosts that is remembered: the busy ones, and not all that strangers
+	// ask for, since the errors of the SDK hold the request and its answer, 8 KB and more.
+	maxFailures = 100
 )
 
 // Lookup implements [Store].
@@ -130,7 +134,10 @@ func (c *Cache) Lookup(ctx context.Context, host string) (*Route, error) {
 	if known && within(e.at, now, e.fresh) {
 		return e.route, nil
 	}
-	if m, ok := c.misses.Get(host); ok && within(m.at, now, m.lasts) {
+	if m, ok := c.misses.Get(host); ok && within(m.at, now, c.negativeTTL) {
+		return nil, m.err
+	}
+	if m, ok := c.failures.Get(host); ok && within(m.at, now, failureTTL) {
 		return nil, m.err
 	}
 	if known && c.servable(e, now) {
@@ -153,6 +160,7 @@ func (c *Cache) init() {
 	c.routes, _ = lru.New[string, entry](size)
 	c.wild, _ = lru.New[string, entry](size)
 	c.misses, _ = lru.New[string, miss](size)
+	c.failures, _ = lru.New[string, miss](maxFailures)
 	c.wildcards, _ = lru.New[string, *Route](size)
 	c.flights, c.running = map[string]*flight{}, map[*flight]struct{}{}
 }
@@ -180,6 +188,7 @@ func (c *Cache) remember(host string, route *Route, now moment) {
 		e.fresh = min(e.fresh, route.ExpiresAt.Sub(now.time()))
 	}
 	c.misses.Remove(host)
+	c.failures.Remove(host)
 	if route.Host == host {
 		c.wild.Remove(host)
 		c.routes.Add(host, e)
@@ -198,7 +207,8 @@ func (c *Cache) remember(host string, route *Route, now moment) {
 func (c *Cache) forget(host string, err error, now moment) {
 	c.routes.Remove(host)
 	c.wild.Remove(host)
-	c.misses.Add(host, miss{err, now, c.negativeTTL})
+	c.failures.Remove(host)
+	c.misses.Add(host, miss{err, now})
 }
 
 // ask turns a panic of the store into an error, and an answer that is none: in the goroutine of

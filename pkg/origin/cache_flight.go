@@ -129,6 +129,8 @@ func (c *Cache) fly(ctx context.Context, f *flight) {
 		}
 		c.health.failed(now, f.probe)
 		say = c.health.failure(now, err)
+	case f.probe:
+		c.health.untold(now)
 	}
 	if current {
 		delete(c.flights, f.host)
@@ -140,7 +142,7 @@ func (c *Cache) fly(ctx context.Context, f *flight) {
 		default:
 			err = fmt.Errorf("origin: look-up of %q: %w", f.host, err)
 			if e, ok := c.known(f.host); !ok || !c.servable(e, now) {
-				c.misses.Add(f.host, miss{err, now, failureTTL})
+				c.failures.Add(f.host, miss{err, now})
 			}
 		}
 	}

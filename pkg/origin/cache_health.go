@@ -31,13 +31,14 @@ const (
 )
 
 // mayAsk reports whether the store may be asked about a host whose route is known. Of a store
-// that fails, that is for one request each pause, which then is the probe.
+// that fails, that is for one request each pause, which then is the probe. Where its failure is
+// long ago, it is for the others, too: until it has told, their routes may be as old.
 func (h *health) mayAsk(now moment) (ask, probe bool) {
 	if !h.failing {
 		return true, false
 	}
 	if wait := h.retryAt.since(now); wait > 0 && wait <= 2*maxPause { // else the clock was set back
-		return false, false
+		return !h.failedLately(now), false
 	}
 	h.retryAt = now.add(jitter(h.pause)) // for the others, until this one has told
 	return true, true
@@ -76,6 +77,9 @@ func (h *health) failed(now moment, probe bool) {
 		h.retryAt = now.add(jitter(h.pause))
 	}
 }
+
+// untold notes that a probe was broken off before it has told, so that the next may ask.
+func (h *health) untold(now moment) { h.retryAt = now }
 
 // failure notes why a look-up has failed, and returns what to say of it.
 func (h *health) failure(now moment, err error) *line {

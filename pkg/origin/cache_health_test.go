@@ -287,3 +287,57 @@ func TestImpatientRequestsDoNotMakeAFailure(t *testing.T) {
 		}
 	})
 }
+
+// A stranger who hangs up before the store has told would otherwise leave those who know their routes
+// without the next try, again and again.
+func TestProbeOfWhoLeavesIsLeftToTheNext(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		first, second := &Route{Host: "a.test"}, &Route{Host: "a.test"}
+		c, s := known(t, first, fails(errDown))
+		time.Sleep(30 * time.Second)
+		serves(t, c, "a.test", first)
+		synctest.Wait()
+		time.Sleep(1250 * time.Millisecond)
+		s.set(hang(nil, nil))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if r, err := c.Lookup(ctx, "stranger.test"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(r, err)
+		}
+		synctest.Wait()
+		s.set(found(second))
+		serves(t, c, "a.test", first)
+		synctest.Wait()
+		serves(t, c, "a.test", second)
+	})
+}
+
+// Each host is asked for, since of each what is known may be as old as the failure.
+func TestFailureOfLongAgoSaysNothingOfAnyHost(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := &fakeStore{answer: func(_ context.Context, host string) (*Route, error) { return &Route{Host: host}, nil }}
+		c := newCache(s)
+		hosts := numbered("h%d.test", 10)
+		for _, host := range hosts {
+			c.Lookup(t.Context(), host)
+		}
+		s.set(fails(errDown))
+		time.Sleep(30 * time.Second)
+		c.Lookup(t.Context(), hosts[0])
+		synctest.Wait()
+		s.set(func(_ context.Context, host string) (*Route, error) {
+			time.Sleep(5 * time.Millisecond)
+			return nil, ErrNotFound // all were removed meanwhile
+		})
+		time.Sleep(time.Hour)
+		var all sync.WaitGroup
+		for _, host := range hosts { // at the same time
+			all.Go(func() {
+				if r, err := c.Lookup(t.Context(), host); !errors.Is(err, ErrNotFound) {
+					t.Errorf("%s: %v, %v", host, r, err)
+				}
+			})
+		}
+		all.Wait()
+	})
+}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 )
 
 // fakeStore answers from a function and counts.
@@ -230,6 +231,38 @@ func TestMissesDoNotDisplaceRoutes(t *testing.T) {
 
 // A wildcard makes any name a route; that must not displace the others, nor keep a copy
 // of its certificates for each name that somebody made up.
+// bigError is as large as those of the SDK, which hold the request and its answer.
+type bigError [8 << 10]byte
+
+func (*bigError) Error() string { return "down" }
+
+// Strangers who try names while the store fails must not fill the memory with why it does: the
+// process would be ended, and what it knows with it.
+func TestFailuresForUnknownHostsDoNotFillTheMemory(t *testing.T) {
+	var all []weak.Pointer[bigError]
+	c := newCache(&fakeStore{answer: func(context.Context, string) (*Route, error) {
+		err := new(bigError)
+		all = append(all, weak.Make(err))
+		return nil, err
+	}})
+	for _, host := range numbered("h%d.test", 2000) {
+		if _, err := c.Lookup(t.Context(), host); err == nil {
+			t.Fatal("found")
+		}
+	}
+	runtime.GC()
+	n := 0
+	for _, err := range all {
+		if err.Value() != nil {
+			n++
+		}
+	}
+	if n > 200 {
+		t.Errorf("%d errors are kept", n)
+	}
+	runtime.KeepAlive(c)
+}
+
 func TestHostsUnderAWildcardAreBoundedAndShareTheirRoute(t *testing.T) {
 	s := &fakeStore{answer: func(_ context.Context, host string) (*Route, error) {
 		if host == "a.test" {

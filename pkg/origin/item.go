@@ -10,6 +10,8 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // Item is a route as it is stored: its attributes by name, each as it was written. What
@@ -71,7 +73,7 @@ func (i Item) Names() []string {
 }
 
 // Equal reports whether both have the same attributes with the same values. Sets have no
-// order.
+// order, and numbers are what they are worth.
 func (i Item) Equal(other Item) bool {
 	return len(i) == len(other) && !slices.ContainsFunc(slices.Collect(maps.Keys(i)), func(name string) bool {
 		v, ok := other[name]
@@ -80,7 +82,7 @@ func (i Item) Equal(other Item) bool {
 }
 
 // SameRoute is Equal without what tools write beside a route: who changed it, when and how
-// often.
+// often. Pins that are a list are as good as a set, which is what they become in JSON.
 func (i Item) SameRoute(other Item) bool {
 	return i.withoutRecord().Equal(other.withoutRecord())
 }
@@ -90,15 +92,53 @@ func (i Item) withoutRecord() Item {
 	for _, name := range []string{VersionAttribute, UpdatedAtAttribute, UpdatedByAttribute} {
 		delete(only, name)
 	}
+	if set, ok := asSet(only["spki_pins"]); ok {
+		only["spki_pins"] = set
+	}
 	return only
 }
 
 func sameValue(a, b any) bool {
-	if set, ok := a.(StringSet); ok {
-		other, ok := b.(StringSet)
-		return ok && slices.Equal(slices.Sorted(slices.Values(set)), slices.Sorted(slices.Values(other)))
+	switch a := a.(type) {
+	case StringSet:
+		b, ok := b.(StringSet)
+		return ok && slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+	case json.Number:
+		b, ok := b.(json.Number)
+		return ok && canonical(a) == canonical(b)
+	case []any:
+		b, ok := b.([]any)
+		return ok && slices.EqualFunc(a, b, sameValue)
+	case map[string]any:
+		b, ok := b.(map[string]any)
+		return ok && maps.EqualFunc(a, b, sameValue)
 	}
 	return reflect.DeepEqual(a, b)
+}
+
+// canonical returns the one way to write a number by digits and an exponent. DynamoDB gives back 1.5
+// for 1.50, which otherwise would be a change for ever.
+func canonical(n json.Number) string {
+	mantissa, power, found := strings.Cut(strings.ToLower(n.String()), "e")
+	exponent, err := 0, error(nil)
+	if found {
+		exponent, err = strconv.Atoi(power)
+	}
+	if err != nil {
+		return n.String() // DynamoDB has no such number
+	}
+	digits, minus := strings.CutPrefix(mantissa, "-")
+	whole, fraction, _ := strings.Cut(digits, ".")
+	digits = strings.TrimLeft(whole+fraction, "0")
+	short := strings.TrimRight(digits, "0")
+	exponent += len(digits) - len(short) - len(fraction)
+	switch {
+	case short == "":
+		return "0"
+	case minus:
+		short = "-" + short
+	}
+	return fmt.Sprintf("%se%d", short, exponent)
 }
 
 // MarshalJSON writes an object with the attributes in the order of Names; sets are sorted.

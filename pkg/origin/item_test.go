@@ -93,6 +93,44 @@ func TestSameRouteIgnoresWhatToolsWrite(t *testing.T) {
 	}
 }
 
+// A table may have pins as a list, by hand. What was exported of it has to be the same route.
+func TestPinsAreTheSameRouteAsListAndAsSet(t *testing.T) {
+	stored := FromDynamoDB(map[string]types.AttributeValue{
+		"host": &types.AttributeValueMemberS{Value: "a.test"}, "origin": &types.AttributeValueMemberS{Value: "b.test"},
+		"spki_pins": &types.AttributeValueMemberL{Value: []types.AttributeValue{
+			&types.AttributeValueMemberS{Value: "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="},
+			&types.AttributeValueMemberS{Value: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="},
+		}},
+	})
+	if _, err := stored.Route(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := stored.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if exported := readItem(t, string(b)); !stored.SameRoute(exported) || !exported.SameRoute(stored) {
+		t.Errorf("%s is another route than %v", b, stored)
+	}
+}
+
+func TestNumbersAreComparedByValue(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"1.50", "1.5", true}, {"100", "1E2", true}, {"1e+2", "100.0", true}, {"0.10", "1e-1", true}, {"-0", "0e9", true}, {"-1.0", "-1", true},
+		{"1", "-1", false}, {"10", "1", false}, {"1e999999999999999999999", "1e999999999999999999998", false}, {"1e999999999999999999999", "1e999999999999999999999", true},
+		{"12345678901234567890123456789012345678", "12345678901234567890123456789012345679", false}, {"1", `"1"`, false}, {"[1.0]", "[1]", true}, {`{"a":[1.0]}`, `{"a":[1]}`, true},
+		{"[1]", "[1,1]", false}, {`{"a":null}`, `{"b":null}`, false}, {`{"a":1}`, `{"a":1,"b":1}`, false}, {"[]", "{}", false}, {"null", "0", false},
+	} {
+		a, b := readItem(t, `{"x":`+c.a+`}`), readItem(t, `{"x":`+c.b+`}`)
+		if a.Equal(b) != c.same || b.Equal(a) != c.same {
+			t.Errorf("%s and %s: want %v", c.a, c.b, c.same)
+		}
+	}
+}
+
 func FuzzItem(f *testing.F) {
 	f.Add(`{"host":"a.test","origin":["b.test"],"spki_pins":["b","a"]}`)
 	f.Add(`{"spki_pins":[1],"x":{"y":[1e400,-0,0.10]}}`)
