@@ -39,7 +39,7 @@ An attribute of a type that JSON has not can be removed by "routes put --unset",
 		Example: `  sleight routes edit one.spec-trust.com --table routes
   EDITOR='code --wait' sleight routes edit one.spec-trust.com --table routes -o json`,
 		Args:              usage(cobra.ExactArgs(1)),
-		ValidArgsFunction: r.completeHosts(false),
+		ValidArgsFunction: r.tables.completeHosts(false),
 		Annotations:       map[string]string{permissions: "dynamodb:GetItem, dynamodb:PutItem"},
 		RunE: func(c *cobra.Command, args []string) error {
 			if as == "table" {

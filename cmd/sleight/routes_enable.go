@@ -36,7 +36,7 @@ have changed that, nothing is written. A route that is invalid is left as it is.
 Exit status: 0 also where there was nothing to change; 1 where one was not there; 2 where one
 is invalid; 3 where others were first. The other routes are changed all the same.`,
 		Args:              usage(cobra.MinimumNArgs(1)),
-		ValidArgsFunction: r.completeHosts(true),
+		ValidArgsFunction: r.tables.completeHosts(true),
 		Annotations:       map[string]string{permissions: "dynamodb:GetItem, dynamodb:PutItem"},
 		RunE: func(c *cobra.Command, args []string) error {
 			table, err := r.tables.open(c.Context())

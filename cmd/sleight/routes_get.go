@@ -23,7 +23,7 @@ Exit status: 0; also where the route cannot be used. 1 where there is none.`,
 		Example: `  sleight routes get one.spec-trust.com --table routes
   sleight routes get one.spec-trust.com --table routes -o json`,
 		Args:              usage(cobra.ExactArgs(1)),
-		ValidArgsFunction: r.completeHosts(false),
+		ValidArgsFunction: r.tables.completeHosts(false),
 		Annotations:       map[string]string{permissions: "dynamodb:GetItem"},
 		RunE: func(c *cobra.Command, args []string) error {
 			table, err := r.tables.open(c.Context())

@@ -31,7 +31,7 @@ where one was changed meanwhile. The others are removed all the same.`,
 		Example: `  sleight routes rm one.spec-trust.com --table routes
   sleight routes rm --yes one.spec-trust.com two.spec-trust.com --routes routes.json`,
 		Args:              usage(cobra.MinimumNArgs(1)),
-		ValidArgsFunction: r.completeHosts(true),
+		ValidArgsFunction: r.tables.completeHosts(true),
 		Annotations:       map[string]string{permissions: "dynamodb:GetItem, dynamodb:DeleteItem"},
 		RunE: func(c *cobra.Command, args []string) error {
 			table, err := r.tables.open(c.Context())
