@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/smithy-go/logging"
@@ -100,8 +104,26 @@ func (t *tableFlags) where() (table, file string, err error) {
 	return table, file, nil
 }
 
+// What one attempt at a request may take, of which the SDK makes three. It waits without end for a
+// server that takes a connection and says nothing, and so would whoever has typed the command.
+const (
+	connectPatience = 5 * time.Second
+	answerPatience  = 5 * time.Second // until an answer begins: DynamoDB's does within milliseconds
+	requestPatience = time.Minute     // for all of it, over a line however slow
+)
+
+func impatient(o *dynamodb.Options) {
+	if c, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
+		o.HTTPClient = c.WithTimeout(requestPatience).
+			WithDialerOptions(func(d *net.Dialer) { d.Timeout = connectPatience }).
+			WithTransportOptions(func(t *http.Transport) {
+				t.TLSHandshakeTimeout, t.ResponseHeaderTimeout = connectPatience, answerPatience
+			})
+	}
+}
+
 func (a *awsFlags) openTable(ctx context.Context, name string) (routetable.Table, error) {
-	client, err := a.client(ctx)
+	client, err := a.client(ctx, impatient)
 	if err != nil {
 		return nil, err
 	}
