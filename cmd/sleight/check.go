@@ -290,7 +290,7 @@ func (k *checkCommand) run(c *cobra.Command, args []string) error {
 		return interrupted(c.Context())
 	}
 	t := newTerminal(c)
-	if err := k.output.print(t.Out, result, func() { showResult(t, result, source.String()) }); err != nil {
+	if err := k.output.print(t, result, func() { showResult(t, result, source.String()) }); err != nil {
 		return err
 	}
 	if result.Status == check.Fail && (result.InForce() || k.inactive) {
@@ -442,7 +442,7 @@ func (k *checkCommand) runAll(c *cobra.Command, checker *check.Checker, source r
 		return interrupted(ctx)
 	}
 	report := check.NewReport(append(unreadable, results...))
-	if err := k.output.print(t.Out, report, func() { showReport(t, report, source.String(), k.verbose) }); err != nil {
+	if err := k.output.print(t, report, func() { showReport(t, report, source.String(), k.verbose) }); err != nil {
 		return err
 	}
 	failed := report.Summary.Fail

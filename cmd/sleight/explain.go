@@ -85,7 +85,7 @@ The exit status is 1 where no route is in force for HOST.`,
 				return err
 			}
 			t := newTerminal(c)
-			if err := output.print(t.Out, e, func() { showExplanation(t, e, source) }); err != nil {
+			if err := output.print(t, e, func() { showExplanation(t, e, source) }); err != nil {
 				return err
 			}
 			if !e.InForce {

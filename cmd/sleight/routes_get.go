@@ -35,7 +35,7 @@ Exit status: 0; also where the route cannot be used. 1 where there is none.`,
 				return err
 			}
 			t := newTerminal(c)
-			return r.output.print(t.Out, item, func() { printItem(t, item, r.now()) })
+			return r.output.print(t, item, func() { printItem(t, item, r.now()) })
 		},
 	}
 	addOutput(c, &r.output)

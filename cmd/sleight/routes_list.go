@@ -129,7 +129,9 @@ func (r *routesCommand) list(c *cobra.Command, table routetable.Table, l listing
 			return err
 		}
 	case len(all) > 0:
-		printList(t, all)
+		if err := t.Printing(func() { printList(t, all) }); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintln(t.Err, listed(table, all, len(items)))
 	return nil

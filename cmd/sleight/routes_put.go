@@ -256,7 +256,7 @@ func (r *routesCommand) put(c *cobra.Command, w *writer, do *putting, exists boo
 		if w.dryRun {
 			fmt.Fprintln(w.err.Out, "Nothing was written: this was a dry run.")
 		}
-		return r.output.print(w.out.Out, after, nil)
+		return r.output.print(w.out, after, nil)
 	}
 	if before != nil && before.SameRoute(after) {
 		w.sayf("%s in %v is so already; nothing was written", shown(do.host), w.table)

@@ -284,3 +284,30 @@ func TestExitStatuses(t *testing.T) {
 		}
 	}
 }
+
+// full is a disk that is full.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+// Who keeps what a command has printed must be told where it is not all of it.
+func TestWhatCannotBePrintedFails(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "routes.json")
+	if err := os.WriteFile(name, []byte(`{"routes":[{"host":"a.test","origin":"http://192.0.2.1","enabled":false},{"host":"b.test","origin":"b.test"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{
+		"routes list", "routes list -o json", "routes list -o yaml", "routes get a.test", "routes get a.test -o yaml", "routes diff " + name,
+		"routes export", "routes import " + name, "explain b.test", "check a.test --resolver 127.0.0.1:1", "check --all --resolver 127.0.0.1:1",
+	} {
+		var said bytes.Buffer
+		c := newCommand(func(string) string { return "" })
+		c.SetArgs(append(strings.Fields(args), "--routes="+name))
+		c.SetOut(full{})
+		c.SetErr(&said)
+		if err := c.ExecuteContext(t.Context()); err == nil || err.Error() != "no space left on device" {
+			t.Errorf("%q: %v, said %q", args, err, &said)
+		}
+	}
+}

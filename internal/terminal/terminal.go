@@ -60,6 +60,30 @@ func isTerminal(v any) bool {
 // Interactive reports whether somebody can be asked.
 func (t *Terminal) Interactive() bool { return t.in }
 
+// Printing runs print, and returns the first error of what that wrote to Out: who prints for people does
+// not look at each line.
+func (t *Terminal) Printing(print func()) error {
+	out := t.Out
+	defer func() { t.Out = out }()
+	w := &watched{w: out}
+	t.Out = w
+	print()
+	return w.err
+}
+
+// watched remembers the first error of a writer, after which nothing is written.
+type watched struct {
+	w   io.Writer
+	err error
+}
+
+func (w *watched) Write(p []byte) (n int, err error) {
+	if w.err == nil {
+		n, w.err = w.w.Write(p)
+	}
+	return n, w.err
+}
+
 // Style is a colour of a word, where there are colours. The word has to say the same without.
 type Style text.Color
 
