@@ -187,10 +187,11 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// printList writes the table. Columns that no route has anything for are left out.
+// printList writes the table. Columns that no route has anything for are left out. What matters stands before
+// what may be long: a terminal cuts lines off at their end.
 func printList(t *terminal.Terminal, all []stated) {
-	header := []string{"host", "origin", "server name", "host header", "state", "version", "updated", "by", "problem"}
-	used := map[int]bool{0: true, 1: true, 4: true}
+	header := []string{"host", "state", "origin", "server name", "host header", "version", "updated", "by", "problem"}
+	used := map[int]bool{0: true, 1: true, 2: true}
 	rows := make([][]string, 0, len(all))
 	for _, i := range all {
 		value := func(name string) string {
@@ -205,7 +206,7 @@ func printList(t *terminal.Terminal, all []stated) {
 			text, problem, _ = strings.Cut(s.text, ": ")
 		}
 		row := []string{
-			value("host"), value("origin"), value("server_name"), value("host_header"), t.Styled(s.style, text),
+			value("host"), t.Styled(s.style, text), value("origin"), value("server_name"), value("host_header"),
 			value("version"), value("updated_at"), value("updated_by"), "",
 		}
 		if problem != "" {

@@ -456,6 +456,8 @@ func testList(t *testing.T, p *place) {
 		t.Errorf("%q, want %q", got, want)
 	}
 
+	// A route with a long origin must not push the states of all others off the screen.
+	p.put(t, fmt.Sprintf(`{"host":"long.test","origin":["%[1]s1.test","%[1]s2.test","%[1]s3.test"]}`, strings.Repeat("load-balancer-", 4)))
 	s := onTerminal(t, p.env, "routes", "list")
 	text, status := s.exit(t)
 	if status != 0 || !strings.Contains(text, "\x1b[31mINVALID\x1b[0m") || !strings.Contains(text, "\x1b[33mdisabled\x1b[0m") || strings.Contains(text, "\x1b[2J") {

@@ -122,23 +122,28 @@ func Safe(s string) string {
 }
 
 // Table writes rows under a header, in columns. Cells have to be safe ([Safe], [Terminal.Styled]). On a
-// terminal, what does not fit the width is cut off at the end of the line; in a pipe, nothing is.
+// terminal, what does not fit the width is cut off at the end of the line, which then ends with an
+// ellipsis; in a pipe, nothing is.
 func (t *Terminal) Table(header []string, rows [][]string) {
 	w := table.NewWriter()
 	style := table.StyleDefault
 	style.Box = table.BoxStyle{PaddingRight: "  "}
 	style.Options = table.OptionsNoBordersAndSeparators
 	style.Format.Header = text.FormatUpper
-	if width := t.width(); width > 0 {
-		style.Size.WidthMax = width
-	}
 	w.SetStyle(style)
 	w.SuppressTrailingSpaces()
 	w.AppendHeader(cells(header))
 	for _, r := range rows {
 		w.AppendRow(cells(r))
 	}
-	fmt.Fprintln(t.Out, w.Render())
+	width := t.width()
+	for line := range strings.Lines(w.Render() + "\n") {
+		line = strings.TrimSuffix(line, "\n")
+		if width > 0 && text.StringWidthWithoutEscSequences(line) > width { // the library would mark lines that are not cut, too
+			line = text.Trim(line, width-1) + "…"
+		}
+		fmt.Fprintln(t.Out, line)
+	}
 }
 
 func cells(row []string) table.Row {
