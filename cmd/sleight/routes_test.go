@@ -468,6 +468,12 @@ func testList(t *testing.T, p *place) {
 			t.Errorf("wider than the terminal: %q", plain)
 		}
 	}
+	p.put(t, `{"host":"worse.test","origin":"b.test","origin_where_that_fails":"c.test"}`)
+	s = onTerminal(t, append(p.env, "NO_COLOR=1"), "routes", "get", "worse.test")
+	text, _ = s.exit(t)
+	if words := strings.Join(strings.Fields(text), " "); !strings.Contains(words, `INVALID: attribute "origin_where_that_fails" is not known; correct its spelling or remove it (comments go into "note")`) {
+		t.Errorf("the reason is cut off: %q", text)
+	}
 	s = onTerminal(t, append(p.env, "NO_COLOR=1"), "routes", "list")
 	if text, status := s.exit(t); status != 0 || strings.Contains(text, "\x1b[3") {
 		t.Errorf("with NO_COLOR: %d %q", status, text)

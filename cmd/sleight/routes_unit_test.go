@@ -7,14 +7,17 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/creack/pty"
 	"github.com/spf13/cobra"
 
+	"github.com/sleightproxy/sleight/internal/check"
 	"github.com/sleightproxy/sleight/internal/devca"
 	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -309,5 +312,24 @@ func TestWhatCannotBePrintedFails(t *testing.T) {
 		if err := c.ExecuteContext(t.Context()); err == nil || err.Error() != "no space left on device" {
 			t.Errorf("%q: %v, said %q", args, err, &said)
 		}
+	}
+}
+
+// What is wrapped has to stay in its column.
+func TestOriginsStandInTheirColumn(t *testing.T) {
+	keys, tty, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keys.Close()
+	if err := pty.Setsize(keys, &pty.Winsize{Rows: 24, Cols: 40}); err != nil {
+		t.Fatal(err)
+	}
+	showOrigin(terminal.New(nil, tty, tty, func(string) string { return "" }), &check.Origin{Address: "a.test:443", Error: "there is no such name, or it has no address"})
+	tty.Close()
+	shown, _ := io.ReadAll(keys) // its end is an error on Linux
+	want := "\norigin    a.test:443: there is no such\n          name, or it has no address\n"
+	if got := strings.ReplaceAll(string(shown), "\r\n", "\n"); got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
