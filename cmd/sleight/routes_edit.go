@@ -203,6 +203,9 @@ func (s *session) run(ctx context.Context) (origin.Item, error) {
 		case !changed: // after an error: whoever closes it so gives up
 			return nil, s.kept(failed)
 		}
+		if s.w.out.Interactive() { // as it is opened again, whose lines an error counts
+			text = errorMark + "\n" + withoutError(text)
+		}
 		after, err := s.parse(text)
 		if err == nil {
 			if s.before.SameRoute(after) {
@@ -239,12 +242,13 @@ func (s *session) parse(text string) (origin.Item, error) {
 	return item, nil
 }
 
-// withoutRemarks leaves out the remarks at the top, which JSON has not.
+// withoutRemarks empties the remarks at the top, which JSON has not. Their lines stay, so that an error
+// counts as the editor does.
 func withoutRemarks(text string) string {
-	for {
+	for n := 0; ; n++ {
 		line, rest, found := strings.Cut(text, "\n")
 		if trimmed := strings.TrimSpace(line); trimmed != "" && !strings.HasPrefix(trimmed, "#") || !found {
-			return text
+			return strings.Repeat("\n", n) + text
 		}
 		text = rest
 	}

@@ -133,6 +133,16 @@ esac`)
 	}
 	wantSays(t, "on a terminal", text, `opened 1: # Route`, `opened 2: # ERROR: origin: route "a.test": attribute "tls_min" is "1.1"`, `opened 3: # ERROR: origin: route "a.test": attribute "tls_min" is "1.0"`, "Changed")
 	p.want(t, "a.test", `{"host":"a.test","origin":"b.test","tls_min":"1.3"}`)
+	// It names the line that the editor shows.
+	for _, c := range []struct{ flags, broken string }{{"", "origin: [*"}, {"-o json", `"origin" 1`}} {
+		lines := editor(t, `grep -n '^ *`+regexp.QuoteMeta(c.broken)+`' "$1" && head -1 "$1" || sed -i 's/^ *"*origin"*:.*/`+c.broken+`/' "$1"`)
+		s := onTerminal(t, append(p.env, "EDITOR="+lines), append([]string{"routes", "edit", "a.test"}, strings.Fields(c.flags)...)...)
+		text, _ := s.exit(t)
+		shown, said := regexp.MustCompile(`(?m)^(\d+): *`+regexp.QuoteMeta(c.broken)).FindStringSubmatch(text), regexp.MustCompile(`# ERROR: .*line (\d+)`).FindStringSubmatch(text)
+		if shown == nil || said == nil || shown[1] != said[1] {
+			t.Errorf("%q: shown %q, said %q: %s", c.broken, shown, said, text)
+		}
+	}
 	giveUp := editor(t, `grep -q ERROR "$1" || sed -i 's/^tls_min.*/tls_min: 1.1/' "$1"`)
 	s = onTerminal(t, append(p.env, "EDITOR="+giveUp), "routes", "edit", "a.test")
 	if text, status := s.exit(t); status != 2 || !strings.Contains(text, `attribute "tls_min"`) || !strings.Contains(text, "kept in") {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,11 +27,8 @@ func parseItem(document []byte, now time.Time) (origin.Item, error) {
 	var err error
 	if trimmed := bytes.TrimSpace(document); bytes.HasPrefix(trimmed, []byte("{")) && json.Valid(trimmed) {
 		err = item.UnmarshalJSON(trimmed)
-	} else if item, err = fromYAML(document); err != nil && bytes.HasPrefix(trimmed, []byte("{")) {
-		var any map[string]any
-		if jsonErr := json.Unmarshal(trimmed, &any); jsonErr != nil { // its author meant JSON
-			err = jsonErr
-		}
+	} else if item, err = fromYAML(document); err != nil && bytes.HasPrefix(trimmed, []byte("{")) { // its author meant JSON
+		err = cmp.Or(jsonFault(document), err)
 	}
 	if err != nil {
 		return nil, err
@@ -48,24 +46,21 @@ func parseItem(document []byte, now time.Time) (origin.Item, error) {
 // typed are the attributes that are not text.
 var typed = []string{"spki_pins", "rewrite", "enabled", "expires_at", origin.VersionAttribute}
 
+// jsonFault says where a document stops being JSON, nil if it does not.
+func jsonFault(document []byte) error {
+	var whole json.RawMessage
+	err := json.Unmarshal(document, &whole)
+	if fault, ok := errors.AsType[*json.SyntaxError](err); ok {
+		before := document[:max(fault.Offset-1, 0)]
+		return fmt.Errorf("line %d, column %d: %w", bytes.Count(before, []byte("\n"))+1, len(before)-bytes.LastIndexByte(before, '\n'), err)
+	}
+	return err
+}
+
 func fromYAML(document []byte) (origin.Item, error) {
-	d := yaml.NewDecoder(bytes.NewReader(document))
-	var node, more yaml.Node
-	switch err := d.Decode(&node); {
-	case errors.Is(err, io.EOF):
-		return nil, errors.New("is empty")
-	case err != nil:
+	top, err := parseYAML(document)
+	if err != nil {
 		return nil, err
-	}
-	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
-		if err != nil {
-			return nil, err
-		}
-		return nil, errors.New("has more than one document; it has to be one route")
-	}
-	top := &node
-	if top.Kind == yaml.DocumentNode {
-		top = top.Content[0]
 	}
 	if top.Kind != yaml.MappingNode {
 		return nil, errors.New("has to be an object with the attributes of one route, such as \"origin: b.example\"")
@@ -81,6 +76,67 @@ func fromYAML(document []byte) (origin.Item, error) {
 	}
 	var item origin.Item
 	return item, item.UnmarshalJSON(b)
+}
+
+// routesOfYAML returns the JSON of a YAML document of one route, or of {"routes":[...]}. Attributes are taken as
+// [fromYAML] takes them; what else the document is, is left to the readers of JSON.
+func routesOfYAML(document []byte) ([]byte, error) {
+	top, err := parseYAML(document)
+	if err != nil {
+		return nil, err
+	}
+	if top.Kind != yaml.MappingNode {
+		v, err := yamlValue(top, false)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(v)
+	}
+	members, err := yamlObject(top, true)
+	if err != nil {
+		return nil, err
+	}
+	for i := 0; i < len(top.Content); i += 2 {
+		if list := top.Content[i+1]; top.Content[i].Value == "routes" && list.Kind == yaml.SequenceNode {
+			routes := make([]any, 0, len(list.Content))
+			for _, n := range list.Content {
+				var route any
+				if n.Kind == yaml.MappingNode {
+					route, err = yamlObject(n, true)
+				} else {
+					route, err = yamlValue(n, false)
+				}
+				if err != nil {
+					return nil, err
+				}
+				routes = append(routes, route)
+			}
+			members["routes"] = routes
+		}
+	}
+	return json.Marshal(members)
+}
+
+// parseYAML reads a YAML document that is the only one.
+func parseYAML(document []byte) (*yaml.Node, error) {
+	d := yaml.NewDecoder(bytes.NewReader(document))
+	var node, more yaml.Node
+	switch err := d.Decode(&node); {
+	case errors.Is(err, io.EOF):
+		return nil, errors.New("is empty")
+	case err != nil:
+		return nil, err
+	}
+	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
+		if err != nil {
+			return nil, err
+		}
+		return nil, errors.New("has more than one document; it has to be one")
+	}
+	if node.Kind == yaml.DocumentNode {
+		return node.Content[0], nil
+	}
+	return &node, nil
 }
 
 func yamlObject(n *yaml.Node, attributes bool) (map[string]any, error) {
