@@ -439,6 +439,13 @@ func testList(t *testing.T, p *place) {
 			t.Errorf("%q: colours in a pipe, or strangers' words: %+v", c.args, o)
 		}
 	}
+	p.must(t, "put", "--force", "bücher.test", "--origin", "b.test")
+	for _, filter := range []string{"ÜCHER", "b?cher.*", "xn--b"} {
+		if o := p.run(t, "list", "--filter", filter); strings.Join(hosts(o.out), " ") != "xn--bcher-kva.test" {
+			t.Errorf("%q: %+v", filter, o)
+		}
+	}
+	p.must(t, "rm", "-y", "bücher.test")
 	wantOutcome(t, "a pattern that is none", p.run(t, "list", "--filter", "["), 2, "", "sleight: --filter .*\n")
 
 	var got []string
