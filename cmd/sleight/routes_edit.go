@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/internal/terminal"
@@ -94,7 +95,7 @@ func (r *routesCommand) edit(c *cobra.Command, w *writer, before origin.Item, as
 		if w.dryRun {
 			fmt.Fprintln(w.err.Out, "Without --dry-run the change would be refused.")
 		}
-		return fmt.Errorf("%w. The edited text is kept in %s; to have it in the place of what is there now, run \"sleight routes put %s --file %s --replace\"", conflict, s.name, before.Host(), s.name)
+		return fmt.Errorf("%w. The edited text is kept in %s; to have it in the place of what is there now, run \"sleight routes put %s --file %s --replace%s\"", conflict, s.name, quoted(before.Host()), quoted(s.name), whereAgain(c))
 	}
 	if err != nil {
 		return s.kept(err)
@@ -105,6 +106,28 @@ func (r *routesCommand) edit(c *cobra.Command, w *writer, before origin.Item, as
 	}
 	w.unwritten()
 	return nil
+}
+
+// whereAgain repeats the flags that say where the routes are: without them, the variables may say another
+// table.
+func whereAgain(c *cobra.Command) string {
+	again, shared := "", c.InheritedFlags()
+	c.Flags().Visit(func(f *pflag.Flag) {
+		if shared.Lookup(f.Name) != nil {
+			again += " --" + f.Name + " " + quoted(f.Value.String())
+		}
+	})
+	return again
+}
+
+// quoted is a word for a shell.
+func quoted(word string) string {
+	if word != "" && !strings.ContainsFunc(word, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-_./:@%+=,", c)
+	}) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 const signalPatience = 20 * time.Millisecond

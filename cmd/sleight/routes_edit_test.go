@@ -108,6 +108,10 @@ func testEdit(t *testing.T, p *place) {
 	}
 	wantSays(t, "going on", p.must(t, append(strings.Fields(command[1])[1:], "--force")...), "Changed")
 	p.want(t, "a.test", `{"host":"a.test","origin":"mine.test"}`)
+	// Where the routes are may have been said by flags alone, and the variables mean another table.
+	p.put(t, `{"host":"a.test","origin":"d.test"}`)
+	flag := map[bool]string{true: "--routes", false: "--table"}[strings.HasPrefix(p.env[0], "ROUTES_FILE=")]
+	wantSays(t, "a lost race in what flags say", run(race, flag, p.name).err, " --replace "+flag+" "+p.name+`"`)
 	p.put(t, `{"host":"a.test","origin":"d.test"}`)
 	o = run(`env ` + strings.Join(p.env, " ") + ` ` + self + ` routes rm -y a.test >/dev/null; sed -i 's/d.test/mine.test/' "$1"`)
 	if o.status != 3 {

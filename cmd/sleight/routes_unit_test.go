@@ -333,3 +333,11 @@ func TestOriginsStandInTheirColumn(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+func TestWordsAreQuotedForAShell(t *testing.T) {
+	for word, want := range map[string]string{"a.test": "a.test", "/tmp/x-1.yaml": "/tmp/x-1.yaml", "*.a.test": "'*.a.test'", "": "''", "it's $x": `'it'\''s $x'`} {
+		if got := quoted(word); got != want {
+			t.Errorf("%q: %s, want %s", word, got, want)
+		}
+	}
+}
