@@ -117,6 +117,9 @@ func parseRouteFile(what string, b []byte) (*document, error) {
 	if len(trimmed) == 0 {
 		return nil, errors.New("is empty")
 	}
+	if err := notUTF8(b); err != nil {
+		return nil, err
+	}
 	if !json.Valid(b) {
 		converted, err := routesOfYAML(b)
 		if err != nil && trimmed[0] == '{' { // its author meant JSON

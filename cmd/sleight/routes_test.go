@@ -270,7 +270,9 @@ func testPutFile(t *testing.T, p *place) {
 	p.want(t, "b.test", `{"host":"b.test","origin":"y.test","note":"n","tls_min":"1.3"}`)
 
 	for content, says := range map[string]string{
-		"":                                    "is empty",
+		"":                           "is empty",
+		"origin: x\nnote: caf\xe9\n": "UTF-8",
+		"{\"host\":\"c.test\",\"origin\":\"x\",\n\"note\":\"\ufffd caf\xe9\"}": "line 2, column 16: is not UTF-8",
 		"- a\n- b":                            "has to be an object",
 		`{"note":"x",}`:                       `"c.test" has no route yet`, // which is YAML
 		`{"host":"c.test" "origin":"x"}`:      "line 1, column 18: invalid character",

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -23,6 +24,9 @@ import (
 // therefore taken as it is written: tls_min: 1.3 is "1.3". A time in expires_at is taken as --expires-at
 // takes it.
 func parseItem(document []byte, now time.Time) (origin.Item, error) {
+	if err := notUTF8(document); err != nil {
+		return nil, err
+	}
 	var item origin.Item
 	var err error
 	if trimmed := bytes.TrimSpace(document); bytes.HasPrefix(trimmed, []byte("{")) && json.Valid(trimmed) {
@@ -46,13 +50,30 @@ func parseItem(document []byte, now time.Time) (origin.Item, error) {
 // typed are the attributes that are not text.
 var typed = []string{"spki_pins", "rewrite", "enabled", "expires_at", origin.VersionAttribute}
 
+// notUTF8 says where a document stops being UTF-8, nil if it does not. JSON's reader would put other
+// characters in the place of what is not.
+func notUTF8(document []byte) error {
+	for at := 0; at < len(document); {
+		c, size := utf8.DecodeRune(document[at:])
+		if c == utf8.RuneError && size == 1 {
+			return fmt.Errorf("%s: is not UTF-8: save it in that encoding", position(document[:at]))
+		}
+		at += size
+	}
+	return nil
+}
+
+// position is the one behind some text.
+func position(before []byte) string {
+	return fmt.Sprintf("line %d, column %d", bytes.Count(before, []byte("\n"))+1, len(before)-bytes.LastIndexByte(before, '\n'))
+}
+
 // jsonFault says where a document stops being JSON, nil if it does not.
 func jsonFault(document []byte) error {
 	var whole json.RawMessage
 	err := json.Unmarshal(document, &whole)
 	if fault, ok := errors.AsType[*json.SyntaxError](err); ok {
-		before := document[:max(fault.Offset-1, 0)]
-		return fmt.Errorf("line %d, column %d: %w", bytes.Count(before, []byte("\n"))+1, len(before)-bytes.LastIndexByte(before, '\n'), err)
+		return fmt.Errorf("%s: %w", position(document[:max(fault.Offset-1, 0)]), err)
 	}
 	return err
 }
