@@ -265,7 +265,7 @@ func testTableErrors(t *testing.T, db *dynamodbtest.Server) {
 		"host": &types.AttributeValueMemberS{Value: "a.test"}, "origin": &types.AttributeValueMemberS{Value: "b.test"}, "blob": &types.AttributeValueMemberB{Value: []byte{1}},
 	})
 	p.put(t, `{"host":"b.test","origin":"b.test"}`)
-	wantOutcome(t, "list", p.run(t, "list"), 0, `(?s)HOST.*a\.test.*INVALID +attribute "blob" is not known.*b\.test.*`, "2 routes .*")
+	wantOutcome(t, "list", p.run(t, "list"), 0, `(?s)HOST.*a\.test.*INVALID +b\.test +attribute "blob" is not known.*b\.test.*`, "2 routes .*")
 	wantOutcome(t, "list in JSON", p.run(t, "list", "-o", "json"), 1, `{"routes":\[\n{"host":"b.test","origin":"b.test"}\n\]}\n`, "sleight: left out: .*blob.*1 route could not be printed\n")
 	wantSays(t, "get", p.must(t, "get", "a.test"), "(of a type that JSON has not)")
 	wantSays(t, "edit", execute(t, append(p.env, "EDITOR=true"), "", "routes", "edit", "a.test").err, "blob", "--unset")
