@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -363,6 +364,16 @@ func testRemove(t *testing.T, p *place) {
 	wantOutcome(t, "without a terminal", p.run(t, "rm", "a.test"), 2, "", "sleight: .*--yes\n")
 	o := p.run(t, "rm", "--yes", "a.test", "A.test", "gone.test", "one.x.test", "b.test")
 	wantOutcome(t, "several", o, 1, `Removed "a.test" in .*\nRemoved "b.test" in .*\n2 of 4 routes removed, 2 not there\n`, `sleight: .* has no route for "gone.test"\nsleight: .* has no route for "one.x.test"; "\*.x.test" covers it\nsleight: 2 routes not there\n`)
+	// Scripts are told in JSON, and in nothing else on standard output.
+	for _, dry := range []string{"--dry-run", "--yes"} {
+		p.put(t, `{"host":"a.test","origin":"o.test"}`)
+		o = p.run(t, "rm", dry, "a.test", "gone.test", "-o", "json")
+		want := fmt.Sprintf(`{"routes":2,"done":1,"unchanged":0,"absent":1,"invalid":0,"conflicts":0,"left":0,"dry_run":%v,"outcomes":[{"host":"gone.test","what":"absent","error":`, dry == "--dry-run")
+		if got := compact(t, o.out); o.status != 1 || !strings.HasPrefix(got, want) || !strings.HasSuffix(got, `},{"host":"a.test","what":"removed"}]}`) {
+			t.Errorf("%s: %d %s, want %s", dry, o.status, got, want)
+		}
+	}
+	p.want(t, "a.test", "")
 	for _, c := range []struct {
 		keys   string
 		status int
@@ -384,6 +395,16 @@ func testRemove(t *testing.T, p *place) {
 	p.want(t, "*.x.test", `{"host":"*.x.test","origin":"o.test"}`)
 }
 
+// compact is JSON in one line.
+func compact(t *testing.T, document string) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := json.Compact(&b, []byte(document)); err != nil {
+		t.Errorf("%v: %s", err, document)
+	}
+	return b.String()
+}
+
 func testEnable(t *testing.T, p *place) {
 	p.put(t, `{"host":"a.test","origin":"o.test"}`)
 	p.put(t, `{"host":"*.x.test","origin":"o.test"}`)
@@ -398,6 +419,13 @@ func testEnable(t *testing.T, p *place) {
 	wantOutcome(t, "one that is disabled", p.run(t, "disable", "a.test"), 0, `.* is disabled already; nothing was written\n`, "")
 	p.must(t, "enable", "a.test")
 	p.want(t, "a.test", `{"host":"a.test","origin":"o.test","enabled":true}`)
+	o = p.run(t, "enable", "a.test", "bad.test", "two.x.test", "-o", "json")
+	if got := compact(t, o.out); o.status != 2 || !strings.HasPrefix(got, `{"routes":3,"done":1,"unchanged":1,"absent":0,"invalid":1,"conflicts":0,"left":0,"dry_run":false,"outcomes":[{"host":"a.test","what":"unchanged"},{"host":"bad.test","what":"invalid","error":`) || !strings.HasSuffix(got, `{"host":"two.x.test","what":"enabled"}]}`) {
+		t.Errorf("in JSON: %d %s", o.status, got)
+	}
+	if out := p.must(t, "disable", "--dry-run", "a.test", "-o", "yaml"); !strings.HasPrefix(out, "routes: 1\ndone: 1\n") || !strings.HasSuffix(out, "outcomes:\n  - host: a.test\n    what: disabled\n") {
+		t.Errorf("in YAML: %s", out)
+	}
 	p.must(t, "disable", "one.x.test")
 	wantSays(t, "one that has expired", p.must(t, "enable", "one.x.test"), "It is not in force: expired")
 }
