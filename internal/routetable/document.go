@@ -33,11 +33,20 @@ func Check(ctx context.Context, r io.Reader, asIs bool) (*Checked, error) {
 		}
 	}
 	text := &utf8Reader{r: r}
+	encoding := func() {
+		switch {
+		case text.broken:
+			problem("line %d, column %d: is not UTF-8: save it in that encoding", text.lines+1, text.column+1)
+		case text.mark:
+			problem("line 1, column 1: begins with a byte order mark: save it as UTF-8 without one")
+		}
+	}
 	for item, err := range origin.Items(text) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		if err != nil {
+			encoding()
 			problem("%w", err)
 			return c, nil
 		}
@@ -58,9 +67,7 @@ func Check(ctx context.Context, r io.Reader, asIs bool) (*Checked, error) {
 		}
 		c.Hosts[host] = c.Routes
 	}
-	if text.broken {
-		problem("line %d, column %d: is not UTF-8: save it in that encoding", text.lines+1, text.column+1)
-	}
+	encoding()
 	return c, nil
 }
 
@@ -68,6 +75,7 @@ func Check(ctx context.Context, r io.Reader, asIs bool) (*Checked, error) {
 type utf8Reader struct {
 	r      io.Reader
 	begun  []byte // of a letter
+	mark   bool   // it begins with a byte order mark, which JSON has not
 	broken bool   // at line and column, if so
 	lines  int    // before
 	column int    // in bytes, before
@@ -83,6 +91,7 @@ func (u *utf8Reader) Read(p []byte) (int, error) {
 		case letter == '\n':
 			u.lines, u.column, rest = u.lines+1, 0, rest[1:]
 		default:
+			u.mark = u.mark || letter == '\ufeff' && u.lines == 0 && u.column == 0
 			u.column, rest = u.column+size, rest[size:]
 		}
 	}

@@ -378,6 +378,8 @@ func TestDocumentsThatCannotBeImported(t *testing.T) {
 		{"something behind it", `{"routes":[]}x`, false, 1, "column 14"},
 		{"broken in the middle", "{\"routes\":[\n{\"host\":\"a.test\",\"origin\":\"b.test\"},\n{\"host\" \"b\"}]}", false, 1, "line 3, column 9"},
 		{"not UTF-8", "{\"routes\":[\n{\"host\":\"a.test\",\"origin\":\"b.test\",\"note\":\"\ufffd caf\xe9\"}]}", false, 1, "line 2, column 51: is not UTF-8"},
+		{"UTF-16", "\xff\xfe{\x00}\x00", false, 2, "line 1, column 1: is not UTF-8"},
+		{"a byte order mark", "\ufeff" + `{"routes":[]}`, false, 2, "line 1, column 1: begins with a byte order mark"},
 		{"an attribute twice", `{"routes":[{"host":"a.test","host":"b.test"}]}`, false, 1, `has "host" twice`},
 		{"misspelled", `{"routes":[{"host":"a.test","orgin":"b.test"},{"host":"b.test","origin":"c.test","port":1}]}`, false, 2, `route 1 of the list: origin: route "a.test": attribute "origin" is missing`},
 		{"a host twice", `{"routes":[{"host":"a.test","origin":"b.test"},{"host":"c.test","origin":"b.test"},{"host":"a.test","origin":"b.test"}]}`, false, 1, `route 3 of the list: host "a.test" is there already, as route 1`},
