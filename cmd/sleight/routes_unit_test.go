@@ -341,3 +341,23 @@ func TestWordsAreQuotedForAShell(t *testing.T) {
 		}
 	}
 }
+
+// A script whose variable is not set means no table, and by no means that of the environment.
+func TestEmptyTableIsNotThatOfTheEnvironment(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "routes.json")
+	if err := os.WriteFile(name, []byte(`{"routes":[{"host":"a.test","origin":"b.test"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{"routes rm -y a.test --table=", "routes list --routes=", "explain a.test --table=", "check a.test --routes="} {
+		c := newCommand(func(variable string) string { return map[string]string{"ROUTES_FILE": name}[variable] })
+		c.SetArgs(strings.Fields(args))
+		c.SetOut(io.Discard)
+		c.SetErr(io.Discard)
+		if err := c.ExecuteContext(t.Context()); err == nil || exitStatus(err) != 2 || !strings.Contains(err.Error(), "is empty") {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+	if b, err := os.ReadFile(name); err != nil || !strings.Contains(string(b), "a.test") {
+		t.Errorf("%s, %v", b, err)
+	}
+}

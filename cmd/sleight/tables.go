@@ -56,9 +56,11 @@ type tableFlags struct {
 	awsFlags
 	table, routes string
 	getenv        func(string) string
+	flags         *pflag.FlagSet // nil where none were added
 }
 
 func (t *tableFlags) add(f *pflag.FlagSet) {
+	t.flags = f
 	f.StringVar(&t.table, "table", "", "DynamoDB table with the routes, by its `name` (ROUTES_TABLE)")
 	f.StringVar(&t.routes, "routes", "", "JSON `file` with the routes (ROUTES_FILE)")
 	t.awsFlags.add(f)
@@ -92,6 +94,12 @@ func (t *tableFlags) openOrCreate(ctx context.Context) (table routetable.Table, 
 // where returns the name of the table or of the file, of which there is one.
 func (t *tableFlags) where() (table, file string, err error) {
 	table, file = t.table, t.routes
+	for _, name := range []string{"table", "routes"} {
+		// Such as a variable of a script that is not set: what then counts must not be another table.
+		if t.flags != nil && t.flags.Changed(name) && t.flags.Lookup(name).Value.String() == "" {
+			return "", "", usageError{fmt.Errorf("--%s is empty: give a name, or leave it out for ROUTES_TABLE or ROUTES_FILE", name)}
+		}
+	}
 	if table == "" && file == "" {
 		table, file = t.getenv("ROUTES_TABLE"), t.getenv("ROUTES_FILE")
 	}
