@@ -156,8 +156,9 @@ docs/check.md has the fields of --output json, which stay as they are, and the c
   sleight check --from-file route.yaml
   sleight check --all --table routes --warn-days 30
   sleight check --all --routes routes.json -o json | jq -r '.routes[] | select(.status=="fail") | .host'`,
-		Args: usage(cobra.MaximumNArgs(1)),
-		RunE: k.run,
+		Args:              usage(cobra.MaximumNArgs(1)),
+		ValidArgsFunction: k.tables.completeHosts(false),
+		RunE:              k.run,
 	}
 	f := c.Flags()
 	k.tables.add(f)
@@ -182,6 +183,12 @@ docs/check.md has the fields of --output json, which stay as they are, and the c
 	f.BoolVarP(&k.verbose, "verbose", "v", false, "with --all: show the details of each route")
 	k.proxy.add(f)
 	addOutput(c, &k.output)
+	completeTables(c)
+	completeProxy(c)
+	completeValues(c,
+		map[string][]string{"method": {"GET", "HEAD", "OPTIONS"}, "tls-min": {"1.2", "1.3"}},
+		map[string][]string{"from-file": {"json", "yaml", "yml"}, "ca-file": {"pem", "crt", "cer"}},
+		"as", "origin", "server-name", "host-header", "pin", "client-cert", "path", "target", "resolver", "parallel", "timeout", "warn-days")
 	return c
 }
 
@@ -283,7 +290,7 @@ func (k *checkCommand) run(c *cobra.Command, args []string) error {
 		return interrupted(c.Context())
 	}
 	t := newTerminal(c)
-	if err := k.output.print(t.Out, result, func() { showResult(t, result, source.String()) }); err != nil {
+	if err := k.output.print(t, result, func() { showResult(t, result, source.String()) }); err != nil {
 		return err
 	}
 	if result.Status == check.Fail && (result.InForce() || k.inactive) {
@@ -435,7 +442,7 @@ func (k *checkCommand) runAll(c *cobra.Command, checker *check.Checker, source r
 		return interrupted(ctx)
 	}
 	report := check.NewReport(append(unreadable, results...))
-	if err := k.output.print(t.Out, report, func() { showReport(t, report, source.String(), k.verbose) }); err != nil {
+	if err := k.output.print(t, report, func() { showReport(t, report, source.String(), k.verbose) }); err != nil {
 		return err
 	}
 	failed := report.Summary.Fail

@@ -106,7 +106,14 @@ func TestRouteFilesAreOneRouteOrADocument(t *testing.T) {
 		"- host: a.test\n":                  `error: has to be an object`,
 		" \n":                               `error: is empty`,
 		"null":                              `error: is null`,
-		`{"host":"a.test"`:                  `error: is neither JSON nor YAML: unexpected end of JSON input`,
+		`{"host":"a.test"`:                  `error: is neither JSON nor YAML: line 1, column 16: unexpected end of JSON input`,
+		"{\"routes\":[\n{\"host\" 1}]}":     `error: is neither JSON nor YAML: line 2, column 9: invalid character '1'`,
+		`{"routes":[{"host":"a.test"}]} {}`: `error: is neither JSON nor YAML: line 1, column 32: invalid character '{' after`,
+		"host: a.test\n---\nhost: b.test\n": `error: is neither JSON nor YAML: has more than one document`,
+		"host,origin\na.test,b.test\n":      `error: has to be an object, of one route or of "routes"`,
+		// What "routes put --file" takes is not refused here.
+		"tls_min: 1.3\nexpires_at: 2030-01-31T12:00:00Z\nnote: 1": `{"tls_min":"1.3","expires_at":1896091200,"note":"1"}`,
+		"routes:\n- {host: a.test, tls_min: 1.2}\n":               `{"host":"a.test","tls_min":"1.2"}`,
 	} {
 		var got string
 		d, err := parseRouteFile("x", []byte(in))

@@ -87,7 +87,7 @@ func clients(r *check.Result) string {
 
 // showOrigin shows the addresses of one entry, and the milliseconds of each phase.
 func showOrigin(t *terminal.Terminal, o *check.Origin) {
-	title := "origin    " + o.Address
+	title := o.Address
 	if o.CNAME != "" {
 		title += " = " + o.CNAME
 	}
@@ -97,7 +97,7 @@ func showOrigin(t *terminal.Terminal, o *check.Origin) {
 	if o.Error != "" {
 		title += ": " + o.Error
 	}
-	fmt.Fprintf(t.Out, "\n%s\n", t.Wrap(10, title))
+	fmt.Fprintf(t.Out, "\n%-9s %s\n", "origin", t.Wrap(10, title))
 	if len(o.IPs) == 0 {
 		return
 	}

@@ -79,6 +79,13 @@ somebody else had changed a route meanwhile, 130 when it was interrupted.`,
 	root.SetFlagErrorFunc(misused)
 	root.AddCommand(newDemo(), newServe(getenv), newRoutes(getenv))
 	root.AddCommand(newCheck(getenv), newExplain(getenv))
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" { // for a shell that is not known, the library's own succeeds with the help
+			c.Args = usage(cobra.NoArgs)
+			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	}
 	return root
 }
 

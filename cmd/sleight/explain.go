@@ -70,7 +70,8 @@ Settings of the proxy are read from its variables, and may be given as flags.
 The exit status is 1 where no route is in force for HOST.`,
 		Example: `  sleight explain one.spec-trust.com --table routes
   sleight explain one.spec-trust.com --routes routes.json -o json`,
-		Args: usage(cobra.ExactArgs(1)),
+		Args:              usage(cobra.ExactArgs(1)),
+		ValidArgsFunction: tables.completeHosts(false),
 		RunE: func(c *cobra.Command, args []string) error {
 			settings, err := flags.settings(getenv)
 			if err != nil {
@@ -84,7 +85,7 @@ The exit status is 1 where no route is in force for HOST.`,
 				return err
 			}
 			t := newTerminal(c)
-			if err := output.print(t.Out, e, func() { showExplanation(t, e, source) }); err != nil {
+			if err := output.print(t, e, func() { showExplanation(t, e, source) }); err != nil {
 				return err
 			}
 			if !e.InForce {
@@ -96,6 +97,8 @@ The exit status is 1 where no route is in force for HOST.`,
 	tables.add(c.Flags())
 	flags.add(c.Flags())
 	addOutput(c, &output)
+	completeTables(c)
+	completeProxy(c)
 	return c
 }
 

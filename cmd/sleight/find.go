@@ -10,8 +10,7 @@ import (
 	"iter"
 	"os"
 	"slices"
-
-	"go.yaml.in/yaml/v3"
+	"time"
 
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -118,31 +117,33 @@ func parseRouteFile(what string, b []byte) (*document, error) {
 	if len(trimmed) == 0 {
 		return nil, errors.New("is empty")
 	}
+	if err := notUTF8(b); err != nil {
+		return nil, err
+	}
 	if !json.Valid(b) {
-		var v any
-		if err := yaml.Unmarshal(b, &v); err != nil {
-			if trimmed[0] == '{' { // its author meant JSON
-				err = json.Unmarshal(b, &v)
-			}
+		converted, err := routesOfYAML(b)
+		if err != nil && trimmed[0] == '{' { // its author meant JSON
+			err = jsonFault(b)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("is neither JSON nor YAML: %w", err)
 		}
-		var err error
-		if b, err = json.Marshal(v); err != nil {
-			return nil, fmt.Errorf("is YAML that is no JSON: %w", err)
-		}
+		b = converted
 	}
 	// By its members, since a mistake in a document must not be told as one in a route.
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(b, &members); err != nil {
-		return nil, fmt.Errorf("has to be an object, of one route or of \"routes\": %w", err)
+		return nil, errors.New("has to be an object, of one route or of \"routes\"")
 	}
 	if _, ok := members["routes"]; ok {
 		return newDocument(what, origin.Items(bytes.NewReader(b)))
 	}
 	return newDocument(what, func(yield func(origin.Item, error) bool) {
-		var item origin.Item
-		err := item.UnmarshalJSON(b)
-		yield(item, err)
+		if members == nil {
+			yield(nil, errors.New("is null"))
+			return
+		}
+		yield(parseItem(b, time.Now())) // as "routes put --file" reads it
 	})
 }
 

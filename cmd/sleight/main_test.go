@@ -264,6 +264,7 @@ func TestWrongCallsSayWhatToDo(t *testing.T) {
 		{[]string{"serve", "--nonsense"}, 2, "sleight serve --help"},
 		{[]string{"serve", "extra"}, 2, "sleight serve --help"},
 		{[]string{"serv"}, 2, "sleight --help"},
+		{[]string{"completion", "bsh"}, 2, `unknown command "bsh"`},
 		{[]string{"serve", "--routes", routes, "--allow-cidr", "localhost"}, 2, `--allow-cidr is "localhost"`},
 		{[]string{"serve", "--routes", routes, "--routes-ttl", "soon"}, 2, `--routes-ttl is "soon"`},
 		{[]string{"serve", "--routes", "/no/such/file"}, 1, "/no/such/file"},

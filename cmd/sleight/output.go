@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -40,11 +39,11 @@ func (f *format) Set(s string) error {
 	return fmt.Errorf("it is one of %s", strings.Join(formats, ", "))
 }
 
-// print writes v, as its JSON says it, or what a person is shown instead.
-func (f format) print(w io.Writer, v any, person func()) error {
+// print writes v, as its JSON says it, or what a person is shown instead. The error is one of writing
+// it, in either form: what was cut off by a full disk must not pass for the whole.
+func (f format) print(t *terminal.Terminal, v any, person func()) error {
 	if f == "table" {
-		person()
-		return nil
+		return t.Printing(person)
 	}
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
@@ -59,7 +58,7 @@ func (f format) print(w io.Writer, v any, person func()) error {
 			return err
 		}
 	}
-	_, err := w.Write(b.Bytes())
+	_, err := t.Out.Write(b.Bytes())
 	return err
 }
 

@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sleightproxy/sleight/internal/routetable"
-	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/hostname"
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
@@ -84,11 +83,7 @@ Environment:
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	r.tables.add(c.PersistentFlags())
-	noFiles := cobra.FixedCompletions(nil, cobra.ShellCompDirectiveNoFileComp)
-	for _, name := range []string{"table", "region", "profile", "endpoint-url"} {
-		c.RegisterFlagCompletionFunc(name, noFiles)
-	}
-	c.RegisterFlagCompletionFunc("routes", cobra.FixedCompletions([]string{"json"}, cobra.ShellCompDirectiveFilterFileExt))
+	completeTables(c)
 	c.AddCommand(r.newList(), r.newGet(), r.newPut(), r.newEdit(), r.newRemove(), r.newEnable(true), r.newEnable(false), r.newDiff(), r.newImport(), r.newExport())
 	return c
 }
@@ -172,40 +167,4 @@ func author(getenv func(string) string) string {
 		return name
 	}
 	return name + "@" + machine
-}
-
-// completionPatience bounds what a Tab waits for.
-const completionPatience = time.Second
-
-const maxCompletions = 500
-
-// completeHosts completes HOST from the routes, as far as they are read in time. A failure has no
-// place to be said.
-func (r *routesCommand) completeHosts(many bool) cobra.CompletionFunc {
-	return func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
-		if len(args) > 0 && !many {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		ctx, cancel := context.WithTimeout(c.Context(), completionPatience)
-		defer cancel()
-		table, err := r.tables.open(ctx)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		given := map[string]bool{}
-		for _, a := range args {
-			given[a] = true
-		}
-		var hosts []string
-		for item, err := range table.All(ctx) {
-			if err != nil || len(hosts) == maxCompletions {
-				break
-			}
-			host := item.Host()
-			if strings.HasPrefix(host, strings.ToLower(begun)) && host == terminal.Safe(host) && !given[host] {
-				hosts = append(hosts, host)
-			}
-		}
-		return hosts, cobra.ShellCompDirectiveNoFileComp
-	}
 }

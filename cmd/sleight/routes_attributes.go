@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -70,6 +71,9 @@ func (a *attributeFlags) given(now time.Time) (origin.Item, error) {
 	item := origin.Item{}
 	for attribute, v := range a.texts {
 		if changed(flagName(attribute)) {
+			if !utf8.ValidString(*v) {
+				return nil, usageError{fmt.Errorf("--%s is %q, which is not UTF-8", flagName(attribute), *v)}
+			}
 			item[attribute] = *v
 		}
 	}

@@ -42,6 +42,18 @@ func TestCompletion(t *testing.T) {
 		{[]string{"routes", "list", ""}, ".", "4"},
 		{[]string{"routes", "diff", ""}, ".json", "8"},
 		{[]string{"rout"}, "routes", "4"},
+		{[]string{"check", "o"}, ".one.x.test", "4"},
+		{[]string{"check", "a.test", ""}, ".", "4"},
+		{[]string{"check", "--tls-min", ""}, ".1.2 1.3", "4"},
+		{[]string{"check", "--method", ""}, ".GET HEAD OPTIONS", "4"},
+		{[]string{"check", "--from-file", ""}, ".json yaml yml", "8"},
+		{[]string{"check", "--table", ""}, ".", "4"},
+		{[]string{"check", "--client-certs", ""}, ".", "16"},
+		{[]string{"explain", flag, ""}, ".a.test one.x.test *.x.test", "4"},
+		{[]string{"explain", "--routes", ""}, ".json", "8"},
+		{[]string{"serve", "--log-level", ""}, ".debug info warn error", "4"},
+		{[]string{"serve", "--front", ""}, ".http-api rest alb function-url rest-stream", "4"},
+		{[]string{"serve", ""}, ".", "4"},
 	} {
 		env := p.env
 		if slices.Contains(c.args, flag) {

@@ -113,7 +113,7 @@ func (r *routesCommand) diff(c *cobra.Command, args []string, to *tableFlags) er
 	}
 	result := compare(was, is)
 	result.From, result.To = fmt.Sprint(old), fmt.Sprint(other)
-	if err := r.output.print(t.Out, result, func() { printComparison(t, result) }); err != nil {
+	if err := r.output.print(t, result, func() { printComparison(t, result) }); err != nil {
 		return err
 	}
 	if len(result.Added)+len(result.Changed)+len(result.Removed) > 0 {

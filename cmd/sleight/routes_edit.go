@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/internal/terminal"
@@ -39,7 +40,7 @@ An attribute of a type that JSON has not can be removed by "routes put --unset",
 		Example: `  sleight routes edit one.spec-trust.com --table routes
   EDITOR='code --wait' sleight routes edit one.spec-trust.com --table routes -o json`,
 		Args:              usage(cobra.ExactArgs(1)),
-		ValidArgsFunction: r.completeHosts(false),
+		ValidArgsFunction: r.tables.completeHosts(false),
 		Annotations:       map[string]string{permissions: "dynamodb:GetItem, dynamodb:PutItem"},
 		RunE: func(c *cobra.Command, args []string) error {
 			if as == "table" {
@@ -94,7 +95,7 @@ func (r *routesCommand) edit(c *cobra.Command, w *writer, before origin.Item, as
 		if w.dryRun {
 			fmt.Fprintln(w.err.Out, "Without --dry-run the change would be refused.")
 		}
-		return fmt.Errorf("%w. The edited text is kept in %s; to have it in the place of what is there now, run \"sleight routes put %s --file %s --replace\"", conflict, s.name, before.Host(), s.name)
+		return fmt.Errorf("%w. The edited text is kept in %s; to have it in the place of what is there now, run \"sleight routes put %s --file %s --replace%s\"", conflict, s.name, quoted(before.Host()), quoted(s.name), whereAgain(c))
 	}
 	if err != nil {
 		return s.kept(err)
@@ -105,6 +106,28 @@ func (r *routesCommand) edit(c *cobra.Command, w *writer, before origin.Item, as
 	}
 	w.unwritten()
 	return nil
+}
+
+// whereAgain repeats the flags that say where the routes are: without them, the variables may say another
+// table.
+func whereAgain(c *cobra.Command) string {
+	again, shared := "", c.InheritedFlags()
+	c.Flags().Visit(func(f *pflag.Flag) {
+		if shared.Lookup(f.Name) != nil {
+			again += " --" + f.Name + " " + quoted(f.Value.String())
+		}
+	})
+	return again
+}
+
+// quoted is a word for a shell.
+func quoted(word string) string {
+	if word != "" && !strings.ContainsFunc(word, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-_./:@%+=,", c)
+	}) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 const signalPatience = 20 * time.Millisecond
@@ -203,6 +226,9 @@ func (s *session) run(ctx context.Context) (origin.Item, error) {
 		case !changed: // after an error: whoever closes it so gives up
 			return nil, s.kept(failed)
 		}
+		if s.w.out.Interactive() { // as it is opened again, whose lines an error counts
+			text = errorMark + "\n" + withoutError(text)
+		}
 		after, err := s.parse(text)
 		if err == nil {
 			if s.before.SameRoute(after) {
@@ -239,12 +265,13 @@ func (s *session) parse(text string) (origin.Item, error) {
 	return item, nil
 }
 
-// withoutRemarks leaves out the remarks at the top, which JSON has not.
+// withoutRemarks empties the remarks at the top, which JSON has not. Their lines stay, so that an error
+// counts as the editor does.
 func withoutRemarks(text string) string {
-	for {
+	for n := 0; ; n++ {
 		line, rest, found := strings.Cut(text, "\n")
 		if trimmed := strings.TrimSpace(line); trimmed != "" && !strings.HasPrefix(trimmed, "#") || !found {
-			return text
+			return strings.Repeat("\n", n) + text
 		}
 		text = rest
 	}

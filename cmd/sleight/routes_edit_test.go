@@ -108,6 +108,10 @@ func testEdit(t *testing.T, p *place) {
 	}
 	wantSays(t, "going on", p.must(t, append(strings.Fields(command[1])[1:], "--force")...), "Changed")
 	p.want(t, "a.test", `{"host":"a.test","origin":"mine.test"}`)
+	// Where the routes are may have been said by flags alone, and the variables mean another table.
+	p.put(t, `{"host":"a.test","origin":"d.test"}`)
+	flag := map[bool]string{true: "--routes", false: "--table"}[strings.HasPrefix(p.env[0], "ROUTES_FILE=")]
+	wantSays(t, "a lost race in what flags say", run(race, flag, p.name).err, " --replace "+flag+" "+p.name+`"`)
 	p.put(t, `{"host":"a.test","origin":"d.test"}`)
 	o = run(`env ` + strings.Join(p.env, " ") + ` ` + self + ` routes rm -y a.test >/dev/null; sed -i 's/d.test/mine.test/' "$1"`)
 	if o.status != 3 {
@@ -133,6 +137,16 @@ esac`)
 	}
 	wantSays(t, "on a terminal", text, `opened 1: # Route`, `opened 2: # ERROR: origin: route "a.test": attribute "tls_min" is "1.1"`, `opened 3: # ERROR: origin: route "a.test": attribute "tls_min" is "1.0"`, "Changed")
 	p.want(t, "a.test", `{"host":"a.test","origin":"b.test","tls_min":"1.3"}`)
+	// It names the line that the editor shows.
+	for _, c := range []struct{ flags, broken string }{{"", "origin: [*"}, {"-o json", `"origin" 1`}} {
+		lines := editor(t, `grep -n '^ *`+regexp.QuoteMeta(c.broken)+`' "$1" && head -1 "$1" || sed -i 's/^ *"*origin"*:.*/`+c.broken+`/' "$1"`)
+		s := onTerminal(t, append(p.env, "EDITOR="+lines), append([]string{"routes", "edit", "a.test"}, strings.Fields(c.flags)...)...)
+		text, _ := s.exit(t)
+		shown, said := regexp.MustCompile(`(?m)^(\d+): *`+regexp.QuoteMeta(c.broken)).FindStringSubmatch(text), regexp.MustCompile(`# ERROR: .*line (\d+)`).FindStringSubmatch(text)
+		if shown == nil || said == nil || shown[1] != said[1] {
+			t.Errorf("%q: shown %q, said %q: %s", c.broken, shown, said, text)
+		}
+	}
 	giveUp := editor(t, `grep -q ERROR "$1" || sed -i 's/^tls_min.*/tls_min: 1.1/' "$1"`)
 	s = onTerminal(t, append(p.env, "EDITOR="+giveUp), "routes", "edit", "a.test")
 	if text, status := s.exit(t); status != 2 || !strings.Contains(text, `attribute "tls_min"`) || !strings.Contains(text, "kept in") {

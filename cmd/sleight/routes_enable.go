@@ -34,9 +34,10 @@ Whatever others change of a route at the same time stays, but for "enabled" itse
 have changed that, nothing is written. A route that is invalid is left as it is.
 
 Exit status: 0 also where there was nothing to change; 1 where one was not there; 2 where one
-is invalid; 3 where others were first. The other routes are changed all the same.`,
+is invalid; 3 where others were first. The other routes are changed all the same. --output json
+and yaml print what became of each.`,
 		Args:              usage(cobra.MinimumNArgs(1)),
-		ValidArgsFunction: r.completeHosts(true),
+		ValidArgsFunction: r.tables.completeHosts(true),
 		Annotations:       map[string]string{permissions: "dynamodb:GetItem, dynamodb:PutItem"},
 		RunE: func(c *cobra.Command, args []string) error {
 			table, err := r.tables.open(c.Context())
@@ -47,6 +48,7 @@ is invalid; 3 where others were first. The other routes are changed all the same
 		},
 	}
 	flags.add(c)
+	addOutput(c, &r.output)
 	return c
 }
 
@@ -77,15 +79,15 @@ func (r *routesCommand) enable(c *cobra.Command, w *writer, args []string, on bo
 			hosts = append(hosts, host)
 		}
 	}
-	var sum tally
+	sum := tally{Outcomes: []fate{}}
 	for _, host := range hosts {
-		found := len(hosts) - sum.absent
+		found := len(hosts) - sum.Absent
 		if err := ctx.Err(); err != nil {
 			return sum.end(w, verb, found, err)
 		}
 		before, err := w.table.Get(ctx, host)
 		if errors.Is(err, routetable.ErrNotFound) {
-			sum.missing(w, notFound(ctx, w.table, host))
+			sum.missing(w, host, notFound(ctx, w.table, host))
 			continue
 		}
 		var after origin.Item
@@ -99,16 +101,16 @@ func (r *routesCommand) enable(c *cobra.Command, w *writer, args []string, on bo
 			sum.lost(w, conflict)
 			continue
 		case bad:
-			sum.unusable(w, err)
+			sum.unusable(w, host, err)
 			continue
 		case err != nil:
 			return sum.end(w, verb, found, err)
 		case before.SameRoute(after):
-			sum.same++
+			sum.add(&sum.Unchanged, host, "unchanged", nil)
 			w.sayf("%s in %v is %s already; nothing was written", shown(host), w.table, verb)
 			continue
 		}
-		sum.done++
+		sum.add(&sum.Done, host, verb, nil)
 		w.report(before, after)
 		if s := stateOf(after, w.now()); s.name == expired {
 			w.sayf("It is not in force: %s", s.text)
@@ -119,5 +121,5 @@ func (r *routesCommand) enable(c *cobra.Command, w *writer, args []string, on bo
 		}
 	}
 	w.unwritten()
-	return sum.end(w, verb, len(hosts)-sum.absent, nil)
+	return sum.end(w, verb, len(hosts)-sum.Absent, nil)
 }

@@ -76,7 +76,10 @@ func (r *routesCommand) export(c *cobra.Command, to string) error {
 				}
 			}
 		})
-		return errors.Join(err, b.Flush())
+		if err != nil {
+			return err
+		}
+		return b.Flush()
 	}
 	where := ""
 	if to == "" {

@@ -23,7 +23,7 @@ Exit status: 0; also where the route cannot be used. 1 where there is none.`,
 		Example: `  sleight routes get one.spec-trust.com --table routes
   sleight routes get one.spec-trust.com --table routes -o json`,
 		Args:              usage(cobra.ExactArgs(1)),
-		ValidArgsFunction: r.completeHosts(false),
+		ValidArgsFunction: r.tables.completeHosts(false),
 		Annotations:       map[string]string{permissions: "dynamodb:GetItem"},
 		RunE: func(c *cobra.Command, args []string) error {
 			table, err := r.tables.open(c.Context())
@@ -35,7 +35,7 @@ Exit status: 0; also where the route cannot be used. 1 where there is none.`,
 				return err
 			}
 			t := newTerminal(c)
-			return r.output.print(t.Out, item, func() { printItem(t, item, r.now()) })
+			return r.output.print(t, item, func() { printItem(t, item, r.now()) })
 		},
 	}
 	addOutput(c, &r.output)
@@ -45,7 +45,20 @@ Exit status: 0; also where the route cannot be used. 1 where there is none.`,
 // printItem shows a person one route.
 func printItem(t *terminal.Terminal, item origin.Item, now time.Time) {
 	s := stateOf(item, now)
-	rows := [][]string{{"state", t.Styled(s.style, s.text)}}
+	const header = "attribute"
+	indent := len(header) + 2
+	for _, name := range item.Names() {
+		indent = max(indent, len(terminal.Safe(name))+2)
+	}
+	var rows [][]string
+	// add wraps a value: unlike in a list, what a terminal cut off could be seen nowhere.
+	add := func(style terminal.Style, name, v string) {
+		for line := range strings.SplitSeq(t.Wrap(indent, v), "\n") {
+			rows = append(rows, []string{terminal.Safe(name), t.Styled(style, strings.TrimLeft(line, " "))})
+			name = ""
+		}
+	}
+	add(s.style, "state", s.text)
 	for _, name := range item.Names() {
 		lines := []string{valueText(name, item[name])}
 		switch v := item[name].(type) {
@@ -67,10 +80,10 @@ func printItem(t *terminal.Terminal, item origin.Item, now time.Time) {
 			if n > 0 {
 				name = ""
 			}
-			rows = append(rows, []string{terminal.Safe(name), terminal.Safe(line)})
+			add(terminal.Plain, name, line)
 		}
 	}
-	t.Table([]string{"attribute", "value"}, rows)
+	t.Table([]string{header, "value"}, rows)
 	switch s.name {
 	case disabled:
 		fmt.Fprintln(t.Out, "A disabled route answers as if there were none, and hides a wildcard.")

@@ -368,7 +368,7 @@ func (r *importRun) end(err error, remove int) error {
 	s.Left = s.Routes - s.done()
 	s.Interrupted = errors.Is(err, context.Canceled)
 	s.Seconds = float64(time.Since(r.began).Milliseconds()) / 1000
-	printErr := r.output.print(r.terminal.Out, s, func() {
+	printErr := r.output.print(r.terminal, s, func() {
 		if s.DryRun {
 			r.showChanges()
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/internal/terminal"
+	"github.com/sleightproxy/sleight/pkg/hostname"
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
@@ -32,9 +33,9 @@ func (r *routesCommand) newList() *cobra.Command {
 		Long: `Lists the routes with where they lead and in which state they are, sorted by domain, so that a
 wildcard stands before the names it covers. How many there are is said on standard error.
 
---filter takes a part of the host, or a pattern in which * stands for anything, ? for one
-character and [a-c] for one of some. --invalid, --disabled and --expired list the routes in
-any of the states that are given. Both may be combined.
+--filter takes a part of the host, as it is stored or in Unicode, or a pattern in which * stands
+for anything, ? for one character and [a-c] for one of some. --invalid, --disabled and
+--expired list the routes in any of the states that are given. Both may be combined.
 
 With --output json the routes are printed as they are stored, in the format of a routes file.
 Expired routes may vanish at any time: DynamoDB removes them by itself.
@@ -69,12 +70,15 @@ printed.`,
 
 // shows reports whether a route in that state is listed.
 func (l listing) shows(i stated) bool {
-	host, filter := i.item.Host(), strings.ToLower(l.filter)
-	if strings.ContainsAny(filter, "*?[") {
-		if ok, err := path.Match(filter, host); !ok || err != nil {
-			return false
+	filter := strings.ToLower(l.filter)
+	matches := func(host string) bool {
+		if !strings.ContainsAny(filter, "*?[") {
+			return strings.Contains(host, filter)
 		}
-	} else if !strings.Contains(host, filter) {
+		ok, err := path.Match(filter, host)
+		return ok && err == nil
+	}
+	if host := i.item.Host(); !matches(host) && !matches(hostname.Display(host)) {
 		return false
 	}
 	asked := false
@@ -129,7 +133,9 @@ func (r *routesCommand) list(c *cobra.Command, table routetable.Table, l listing
 			return err
 		}
 	case len(all) > 0:
-		printList(t, all)
+		if err := t.Printing(func() { printList(t, all) }); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintln(t.Err, listed(table, all, len(items)))
 	return nil
@@ -185,10 +191,11 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// printList writes the table. Columns that no route has anything for are left out.
+// printList writes the table. Columns that no route has anything for are left out. What matters stands before
+// what may be long: a terminal cuts lines off at their end.
 func printList(t *terminal.Terminal, all []stated) {
-	header := []string{"host", "origin", "server name", "host header", "state", "version", "updated", "by", "problem"}
-	used := map[int]bool{0: true, 1: true, 4: true}
+	header := []string{"host", "state", "origin", "server name", "host header", "version", "updated", "by", "problem"}
+	used := map[int]bool{0: true, 1: true, 2: true}
 	rows := make([][]string, 0, len(all))
 	for _, i := range all {
 		value := func(name string) string {
@@ -203,7 +210,7 @@ func printList(t *terminal.Terminal, all []stated) {
 			text, problem, _ = strings.Cut(s.text, ": ")
 		}
 		row := []string{
-			value("host"), value("origin"), value("server_name"), value("host_header"), t.Styled(s.style, text),
+			value("host"), t.Styled(s.style, text), value("origin"), value("server_name"), value("host_header"),
 			value("version"), value("updated_at"), value("updated_by"), "",
 		}
 		if problem != "" {

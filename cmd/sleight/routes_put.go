@@ -52,7 +52,7 @@ A routes file that is not there is made.`,
   sleight routes put trial.spec-trust.com --origin trial.example --expires-at +30d --table routes
   sleight routes get one.spec-trust.com --table routes -o yaml >one.yaml; vi one.yaml; sleight routes put --file one.yaml --replace --table routes`,
 		Args:              usage(cobra.MaximumNArgs(1)),
-		ValidArgsFunction: r.completeHosts(false),
+		ValidArgsFunction: r.tables.completeHosts(false),
 		Annotations:       map[string]string{permissions: "dynamodb:GetItem, dynamodb:PutItem"},
 		RunE: func(c *cobra.Command, args []string) error {
 			if p.file == "-" && newTerminal(c).Interactive() {
@@ -256,7 +256,7 @@ func (r *routesCommand) put(c *cobra.Command, w *writer, do *putting, exists boo
 		if w.dryRun {
 			fmt.Fprintln(w.err.Out, "Nothing was written: this was a dry run.")
 		}
-		return r.output.print(w.out.Out, after, nil)
+		return r.output.print(w.out, after, nil)
 	}
 	if before != nil && before.SameRoute(after) {
 		w.sayf("%s in %v is so already; nothing was written", shown(do.host), w.table)

@@ -27,11 +27,12 @@ Where a wildcard covers a host, it is in force for it once the host's own route 
 have no route in force, disable it instead.
 
 Exit status: 0 where all were removed; 1 where one was not there, or the answer was no; 3
-where one was changed meanwhile. The others are removed all the same.`,
+where one was changed meanwhile. The others are removed all the same. --output json and yaml
+print what became of each.`,
 		Example: `  sleight routes rm one.spec-trust.com --table routes
   sleight routes rm --yes one.spec-trust.com two.spec-trust.com --routes routes.json`,
 		Args:              usage(cobra.MinimumNArgs(1)),
-		ValidArgsFunction: r.completeHosts(true),
+		ValidArgsFunction: r.tables.completeHosts(true),
 		Annotations:       map[string]string{permissions: "dynamodb:GetItem, dynamodb:DeleteItem"},
 		RunE: func(c *cobra.Command, args []string) error {
 			table, err := r.tables.open(c.Context())
@@ -41,6 +42,7 @@ where one was changed meanwhile. The others are removed all the same.`,
 			return r.remove(c, r.newWriter(c, table, flags), args, yes)
 		},
 	}
+	addOutput(c, &r.output)
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	c.Flags().BoolVar(&flags.dryRun, "dry-run", false, "show what would be removed, and remove nothing")
 	return c
@@ -51,13 +53,13 @@ func (r *routesCommand) remove(c *cobra.Command, w *writer, args []string, yes b
 	if !yes && !w.dryRun && !w.out.Interactive() {
 		return usageError{errors.New("there is no terminal to ask on whether to remove routes: give --yes")}
 	}
-	var sum tally
+	sum := tally{Outcomes: []fate{}}
 	var items []origin.Item
 	for _, arg := range args {
 		item, err := find(ctx, w.table, arg)
 		switch {
 		case errors.Is(err, routetable.ErrNotFound):
-			sum.missing(w, err)
+			sum.missing(w, arg, err)
 			continue
 		case err != nil:
 			return err
@@ -92,30 +94,54 @@ func (r *routesCommand) remove(c *cobra.Command, w *writer, args []string, yes b
 				return sum.end(w, "removed", len(items), err)
 			}
 		}
-		sum.done++
+		sum.add(&sum.Done, item.Host(), "removed", nil)
 		w.report(item, nil)
 	}
 	w.unwritten()
 	return sum.end(w, "removed", len(items), nil)
 }
 
-// tally counts what became of several routes.
+// tally counts what became of several routes. Done to Left add up to Routes.
 type tally struct {
-	done, same, absent, invalid, conflicts int
+	Routes    int    `json:"routes"`
+	Done      int    `json:"done"`
+	Unchanged int    `json:"unchanged"`
+	Absent    int    `json:"absent"`
+	Invalid   int    `json:"invalid"`
+	Conflicts int    `json:"conflicts"`
+	Left      int    `json:"left"` // as they were, or not known
+	DryRun    bool   `json:"dry_run"`
+	Outcomes  []fate `json:"outcomes"`
 }
 
-func (s *tally) missing(w *writer, err error) {
-	s.absent++
+// fate is what became of one.
+type fate struct {
+	Host  string `json:"host"`
+	What  string `json:"what"`
+	Error string `json:"error,omitempty"`
+}
+
+func (s *tally) add(n *int, host, what string, err error) {
+	*n++
+	f := fate{Host: host, What: what}
+	if err != nil {
+		f.Error = err.Error()
+	}
+	s.Outcomes = append(s.Outcomes, f)
+}
+
+func (s *tally) missing(w *writer, host string, err error) {
+	s.add(&s.Absent, host, "absent", err)
 	fmt.Fprintln(w.err.Out, terminal.Safe("sleight: "+err.Error()))
 }
 
-func (s *tally) unusable(w *writer, err error) {
-	s.invalid++
+func (s *tally) unusable(w *writer, host string, err error) {
+	s.add(&s.Invalid, host, "invalid", err)
 	fmt.Fprintln(w.err.Out, terminal.Safe("sleight: "+err.Error()))
 }
 
 func (s *tally) lost(w *writer, e *routetable.ConflictError) {
-	s.conflicts++
+	s.add(&s.Conflicts, e.Change.Host(), "conflict", e)
 	w.lost(e)
 	fmt.Fprintln(w.err.Out, terminal.Safe("sleight: "+e.Error()))
 }
@@ -123,31 +149,38 @@ func (s *tally) lost(w *writer, e *routetable.ConflictError) {
 // end says what became of all, where there is more to say than was said, and returns what the command
 // ends with. Found is how many routes there were.
 func (s *tally) end(w *writer, verb string, found int, err error) error {
-	all := found + s.absent
-	if all > 1 || s.absent+s.invalid+s.conflicts > 0 || err != nil {
-		line := fmt.Sprintf("%d of %s %s", s.done, count(all, "route"), verb)
-		if w.dryRun {
-			line = fmt.Sprintf("%d of %s would be %s", s.done, count(all, "route"), verb)
+	s.Routes, s.DryRun = found+s.Absent, w.dryRun
+	s.Left = s.Routes - s.Done - s.Unchanged - s.Absent - s.Invalid - s.Conflicts
+	printed := w.output.print(w.out, s, func() {
+		if s.Routes > 1 || s.Absent+s.Invalid+s.Conflicts > 0 || err != nil {
+			w.sayf("%s", s.line(verb))
 		}
-		for _, part := range []struct {
-			n    int
-			what string
-		}{{s.same, "so already"}, {s.absent, "not there"}, {s.invalid, "invalid"}, {s.conflicts, "changed by others meanwhile"}, {all - s.done - s.same - s.absent - s.invalid - s.conflicts, "left as they were"}} {
-			if part.n > 0 {
-				line += fmt.Sprintf(", %d %s", part.n, part.what)
-			}
-		}
-		w.sayf("%s", line)
-	}
+	})
 	switch {
 	case err != nil:
 		return err
-	case s.conflicts > 0:
-		return statusError{3, fmt.Errorf("%s changed by others meanwhile; to go by what is there now, run the same command again", count(s.conflicts, "route"))}
-	case s.invalid > 0:
-		return statusError{2, fmt.Errorf("%s invalid", count(s.invalid, "route"))}
-	case s.absent > 0:
-		return statusError{1, fmt.Errorf("%s not there", count(s.absent, "route"))}
+	case s.Conflicts > 0:
+		return statusError{3, fmt.Errorf("%s changed by others meanwhile; to go by what is there now, run the same command again", count(s.Conflicts, "route"))}
+	case s.Invalid > 0:
+		return statusError{2, fmt.Errorf("%s invalid", count(s.Invalid, "route"))}
+	case s.Absent > 0:
+		return statusError{1, fmt.Errorf("%s not there", count(s.Absent, "route"))}
 	}
-	return nil
+	return printed
+}
+
+func (s *tally) line(verb string) string {
+	line := fmt.Sprintf("%d of %s %s", s.Done, count(s.Routes, "route"), verb)
+	if s.DryRun {
+		line = fmt.Sprintf("%d of %s would be %s", s.Done, count(s.Routes, "route"), verb)
+	}
+	for _, part := range []struct {
+		n    int
+		what string
+	}{{s.Unchanged, "so already"}, {s.Absent, "not there"}, {s.Invalid, "invalid"}, {s.Conflicts, "changed by others meanwhile"}, {s.Left, "left as they were"}} {
+		if part.n > 0 {
+			line += fmt.Sprintf(", %d %s", part.n, part.what)
+		}
+	}
+	return line
 }

@@ -265,10 +265,35 @@ func testTableErrors(t *testing.T, db *dynamodbtest.Server) {
 		"host": &types.AttributeValueMemberS{Value: "a.test"}, "origin": &types.AttributeValueMemberS{Value: "b.test"}, "blob": &types.AttributeValueMemberB{Value: []byte{1}},
 	})
 	p.put(t, `{"host":"b.test","origin":"b.test"}`)
-	wantOutcome(t, "list", p.run(t, "list"), 0, `(?s)HOST.*a\.test.*INVALID +attribute "blob" is not known.*b\.test.*`, "2 routes .*")
+	wantOutcome(t, "list", p.run(t, "list"), 0, `(?s)HOST.*a\.test.*INVALID +b\.test +attribute "blob" is not known.*b\.test.*`, "2 routes .*")
 	wantOutcome(t, "list in JSON", p.run(t, "list", "-o", "json"), 1, `{"routes":\[\n{"host":"b.test","origin":"b.test"}\n\]}\n`, "sleight: left out: .*blob.*1 route could not be printed\n")
 	wantSays(t, "get", p.must(t, "get", "a.test"), "(of a type that JSON has not)")
 	wantSays(t, "edit", execute(t, append(p.env, "EDITOR=true"), "", "routes", "edit", "a.test").err, "blob", "--unset")
 	p.must(t, "put", "--force", "a.test", "--unset", "blob")
 	p.want(t, "a.test", `{"host":"a.test","origin":"b.test"}`)
+}
+
+// A server that takes connections and says nothing, as one behind a broken firewall or tunnel, must not
+// keep an operator waiting without a word.
+func TestMuteTableIsGivenUp(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	env := []string{
+		"ROUTES_TABLE=t", "AWS_ENDPOINT_URL_DYNAMODB=http://" + l.Addr().String(), "AWS_REGION=eu-west-1",
+		"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_MAX_ATTEMPTS=1",
+	}
+	document := writeFile(t, "routes.json", `{"routes":[{"host":"a.test","origin":"b.test"}]}`)
+	var all sync.WaitGroup
+	for _, args := range []string{"routes list", "routes get a.test", "routes put a.test --origin b.test --force", "routes import " + document, "explain a.test", "check --all"} {
+		all.Go(func() {
+			if o := execute(t, env, "", strings.Fields(args)...); o.status != 1 || !strings.Contains(o.err, "no answer in time from region \"eu-west-1\" at http://"+l.Addr().String()+"; check the network") {
+				t.Errorf("%s: %+v", args, o)
+			}
+		})
+	}
+	all.Wait()
 }

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -270,10 +271,12 @@ func testPutFile(t *testing.T, p *place) {
 	p.want(t, "b.test", `{"host":"b.test","origin":"y.test","note":"n","tls_min":"1.3"}`)
 
 	for content, says := range map[string]string{
-		"":                                    "is empty",
+		"":                           "is empty",
+		"origin: x\nnote: caf\xe9\n": "UTF-8",
+		"{\"host\":\"c.test\",\"origin\":\"x\",\n\"note\":\"\ufffd caf\xe9\"}": "line 2, column 16: is not UTF-8",
 		"- a\n- b":                            "has to be an object",
 		`{"note":"x",}`:                       `"c.test" has no route yet`, // which is YAML
-		`{"host":"c.test" "origin":"x"}`:      "invalid character",
+		`{"host":"c.test" "origin":"x"}`:      "line 1, column 18: invalid character",
 		`{"host":"c.test","host":"d.test"}`:   `has "host" twice`,
 		"host: c.test\nhost: d.test\n":        `has "host" twice`,
 		"a: &a x\nhost: *a\n":                 "alias",
@@ -361,6 +364,16 @@ func testRemove(t *testing.T, p *place) {
 	wantOutcome(t, "without a terminal", p.run(t, "rm", "a.test"), 2, "", "sleight: .*--yes\n")
 	o := p.run(t, "rm", "--yes", "a.test", "A.test", "gone.test", "one.x.test", "b.test")
 	wantOutcome(t, "several", o, 1, `Removed "a.test" in .*\nRemoved "b.test" in .*\n2 of 4 routes removed, 2 not there\n`, `sleight: .* has no route for "gone.test"\nsleight: .* has no route for "one.x.test"; "\*.x.test" covers it\nsleight: 2 routes not there\n`)
+	// Scripts are told in JSON, and in nothing else on standard output.
+	for _, dry := range []string{"--dry-run", "--yes"} {
+		p.put(t, `{"host":"a.test","origin":"o.test"}`)
+		o = p.run(t, "rm", dry, "a.test", "gone.test", "-o", "json")
+		want := fmt.Sprintf(`{"routes":2,"done":1,"unchanged":0,"absent":1,"invalid":0,"conflicts":0,"left":0,"dry_run":%v,"outcomes":[{"host":"gone.test","what":"absent","error":`, dry == "--dry-run")
+		if got := compact(t, o.out); o.status != 1 || !strings.HasPrefix(got, want) || !strings.HasSuffix(got, `},{"host":"a.test","what":"removed"}]}`) {
+			t.Errorf("%s: %d %s, want %s", dry, o.status, got, want)
+		}
+	}
+	p.want(t, "a.test", "")
 	for _, c := range []struct {
 		keys   string
 		status int
@@ -382,6 +395,16 @@ func testRemove(t *testing.T, p *place) {
 	p.want(t, "*.x.test", `{"host":"*.x.test","origin":"o.test"}`)
 }
 
+// compact is JSON in one line.
+func compact(t *testing.T, document string) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := json.Compact(&b, []byte(document)); err != nil {
+		t.Errorf("%v: %s", err, document)
+	}
+	return b.String()
+}
+
 func testEnable(t *testing.T, p *place) {
 	p.put(t, `{"host":"a.test","origin":"o.test"}`)
 	p.put(t, `{"host":"*.x.test","origin":"o.test"}`)
@@ -396,6 +419,13 @@ func testEnable(t *testing.T, p *place) {
 	wantOutcome(t, "one that is disabled", p.run(t, "disable", "a.test"), 0, `.* is disabled already; nothing was written\n`, "")
 	p.must(t, "enable", "a.test")
 	p.want(t, "a.test", `{"host":"a.test","origin":"o.test","enabled":true}`)
+	o = p.run(t, "enable", "a.test", "bad.test", "two.x.test", "-o", "json")
+	if got := compact(t, o.out); o.status != 2 || !strings.HasPrefix(got, `{"routes":3,"done":1,"unchanged":1,"absent":0,"invalid":1,"conflicts":0,"left":0,"dry_run":false,"outcomes":[{"host":"a.test","what":"unchanged"},{"host":"bad.test","what":"invalid","error":`) || !strings.HasSuffix(got, `{"host":"two.x.test","what":"enabled"}]}`) {
+		t.Errorf("in JSON: %d %s", o.status, got)
+	}
+	if out := p.must(t, "disable", "--dry-run", "a.test", "-o", "yaml"); !strings.HasPrefix(out, "routes: 1\ndone: 1\n") || !strings.HasSuffix(out, "outcomes:\n  - host: a.test\n    what: disabled\n") {
+		t.Errorf("in YAML: %s", out)
+	}
 	p.must(t, "disable", "one.x.test")
 	wantSays(t, "one that has expired", p.must(t, "enable", "one.x.test"), "It is not in force: expired")
 }
@@ -439,6 +469,13 @@ func testList(t *testing.T, p *place) {
 			t.Errorf("%q: colours in a pipe, or strangers' words: %+v", c.args, o)
 		}
 	}
+	p.must(t, "put", "--force", "bücher.test", "--origin", "b.test")
+	for _, filter := range []string{"ÜCHER", "b?cher.*", "xn--b"} {
+		if o := p.run(t, "list", "--filter", filter); strings.Join(hosts(o.out), " ") != "xn--bcher-kva.test" {
+			t.Errorf("%q: %+v", filter, o)
+		}
+	}
+	p.must(t, "rm", "-y", "bücher.test")
 	wantOutcome(t, "a pattern that is none", p.run(t, "list", "--filter", "["), 2, "", "sleight: --filter .*\n")
 
 	var got []string
@@ -456,6 +493,8 @@ func testList(t *testing.T, p *place) {
 		t.Errorf("%q, want %q", got, want)
 	}
 
+	// A route with a long origin must not push the states of all others off the screen.
+	p.put(t, fmt.Sprintf(`{"host":"long.test","origin":["%[1]s1.test","%[1]s2.test","%[1]s3.test"]}`, strings.Repeat("load-balancer-", 4)))
 	s := onTerminal(t, p.env, "routes", "list")
 	text, status := s.exit(t)
 	if status != 0 || !strings.Contains(text, "\x1b[31mINVALID\x1b[0m") || !strings.Contains(text, "\x1b[33mdisabled\x1b[0m") || strings.Contains(text, "\x1b[2J") {
@@ -465,6 +504,12 @@ func testList(t *testing.T, p *place) {
 		if plain := regexp.MustCompile("\x1b\\[[0-9;]*m").ReplaceAllString(strings.TrimSuffix(line, "\n"), ""); len([]rune(plain)) > 120 {
 			t.Errorf("wider than the terminal: %q", plain)
 		}
+	}
+	p.put(t, `{"host":"worse.test","origin":"b.test","origin_where_that_fails":"c.test"}`)
+	s = onTerminal(t, append(p.env, "NO_COLOR=1"), "routes", "get", "worse.test")
+	text, _ = s.exit(t)
+	if words := strings.Join(strings.Fields(text), " "); !strings.Contains(words, `INVALID: attribute "origin_where_that_fails" is not known; correct its spelling or remove it (comments go into "note")`) {
+		t.Errorf("the reason is cut off: %q", text)
 	}
 	s = onTerminal(t, append(p.env, "NO_COLOR=1"), "routes", "list")
 	if text, status := s.exit(t); status != 0 || strings.Contains(text, "\x1b[3") {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -22,15 +24,15 @@ import (
 // therefore taken as it is written: tls_min: 1.3 is "1.3". A time in expires_at is taken as --expires-at
 // takes it.
 func parseItem(document []byte, now time.Time) (origin.Item, error) {
+	if err := notUTF8(document); err != nil {
+		return nil, err
+	}
 	var item origin.Item
 	var err error
 	if trimmed := bytes.TrimSpace(document); bytes.HasPrefix(trimmed, []byte("{")) && json.Valid(trimmed) {
 		err = item.UnmarshalJSON(trimmed)
-	} else if item, err = fromYAML(document); err != nil && bytes.HasPrefix(trimmed, []byte("{")) {
-		var any map[string]any
-		if jsonErr := json.Unmarshal(trimmed, &any); jsonErr != nil { // its author meant JSON
-			err = jsonErr
-		}
+	} else if item, err = fromYAML(document); err != nil && bytes.HasPrefix(trimmed, []byte("{")) { // its author meant JSON
+		err = cmp.Or(jsonFault(document), err)
 	}
 	if err != nil {
 		return nil, err
@@ -48,24 +50,38 @@ func parseItem(document []byte, now time.Time) (origin.Item, error) {
 // typed are the attributes that are not text.
 var typed = []string{"spki_pins", "rewrite", "enabled", "expires_at", origin.VersionAttribute}
 
-func fromYAML(document []byte) (origin.Item, error) {
-	d := yaml.NewDecoder(bytes.NewReader(document))
-	var node, more yaml.Node
-	switch err := d.Decode(&node); {
-	case errors.Is(err, io.EOF):
-		return nil, errors.New("is empty")
-	case err != nil:
-		return nil, err
-	}
-	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
-		if err != nil {
-			return nil, err
+// notUTF8 says where a document stops being UTF-8, nil if it does not. JSON's reader would put other
+// characters in the place of what is not.
+func notUTF8(document []byte) error {
+	for at := 0; at < len(document); {
+		c, size := utf8.DecodeRune(document[at:])
+		if c == utf8.RuneError && size == 1 {
+			return fmt.Errorf("%s: is not UTF-8: save it in that encoding", position(document[:at]))
 		}
-		return nil, errors.New("has more than one document; it has to be one route")
+		at += size
 	}
-	top := &node
-	if top.Kind == yaml.DocumentNode {
-		top = top.Content[0]
+	return nil
+}
+
+// position is the one behind some text.
+func position(before []byte) string {
+	return fmt.Sprintf("line %d, column %d", bytes.Count(before, []byte("\n"))+1, len(before)-bytes.LastIndexByte(before, '\n'))
+}
+
+// jsonFault says where a document stops being JSON, nil if it does not.
+func jsonFault(document []byte) error {
+	var whole json.RawMessage
+	err := json.Unmarshal(document, &whole)
+	if fault, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return fmt.Errorf("%s: %w", position(document[:max(fault.Offset-1, 0)]), err)
+	}
+	return err
+}
+
+func fromYAML(document []byte) (origin.Item, error) {
+	top, err := parseYAML(document)
+	if err != nil {
+		return nil, err
 	}
 	if top.Kind != yaml.MappingNode {
 		return nil, errors.New("has to be an object with the attributes of one route, such as \"origin: b.example\"")
@@ -81,6 +97,67 @@ func fromYAML(document []byte) (origin.Item, error) {
 	}
 	var item origin.Item
 	return item, item.UnmarshalJSON(b)
+}
+
+// routesOfYAML returns the JSON of a YAML document of one route, or of {"routes":[...]}. Attributes are taken as
+// [fromYAML] takes them; what else the document is, is left to the readers of JSON.
+func routesOfYAML(document []byte) ([]byte, error) {
+	top, err := parseYAML(document)
+	if err != nil {
+		return nil, err
+	}
+	if top.Kind != yaml.MappingNode {
+		v, err := yamlValue(top, false)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(v)
+	}
+	members, err := yamlObject(top, true)
+	if err != nil {
+		return nil, err
+	}
+	for i := 0; i < len(top.Content); i += 2 {
+		if list := top.Content[i+1]; top.Content[i].Value == "routes" && list.Kind == yaml.SequenceNode {
+			routes := make([]any, 0, len(list.Content))
+			for _, n := range list.Content {
+				var route any
+				if n.Kind == yaml.MappingNode {
+					route, err = yamlObject(n, true)
+				} else {
+					route, err = yamlValue(n, false)
+				}
+				if err != nil {
+					return nil, err
+				}
+				routes = append(routes, route)
+			}
+			members["routes"] = routes
+		}
+	}
+	return json.Marshal(members)
+}
+
+// parseYAML reads a YAML document that is the only one.
+func parseYAML(document []byte) (*yaml.Node, error) {
+	d := yaml.NewDecoder(bytes.NewReader(document))
+	var node, more yaml.Node
+	switch err := d.Decode(&node); {
+	case errors.Is(err, io.EOF):
+		return nil, errors.New("is empty")
+	case err != nil:
+		return nil, err
+	}
+	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
+		if err != nil {
+			return nil, err
+		}
+		return nil, errors.New("has more than one document; it has to be one")
+	}
+	if node.Kind == yaml.DocumentNode {
+		return node.Content[0], nil
+	}
+	return &node, nil
 }
 
 func yamlObject(n *yaml.Node, attributes bool) (map[string]any, error) {

@@ -7,14 +7,17 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/creack/pty"
 	"github.com/spf13/cobra"
 
+	"github.com/sleightproxy/sleight/internal/check"
 	"github.com/sleightproxy/sleight/internal/devca"
 	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -282,5 +285,79 @@ func TestExitStatuses(t *testing.T) {
 		if got := exitStatus(c.err); got != c.want {
 			t.Errorf("%v: %d, want %d", c.err, got, c.want)
 		}
+	}
+}
+
+// full is a disk that is full.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+// Who keeps what a command has printed must be told where it is not all of it.
+func TestWhatCannotBePrintedFails(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "routes.json")
+	if err := os.WriteFile(name, []byte(`{"routes":[{"host":"a.test","origin":"http://192.0.2.1","enabled":false},{"host":"b.test","origin":"b.test"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{
+		"routes list", "routes list -o json", "routes list -o yaml", "routes get a.test", "routes get a.test -o yaml", "routes diff " + name,
+		"routes export", "routes import " + name, "explain b.test", "check a.test --resolver 127.0.0.1:1", "check --all --resolver 127.0.0.1:1",
+	} {
+		var said bytes.Buffer
+		c := newCommand(func(string) string { return "" })
+		c.SetArgs(append(strings.Fields(args), "--routes="+name))
+		c.SetOut(full{})
+		c.SetErr(&said)
+		if err := c.ExecuteContext(t.Context()); err == nil || err.Error() != "no space left on device" {
+			t.Errorf("%q: %v, said %q", args, err, &said)
+		}
+	}
+}
+
+// What is wrapped has to stay in its column.
+func TestOriginsStandInTheirColumn(t *testing.T) {
+	keys, tty, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keys.Close()
+	if err := pty.Setsize(keys, &pty.Winsize{Rows: 24, Cols: 40}); err != nil {
+		t.Fatal(err)
+	}
+	showOrigin(terminal.New(nil, tty, tty, func(string) string { return "" }), &check.Origin{Address: "a.test:443", Error: "there is no such name, or it has no address"})
+	tty.Close()
+	shown, _ := io.ReadAll(keys) // its end is an error on Linux
+	want := "\norigin    a.test:443: there is no such\n          name, or it has no address\n"
+	if got := strings.ReplaceAll(string(shown), "\r\n", "\n"); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestWordsAreQuotedForAShell(t *testing.T) {
+	for word, want := range map[string]string{"a.test": "a.test", "/tmp/x-1.yaml": "/tmp/x-1.yaml", "*.a.test": "'*.a.test'", "": "''", "it's $x": `'it'\''s $x'`} {
+		if got := quoted(word); got != want {
+			t.Errorf("%q: %s, want %s", word, got, want)
+		}
+	}
+}
+
+// A script whose variable is not set means no table, and by no means that of the environment.
+func TestEmptyTableIsNotThatOfTheEnvironment(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "routes.json")
+	if err := os.WriteFile(name, []byte(`{"routes":[{"host":"a.test","origin":"b.test"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{"routes rm -y a.test --table=", "routes list --routes=", "explain a.test --table=", "check a.test --routes="} {
+		c := newCommand(func(variable string) string { return map[string]string{"ROUTES_FILE": name}[variable] })
+		c.SetArgs(strings.Fields(args))
+		c.SetOut(io.Discard)
+		c.SetErr(io.Discard)
+		if err := c.ExecuteContext(t.Context()); err == nil || exitStatus(err) != 2 || !strings.Contains(err.Error(), "is empty") {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+	if b, err := os.ReadFile(name); err != nil || !strings.Contains(string(b), "a.test") {
+		t.Errorf("%s, %v", b, err)
 	}
 }

@@ -38,14 +38,22 @@ type writer struct {
 	err    *terminal.Terminal               // its Out is what others call standard error
 	before func(after origin.Item) error    // if not nil, has to agree before anything is written
 	sayf   func(format string, args ...any) // results for people
+	output format
 }
 
+// forPeople reports whether results are told in words.
+func (w *writer) forPeople() bool { return w.output != "json" && w.output != "yaml" }
+
 func (r *routesCommand) newWriter(c *cobra.Command, table routetable.Table, flags writeFlags) *writer {
-	w := &writer{writeFlags: flags, table: table, now: r.now, out: newTerminal(c), err: newErrTerminal(c)}
+	w := &writer{writeFlags: flags, table: table, now: r.now, out: newTerminal(c), err: newErrTerminal(c), output: r.output}
 	if w.by == "" {
 		w.by = author(r.tables.getenv)
 	}
-	w.sayf = func(format string, args ...any) { fmt.Fprintln(w.out.Out, terminal.Safe(fmt.Sprintf(format, args...))) }
+	w.sayf = func(format string, args ...any) {
+		if w.forPeople() {
+			fmt.Fprintln(w.out.Out, terminal.Safe(fmt.Sprintf(format, args...)))
+		}
+	}
 	return w
 }
 
@@ -185,6 +193,9 @@ func versions(before, after origin.Item) string {
 
 // report says what was changed, or would be.
 func (w *writer) report(before, after origin.Item) {
+	if !w.forPeople() {
+		return
+	}
 	verb, would := "Changed", "Would change"
 	switch {
 	case before == nil:

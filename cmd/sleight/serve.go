@@ -37,7 +37,8 @@ as built by make build, which knows no profiles: give it credentials in the envi
   AWS_PROFILE=staging sleight serve --table routes --listen 127.0.0.1:9000
   sleight serve --routes routes.json --listen :8080 --admin :8081 --shutdown-delay 10s
   sleight serve --routes routes.json --front rest`,
-		Args: usage(cobra.NoArgs),
+		Args:              usage(cobra.NoArgs),
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	f := c.Flags()
 	f.StringVar(&s.listen, "listen", "127.0.0.1:8080", "`address` to listen on")
@@ -66,6 +67,10 @@ as built by make build, which knows no profiles: give it credentials in the envi
 	request := f.String("request-timeout", "", "`duration` of a request as a whole (REQUEST_TIMEOUT, default none)")
 	body := f.String("max-request-body", "", "`size` of a request's body, such as 10MB (MAX_REQUEST_BODY, default no limit)")
 	level := f.String("log-level", "", "`level`: debug, info, warn or error (LOG_LEVEL, default info)")
+	completeValues(c,
+		map[string][]string{"front": strings.Split(localfront.KindNames(), ", "), "log-level": {"debug", "info", "warn", "error"}},
+		map[string][]string{"routes": {"json"}}, "table")
+	completeProxy(c)
 
 	// A flag is the variable, said later: one parser serves both.
 	mirrors := []mirror{

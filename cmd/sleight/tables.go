@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/smithy-go/logging"
@@ -52,9 +56,11 @@ type tableFlags struct {
 	awsFlags
 	table, routes string
 	getenv        func(string) string
+	flags         *pflag.FlagSet // nil where none were added
 }
 
 func (t *tableFlags) add(f *pflag.FlagSet) {
+	t.flags = f
 	f.StringVar(&t.table, "table", "", "DynamoDB table with the routes, by its `name` (ROUTES_TABLE)")
 	f.StringVar(&t.routes, "routes", "", "JSON `file` with the routes (ROUTES_FILE)")
 	t.awsFlags.add(f)
@@ -88,6 +94,12 @@ func (t *tableFlags) openOrCreate(ctx context.Context) (table routetable.Table, 
 // where returns the name of the table or of the file, of which there is one.
 func (t *tableFlags) where() (table, file string, err error) {
 	table, file = t.table, t.routes
+	for _, name := range []string{"table", "routes"} {
+		// Such as a variable of a script that is not set: what then counts must not be another table.
+		if t.flags != nil && t.flags.Changed(name) && t.flags.Lookup(name).Value.String() == "" {
+			return "", "", usageError{fmt.Errorf("--%s is empty: give a name, or leave it out for ROUTES_TABLE or ROUTES_FILE", name)}
+		}
+	}
 	if table == "" && file == "" {
 		table, file = t.getenv("ROUTES_TABLE"), t.getenv("ROUTES_FILE")
 	}
@@ -100,8 +112,26 @@ func (t *tableFlags) where() (table, file string, err error) {
 	return table, file, nil
 }
 
+// What one attempt at a request may take, of which the SDK makes three. It waits without end for a
+// server that takes a connection and says nothing, and so would whoever has typed the command.
+const (
+	connectPatience = 5 * time.Second
+	answerPatience  = 5 * time.Second // until an answer begins: DynamoDB's does within milliseconds
+	requestPatience = time.Minute     // for all of it, over a line however slow
+)
+
+func impatient(o *dynamodb.Options) {
+	if c, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
+		o.HTTPClient = c.WithTimeout(requestPatience).
+			WithDialerOptions(func(d *net.Dialer) { d.Timeout = connectPatience }).
+			WithTransportOptions(func(t *http.Transport) {
+				t.TLSHandshakeTimeout, t.ResponseHeaderTimeout = connectPatience, answerPatience
+			})
+	}
+}
+
 func (a *awsFlags) openTable(ctx context.Context, name string) (routetable.Table, error) {
-	client, err := a.client(ctx)
+	client, err := a.client(ctx, impatient)
 	if err != nil {
 		return nil, err
 	}

@@ -431,6 +431,11 @@ var verdicts = []verdict{
 		return w.good(nil)
 	}, message: "to the origin still", advice: "point one.test to the proxy"},
 	{code: "dns_leads_nowhere", level: warn, origin: func(w *world) string { delete(w.names, "one.test"); return w.good(nil) }, message: "nowhere: there is no such name", advice: "CNAME record"},
+	{code: "dns_leads_nowhere", name: "to an address", level: warn, origin: func(w *world) string {
+		delete(w.names, "one.test")
+		w.checker.Target = []string{"192.0.2.1"}
+		return w.good(nil)
+	}, message: "nowhere: there is no such name", advice: "point one.test to 192.0.2.1 by an A record"},
 	{code: "dns_leads_elsewhere", level: warn, origin: func(w *world) string { w.names["one.test"] = []string{"192.0.2.9"}; return w.good(nil) },
 		message: "to 192.0.2.9, which is not proxy.test", advice: "point one.test to proxy.test"},
 	{code: "dns_unknown", level: warn, origin: func(w *world) string { w.names["one.test"] = []string{tlstest.ServFail}; return w.good(nil) }, message: "is not known", advice: "try again"},

@@ -180,7 +180,14 @@ func (c *Checker) leadsTo(client *Client, target *clientTarget, host string) []F
 	if target != nil {
 		to, level = c.Target[0], LevelWarn
 	}
-	have := fmt.Sprintf("when the route is to go live, have the customer point %s to %s by a CNAME record (at the apex of a zone, by an alias)", host, to)
+	by := "a CNAME record (at the apex of a zone, by an alias)"
+	if ip, err := netip.ParseAddr(to); err == nil { // which a CNAME record cannot have
+		by = "an A record"
+		if ip.Is6() {
+			by = "an AAAA record"
+		}
+	}
+	have := fmt.Sprintf("when the route is to go live, have the customer point %s to %s by %s", host, to, by)
 	switch {
 	case target != nil && target.err != nil && client.LeadsTo != ToTarget:
 		return []Finding{{Level: LevelWarn, Code: "target_unknown", Message: "the target of --target cannot be looked up: " + strings.ReplaceAll(target.err.Error(), "\n", "; "), Advice: "correct --target"}}

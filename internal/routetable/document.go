@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"unicode/utf8"
 
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
@@ -31,11 +32,21 @@ func Check(ctx context.Context, r io.Reader, asIs bool) (*Checked, error) {
 			c.Problems = append(c.Problems, fmt.Errorf(format, args...))
 		}
 	}
-	for item, err := range origin.Items(r) {
+	text := &utf8Reader{r: r}
+	encoding := func() {
+		switch {
+		case text.broken:
+			problem("line %d, column %d: is not UTF-8: save it in that encoding", text.lines+1, text.column+1)
+		case text.mark:
+			problem("line 1, column 1: begins with a byte order mark: save it as UTF-8 without one")
+		}
+	}
+	for item, err := range origin.Items(text) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		if err != nil {
+			encoding()
 			problem("%w", err)
 			return c, nil
 		}
@@ -56,5 +67,36 @@ func Check(ctx context.Context, r io.Reader, asIs bool) (*Checked, error) {
 		}
 		c.Hosts[host] = c.Routes
 	}
+	encoding()
 	return c, nil
+}
+
+// utf8Reader notices what is not UTF-8, which encoding/json replaces without a word.
+type utf8Reader struct {
+	r      io.Reader
+	begun  []byte // of a letter
+	mark   bool   // it begins with a byte order mark, which JSON has not
+	broken bool   // at line and column, if so
+	lines  int    // before
+	column int    // in bytes, before
+}
+
+func (u *utf8Reader) Read(p []byte) (int, error) {
+	n, err := u.r.Read(p)
+	rest := append(u.begun, p[:n]...)
+	for len(rest) > 0 && !u.broken && (utf8.FullRune(rest) || err == io.EOF) {
+		switch letter, size := utf8.DecodeRune(rest); {
+		case letter == utf8.RuneError && size == 1:
+			u.broken = true
+		case letter == '\n':
+			u.lines, u.column, rest = u.lines+1, 0, rest[1:]
+		default:
+			u.mark = u.mark || letter == '\ufeff' && u.lines == 0 && u.column == 0
+			u.column, rest = u.column+size, rest[size:]
+		}
+	}
+	if u.begun = nil; !u.broken {
+		u.begun = rest
+	}
+	return n, err
 }

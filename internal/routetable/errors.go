@@ -104,7 +104,7 @@ func (d *DynamoDB) explain(action string, err error) (ErrorKind, string) {
 	case code == "ValidationException":
 		return Refused, fmt.Sprintf("refused by DynamoDB: %s; the table has to have the partition key \"host\", a string, and no sort key", message)
 	case errors.Is(err, context.DeadlineExceeded):
-		return Unreachable, fmt.Sprintf("no answer in time from %s%s", d.where(), unknown)
+		return Unreachable, fmt.Sprintf("no answer in time from %s; check the network, the region and the endpoint (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB)%s", d.where(), unknown)
 	case code == "" && errors.As(err, &request):
 		return Unreachable, fmt.Sprintf("%s cannot be reached; check the network, the region and the endpoint (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB)%s: %v", d.where(), unknown, request.Err)
 	case code == "" && errors.As(err, &network):

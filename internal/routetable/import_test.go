@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -390,6 +391,9 @@ func TestDocumentsThatCannotBeImported(t *testing.T) {
 		{"an array", `[]`, false, 1, "has to be JSON of the form"},
 		{"something behind it", `{"routes":[]}x`, false, 1, "column 14"},
 		{"broken in the middle", "{\"routes\":[\n{\"host\":\"a.test\",\"origin\":\"b.test\"},\n{\"host\" \"b\"}]}", false, 1, "line 3, column 9"},
+		{"not UTF-8", "{\"routes\":[\n{\"host\":\"a.test\",\"origin\":\"b.test\",\"note\":\"\ufffd caf\xe9\"}]}", false, 1, "line 2, column 51: is not UTF-8"},
+		{"UTF-16", "\xff\xfe{\x00}\x00", false, 2, "line 1, column 1: is not UTF-8"},
+		{"a byte order mark", "\ufeff" + `{"routes":[]}`, false, 2, "line 1, column 1: begins with a byte order mark"},
 		{"an attribute twice", `{"routes":[{"host":"a.test","host":"b.test"}]}`, false, 1, `has "host" twice`},
 		{"misspelled", `{"routes":[{"host":"a.test","orgin":"b.test"},{"host":"b.test","origin":"c.test","port":1}]}`, false, 2, `route 1 of the list: origin: route "a.test": attribute "origin" is missing`},
 		{"a host twice", `{"routes":[{"host":"a.test","origin":"b.test"},{"host":"c.test","origin":"b.test"},{"host":"a.test","origin":"b.test"}]}`, false, 1, `route 3 of the list: host "a.test" is there already, as route 1`},
@@ -401,6 +405,14 @@ func TestDocumentsThatCannotBeImported(t *testing.T) {
 		checked, err := Check(t.Context(), strings.NewReader(c.document), c.asIs)
 		if err != nil || checked.Count != c.count || len(checked.Problems) != min(c.count, maxProblems) || !strings.Contains(fmt.Sprint(checked.Problems), c.says) {
 			t.Errorf("%s: %d problems, want %d: %.300v, want %q; %v", c.name, checked.Count, c.count, checked.Problems, c.says, err)
+		}
+	}
+	for _, note := range []string{"café \u2028 日本 \ufffd", strings.Repeat("日本", 50_000)} {
+		document := fmt.Sprintf(`{"routes":[{"host":"a.test","origin":"b.test","note":%q}]}`, note)
+		for _, r := range []io.Reader{strings.NewReader(document), iotest.OneByteReader(strings.NewReader(document))} {
+			if c, err := Check(t.Context(), r, false); err != nil || c.Count != 0 {
+				t.Errorf("%.100s: %v, %v", document, c, err)
+			}
 		}
 	}
 	if c, err := Check(t.Context(), strings.NewReader(`{"routes":[{"host":"a.test","origin":"b.test"},{"host":"*.a.test","origin":"b.test"}]}`), false); err != nil || c.Count != 0 || c.Routes != 2 || c.Hosts["*.a.test"] != 2 {

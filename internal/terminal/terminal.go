@@ -60,6 +60,30 @@ func isTerminal(v any) bool {
 // Interactive reports whether somebody can be asked.
 func (t *Terminal) Interactive() bool { return t.in }
 
+// Printing runs print, and returns the first error of what that wrote to Out: who prints for people does
+// not look at each line.
+func (t *Terminal) Printing(print func()) error {
+	out := t.Out
+	defer func() { t.Out = out }()
+	w := &watched{w: out}
+	t.Out = w
+	print()
+	return w.err
+}
+
+// watched remembers the first error of a writer, after which nothing is written.
+type watched struct {
+	w   io.Writer
+	err error
+}
+
+func (w *watched) Write(p []byte) (n int, err error) {
+	if w.err == nil {
+		n, w.err = w.w.Write(p)
+	}
+	return n, w.err
+}
+
 // Style is a colour of a word, where there are colours. The word has to say the same without.
 type Style text.Color
 
@@ -98,23 +122,28 @@ func Safe(s string) string {
 }
 
 // Table writes rows under a header, in columns. Cells have to be safe ([Safe], [Terminal.Styled]). On a
-// terminal, what does not fit the width is cut off at the end of the line; in a pipe, nothing is.
+// terminal, what does not fit the width is cut off at the end of the line, which then ends with an
+// ellipsis; in a pipe, nothing is.
 func (t *Terminal) Table(header []string, rows [][]string) {
 	w := table.NewWriter()
 	style := table.StyleDefault
 	style.Box = table.BoxStyle{PaddingRight: "  "}
 	style.Options = table.OptionsNoBordersAndSeparators
 	style.Format.Header = text.FormatUpper
-	if width := t.width(); width > 0 {
-		style.Size.WidthMax = width
-	}
 	w.SetStyle(style)
 	w.SuppressTrailingSpaces()
 	w.AppendHeader(cells(header))
 	for _, r := range rows {
 		w.AppendRow(cells(r))
 	}
-	fmt.Fprintln(t.Out, w.Render())
+	width := t.width()
+	for line := range strings.Lines(w.Render() + "\n") {
+		line = strings.TrimSuffix(line, "\n")
+		if width > 0 && text.StringWidthWithoutEscSequences(line) > width { // the library would mark lines that are not cut, too
+			line = text.Trim(line, width-1) + "…"
+		}
+		fmt.Fprintln(t.Out, line)
+	}
 }
 
 func cells(row []string) table.Row {

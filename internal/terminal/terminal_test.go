@@ -124,6 +124,20 @@ func TestTableFitsTheTerminal(t *testing.T) {
 	}
 }
 
+// Who sees a line that ends at the edge takes it for whole.
+func TestWhatIsCutOffIsMarked(t *testing.T) {
+	s := open(t)
+	term := terminal.New(s.tty, s.tty, s.tty, environment(nil))
+	term.Table([]string{"a", "b"}, [][]string{{strings.Repeat("x", 70), term.Styled(terminal.Bad, "cut off at the end")}, {strings.Repeat("y", 70), term.Styled(terminal.Bad, "whole")}})
+	lines := strings.Split(s.close(), "\r\n")
+	if want := strings.Repeat("x", 70) + "  \x1b[31mcut off\x1b[0m…"; lines[1] != want {
+		t.Errorf("%q, want %q", lines[1], want)
+	}
+	if want := strings.Repeat("y", 70) + "  \x1b[31mwhole\x1b[0m"; lines[2] != want {
+		t.Errorf("%q, want %q", lines[2], want)
+	}
+}
+
 func TestProgressIsDrawnOnTerminalsAlone(t *testing.T) {
 	s := open(t)
 	p := terminal.New(s.tty, s.tty, s.tty, environment(nil)).Progress("Importing", 100)

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sleightproxy/sleight/internal/terminal"
+)
+
+// completeValues completes the values of flags: of each one of a few words, of a file with one of a few
+// endings, or of nothing that could be known, for which the shell must not offer files.
+func completeValues(c *cobra.Command, words, files map[string][]string, unknown ...string) {
+	for name, all := range words {
+		c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(all, cobra.ShellCompDirectiveNoFileComp))
+	}
+	for name, endings := range files {
+		c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(endings, cobra.ShellCompDirectiveFilterFileExt))
+	}
+	for _, name := range unknown {
+		c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(nil, cobra.ShellCompDirectiveNoFileComp))
+	}
+}
+
+// completeTables completes the values of what tableFlags adds.
+func completeTables(c *cobra.Command) {
+	completeValues(c, nil, map[string][]string{"routes": {"json"}}, "table", "region", "profile", "endpoint-url")
+}
+
+// completeProxy completes the values of what proxyFlags adds.
+func completeProxy(c *cobra.Command) {
+	completeValues(c, nil, nil, "allow-cidr")
+	c.MarkFlagDirname("client-certs")
+}
+
+// completionPatience bounds what a Tab waits for.
+const completionPatience = time.Second
+
+const maxCompletions = 500
+
+// completeHosts completes HOST from the routes, as far as they are read in time. A failure has no
+// place to be said.
+func (t *tableFlags) completeHosts(many bool) cobra.CompletionFunc {
+	return func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 && !many {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx, cancel := context.WithTimeout(c.Context(), completionPatience)
+		defer cancel()
+		table, err := t.open(ctx)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		given := map[string]bool{}
+		for _, a := range args {
+			given[a] = true
+		}
+		var hosts []string
+		for item, err := range table.All(ctx) {
+			if err != nil || len(hosts) == maxCompletions {
+				break
+			}
+			host := item.Host()
+			if strings.HasPrefix(host, strings.ToLower(begun)) && host == terminal.Safe(host) && !given[host] {
+				hosts = append(hosts, host)
+			}
+		}
+		return hosts, cobra.ShellCompDirectiveNoFileComp
+	}
+}
