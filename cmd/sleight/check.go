@@ -78,11 +78,11 @@ func newChecker(s app.Settings) (c *check.Checker, close func(), err error) {
 	return c, func() { certs.Close() }, nil
 }
 
-// checkBeforePut returns what "routes put" runs before it writes: a check of the route as it is going to
-// be, by a proxy with the settings of the environment. Its error is for a route that cannot work,
-// which only --force writes. What is less than that is told on standard error, and a route that is
-// disabled, or has expired, harms nobody.
-func checkBeforePut(getenv func(string) string) func(c *cobra.Command, route *origin.Route) error {
+// checkBeforeWrite returns what the commands that write single routes run before they do: a check of the
+// route as it is going to be, by a proxy with the settings of the environment. Its error is an
+// *unworkableError for a route that cannot work, which only --force writes. What is less than that is
+// told on standard error, and a route that is disabled, or has expired, harms nobody.
+func checkBeforeWrite(getenv func(string) string) func(c *cobra.Command, route *origin.Route) error {
 	return func(c *cobra.Command, route *origin.Route) error {
 		settings, err := app.FromEnvironment(getenv)
 		if err != nil {
@@ -102,7 +102,7 @@ func checkBeforePut(getenv func(string) string) func(c *cobra.Command, route *or
 			return interrupted(c.Context())
 		}
 		if result.InForce() && result.CannotWork() {
-			return fmt.Errorf("nothing was written, since the route cannot work: %s. To mend it: %s. With --force, it is written all the same", result.Verdict, result.Advice)
+			return &unworkableError{host, result.Verdict, result.Advice}
 		}
 		if result.Status != check.OK {
 			t := newTerminal(c)
@@ -110,6 +110,13 @@ func checkBeforePut(getenv func(string) string) func(c *cobra.Command, route *or
 		}
 		return nil
 	}
+}
+
+// unworkableError refuses a route that is found not to work.
+type unworkableError struct{ host, verdict, advice string }
+
+func (e *unworkableError) Error() string {
+	return fmt.Sprintf("nothing was written, since the route of %s cannot work: %s. To mend it: %s. With --force, it is written all the same", shown(e.host), e.verdict, e.advice)
 }
 
 // checkCommand is "sleight check".

@@ -7,11 +7,15 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/internal/tlstest"
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
@@ -52,7 +56,7 @@ func TestPutIsRefusedWhatCannotWork(t *testing.T) {
 			command := &cobra.Command{}
 			command.SetErr(&said)
 			command.SetContext(t.Context())
-			err := checkBeforePut(func(name string) string { return c.env[name] })(command, &c.route)
+			err := checkBeforeWrite(func(name string) string { return c.env[name] })(command, &c.route)
 			if (err != nil) != (c.refused != "") || err != nil && !strings.Contains(err.Error(), c.refused) {
 				t.Errorf("error %v, want %q", err, c.refused)
 			}
@@ -65,7 +69,7 @@ func TestPutIsRefusedWhatCannotWork(t *testing.T) {
 	cancel()
 	command := &cobra.Command{}
 	command.SetContext(ctx)
-	if err := checkBeforePut(func(string) string { return "" })(command, &origin.Route{Host: "a.test", Addresses: []string{closed}, Scheme: "https", TLSMin: tls.VersionTLS12}); !errors.Is(err, context.Canceled) || exitStatus(err) != 130 {
+	if err := checkBeforeWrite(func(string) string { return "" })(command, &origin.Route{Host: "a.test", Addresses: []string{closed}, Scheme: "https", TLSMin: tls.VersionTLS12}); !errors.Is(err, context.Canceled) || exitStatus(err) != 130 {
 		t.Errorf("interrupted: %v", err)
 	}
 }
@@ -133,5 +137,48 @@ func TestRouteFilesAreOneRouteOrADocument(t *testing.T) {
 		if !strings.Contains(got, want) || !strings.HasPrefix(want, "error") && got != want {
 			t.Errorf("%q: %s, want %s", in, got, want)
 		}
+	}
+}
+
+// Two changes may each lead to a route that works, and both together to one that does not.
+func TestWhatOthersMakeOfAChangeIsCheckedToo(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "routes.json")
+	if err := os.WriteFile(name, []byte(`{"routes":[]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	table, err := routetable.OpenFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(before, after origin.Item) {
+		t.Helper()
+		if err := table.Write(t.Context(), routetable.Change{Before: before, After: after}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := origin.Item{"host": "a.test", "origin": "b.test"}
+	theirs := origin.Item{"host": "a.test", "origin": "c.test"}
+	write(nil, seen)
+	cannot := errors.New("cannot work")
+	var checked []origin.Item
+	term, _ := piped()
+	w := &writer{table: table, now: time.Now, out: term, err: term, before: func(was, is origin.Item) error {
+		if checked = append(checked, withoutRecord(is)); len(checked) > 1 {
+			return cannot
+		}
+		write(seen, theirs) // while the check takes its time
+		return nil
+	}}
+	_, err = w.change(t.Context(), seen, func(before origin.Item) (origin.Item, error) {
+		after := withoutRecord(before)
+		after["tls_min"] = "1.3"
+		return after, nil
+	}, true)
+	if !errors.Is(err, cannot) || len(checked) != 2 || checked[0]["origin"] != "b.test" || checked[1]["origin"] != "c.test" || checked[1]["tls_min"] != "1.3" {
+		t.Errorf("error %v; checked %v", err, checked)
+	}
+	if there, err := table.Get(t.Context(), "a.test"); err != nil || !there.Equal(theirs) {
+		t.Errorf("%v, %v; want %v", there, err, theirs)
 	}
 }

@@ -24,13 +24,37 @@ type routesCommand struct {
 	output format
 	now    func() time.Time
 
-	// check, if not nil, looks whether a route can work before put writes it; --force goes on where
+	// check, if not nil, looks whether a route can work before it is written; --force goes on where
 	// it cannot.
 	check func(c *cobra.Command, route *origin.Route) error
 }
 
+func (r *routesCommand) addForce(c *cobra.Command, force *bool) {
+	if r.check != nil {
+		c.Flags().BoolVar(force, "force", false, "write the route also where it is found not to work")
+	}
+}
+
+// guard is what a writer asks before it writes: whether the route can work, unless only what is for people
+// changes. It is nil where that is not to be asked.
+func (r *routesCommand) guard(c *cobra.Command, force bool) func(before, after origin.Item) error {
+	if r.check == nil || force {
+		return nil
+	}
+	return func(before, after origin.Item) error {
+		if slices.Equal(routetable.Difference(withoutRecord(before), withoutRecord(after)), []string{"note"}) {
+			return nil
+		}
+		route, err := after.Route()
+		if err != nil {
+			return usageError{err}
+		}
+		return r.check(c, route)
+	}
+}
+
 func newRoutes(getenv func(string) string) *cobra.Command {
-	r := &routesCommand{tables: tableFlags{getenv: getenv}, now: time.Now, check: checkBeforePut(getenv)}
+	r := &routesCommand{tables: tableFlags{getenv: getenv}, now: time.Now, check: checkBeforeWrite(getenv)}
 	c := &cobra.Command{
 		Use:   "routes",
 		Short: "List, read, change, copy and compare routes",

@@ -23,13 +23,16 @@ import (
 
 func (r *routesCommand) newEdit() *cobra.Command {
 	var flags writeFlags
+	var force bool
 	as := format("yaml")
 	c := &cobra.Command{
 		Use:   "edit HOST",
 		Short: "Edit one route in an editor",
 		Long: `Opens the route in an editor: VISUAL, else EDITOR, else vi. What is saved is checked; on a
 terminal the editor opens again where it cannot be used, with the reason at the top. A text
-that was not changed, or was emptied, changes nothing.
+that was not changed, or was emptied, changes nothing. As "routes put" does it, the route is
+checked from here before it is written, and refused where it cannot work, unless --force: the
+edited text is kept then, and the command that writes it is named.
 
 Where somebody else has changed the route meanwhile, nothing is written: who has and what is
 shown, and the edited text is kept in a file, which is named together with the command that
@@ -54,10 +57,13 @@ An attribute of a type that JSON has not can be removed by "routes put --unset",
 			if err != nil {
 				return err
 			}
-			return r.edit(c, r.newWriter(c, table, flags), item, as)
+			w := r.newWriter(c, table, flags)
+			w.before = r.guard(c, force)
+			return r.edit(c, w, item, as)
 		},
 	}
 	flags.add(c)
+	r.addForce(c, &force)
 	c.Flags().VarP(&as, "output", "o", "`format` to edit in: yaml or json")
 	c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"yaml", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
@@ -96,6 +102,9 @@ func (r *routesCommand) edit(c *cobra.Command, w *writer, before origin.Item, as
 			fmt.Fprintln(w.err.Out, "Without --dry-run the change would be refused.")
 		}
 		return fmt.Errorf("%w. The edited text is kept in %s; to have it in the place of what is there now, run \"sleight routes put %s --file %s --replace%s\"", conflict, s.name, quoted(before.Host()), quoted(s.name), whereAgain(c))
+	}
+	if _, ok := errors.AsType[*unworkableError](err); ok {
+		return fmt.Errorf("%w. The edited text is kept in %s: run \"sleight routes put %s --file %s --replace --force%s\"", err, s.name, quoted(before.Host()), quoted(s.name), whereAgain(c))
 	}
 	if err != nil {
 		return s.kept(err)

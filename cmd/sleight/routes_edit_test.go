@@ -16,7 +16,7 @@ func testEdit(t *testing.T, p *place) {
 	run := func(script string, args ...string) outcome {
 		t.Helper()
 		env := append(p.env, "VISUAL="+editor(t, script), "EDITOR=false", "SEEN="+seen)
-		return execute(t, env, "", append([]string{"routes", "edit", "a.test"}, args...)...)
+		return execute(t, env, "", append([]string{"routes", "edit", "--force", "a.test"}, args...)...)
 	}
 	temporary := func(o outcome) string {
 		t.Helper()
@@ -43,8 +43,8 @@ func testEdit(t *testing.T, p *place) {
 	}
 	for what, script := range map[string]string{
 		"emptied":               `: >"$1"`,
-		"nothing but remarks":   `sed -i '/^#/!d' "$1"`,
-		"another order":         `sed -i '/^host/d' "$1"; echo 'host: a.test' >>"$1"`,
+		"nothing but remarks":   `edit '/^#/!d'`,
+		"another order":         `edit '/^host/d'; echo 'host: a.test' >>"$1"`,
 		"what tools write":      `echo 'version: 99' >>"$1"`,
 		"remarks in the middle": `echo '# why' >>"$1"`,
 	} {
@@ -53,10 +53,10 @@ func testEdit(t *testing.T, p *place) {
 	wantOutcome(t, "an editor that fails", run("exit 3"), 1, "", "sleight: nothing was written: editor .*exit status 3\n")
 	p.want(t, "a.test", stored)
 
-	o = run(`sed -i 's/b.test/c.test/; s/^note.*/note: 12/' "$1"; cat "$1" >"$SEEN"`)
+	o = run(`edit 's/b.test/c.test/; s/^note.*/note: 12/'; cat "$1" >"$SEEN"`)
 	wantOutcome(t, "changed", o, 0, `Changed "a.test" in .* \(version 5, was 4\): origin, note\n`, "")
 	p.want(t, "a.test", `{"host":"a.test","origin":"c.test","note":"12"}`)
-	o = run(`cp "$1" "$SEEN"; sed -i 's/c.test/d.test/' "$1"`, "-o", "json")
+	o = run(`cp "$1" "$SEEN"; edit 's/c.test/d.test/'`, "-o", "json")
 	wantOutcome(t, "as JSON", o, 0, `Changed .*: origin\n`, "")
 	wantSays(t, "JSON", read(seen), "# Route", "\n{\n  \"host\": \"a.test\",\n")
 	got := p.want(t, "a.test", `{"host":"a.test","origin":"d.test","note":"12"}`)
@@ -66,7 +66,7 @@ func testEdit(t *testing.T, p *place) {
 
 	for says, script := range map[string]string{
 		`attribute "tls_min" is "1.1"`:                 `echo 'tls_min: 1.1' >>"$1"`,
-		`attribute "host" is "b.test" and was "a.te`:   `sed -i 's/^host:.*/host: b.test/' "$1"`,
+		`attribute "host" is "b.test" and was "a.te`:   `edit 's/^host:.*/host: b.test/'`,
 		`attribute "orgin" is not known`:               `echo 'orgin: x' >>"$1"`,
 		`has "note" twice`:                             `echo 'note: x' >>"$1"`,
 		`editor "sh `:                                  `echo 'tls_min: "1.3"' >>"$1"; exit 1`,
@@ -87,7 +87,7 @@ func testEdit(t *testing.T, p *place) {
 
 	// Somebody else is first.
 	self := built(t)
-	race := `env ` + strings.Join(p.env, " ") + ` USER=mallory ` + self + ` routes put --force a.test --note theirs --tls-min 1.3 >/dev/null; sed -i 's/d.test/mine.test/' "$1"`
+	race := `env ` + strings.Join(p.env, " ") + ` USER=mallory ` + self + ` routes put --force a.test --note theirs --tls-min 1.3 >/dev/null; edit 's/d.test/mine.test/'`
 	o = run(race, "--dry-run")
 	if o.status != 3 {
 		t.Errorf("a dry run: %+v", o)
@@ -113,7 +113,7 @@ func testEdit(t *testing.T, p *place) {
 	flag := map[bool]string{true: "--routes", false: "--table"}[strings.HasPrefix(p.env[0], "ROUTES_FILE=")]
 	wantSays(t, "a lost race in what flags say", run(race, flag, p.name).err, " --replace "+flag+" "+p.name+`"`)
 	p.put(t, `{"host":"a.test","origin":"d.test"}`)
-	o = run(`env ` + strings.Join(p.env, " ") + ` ` + self + ` routes rm -y a.test >/dev/null; sed -i 's/d.test/mine.test/' "$1"`)
+	o = run(`env ` + strings.Join(p.env, " ") + ` ` + self + ` routes rm -y a.test >/dev/null; edit 's/d.test/mine.test/'`)
 	if o.status != 3 {
 		t.Errorf("of a route that was removed: %+v", o)
 	}
@@ -127,10 +127,10 @@ func testEdit(t *testing.T, p *place) {
 	again := editor(t, `echo x >>`+count+`; echo "opened $(wc -l <`+count+`): $(head -1 "$1")"
 case $(wc -l <`+count+`) in
 1) echo 'tls_min: 1.1' >>"$1";;
-2) sed -i 's/^tls_min.*/tls_min: 1.0/' "$1";;
-3) sed -i 's/^tls_min.*/tls_min: 1.3/' "$1"; grep ERROR "$1";;
+2) edit 's/^tls_min.*/tls_min: 1.0/';;
+3) edit 's/^tls_min.*/tls_min: 1.3/'; grep ERROR "$1";;
 esac`)
-	s := onTerminal(t, append(p.env, "EDITOR="+again), "routes", "edit", "a.test")
+	s := onTerminal(t, append(p.env, "EDITOR="+again), "routes", "edit", "--force", "a.test")
 	text, status := s.exit(t)
 	if status != 0 || strings.Count(text, "ERROR") != 3 { // one line of it, however often
 		t.Errorf("%d %s", status, text)
@@ -139,21 +139,21 @@ esac`)
 	p.want(t, "a.test", `{"host":"a.test","origin":"b.test","tls_min":"1.3"}`)
 	// It names the line that the editor shows.
 	for _, c := range []struct{ flags, broken string }{{"", "origin: [*"}, {"-o json", `"origin" 1`}} {
-		lines := editor(t, `grep -n '^ *`+regexp.QuoteMeta(c.broken)+`' "$1" && head -1 "$1" || sed -i 's/^ *"*origin"*:.*/`+c.broken+`/' "$1"`)
-		s := onTerminal(t, append(p.env, "EDITOR="+lines), append([]string{"routes", "edit", "a.test"}, strings.Fields(c.flags)...)...)
+		lines := editor(t, `grep -n '^ *`+regexp.QuoteMeta(c.broken)+`' "$1" && head -1 "$1" || edit 's/^ *"*origin"*:.*/`+c.broken+`/'`)
+		s := onTerminal(t, append(p.env, "EDITOR="+lines), append([]string{"routes", "edit", "--force", "a.test"}, strings.Fields(c.flags)...)...)
 		text, _ := s.exit(t)
 		shown, said := regexp.MustCompile(`(?m)^(\d+): *`+regexp.QuoteMeta(c.broken)).FindStringSubmatch(text), regexp.MustCompile(`# ERROR: .*line (\d+)`).FindStringSubmatch(text)
 		if shown == nil || said == nil || shown[1] != said[1] {
 			t.Errorf("%q: shown %q, said %q: %s", c.broken, shown, said, text)
 		}
 	}
-	giveUp := editor(t, `grep -q ERROR "$1" || sed -i 's/^tls_min.*/tls_min: 1.1/' "$1"`)
-	s = onTerminal(t, append(p.env, "EDITOR="+giveUp), "routes", "edit", "a.test")
+	giveUp := editor(t, `grep -q ERROR "$1" || edit 's/^tls_min.*/tls_min: 1.1/'`)
+	s = onTerminal(t, append(p.env, "EDITOR="+giveUp), "routes", "edit", "--force", "a.test")
 	if text, status := s.exit(t); status != 2 || !strings.Contains(text, `attribute "tls_min"`) || !strings.Contains(text, "kept in") {
 		t.Errorf("giving up: %d %s", status, text)
 	}
 	// Ctrl-C goes to the editor and to us.
-	s = onTerminal(t, append(p.env, "EDITOR="+editor(t, `trap 'exit 0' INT; sed -i s/b.test/c.test/ "$1"; echo waiting; while :; do sleep 0.05; done`)), "routes", "edit", "a.test")
+	s = onTerminal(t, append(p.env, "EDITOR="+editor(t, `trap 'exit 0' INT; edit s/b.test/c.test/; echo waiting; while :; do sleep 0.05; done`)), "routes", "edit", "--force", "a.test")
 	s.waitFor(t, "waiting")
 	s.press(t, "\x03")
 	if text, status := s.exit(t); status != 130 || !strings.Contains(text, "kept in") {
@@ -166,6 +166,6 @@ func TestEditWithoutTerminalAndEditor(t *testing.T) {
 	t.Parallel()
 	p := newFilePlace(t)
 	p.put(t, `{"host":"a.test","origin":"b.test"}`)
-	wantOutcome(t, "nothing to edit with", p.run(t, "edit", "a.test"), 2, "", ".*set VISUAL or EDITOR.*\n")
-	wantOutcome(t, "a table", p.run(t, "edit", "a.test", "-o", "table"), 2, "", ".*yaml or json.*\n")
+	wantOutcome(t, "nothing to edit with", p.run(t, "edit", "--force", "a.test"), 2, "", ".*set VISUAL or EDITOR.*\n")
+	wantOutcome(t, "a table", p.run(t, "edit", "--force", "a.test", "-o", "table"), 2, "", ".*yaml or json.*\n")
 }

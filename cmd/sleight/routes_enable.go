@@ -15,9 +15,11 @@ import (
 
 func (r *routesCommand) newEnable(on bool) *cobra.Command {
 	var flags writeFlags
+	var force bool
 	use, title, example := "enable HOST...", "Put routes in force again", "  sleight routes enable one.spec-trust.com --table routes"
 	long := `Sets "enabled" of routes to true, which is also what holds where it is not set. Nothing is
-written for routes that are enabled already.`
+written for routes that are enabled already. As "routes put" does it, each is checked from
+here first, and left as it is where it cannot work, unless --force.`
 	if !on {
 		use, title, example = "disable HOST...", "Answer for hosts as if they had no route", "  sleight routes disable one.spec-trust.com two.spec-trust.com --table routes"
 		long = `Sets "enabled" of routes to false: their hosts are answered as if they had no route, also
@@ -33,9 +35,9 @@ their own.`
 Whatever others change of a route at the same time stays, but for "enabled" itself: where they
 have changed that, nothing is written. A route that is invalid is left as it is.
 
-Exit status: 0 also where there was nothing to change; 1 where one was not there; 2 where one
-is invalid; 3 where others were first. The other routes are changed all the same. --output json
-and yaml print what became of each.`,
+Exit status: 0 also where there was nothing to change; 1 where one was not there, or cannot
+work; 2 where one is invalid; 3 where others were first. The other routes are changed all the
+same. --output json and yaml print what became of each.`,
 		Args:              usage(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: r.tables.completeHosts(true),
 		Annotations:       map[string]string{permissions: "dynamodb:GetItem, dynamodb:PutItem"},
@@ -44,10 +46,17 @@ and yaml print what became of each.`,
 			if err != nil {
 				return err
 			}
-			return r.enable(c, r.newWriter(c, table, flags), args, on)
+			w := r.newWriter(c, table, flags)
+			if on {
+				w.before = r.guard(c, force)
+			}
+			return r.enable(c, w, args, on)
 		},
 	}
 	flags.add(c)
+	if on {
+		r.addForce(c, &force)
+	}
 	addOutput(c, &r.output)
 	return c
 }
@@ -96,12 +105,16 @@ func (r *routesCommand) enable(c *cobra.Command, w *writer, args []string, on bo
 		}
 		conflict, lost := errors.AsType[*routetable.ConflictError](err)
 		_, bad := errors.AsType[usageError](err)
+		_, refused := errors.AsType[*unworkableError](err)
 		switch {
 		case lost:
 			sum.lost(w, conflict)
 			continue
 		case bad:
 			sum.unusable(w, host, err)
+			continue
+		case refused:
+			sum.refused(w, host, err)
 			continue
 		case err != nil:
 			return sum.end(w, verb, found, err)

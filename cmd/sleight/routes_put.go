@@ -36,6 +36,10 @@ attributes. Where there is one, changes these attributes and leaves the others a
 --unset removes an attribute, and --replace all that are not given. A route that cannot be
 used is refused, and nothing is read or written.
 
+Before it is written, a route that is going to be in force is checked as "sleight check" does
+it from here, and refused where it cannot work, unless --force. A change of "note" alone is
+not checked.
+
 --file takes the attributes of one route as an object of JSON or YAML, such as "routes get -o
 json" prints; flags win over it, and HOST may be left out where the file has it. A "version"
 in the file is a condition: where the table has another one, the file is of an older route,
@@ -67,15 +71,7 @@ A routes file that is not there is made.`,
 				return err
 			}
 			w := r.newWriter(c, table, p.writeFlags)
-			if r.check != nil && !p.force {
-				w.before = func(after origin.Item) error {
-					route, err := after.Route()
-					if err != nil {
-						return usageError{err}
-					}
-					return r.check(c, route)
-				}
-			}
+			w.before = r.guard(c, p.force)
 			return r.put(c, w, do, exists)
 		},
 	}
@@ -85,9 +81,7 @@ A routes file that is not there is made.`,
 	f.StringVar(&p.file, "file", "", "`file` with one route in JSON or YAML; - is standard input")
 	f.StringSliceVar(&p.unset, "unset", nil, "`attribute` to remove, so that its default holds; may be repeated")
 	f.BoolVar(&p.replace, "replace", false, "remove all attributes that are not given")
-	if r.check != nil {
-		f.BoolVar(&p.force, "force", false, "write the route also where it is found not to work")
-	}
+	r.addForce(c, &p.force)
 	p.writeFlags.add(c)
 	c.RegisterFlagCompletionFunc("unset", cobra.FixedCompletions(removable(), cobra.ShellCompDirectiveNoFileComp))
 	return c

@@ -108,6 +108,7 @@ type tally struct {
 	Unchanged int    `json:"unchanged"`
 	Absent    int    `json:"absent"`
 	Invalid   int    `json:"invalid"`
+	Refused   int    `json:"refused"` // since they cannot work
 	Conflicts int    `json:"conflicts"`
 	Left      int    `json:"left"` // as they were, or not known
 	DryRun    bool   `json:"dry_run"`
@@ -140,6 +141,11 @@ func (s *tally) unusable(w *writer, host string, err error) {
 	fmt.Fprintln(w.err.Out, terminal.Safe("sleight: "+err.Error()))
 }
 
+func (s *tally) refused(w *writer, host string, err error) {
+	s.add(&s.Refused, host, "refused", err)
+	fmt.Fprintln(w.err.Out, terminal.Safe("sleight: "+err.Error()))
+}
+
 func (s *tally) lost(w *writer, e *routetable.ConflictError) {
 	s.add(&s.Conflicts, e.Change.Host(), "conflict", e)
 	w.lost(e)
@@ -150,9 +156,9 @@ func (s *tally) lost(w *writer, e *routetable.ConflictError) {
 // ends with. Found is how many routes there were.
 func (s *tally) end(w *writer, verb string, found int, err error) error {
 	s.Routes, s.DryRun = found+s.Absent, w.dryRun
-	s.Left = s.Routes - s.Done - s.Unchanged - s.Absent - s.Invalid - s.Conflicts
+	s.Left = s.Routes - s.Done - s.Unchanged - s.Absent - s.Invalid - s.Refused - s.Conflicts
 	printed := w.output.print(w.out, s, func() {
-		if s.Routes > 1 || s.Absent+s.Invalid+s.Conflicts > 0 || err != nil {
+		if s.Routes > 1 || s.Absent+s.Invalid+s.Refused+s.Conflicts > 0 || err != nil {
 			w.sayf("%s", s.line(verb))
 		}
 	})
@@ -163,6 +169,8 @@ func (s *tally) end(w *writer, verb string, found int, err error) error {
 		return statusError{3, fmt.Errorf("%s changed by others meanwhile; to go by what is there now, run the same command again", count(s.Conflicts, "route"))}
 	case s.Invalid > 0:
 		return statusError{2, fmt.Errorf("%s invalid", count(s.Invalid, "route"))}
+	case s.Refused > 0:
+		return statusError{1, fmt.Errorf("%s that cannot work", count(s.Refused, "route"))}
 	case s.Absent > 0:
 		return statusError{1, fmt.Errorf("%s not there", count(s.Absent, "route"))}
 	}
@@ -177,7 +185,7 @@ func (s *tally) line(verb string) string {
 	for _, part := range []struct {
 		n    int
 		what string
-	}{{s.Unchanged, "so already"}, {s.Absent, "not there"}, {s.Invalid, "invalid"}, {s.Conflicts, "changed by others meanwhile"}, {s.Left, "left as they were"}} {
+	}{{s.Unchanged, "so already"}, {s.Absent, "not there"}, {s.Invalid, "invalid"}, {s.Refused, "that cannot work"}, {s.Conflicts, "changed by others meanwhile"}, {s.Left, "left as they were"}} {
 		if part.n > 0 {
 			line += fmt.Sprintf(", %d %s", part.n, part.what)
 		}

@@ -331,7 +331,7 @@ func testWritersLoseNothing(t *testing.T, p *place) {
 
 func testDryRuns(t *testing.T, p *place) {
 	p.put(t, `{"host":"a.test","origin":"b.test","note":"n"}`)
-	script := editor(t, `sed -i s/b.test/d.test/ "$1"`)
+	script := editor(t, `edit s/b.test/d.test/`)
 	for _, c := range []struct {
 		args []string
 		out  string
@@ -340,7 +340,7 @@ func testDryRuns(t *testing.T, p *place) {
 		{[]string{"put", "--force", "new.test", "--origin", "c.test"}, "Would create \"new.test\" in PLACE:\n  + host: new.test\n  + origin: c.test\n"},
 		{[]string{"disable", "a.test"}, "Would change \"a.test\" in PLACE:\n  + enabled: false\n"},
 		{[]string{"rm", "a.test"}, "Would remove \"a.test\" in PLACE:\n  - host: a.test\n  - origin: b.test\n  - note: n\n"},
-		{[]string{"edit", "a.test"}, "Would change \"a.test\" in PLACE:\n  - origin: b.test\n  + origin: d.test\n"},
+		{[]string{"edit", "--force", "a.test"}, "Would change \"a.test\" in PLACE:\n  - origin: b.test\n  + origin: d.test\n"},
 	} {
 		o := execute(t, append(p.env, "EDITOR="+script), "", append([]string{"routes"}, append(c.args, "--dry-run")...)...)
 		want := strings.ReplaceAll(c.out, "PLACE", p.named) + "Nothing was written: this was a dry run.\n"
@@ -368,7 +368,7 @@ func testRemove(t *testing.T, p *place) {
 	for _, dry := range []string{"--dry-run", "--yes"} {
 		p.put(t, `{"host":"a.test","origin":"o.test"}`)
 		o = p.run(t, "rm", dry, "a.test", "gone.test", "-o", "json")
-		want := fmt.Sprintf(`{"routes":2,"done":1,"unchanged":0,"absent":1,"invalid":0,"conflicts":0,"left":0,"dry_run":%v,"outcomes":[{"host":"gone.test","what":"absent","error":`, dry == "--dry-run")
+		want := fmt.Sprintf(`{"routes":2,"done":1,"unchanged":0,"absent":1,"invalid":0,"refused":0,"conflicts":0,"left":0,"dry_run":%v,"outcomes":[{"host":"gone.test","what":"absent","error":`, dry == "--dry-run")
 		if got := compact(t, o.out); o.status != 1 || !strings.HasPrefix(got, want) || !strings.HasSuffix(got, `},{"host":"a.test","what":"removed"}]}`) {
 			t.Errorf("%s: %d %s, want %s", dry, o.status, got, want)
 		}
@@ -411,23 +411,23 @@ func testEnable(t *testing.T, p *place) {
 	p.put(t, `{"host":"one.x.test","origin":"o.test","expires_at":1000000000}`)
 	p.put(t, `{"host":"bad.test","orgin":"o.test"}`)
 	p.put(t, `{"host":"two.x.test","origin":"o.test","enabled":true}`)
-	wantOutcome(t, "one that is enabled", p.run(t, "enable", "a.test"), 0, `"a.test" in .* is enabled already; nothing was written\n`, "")
+	wantOutcome(t, "one that is enabled", p.run(t, "enable", "--force", "a.test"), 0, `"a.test" in .* is enabled already; nothing was written\n`, "")
 	o := p.run(t, "disable", "a.test", "gone.test", "bad.test", "two.x.test")
 	wantOutcome(t, "several", o, 2, `Changed "a.test" in .*: enabled\nChanged "two.x.test".*: enabled\n"\*.x.test" does not take over: a disabled route hides its wildcard.*\n2 of 4 routes disabled, 1 not there, 1 invalid\n`, `.*"gone.test".*attribute "origin" is missing; it is stored so.*sleight: 1 route invalid\n`)
 	p.want(t, "a.test", `{"host":"a.test","origin":"o.test","enabled":false}`)
 	p.want(t, "bad.test", `{"host":"bad.test","orgin":"o.test"}`)
 	wantOutcome(t, "one that is disabled", p.run(t, "disable", "a.test"), 0, `.* is disabled already; nothing was written\n`, "")
-	p.must(t, "enable", "a.test")
+	p.must(t, "enable", "--force", "a.test")
 	p.want(t, "a.test", `{"host":"a.test","origin":"o.test","enabled":true}`)
-	o = p.run(t, "enable", "a.test", "bad.test", "two.x.test", "-o", "json")
-	if got := compact(t, o.out); o.status != 2 || !strings.HasPrefix(got, `{"routes":3,"done":1,"unchanged":1,"absent":0,"invalid":1,"conflicts":0,"left":0,"dry_run":false,"outcomes":[{"host":"a.test","what":"unchanged"},{"host":"bad.test","what":"invalid","error":`) || !strings.HasSuffix(got, `{"host":"two.x.test","what":"enabled"}]}`) {
+	o = p.run(t, "enable", "--force", "a.test", "bad.test", "two.x.test", "-o", "json")
+	if got := compact(t, o.out); o.status != 2 || !strings.HasPrefix(got, `{"routes":3,"done":1,"unchanged":1,"absent":0,"invalid":1,"refused":0,"conflicts":0,"left":0,"dry_run":false,"outcomes":[{"host":"a.test","what":"unchanged"},{"host":"bad.test","what":"invalid","error":`) || !strings.HasSuffix(got, `{"host":"two.x.test","what":"enabled"}]}`) {
 		t.Errorf("in JSON: %d %s", o.status, got)
 	}
 	if out := p.must(t, "disable", "--dry-run", "a.test", "-o", "yaml"); !strings.HasPrefix(out, "routes: 1\ndone: 1\n") || !strings.HasSuffix(out, "outcomes:\n  - host: a.test\n    what: disabled\n") {
 		t.Errorf("in YAML: %s", out)
 	}
 	p.must(t, "disable", "one.x.test")
-	wantSays(t, "one that has expired", p.must(t, "enable", "one.x.test"), "It is not in force: expired")
+	wantSays(t, "one that has expired", p.must(t, "enable", "--force", "one.x.test"), "It is not in force: expired")
 }
 
 func testList(t *testing.T, p *place) {
@@ -535,11 +535,11 @@ func testUnusableItemsAreMended(t *testing.T, p *place) {
 	wantOutcome(t, "no name at all", p.run(t, "get", "no name"), 2, "", "sleight: hostname: .*\n")
 }
 
-// editor makes a script that is an editor; its file is "$1".
+// editor makes a script that is an editor; its file is "$1". In it, edit is "sed -i", which not every sed has.
 func editor(t *testing.T, script string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "editor")
-	if err := os.WriteFile(name, []byte("#!/bin/sh\nset -e\n"+script+"\n"), 0o755); err != nil {
+	if err := os.WriteFile(name, []byte("file=$1\nedit() { edited=$(sed \"$1\" \"$file\"); printf '%s\\n' \"$edited\" >\"$file\"; }\nset -e\n"+script+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return "sh " + name // which nobody can find busy

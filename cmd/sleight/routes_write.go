@@ -36,7 +36,7 @@ type writer struct {
 	now    func() time.Time
 	out    *terminal.Terminal
 	err    *terminal.Terminal               // its Out is what others call standard error
-	before func(after origin.Item) error    // if not nil, has to agree before anything is written
+	before func(was, is origin.Item) error  // if not nil, has to agree before anything is written
 	sayf   func(format string, args ...any) // results for people
 	output format
 }
@@ -71,7 +71,8 @@ const attempts = 50
 // changed none of the attributes that this one changes: what they have set is never set back.
 func (w *writer) change(ctx context.Context, seen origin.Item, do edit, merge bool) (origin.Item, error) {
 	before := seen
-	var mine origin.Item // what do made of what was seen
+	var mine origin.Item   // what do made of what was seen
+	var agreed origin.Item // what w.before was asked about
 	for n := 0; ; n++ {
 		after, err := do(before)
 		if err != nil {
@@ -84,10 +85,11 @@ func (w *writer) change(ctx context.Context, seen origin.Item, do edit, merge bo
 			mine = after
 		}
 		after = routetable.Stamp(before, after, w.by, w.now())
-		if n == 0 && w.before != nil {
-			if err := w.before(after); err != nil {
+		if w.before != nil && !agreed.SameRoute(after) {
+			if err := w.before(before, after); err != nil {
 				return nil, err
 			}
+			agreed = after
 		}
 		if w.dryRun {
 			return after, nil

@@ -1,0 +1,78 @@
+package main_test
+
+import (
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// What goes live is checked by whichever command it does, and written unchecked where that is wanted, or
+// harms nobody.
+func TestRouteThatCannotWorkIsWrittenByForceAlone(t *testing.T) {
+	t.Parallel()
+	o, p := newTarget(t, nil), newFilePlace(t)
+	p.env = append(p.env, "ORIGIN_ALLOW_CIDRS=127.0.0.0/8")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := l.Addr().String()
+	l.Close()
+	works := fmt.Sprintf(`{"host":"one.test","origin":%q,"ca_pem":%q}`, o.addr, o.pem)
+	broken := fmt.Sprintf(`{"host":"one.test","origin":%q,"ca_pem":%q}`, closed, o.pem)
+	const refused = `(?s)^(warn: .*|)sleight: nothing was written, since the route of "one.test" cannot work: .*connection refused.* With --force, it is written all the same`
+	wantRefused := func(what string, got outcome) {
+		t.Helper()
+		if got.status != 1 || got.out != "" || !regexp.MustCompile(refused).MatchString(got.err) {
+			t.Errorf("%s: %+v", what, got)
+		}
+	}
+
+	wantRefused("put of a new one", p.run(t, "put", "one.test", "--origin", closed, "--ca-file", o.caFile))
+	p.want(t, "one.test", "")
+	p.must(t, "put", "one.test", "--origin", o.addr, "--ca-file", o.caFile)
+	p.want(t, "one.test", works)
+	wantRefused("put of a change", p.run(t, "put", "one.test", "--origin", closed))
+	wantRefused("a dry run", p.run(t, "put", "one.test", "--origin", closed, "--dry-run"))
+
+	edit := func(script string, args ...string) outcome {
+		t.Helper()
+		return execute(t, append(p.env, "EDITOR="+editor(t, script)), "", append([]string{"routes", "edit", "one.test", "--routes", p.name}, args...)...)
+	}
+	breaks := "edit 's/" + o.addr + "/" + closed + "/'"
+	got := edit(breaks)
+	wantRefused("edit", got)
+	p.want(t, "one.test", works)
+	command := regexp.MustCompile(`kept in \S+: run "sleight (routes put one.test --file \S+ --replace --force --routes \S+)"\n$`).FindStringSubmatch(got.err)
+	if command == nil {
+		t.Fatalf("edit does not say how to go on: %s", got.err)
+	}
+	p.must(t, strings.Fields(command[1])[1:]...)
+	p.want(t, "one.test", broken)
+
+	// A route that is down already can still be described and switched off.
+	p.must(t, "put", "one.test", "--note", "being moved")
+	if got := edit(`edit 's/moved/mended/'`); got.status != 0 {
+		t.Errorf("edit of a note: %+v", got)
+	}
+	p.must(t, "put", "one.test", "--unset", "note")
+	p.must(t, "put", "one.test", "--disabled")
+	p.must(t, "put", "one.test", "--tls-min", "1.3")
+	p.must(t, "put", "one.test", "--unset", "tls_min")
+
+	p.put(t, fmt.Sprintf(`{"host":"a.x.test","origin":%q,"ca_pem":%q,"enabled":false}`, o.addr, o.pem))
+	got = p.run(t, "enable", "one.test", "a.x.test")
+	if got.status != 1 || !regexp.MustCompile(refused).MatchString(got.err) || !strings.HasSuffix(got.err, "sleight: 1 route that cannot work\n") || !strings.HasSuffix(got.out, "1 of 2 routes enabled, 1 that cannot work\n") {
+		t.Errorf("enable: %+v", got)
+	}
+	p.want(t, "a.x.test", fmt.Sprintf(`{"host":"a.x.test","origin":%q,"ca_pem":%q,"enabled":true}`, o.addr, o.pem))
+	p.want(t, "one.test", strings.Replace(broken, "{", `{"enabled":false,`, 1))
+	got = p.run(t, "enable", "one.test", "-o", "json")
+	if got.status != 1 || !strings.HasPrefix(compact(t, got.out), `{"routes":1,"done":0,"unchanged":0,"absent":0,"invalid":0,"refused":1,"conflicts":0,"left":0,"dry_run":false,"outcomes":[{"host":"one.test","what":"refused","error":"nothing was written, since `) {
+		t.Errorf("enable in JSON: %+v", got)
+	}
+	p.must(t, "enable", "--force", "one.test")
+	p.want(t, "one.test", strings.Replace(broken, "{", `{"enabled":true,`, 1))
+}
