@@ -101,6 +101,8 @@ Permissions in IAM, on the table:
 Environment:
   ROUTES_TABLE, ROUTES_FILE  where the routes are, without --table and --routes
   AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL_DYNAMODB and all that the AWS SDK reads
+  ORIGIN_ALLOW_CIDRS, FORCE_HTTPS, CLIENT_CERTS_DIR and others of the proxy
+                             what "put", "edit" and "enable" check a route by
   VISUAL, EDITOR             what "routes edit" starts, vi by default
   NO_COLOR                   any value but the empty one: no colours`,
 		Args: usage(cobra.NoArgs),

@@ -63,11 +63,11 @@ func invalidRoute(err error) Finding {
 // failures are the rows for what did not come to an answer, the first that fits is the one.
 var failures = []rule{
 	{code: "plain_http_refused", level: LevelFail, when: func(f *facts) bool { return errors.Is(f.err, sni.ErrPlainHTTP) },
-		say: fixed("the route has http://, which the proxy refuses", "make the origin https://, or set FORCE_HTTPS=false for the proxy (here --force-https=false) if what passes may be read on the way")},
+		say: fixed("the route has http://, which the proxy refuses", "make the origin https://, or set FORCE_HTTPS=false for the proxy and here (\"sleight check\" has --force-https=false) if what passes may be read on the way")},
 	{code: "client_cert_missing", level: LevelFail, when: func(f *facts) bool { t, ok := targetError(f); return ok && t.Field == "ClientCert" },
 		say: func(f *facts) (string, string) {
 			t, _ := targetError(f)
-			return "the client certificate of the route: " + t.Reason, fmt.Sprintf("put %s.pem into the proxy's CLIENT_CERTS_DIR (here --client-certs), or correct client_cert", f.route.ClientCert)
+			return "the client certificate of the route: " + t.Reason, fmt.Sprintf("put %s.pem into the CLIENT_CERTS_DIR of the proxy and of here (\"sleight check\" has --client-certs), or correct client_cert", f.route.ClientCert)
 		}},
 	{code: "route_unusable", level: LevelFail, when: func(f *facts) bool { _, ok := targetError(f); return ok },
 		say: func(f *facts) (string, string) { t, _ := targetError(f); return t.Error(), "correct the route" }},
@@ -77,7 +77,7 @@ var failures = []rule{
 			if p, ok := errors.AsType[*sni.ProhibitedError](error(f.err)); ok {
 				what = fmt.Sprintf("%s, in a network that is not dialled (%s)", p.IP, p.Range)
 			}
-			return "the origin is " + what, "set origin to a public address; if this one is meant, allow its network by ORIGIN_ALLOW_CIDRS of the proxy (here --allow-cidr)"
+			return "the origin is " + what, "set origin to a public address; if this one is meant, allow its network by ORIGIN_ALLOW_CIDRS for the proxy and here (\"sleight check\" has --allow-cidr)"
 		}},
 	{code: "connection_refused", level: LevelFail, when: isType(sni.ConnectionRefused),
 		say: func(f *facts) (string, string) {
