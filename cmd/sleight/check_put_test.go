@@ -164,14 +164,14 @@ func TestWhatOthersMakeOfAChangeIsCheckedToo(t *testing.T) {
 	var checked []origin.Item
 	term, _ := piped()
 	w := &writer{table: table, now: time.Now, out: term, err: term, before: func(was, is origin.Item) error {
-		if checked = append(checked, withoutRecord(is)); len(checked) > 1 {
+		if checked = append(checked, is.WithoutRecord()); len(checked) > 1 {
 			return cannot
 		}
 		write(seen, theirs) // while the check takes its time
 		return nil
 	}}
 	_, err = w.change(t.Context(), seen, func(before origin.Item) (origin.Item, error) {
-		after := withoutRecord(before)
+		after := before.WithoutRecord()
 		after["tls_min"] = "1.3"
 		return after, nil
 	}, true)

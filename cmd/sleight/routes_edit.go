@@ -145,7 +145,7 @@ const errorMark = "# ERROR: "
 
 // editText is what the editor opens: remarks, and the item without what tools write.
 func editText(item origin.Item, table routetable.Table, as format, now time.Time) (string, error) {
-	b, err := withoutRecord(item).MarshalJSON()
+	b, err := item.WithoutRecord().MarshalJSON()
 	if err != nil {
 		return "", fmt.Errorf("%w; remove it with \"sleight routes put --unset\"", err)
 	}
@@ -264,7 +264,7 @@ func (s *session) parse(text string) (origin.Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	item = withoutRecord(item)
+	item = item.WithoutRecord()
 	if item.Host() != s.before.Host() {
 		return nil, fmt.Errorf("attribute \"host\" is %.300q and was %.300q: it names the route, and stays; make another route with \"sleight routes put\", and remove this one", item.Host(), s.before.Host())
 	}

@@ -409,7 +409,7 @@ func (r *importRun) showChanges() {
 		}
 		fmt.Fprintf(r.terminal.Out, "%s %s%s\n", verbs[change.What], terminal.Safe(shown(change.Host)), map[bool]string{true: ":"}[change.What == routetable.Updated])
 		if change.What == routetable.Updated {
-			printDifferences(r.terminal, withoutRecord(change.before), withoutRecord(change.after))
+			printDifferences(r.terminal, change.before.WithoutRecord(), change.after.WithoutRecord())
 		}
 	}
 }

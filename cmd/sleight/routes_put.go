@@ -87,12 +87,9 @@ A routes file that is not there is made.`,
 	return c
 }
 
-// record are the attributes that tools write beside a route.
-var record = []string{origin.VersionAttribute, origin.UpdatedAtAttribute, origin.UpdatedByAttribute}
-
 func removable() []string {
 	return slices.DeleteFunc(origin.AttributeNames(), func(name string) bool {
-		return name == "host" || name == "origin" || slices.Contains(record, name)
+		return name == "host" || name == "origin" || origin.IsRecord(name)
 	})
 }
 
@@ -144,7 +141,7 @@ func (p *putCommand) read(ctx context.Context, stdin io.Reader, args []string, n
 		switch {
 		case given:
 			return nil, usageError{fmt.Errorf("--unset %s: it is given as well", name)}
-		case name == "host", name == "origin", slices.Contains(record, name):
+		case name == "host", name == "origin", origin.IsRecord(name):
 			return nil, usageError{fmt.Errorf("--unset %s: every route has it", name)}
 		}
 	}
@@ -185,7 +182,7 @@ func (d *putting) take(item origin.Item) error {
 		}
 		d.host = host
 	}
-	d.given = withoutRecord(item)
+	d.given = item.WithoutRecord()
 	delete(d.given, "host")
 	return nil
 }
@@ -194,7 +191,7 @@ func (d *putting) take(item origin.Item) error {
 func (d *putting) edit(before origin.Item) (origin.Item, error) {
 	after := origin.Item{}
 	if !d.replace {
-		after = withoutRecord(before)
+		after = before.WithoutRecord()
 	}
 	for _, name := range d.unset {
 		delete(after, name)
@@ -236,7 +233,7 @@ func (r *routesCommand) put(c *cobra.Command, w *writer, do *putting, exists boo
 		fmt.Fprintln(w.err.Out, "From what is there to what the file has:")
 		file := maps.Clone(do.given)
 		file["host"] = do.host
-		printDifferences(w.err, withoutRecord(before), file)
+		printDifferences(w.err, before.WithoutRecord(), file)
 		return statusError{3, stale}
 	}
 	if conflict, ok := errors.AsType[*routetable.ConflictError](err); ok {

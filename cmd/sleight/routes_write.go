@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -123,8 +122,8 @@ func (w *writer) change(ctx context.Context, seen origin.Item, do edit, merge bo
 // apart reports whether making again of theirs leaves alone all that theirs has otherwise than
 // what was seen.
 func apart(seen, theirs, again origin.Item) bool {
-	changed := routetable.Difference(withoutRecord(seen), withoutRecord(theirs))
-	for _, name := range routetable.Difference(withoutRecord(theirs), withoutRecord(again)) {
+	changed := routetable.Difference(seen.WithoutRecord(), theirs.WithoutRecord())
+	for _, name := range routetable.Difference(theirs.WithoutRecord(), again.WithoutRecord()) {
 		if slices.Contains(changed, name) {
 			return false
 		}
@@ -132,26 +131,14 @@ func apart(seen, theirs, again origin.Item) bool {
 	return true
 }
 
-// withoutRecord is a copy of an item without what tools write beside a route.
-func withoutRecord(i origin.Item) origin.Item {
-	route := maps.Clone(i)
-	for _, name := range record {
-		delete(route, name)
-	}
-	if route == nil {
-		route = origin.Item{}
-	}
-	return route
-}
-
 // validate checks a route before it is written. Before is what it is made of, or nil.
 func validate(before, after origin.Item) error {
-	_, err := withoutRecord(after).Route()
+	_, err := after.WithoutRecord().Route()
 	if err == nil {
 		return nil
 	}
 	if before != nil {
-		if _, old := withoutRecord(before).Route(); old != nil && old.Error() == err.Error() {
+		if _, old := before.WithoutRecord().Route(); old != nil && old.Error() == err.Error() {
 			return usageError{fmt.Errorf("%w; it is stored so: correct it with \"sleight routes put\" (--unset removes an attribute) or \"sleight routes edit\"", err)}
 		}
 	}

@@ -91,10 +91,8 @@ func (e *ConflictError) what() string {
 // Difference returns the names of the attributes in which two items differ, in the order in
 // which they are written, without what tools write beside a route unless nothing else differs.
 func Difference(a, b origin.Item) []string {
-	all := maps.Clone(a)
-	if all == nil {
-		all = origin.Item{}
-	}
+	all := origin.Item{}
+	maps.Copy(all, a)
 	maps.Copy(all, b)
 	var names, record []string
 	for _, name := range all.Names() {
@@ -103,10 +101,9 @@ func Difference(a, b origin.Item) []string {
 		if inA && inB && (origin.Item{name: a[name]}).Equal(origin.Item{name: b[name]}) {
 			continue
 		}
-		switch name {
-		case origin.VersionAttribute, origin.UpdatedAtAttribute, origin.UpdatedByAttribute:
+		if origin.IsRecord(name) {
 			record = append(record, name)
-		default:
+		} else {
 			names = append(names, name)
 		}
 	}

@@ -28,7 +28,7 @@ type Item map[string]any
 // attribute is known to be one.
 type StringSet []string
 
-// Attribute names that tools write beside a route.
+// Attribute names that tools write beside a route: its record.
 const (
 	VersionAttribute   = "version"
 	UpdatedAtAttribute = "updated_at"
@@ -74,26 +74,34 @@ func (i Item) Names() []string {
 
 // Equal reports whether both have the same attributes with the same values. Sets have no
 // order, and numbers are what they are worth.
-func (i Item) Equal(other Item) bool {
-	return len(i) == len(other) && !slices.ContainsFunc(slices.Collect(maps.Keys(i)), func(name string) bool {
-		v, ok := other[name]
-		return !ok || !sameValue(i[name], v)
-	})
-}
+func (i Item) Equal(other Item) bool { return maps.EqualFunc(i, other, sameValue) }
 
 // SameRoute is Equal without what tools write beside a route: who changed it, when and how
 // often. Pins that are a list are as good as a set, which is what they become in JSON.
 func (i Item) SameRoute(other Item) bool {
-	return i.withoutRecord().Equal(other.withoutRecord())
+	return i.withPinSet().Equal(other.withPinSet())
 }
 
-func (i Item) withoutRecord() Item {
-	only := maps.Clone(i)
-	for _, name := range []string{VersionAttribute, UpdatedAtAttribute, UpdatedByAttribute} {
-		delete(only, name)
-	}
+func (i Item) withPinSet() Item {
+	only := i.WithoutRecord()
 	if set, ok := asSet(only["spki_pins"]); ok {
 		only["spki_pins"] = set
+	}
+	return only
+}
+
+// IsRecord reports whether an attribute of that name is what tools write beside a route.
+func IsRecord(name string) bool {
+	return name == VersionAttribute || name == UpdatedAtAttribute || name == UpdatedByAttribute
+}
+
+// WithoutRecord returns a copy without what tools write beside a route. Of nil, it has no attributes.
+func (i Item) WithoutRecord() Item {
+	only := make(Item, len(i))
+	for name, v := range i {
+		if !IsRecord(name) {
+			only[name] = v
+		}
 	}
 	return only
 }
