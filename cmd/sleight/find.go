@@ -117,7 +117,7 @@ func parseRouteFile(what string, b []byte) (*document, error) {
 	if len(trimmed) == 0 {
 		return nil, errors.New("is empty")
 	}
-	if err := notUTF8(b); err != nil {
+	if err := routetable.CheckUTF8(b); err != nil {
 		return nil, err
 	}
 	if !json.Valid(b) {

@@ -10,10 +10,10 @@ import (
 	"slices"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
@@ -24,7 +24,7 @@ import (
 // therefore taken as it is written: tls_min: 1.3 is "1.3". A time in expires_at is taken as --expires-at
 // takes it.
 func parseItem(document []byte, now time.Time) (origin.Item, error) {
-	if err := notUTF8(document); err != nil {
+	if err := routetable.CheckUTF8(document); err != nil {
 		return nil, err
 	}
 	var item origin.Item
@@ -49,19 +49,6 @@ func parseItem(document []byte, now time.Time) (origin.Item, error) {
 
 // typed are the attributes that are not text.
 var typed = []string{"spki_pins", "rewrite", "enabled", "expires_at", origin.VersionAttribute}
-
-// notUTF8 says where a document stops being UTF-8, nil if it does not. JSON's reader would put other
-// characters in the place of what is not.
-func notUTF8(document []byte) error {
-	for at := 0; at < len(document); {
-		c, size := utf8.DecodeRune(document[at:])
-		if c == utf8.RuneError && size == 1 {
-			return fmt.Errorf("%s: is not UTF-8: save it in that encoding", position(document[:at]))
-		}
-		at += size
-	}
-	return nil
-}
 
 // position is the one behind some text.
 func position(before []byte) string {

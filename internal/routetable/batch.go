@@ -3,14 +3,13 @@ package routetable
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
+	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-	"net/http"
 
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
@@ -120,27 +119,13 @@ func (p *patient) Get(ctx context.Context, host string) (item origin.Item, err e
 
 // All implements [Table].
 func (p *patient) All(ctx context.Context) iter.Seq2[origin.Item, error] {
-	return func(yield func(origin.Item, error) bool) {
-		for start, more := any(nil), true; more; more = start != nil {
-			var items []origin.Item
-			err := p.pace.do(ctx, func(ctx context.Context) (err error) {
-				var next any
-				if items, next, err = p.table.readPage(ctx, start); err == nil {
-					start = next
-				}
-				return err
-			})
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			for _, item := range items {
-				if !yield(item, nil) {
-					return
-				}
-			}
-		}
-	}
+	return inPages(func(start any) (items []origin.Item, next any, err error) {
+		err = p.pace.do(ctx, func(ctx context.Context) error {
+			items, next, err = p.table.readPage(ctx, start)
+			return err
+		})
+		return items, next, err
+	})
 }
 
 // Write implements [Table].
@@ -165,32 +150,6 @@ func (p *patient) read(ctx context.Context, hosts []string) (map[string]origin.I
 		return nil
 	})
 	return all, err
-}
-
-// rewrite makes one change after the other to the same file, and replaces it once. See, for each item of
-// the file in its order, returns what is to be in its place, nil for nothing; more are appended. The
-// file is locked meanwhile.
-func (f *File) rewrite(ctx context.Context, plan func(old []origin.Item) (now []origin.Item, changed bool, err error)) error {
-	name, file, err := f.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer f.unlock(name, file)
-	old, err := f.unique(f.items(ctx, file))
-	if err != nil {
-		return err
-	}
-	now, changed, err := plan(old)
-	if err != nil || !changed {
-		return err
-	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("routetable: routes file %q: %w", f.name, err)
-	}
-	if err := replace(name, file, now); err != nil {
-		return fmt.Errorf("routetable: routes file %q: %w", f.name, err)
-	}
-	return nil
 }
 
 // unique collects items whose hosts are there once.

@@ -1,6 +1,7 @@
 package routetable
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -34,10 +35,9 @@ func Check(ctx context.Context, r io.Reader, asIs bool) (*Checked, error) {
 	}
 	text := &utf8Reader{r: r}
 	encoding := func() {
-		switch {
-		case text.broken:
-			problem("line %d, column %d: is not UTF-8: save it in that encoding", text.lines+1, text.column+1)
-		case text.mark:
+		if err := text.fault(); err != nil {
+			problem("%w", err)
+		} else if text.mark {
 			problem("line 1, column 1: begins with a byte order mark: save it as UTF-8 without one")
 		}
 	}
@@ -71,6 +71,13 @@ func Check(ctx context.Context, r io.Reader, asIs bool) (*Checked, error) {
 	return c, nil
 }
 
+// CheckUTF8 says where a document stops being UTF-8.
+func CheckUTF8(document []byte) error {
+	text := &utf8Reader{r: bytes.NewReader(document)}
+	io.Copy(io.Discard, text)
+	return text.fault()
+}
+
 // utf8Reader notices what is not UTF-8, which encoding/json replaces without a word.
 type utf8Reader struct {
 	r      io.Reader
@@ -79,6 +86,13 @@ type utf8Reader struct {
 	broken bool   // at line and column, if so
 	lines  int    // before
 	column int    // in bytes, before
+}
+
+func (u *utf8Reader) fault() error {
+	if !u.broken {
+		return nil
+	}
+	return fmt.Errorf("line %d, column %d: is not UTF-8: save it in that encoding", u.lines+1, u.column+1)
 }
 
 func (u *utf8Reader) Read(p []byte) (int, error) {

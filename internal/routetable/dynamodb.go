@@ -43,20 +43,24 @@ func (d *DynamoDB) Get(ctx context.Context, host string) (origin.Item, error) {
 
 // All implements [Table].
 func (d *DynamoDB) All(ctx context.Context) iter.Seq2[origin.Item, error] {
+	return inPages(func(start any) ([]origin.Item, any, error) { return d.readPage(ctx, start) })
+}
+
+// inPages returns the items of all pages that read returns, which is [batcher]'s readPage.
+func inPages(read func(start any) (items []origin.Item, next any, err error)) iter.Seq2[origin.Item, error] {
 	return func(yield func(origin.Item, error) bool) {
-		consistent := true
-		pages := dynamodb.NewScanPaginator(d.Client, &dynamodb.ScanInput{TableName: &d.Table, ConsistentRead: &consistent})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
+		for start, more := any(nil), true; more; more = start != nil {
+			items, next, err := read(start)
 			if err != nil {
-				yield(nil, d.Explain("Scan", err))
+				yield(nil, err)
 				return
 			}
-			for _, item := range page.Items {
-				if !yield(origin.FromDynamoDB(item), nil) {
+			for _, item := range items {
+				if !yield(item, nil) {
 					return
 				}
 			}
+			start = next
 		}
 	}
 }

@@ -48,12 +48,6 @@ type apiError interface {
 	ErrorMessage() string
 }
 
-// throttles are the codes for too much at once.
-var throttles = []string{
-	"ProvisionedThroughputExceededException", "ThrottlingException", "ThrottledException", "Throttling",
-	"RequestLimitExceeded", "LimitExceededException", "TooManyRequestsException",
-}
-
 // strangers are the codes for credentials that are known to be, and not accepted.
 var strangers = []string{
 	"UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "ExpiredToken", "InvalidClientTokenId",
@@ -97,7 +91,7 @@ func (d *DynamoDB) explain(action string, err error) (ErrorKind, string) {
 		return NoCredentials, fmt.Sprintf("the AWS credentials are not accepted in %s: they have expired, were deactivated, or belong elsewhere; log in again (aws sso login) or choose another profile (%s: %s)", d.where(), code, message)
 	case code == "AccessDeniedException":
 		return Denied, fmt.Sprintf("not allowed: the user or role needs the permission dynamodb:%s on the table (%s)", action, message)
-	case slices.Contains(throttles, code):
+	case throttles.IsErrorThrottle(err).Bool():
 		return Throttled, fmt.Sprintf("throttled: more is asked of the table than it or the account may take; try again later, or raise its capacity (%s)", code)
 	case code == "ValidationException" && strings.Contains(strings.ToLower(message), "item size"):
 		return Refused, fmt.Sprintf("refused by DynamoDB: %s, which is 400 KB; shorten its ca_pem or its note", strings.TrimSuffix(message, "."))

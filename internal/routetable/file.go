@@ -128,41 +128,53 @@ func (f *File) items(ctx context.Context, file *os.File) iter.Seq2[origin.Item, 
 
 // Write implements [Table].
 func (f *File) Write(ctx context.Context, c Change) error {
+	return f.rewrite(ctx, func(old iter.Seq2[origin.Item, error]) ([]origin.Item, bool, error) {
+		var items []origin.Item
+		at := -1
+		for item, err := range old {
+			if err != nil {
+				return nil, false, err
+			}
+			if item.Host() == c.Host() {
+				if at >= 0 {
+					return nil, false, f.twice(c.Host(), at+1, len(items)+1)
+				}
+				at = len(items)
+			}
+			items = append(items, item)
+		}
+		switch {
+		case at < 0 && c.Before != nil:
+			return nil, false, &ConflictError{c, nil}
+		case at >= 0 && !items[at].Equal(c.Before):
+			return nil, false, &ConflictError{c, items[at]}
+		case at < 0 && c.After != nil:
+			items = append(items, c.After)
+		case at >= 0 && c.After != nil:
+			items[at] = c.After
+		case at >= 0:
+			items = slices.Delete(items, at, at+1)
+		}
+		return items, true, nil
+	})
+}
+
+// rewrite replaces what the file holds by what plan makes of it, if it has changed. The file is locked
+// meanwhile.
+func (f *File) rewrite(ctx context.Context, plan func(old iter.Seq2[origin.Item, error]) (now []origin.Item, changed bool, err error)) error {
 	name, file, err := f.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer f.unlock(name, file)
-	var items []origin.Item
-	at := -1
-	for item, err := range f.items(ctx, file) {
-		if err != nil {
-			return err
-		}
-		if item.Host() == c.Host() {
-			if at >= 0 {
-				return f.twice(c.Host(), at+1, len(items)+1)
-			}
-			at = len(items)
-		}
-		items = append(items, item)
+	now, changed, err := plan(f.items(ctx, file))
+	if err != nil || !changed {
+		return err
 	}
-	switch {
-	case at < 0 && c.Before != nil:
-		return &ConflictError{c, nil}
-	case at >= 0 && !items[at].Equal(c.Before):
-		return &ConflictError{c, items[at]}
-	case at < 0 && c.After != nil:
-		items = append(items, c.After)
-	case at >= 0 && c.After != nil:
-		items[at] = c.After
-	case at >= 0:
-		items = slices.Delete(items, at, at+1)
+	if err = ctx.Err(); err == nil {
+		err = replace(name, file, now)
 	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("routetable: routes file %q: %w", f.name, err)
-	}
-	if err := replace(name, file, items); err != nil {
+	if err != nil {
 		return fmt.Errorf("routetable: routes file %q: %w", f.name, err)
 	}
 	return nil

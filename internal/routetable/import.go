@@ -89,12 +89,7 @@ func (e *StaleError) Error() string {
 	if v, ok := e.Current[origin.VersionAttribute]; ok {
 		has = fmt.Sprintf("version %.40v", v)
 	}
-	if by, ok := e.Current[origin.UpdatedByAttribute].(string); ok {
-		has += fmt.Sprintf(" by %q", by)
-	}
-	if at, ok := e.Current[origin.UpdatedAtAttribute].(string); ok {
-		has += fmt.Sprintf(" of %.40s", at)
-	}
+	has += madeBy(e.Current, "of")
 	return fmt.Sprintf("route %q: the document has seen version %v, and the table has %s, with another %s; it was not written",
 		e.Seen.Host(), e.Seen[origin.VersionAttribute], has, strings.Join(Difference(e.Seen, e.Current), ", "))
 }
@@ -337,7 +332,11 @@ func (im *Import) write(ctx context.Context, table *patient, o Outcome, item ori
 // runFile decides on all items, replaces the file, and then reports.
 func (im *Import) runFile(ctx context.Context, file *File, items iter.Seq2[origin.Item, error], remove []string) error {
 	var outcomes []Outcome
-	plan := func(now []origin.Item) ([]origin.Item, bool, error) {
+	plan := func(old iter.Seq2[origin.Item, error]) ([]origin.Item, bool, error) {
+		now, err := file.unique(old)
+		if err != nil {
+			return nil, false, err
+		}
 		at := make(map[string]int, len(now))
 		for i, item := range now {
 			at[item.Host()] = i
@@ -384,10 +383,7 @@ func (im *Import) runFile(ctx context.Context, file *File, items iter.Seq2[origi
 	}
 	var err error
 	if im.DryRun {
-		var now []origin.Item
-		if now, err = file.unique(file.All(ctx)); err == nil {
-			_, _, err = plan(now)
-		}
+		_, _, err = plan(file.All(ctx))
 	} else {
 		err = file.rewrite(ctx, plan)
 	}

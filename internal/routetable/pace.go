@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -129,9 +128,11 @@ func isThrottled(err error) bool {
 		return true
 	}
 	var api apiError
-	return errors.As(err, &api) && (slices.Contains(throttles, api.ErrorCode()) ||
-		api.ErrorCode() == "TransactionConflictException" || api.ErrorCode() == "TransactionInProgressException")
+	return throttles.IsErrorThrottle(err).Bool() || errors.As(err, &api) && api.ErrorCode() == "TransactionConflictException"
 }
+
+// throttles knows what the SDK takes for too much at once.
+var throttles = retry.IsErrorThrottles(retry.DefaultThrottles)
 
 // mayPass reports whether the same request may succeed later: the network failed, the server did, or no
 // answer came in time.

@@ -63,20 +63,27 @@ type ConflictError struct {
 }
 
 func (e *ConflictError) Error() string {
-	host, who := e.Change.Host(), ""
+	host := e.Change.Host()
 	if e.Current == nil {
 		return fmt.Sprintf("route %q was removed meanwhile; nothing was written", host)
 	}
-	if by, ok := e.Current[origin.UpdatedByAttribute].(string); ok {
-		who = fmt.Sprintf(" by %q", by)
-	}
-	if at, ok := e.Current[origin.UpdatedAtAttribute].(string); ok {
-		who += fmt.Sprintf(" at %.40s", at)
-	}
+	who := madeBy(e.Current, "at")
 	if e.Change.Before == nil {
 		return fmt.Sprintf("route %q was made meanwhile%s; nothing was written", host, who)
 	}
 	return fmt.Sprintf("route %q was changed meanwhile%s (%s); nothing was written", host, who, e.what())
+}
+
+// madeBy says who has written an item and when, as far as it says so. Preposition stands before the time.
+func madeBy(i origin.Item, preposition string) string {
+	s := ""
+	if by, ok := i[origin.UpdatedByAttribute].(string); ok {
+		s = fmt.Sprintf(" by %q", by)
+	}
+	if at, ok := i[origin.UpdatedAtAttribute].(string); ok {
+		s += fmt.Sprintf(" %s %.40s", preposition, at)
+	}
+	return s
 }
 
 // what names the attributes in which the item is not what it was.
