@@ -1,8 +1,7 @@
 package dynamodbtest
 
 import (
-	"bytes"
-	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,38 +14,21 @@ import (
 // happened then, and who asked cannot know. Both may be called concurrently.
 func (s *Server) Relay(t testing.TB, before func(action string), drop func(action string) bool) string {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	relay := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			panic(http.ErrAbortHandler)
-		}
-		out, err := http.NewRequestWithContext(r.Context(), r.Method, s.Endpoint+r.URL.Path, bytes.NewReader(body))
-		if err != nil {
-			panic(http.ErrAbortHandler)
-		}
+	relay := NewRelay(t, s.Endpoint)
+	relay.Set(func(w http.ResponseWriter, r *http.Request, body []byte) bool {
 		_, action, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
 		if before != nil {
 			before(action)
 		}
-		out.Header = r.Header.Clone()
-		out.Host = r.Host
-		answer, err := client.Do(out)
-		if err != nil {
+		answer := httptest.NewRecorder()
+		if err := relay.pass(answer, r, body); err != nil || drop != nil && drop(action) {
 			panic(http.ErrAbortHandler)
 		}
-		defer answer.Body.Close()
-		body, err = io.ReadAll(answer.Body)
-		if err != nil || drop != nil && drop(action) {
-			panic(http.ErrAbortHandler)
-		}
-		for name, values := range answer.Header {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), answer.Header())
 		w.Header().Set("Connection", "close")
-		w.WriteHeader(answer.StatusCode)
-		w.Write(body)
-	}))
-	t.Cleanup(relay.Close)
-	return relay.URL
+		w.WriteHeader(answer.Code)
+		w.Write(answer.Body.Bytes())
+		return true
+	})
+	return relay.Endpoint
 }
