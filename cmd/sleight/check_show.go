@@ -40,7 +40,7 @@ func showResult(t *terminal.Terminal, r *check.Result, source string) {
 		line("      %s", t.Wrap(indent, fmt.Sprintf("the route is %s: what fails does not count, unless --fail-inactive is given", r.State)))
 	}
 	line("")
-	field := func(name, v string) { line("%-9s %s", name, t.Wrap(10, v)) }
+	field := func(name, v string) { showField(t, name, v) }
 	field("route", fmt.Sprintf("%s of %s", r.Route, source))
 	if r.Client != nil {
 		field("clients", clients(r))
@@ -56,13 +56,17 @@ func showResult(t *terminal.Terminal, r *check.Result, source string) {
 	showChains(t, r)
 }
 
+// showField shows one line of what is listed by name.
+func showField(t *terminal.Terminal, name, v string) {
+	fmt.Fprintf(t.Out, "%-9s %s\n", name, t.Wrap(10, v))
+}
+
+// padded fills a mark up to the width of the longest, of four letters, and a blank.
 func padded(marked string, s check.Status) string {
-	plain := map[check.Status]int{check.OK: 2}
-	n, ok := plain[s]
-	if !ok {
-		n = 4
+	if s == check.OK {
+		return marked + "   "
 	}
-	return marked + strings.Repeat(" ", 5-n)
+	return marked + " "
 }
 
 // clients says where DNS leads them.
@@ -97,7 +101,8 @@ func showOrigin(t *terminal.Terminal, o *check.Origin) {
 	if o.Error != "" {
 		title += ": " + o.Error
 	}
-	fmt.Fprintf(t.Out, "\n%-9s %s\n", "origin", t.Wrap(10, title))
+	fmt.Fprintln(t.Out)
+	showField(t, "origin", title)
 	if len(o.IPs) == 0 {
 		return
 	}

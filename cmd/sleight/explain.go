@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -209,7 +210,7 @@ func forward(s app.Settings, route *origin.Route, host string) *forwarded {
 	}
 	timeouts := s.Timeouts.For(route)
 	for name, d := range map[string]time.Duration{
-		"connect": orDefault(timeouts.Connect, sni.DefaultConnectTimeout), "handshake": orDefault(timeouts.Handshake, sni.DefaultHandshakeTimeout),
+		"connect": cmp.Or(timeouts.Connect, sni.DefaultConnectTimeout), "handshake": cmp.Or(timeouts.Handshake, sni.DefaultHandshakeTimeout),
 		"response": timeouts.Response, "idle": timeouts.Idle, "request": timeouts.Request,
 	} {
 		if d > 0 {
@@ -219,13 +220,6 @@ func forward(s app.Settings, route *origin.Route, host string) *forwarded {
 		}
 	}
 	return f
-}
-
-func orDefault(d, zero time.Duration) time.Duration {
-	if d == 0 {
-		return zero
-	}
-	return d
 }
 
 // maxNames bounds how many routes are looked at for names that are near: a table of millions is not
@@ -251,12 +245,7 @@ func nearest(ctx context.Context, source routeSource, host string) ([]string, er
 			all = append(all, near{item.Host(), d})
 		}
 	}
-	slices.SortFunc(all, func(a, b near) int {
-		if a.distance != b.distance {
-			return a.distance - b.distance
-		}
-		return strings.Compare(a.host, b.host)
-	})
+	slices.SortFunc(all, func(a, b near) int { return cmp.Or(a.distance-b.distance, strings.Compare(a.host, b.host)) })
 	var names []string
 	for _, a := range all[:min(3, len(all))] {
 		names = append(names, a.host)
@@ -293,7 +282,7 @@ func showExplanation(t *terminal.Terminal, e *explanation, source routeSource) {
 	}
 	fmt.Fprintf(t.Out, "%-9s %s\n", "host", t.Styled(terminal.Strong, e.Host))
 	fmt.Fprintf(t.Out, "%-9s %s: %s\n", "in force", t.Styled(style, word), t.Wrap(10, e.Verdict))
-	field := func(name, v string) { fmt.Fprintf(t.Out, "%-9s %s\n", name, t.Wrap(10, v)) }
+	field := func(name, v string) { showField(t, name, v) }
 	if e.Refused != "" {
 		field("refused", e.Refused)
 		return

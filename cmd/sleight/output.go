@@ -22,7 +22,7 @@ var formats = []string{"table", "json", "yaml"}
 func addOutput(c *cobra.Command, f *format) {
 	*f = "table"
 	c.Flags().VarP(f, "output", "o", "`format`: table for people, json or yaml for scripts")
-	c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	completeValues(c, map[string][]string{"output": formats}, nil)
 }
 
 func (f *format) String() string { return string(*f) }

@@ -56,11 +56,9 @@ func (a *attributeFlags) add(c *cobra.Command) {
 	f.BoolVar(&a.disabled, "disabled", false, "the opposite of --enabled")
 	f.StringVar(&a.expires, "expires-at", "", "`time` when the route ceases to be: RFC 3339, seconds since 1970, or from now on such as +48h or +30d")
 	text("note", "`text` for people")
-	c.RegisterFlagCompletionFunc("tls-min", cobra.FixedCompletions([]string{"1.2", "1.3"}, cobra.ShellCompDirectiveNoFileComp))
-	c.RegisterFlagCompletionFunc("ca-file", cobra.FixedCompletions([]string{"pem", "crt", "cer"}, cobra.ShellCompDirectiveFilterFileExt))
-	for _, name := range []string{"origin", "server-name", "host-header", "ca-pem", "pin", "client-cert", "expires-at", "note", "connect-timeout", "handshake-timeout", "response-timeout", "idle-timeout", "request-timeout"} {
-		c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(nil, cobra.ShellCompDirectiveNoFileComp))
-	}
+	completeValues(c, map[string][]string{"tls-min": {"1.2", "1.3"}}, map[string][]string{"ca-file": {"pem", "crt", "cer"}},
+		"origin", "server-name", "host-header", "ca-pem", "pin", "client-cert", "expires-at", "note",
+		"connect-timeout", "handshake-timeout", "response-timeout", "idle-timeout", "request-timeout")
 }
 
 func flagName(attribute string) string { return strings.ReplaceAll(attribute, "_", "-") }

@@ -71,10 +71,7 @@ where the call was not understood, 4 where it failed, 130 when interrupted.`,
 	f.StringVar(&to.region, "to-region", "", "AWS `region` of that table (default that of the first)")
 	f.StringVar(&to.profile, "to-profile", "", "`name` of the AWS profile for that table (default that of the first)")
 	f.StringVar(&to.endpoint, "to-endpoint-url", "", "`URL` of DynamoDB for that table (default that of the first)")
-	c.RegisterFlagCompletionFunc("to-routes", cobra.FixedCompletions([]string{"json"}, cobra.ShellCompDirectiveFilterFileExt))
-	for _, name := range []string{"to-table", "to-region", "to-profile", "to-endpoint-url"} {
-		c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(nil, cobra.ShellCompDirectiveNoFileComp))
-	}
+	completeValues(c, nil, map[string][]string{"to-routes": {"json"}}, "to-table", "to-region", "to-profile", "to-endpoint-url")
 	return c
 }
 

@@ -65,7 +65,7 @@ An attribute of a type that JSON has not can be removed by "routes put --unset",
 	flags.add(c)
 	r.addForce(c, &force)
 	c.Flags().VarP(&as, "output", "o", "`format` to edit in: yaml or json")
-	c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"yaml", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	completeValues(c, map[string][]string{"output": {"yaml", "json"}}, nil)
 	return c
 }
 

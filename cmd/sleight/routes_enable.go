@@ -96,7 +96,7 @@ func (r *routesCommand) enable(c *cobra.Command, w *writer, args []string, on bo
 		}
 		before, err := w.table.Get(ctx, host)
 		if errors.Is(err, routetable.ErrNotFound) {
-			sum.missing(w, host, notFound(ctx, w.table, host))
+			sum.failed(w, &sum.Absent, host, "absent", notFound(ctx, w.table, host))
 			continue
 		}
 		var after origin.Item
@@ -111,10 +111,10 @@ func (r *routesCommand) enable(c *cobra.Command, w *writer, args []string, on bo
 			sum.lost(w, conflict)
 			continue
 		case bad:
-			sum.unusable(w, host, err)
+			sum.failed(w, &sum.Invalid, host, "invalid", err)
 			continue
 		case refused:
-			sum.refused(w, host, err)
+			sum.failed(w, &sum.Refused, host, "refused", err)
 			continue
 		case err != nil:
 			return sum.end(w, verb, found, err)

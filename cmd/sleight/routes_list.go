@@ -61,7 +61,7 @@ printed.`,
 	}
 	addOutput(c, &r.output)
 	c.Flags().StringVar(&l.filter, "filter", "", "only hosts that contain `text`, or match it where it has *, ? or [")
-	c.RegisterFlagCompletionFunc("filter", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveNoFileComp))
+	completeValues(c, nil, nil, "filter")
 	for _, name := range []string{invalid, disabled, expired} {
 		l.states[name] = c.Flags().Bool(name, false, "only routes that are "+name)
 	}
@@ -154,7 +154,7 @@ func withStates(items []origin.Item, now time.Time) []stated {
 	for _, i := range routetable.Sorted(items) {
 		s := stated{i, stateOf(i, now)}
 		if n := len(all); n > 0 && all[n-1].item.Host() == i.Host() {
-			s.state = state{invalid, "INVALID: attribute \"host\" is there more than once", terminal.Bad}
+			s.state = unusable(errTwice(i.Host()))
 			all[n-1].state = s.state
 		}
 		all = append(all, s)

@@ -83,7 +83,7 @@ A routes file that is not there is made.`,
 	f.BoolVar(&p.replace, "replace", false, "remove all attributes that are not given")
 	r.addForce(c, &p.force)
 	p.writeFlags.add(c)
-	c.RegisterFlagCompletionFunc("unset", cobra.FixedCompletions(removable(), cobra.ShellCompDirectiveNoFileComp))
+	completeValues(c, map[string][]string{"unset": removable()}, nil)
 	return c
 }
 

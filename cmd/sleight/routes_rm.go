@@ -59,7 +59,7 @@ func (r *routesCommand) remove(c *cobra.Command, w *writer, args []string, yes b
 		item, err := find(ctx, w.table, arg)
 		switch {
 		case errors.Is(err, routetable.ErrNotFound):
-			sum.missing(w, arg, err)
+			sum.failed(w, &sum.Absent, arg, "absent", err)
 			continue
 		case err != nil:
 			return err
@@ -131,25 +131,15 @@ func (s *tally) add(n *int, host, what string, err error) {
 	s.Outcomes = append(s.Outcomes, f)
 }
 
-func (s *tally) missing(w *writer, host string, err error) {
-	s.add(&s.Absent, host, "absent", err)
-	fmt.Fprintln(w.err.Out, terminal.Safe("sleight: "+err.Error()))
-}
-
-func (s *tally) unusable(w *writer, host string, err error) {
-	s.add(&s.Invalid, host, "invalid", err)
-	fmt.Fprintln(w.err.Out, terminal.Safe("sleight: "+err.Error()))
-}
-
-func (s *tally) refused(w *writer, host string, err error) {
-	s.add(&s.Refused, host, "refused", err)
+// failed adds one that was not changed, and says why.
+func (s *tally) failed(w *writer, n *int, host, what string, err error) {
+	s.add(n, host, what, err)
 	fmt.Fprintln(w.err.Out, terminal.Safe("sleight: "+err.Error()))
 }
 
 func (s *tally) lost(w *writer, e *routetable.ConflictError) {
-	s.add(&s.Conflicts, e.Change.Host(), "conflict", e)
 	w.lost(e)
-	fmt.Fprintln(w.err.Out, terminal.Safe("sleight: "+e.Error()))
+	s.failed(w, &s.Conflicts, e.Change.Host(), "conflict", e)
 }
 
 // end says what became of all, where there is more to say than was said, and returns what the command

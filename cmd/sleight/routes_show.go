@@ -37,17 +37,13 @@ const soon = 7 * 24 * time.Hour
 func stateOf(item origin.Item, now time.Time) state {
 	route, err := item.Route()
 	if err != nil {
-		reason := err.Error()
-		if e, ok := errors.AsType[*origin.InvalidRouteError](err); ok {
-			reason = fmt.Sprintf("attribute %q %s", e.Attribute, e.Reason)
-		}
-		return state{invalid, "INVALID: " + reason, terminal.Bad}
+		return unusable(err)
 	}
 	left := route.ExpiresAt.Sub(now)
-	switch {
-	case !route.ExpiresAt.IsZero() && left <= 0:
+	switch is := route.State(now); {
+	case is == origin.Expired:
 		return state{expired, fmt.Sprintf("expired %s ago", inWords(-left)), terminal.Warning}
-	case route.Disabled:
+	case is == origin.Disabled:
 		return state{disabled, disabled, terminal.Warning}
 	case !route.ExpiresAt.IsZero() && left < soon:
 		return state{enabled, "expires in " + inWords(left), terminal.Warning}
@@ -55,6 +51,15 @@ func stateOf(item origin.Item, now time.Time) state {
 		return state{enabled, "expires in " + inWords(left), terminal.Good}
 	}
 	return state{enabled, enabled, terminal.Good}
+}
+
+// unusable is the state of a route that is none, for that reason.
+func unusable(err error) state {
+	reason := err.Error()
+	if e, ok := errors.AsType[*origin.InvalidRouteError](err); ok {
+		reason = fmt.Sprintf("attribute %q %s", e.Attribute, e.Reason)
+	}
+	return state{invalid, "INVALID: " + reason, terminal.Bad}
 }
 
 // inWords is a duration in its largest unit, rounded down: nobody is promised more than there is.

@@ -25,7 +25,7 @@ type writeFlags struct {
 func (w *writeFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&w.by, "by", "", "`name` to write into updated_by (default USER@hostname)")
 	c.Flags().BoolVar(&w.dryRun, "dry-run", false, "show what would be changed, and write nothing")
-	c.RegisterFlagCompletionFunc("by", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveNoFileComp))
+	completeValues(c, nil, nil, "by")
 }
 
 // writer makes changes, and says so.

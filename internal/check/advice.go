@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -97,7 +98,7 @@ var failures = []rule{
 		say: func(f *facts) (string, string) {
 			c := reasonOf(f).Certificate
 			if c != f.leaf() {
-				return fmt.Sprintf("the certificate of the authority %q in the chain has expired on %s", nameOf(c.Subject.CommonName, c.Subject.String()), day(c.NotAfter)),
+				return fmt.Sprintf("the certificate of the authority %q in the chain has expired on %s", subjectOf(c), day(c.NotAfter)),
 					"have the customer install the chain that belongs to the certificate now"
 			}
 			return fmt.Sprintf("the origin's certificate has expired on %s, %d days ago", day(c.NotAfter), -daysLeft(c.NotAfter, f.now)), f.install("a renewed certificate")
@@ -125,7 +126,7 @@ var failures = []rule{
 			weak := "a key"
 			for _, c := range slices.Concat(f.presented, f.chain) {
 				if sni.WeakPublicKey(c) {
-					weak = fmt.Sprintf("a key (%s, of %q)", keyOf(c), nameOf(c.Subject.CommonName, c.Subject.String()))
+					weak = fmt.Sprintf("a key (%s, of %q)", keyOf(c), subjectOf(c))
 					break
 				}
 			}
@@ -369,14 +370,7 @@ func (f *facts) oldVersion() string {
 	return ""
 }
 
-func (f *facts) path() string {
-	if f.checker.Path == "" {
-		return "/"
-	}
-	return f.checker.Path
-}
-
-func issuerOf(c *x509.Certificate) string { return nameOf(c.Issuer.CommonName, c.Issuer.String()) }
+func (f *facts) path() string { return cmp.Or(f.checker.Path, "/") }
 
 func namesOf(c *x509.Certificate) []string { return (&sni.CertificateError{Certificate: c}).Names() }
 

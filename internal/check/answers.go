@@ -1,8 +1,6 @@
 package check
 
 import (
-	"crypto/x509"
-	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -243,9 +241,4 @@ func (c *Checker) warnDays() int {
 		return defaultWarnDays
 	}
 	return c.WarnDays
-}
-
-func base64Pin(c *x509.Certificate) string {
-	pin := pinOf(c)
-	return base64.StdEncoding.EncodeToString(pin[:])
 }

@@ -2,6 +2,7 @@ package check
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
@@ -34,11 +35,10 @@ type Certificate struct {
 func describeChain(presented, chain []*x509.Certificate, now time.Time) []Certificate {
 	var all []Certificate
 	add := func(c *x509.Certificate, isPresented, verified bool) {
-		pin := pinOf(c)
 		d := Certificate{
-			Subject: nameOf(c.Subject.CommonName, c.Subject.String()), Issuer: nameOf(c.Issuer.CommonName, c.Issuer.String()), Names: slices.Clone(c.DNSNames),
+			Subject: subjectOf(c), Issuer: issuerOf(c), Names: slices.Clone(c.DNSNames),
 			NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(), DaysLeft: daysLeft(c.NotAfter, now),
-			Key: keyOf(c), Signature: c.SignatureAlgorithm.String(), Pin: base64.StdEncoding.EncodeToString(pin[:]),
+			Key: keyOf(c), Signature: c.SignatureAlgorithm.String(), Pin: base64Pin(c),
 			Authority: c.IsCA, Presented: isPresented, Verified: verified,
 		}
 		for _, ip := range c.IPAddresses {
@@ -57,13 +57,9 @@ func describeChain(presented, chain []*x509.Certificate, now time.Time) []Certif
 	return all
 }
 
-// nameOf prefers the name by which people know a certificate.
-func nameOf(common, whole string) string {
-	if common != "" {
-		return common
-	}
-	return whole
-}
+// subjectOf and issuerOf prefer the name by which people know a certificate.
+func subjectOf(c *x509.Certificate) string { return cmp.Or(c.Subject.CommonName, c.Subject.String()) }
+func issuerOf(c *x509.Certificate) string  { return cmp.Or(c.Issuer.CommonName, c.Issuer.String()) }
 
 func keyOf(c *x509.Certificate) string {
 	switch key := c.PublicKey.(type) {
@@ -79,7 +75,10 @@ func keyOf(c *x509.Certificate) string {
 
 func pinOf(c *x509.Certificate) [32]byte { return sha256.Sum256(c.RawSubjectPublicKeyInfo) }
 
-func pinned(pins [][32]byte, pin [32]byte) bool { return slices.Contains(pins, pin) }
+func base64Pin(c *x509.Certificate) string {
+	pin := pinOf(c)
+	return base64.StdEncoding.EncodeToString(pin[:])
+}
 
 // longestLasting returns the chain that holds for the longest time: any one of them is enough.
 func longestLasting(chains [][]*x509.Certificate) []*x509.Certificate {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"io"
 	"net"
@@ -13,6 +12,7 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -122,9 +122,8 @@ func (f *facts) ask(ctx context.Context) {
 // request makes the request as the proxy would send it for a client behind an HTTPS front.
 func (f *facts) request(ctx context.Context) *http.Request {
 	const self = "sleight"
-	path := cmp.Or(f.checker.Path, "/")
-	u := &url.URL{Path: path}
-	if parsed, err := url.ParseRequestURI(path); err == nil {
+	u := &url.URL{Path: f.path()}
+	if parsed, err := url.ParseRequestURI(f.path()); err == nil {
 		u = parsed
 	}
 	u.Scheme, u.Host = f.route.Scheme, f.host
@@ -172,8 +171,8 @@ func (p *Probe) describe(f *facts) {
 	}
 	p.Certificates = describeChain(f.presented, f.chain, f.now)
 	for _, certificate := range f.chain {
-		if pin := pinOf(certificate); pinned(f.route.SPKIPins, pin) {
-			p.TLS.PinsMatched = append(p.TLS.PinsMatched, base64.StdEncoding.EncodeToString(pin[:]))
+		if slices.Contains(f.route.SPKIPins, pinOf(certificate)) {
+			p.TLS.PinsMatched = append(p.TLS.PinsMatched, base64Pin(certificate))
 		}
 	}
 	if f.shaken {
