@@ -78,10 +78,16 @@ func handle(ctx context.Context, event string) (any, error) {
 			return nil, ctx.Err()
 		}
 	case "race":
-		done := make(chan bool)
-		go func() { counter++; done <- true }()
-		counter++
-		<-done
+		// Often, since the detector misses two accesses that happen at the very same time.
+		count := func() {
+			for range 1000 {
+				counter++
+			}
+		}
+		var wg sync.WaitGroup
+		wg.Go(count)
+		count()
+		wg.Wait()
 	case "print":
 		fmt.Println("printed")
 	}
