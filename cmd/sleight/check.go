@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -169,13 +168,13 @@ docs/check.md has the fields of --output json, which stay as they are, and the c
 	}
 	f := c.Flags()
 	k.tables.add(f)
-	f.StringVar(&k.file, "from-file", "", "JSON or YAML `file` with routes that are in no table yet; - is the standard input")
+	f.StringVar(&k.file, "from-file", "", "JSON or YAML `file` with routes that are in no table yet; - is standard input")
 	f.BoolVar(&k.all, "all", false, "check every route")
 	f.StringVar(&k.as, "as", "", "`name` to check a wildcard with")
 	f.StringSliceVar(&k.origins, "origin", nil, "`origin` of a route that is in no table yet; may be repeated")
 	f.StringVar(&k.serverName, "server-name", "", "as if the route had this `name` for server_name")
 	f.StringVar(&k.hostHeader, "host-header", "", "as if the route had this `name` for host_header")
-	f.StringVar(&k.caFile, "ca-file", "", "as if the route had what is in this `file` for ca_pem")
+	f.StringVar(&k.caFile, "ca-file", "", "as if the route had what is in this `file` for ca_pem; - is standard input")
 	f.StringSliceVar(&k.pins, "pin", nil, "as if the route had this `pin` among its spki_pins; may be repeated")
 	f.StringVar(&k.clientCert, "client-cert", "", "as if the route had this `name` for client_cert")
 	f.StringVar(&k.tlsMin, "tls-min", "", "as if the route had this `version` for tls_min: 1.2 or 1.3")
@@ -220,6 +219,8 @@ func (k *checkCommand) validate(c *cobra.Command, args []string) error {
 		return usageError{fmt.Errorf("give a HOST, or --all; see %q", c.CommandPath()+" --help")}
 	case k.all && altered != "":
 		return usageError{fmt.Errorf("%s is given with --all: it is for one route", altered)}
+	case k.file == "-" && k.caFile == "-":
+		return errBothStdin("--from-file")
 	case k.file != "" && stored != "":
 		return usageError{fmt.Errorf("--from-file and %s are both given: --from-file is for routes that are in no table yet", stored)}
 	case f.Changed("origin") && (stored != "" || k.file != ""):
@@ -288,7 +289,7 @@ func (k *checkCommand) run(c *cobra.Command, args []string) error {
 	if k.all {
 		return k.runAll(c, checker, source)
 	}
-	host, item, err := k.pick(c.Context(), source, args)
+	host, item, err := k.pick(c, source, args)
 	if err != nil {
 		return err
 	}
@@ -312,20 +313,21 @@ func interrupted(ctx context.Context) error { return fmt.Errorf("interrupted: %w
 func (k *checkCommand) source(c *cobra.Command, args []string) (routeSource, error) {
 	switch {
 	case k.file != "":
-		return readRouteFile(k.file, c.InOrStdin())
+		return readRouteFile(c, k.file)
 	case len(k.origins) > 0:
 		key, err := hostname.NormalizePattern(args[0])
 		if err != nil {
 			return nil, usageError{err}
 		}
 		item := origin.Item{"host": key}
-		return newDocument("the command line", func(yield func(origin.Item, error) bool) { yield(item, k.alter(item)) })
+		return newDocument("the command line", func(yield func(origin.Item, error) bool) { yield(item, k.alter(c, item)) })
 	}
 	return k.tables.openSource(c.Context())
 }
 
 // pick finds the route of the host that was asked for, and the name to check it with.
-func (k *checkCommand) pick(ctx context.Context, source routeSource, args []string) (string, origin.Item, error) {
+func (k *checkCommand) pick(c *cobra.Command, source routeSource, args []string) (string, origin.Item, error) {
+	ctx := c.Context()
 	if len(args) == 0 {
 		d := source.(*document)
 		if len(d.items) != 1 {
@@ -359,7 +361,7 @@ func (k *checkCommand) pick(ctx context.Context, source routeSource, args []stri
 	if len(k.origins) > 0 { // it is altered already
 		return host, item, nil
 	}
-	return host, item, k.alter(item)
+	return host, item, k.alter(c, item)
 }
 
 // inForce returns the item that decides for a host, or else the one that has expired.
@@ -388,7 +390,7 @@ func (k *checkCommand) inForce(ctx context.Context, source routeSource, host str
 }
 
 // alter sets the attributes that flags give.
-func (k *checkCommand) alter(item origin.Item) error {
+func (k *checkCommand) alter(c *cobra.Command, item origin.Item) error {
 	set := func(attribute, v string) {
 		if v != "" {
 			item[attribute] = v
@@ -409,7 +411,7 @@ func (k *checkCommand) alter(item origin.Item) error {
 		item["spki_pins"] = origin.StringSet(k.pins)
 	}
 	if k.caFile != "" {
-		b, err := os.ReadFile(k.caFile)
+		b, err := readInput(c, k.caFile, maxDocument)
 		if err != nil {
 			return fmt.Errorf("--ca-file: %w", err)
 		}

@@ -306,7 +306,8 @@ func TestCheckFindsTheRouteThatTheProxyWouldTake(t *testing.T) {
 		{[]string{"--from-file", "-", "--all"}, `{"routes":[` + string(one) + `]}`, 0, `"routes": 1`},
 		{[]string{"two.test", "--from-file", file}, "", 1, "has no route for two.test"},
 		{[]string{"--from-file", "-"}, `{"routes":[]}`, 2, "has 0 routes"},
-		{[]string{"--from-file", "-"}, `nonsense`, 1, "the standard input: has to be an object"},
+		{[]string{"--from-file", "-"}, `nonsense`, 1, "sleight: standard input: has to be an object"},
+		{[]string{"one.test", "--routes", routes, "--ca-file", "-"}, s.pem, 0, `"route": "one.test"`},
 		{[]string{"one.test", "--routes", "/no/such/file"}, "", 1, "/no/such/file"},
 		{[]string{"one.test", "--origin", "ftp://x"}, "", 1, `the scheme \"ftp\"`},
 	} {
@@ -334,6 +335,7 @@ func TestWrongCallsOfCheckSayWhatToDo(t *testing.T) {
 		{[]string{"check", "--all", "--origin", "x"}, "--origin is given with --all"},
 		{[]string{"check", "--all", "--from-file", "x", "--table", "y"}, "--from-file and --table"},
 		{[]string{"check", "a.test", "--origin", "x", "--table", "y"}, "--origin makes a route"},
+		{[]string{"check", "a.test", "--from-file", "-", "--ca-file", "-"}, "both name standard input"},
 		{[]string{"check", "a.test", "--origin", "x", "--path", "a"}, `--path is "a"`},
 		{[]string{"check", "a.test", "--origin", "x", "--method", "POST"}, "GET, HEAD and OPTIONS"},
 		{[]string{"check", "a.test", "--origin", "x", "--parallel", "0"}, "--parallel"},

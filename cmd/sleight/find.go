@@ -6,11 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
-	"os"
 	"slices"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -81,29 +81,13 @@ func (t *tableFlags) openSource(ctx context.Context) (routeSource, error) {
 	return table, nil
 }
 
-// maxRouteFile bounds a file that is read as a whole; one with 100,000 routes has a fifth of it.
-const maxRouteFile = 64 << 20
-
 // readRouteFile reads routes that are in no table yet: one as an object, or a routes document, in JSON
-// or YAML. The name "-" is the standard input.
-func readRouteFile(name string, in io.Reader) (*document, error) {
-	what := fmt.Sprintf("file %q", name)
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		in = f
-	} else {
-		what = "the standard input"
-	}
-	b, err := io.ReadAll(io.LimitReader(in, maxRouteFile+1))
+// or YAML.
+func readRouteFile(c *cobra.Command, name string) (*document, error) {
+	what := inputName(name)
+	b, err := readInput(c, name, maxRouteFile)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
-	}
-	if len(b) > maxRouteFile {
-		return nil, fmt.Errorf("%s is larger than %d MiB", what, maxRouteFile>>20)
+		return nil, err
 	}
 	d, err := parseRouteFile(what, b)
 	if err != nil {

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,7 +37,7 @@ func (a *attributeFlags) add(c *cobra.Command) {
 	}
 	text("server_name", "`name` to send as SNI and to verify, where it is not the host")
 	text("host_header", "`name` to send as Host, where it is not the client's")
-	f.StringVar(&a.caFile, "ca-file", "", "`file` in PEM with the roots to trust for this route, and only these (ca_pem)")
+	f.StringVar(&a.caFile, "ca-file", "", "`file` in PEM with the roots to trust for this route, and only these (ca_pem); - is standard input")
 	text("ca_pem", "the same `text` itself")
 	f.StringSliceVar(&a.pins, "pin", nil, "base64 of the SHA-256 of a public key that is allowed, `HASH`; may be repeated, all are replaced (spki_pins)")
 	text("client_cert", "`name` of the client certificate to show")
@@ -86,7 +83,7 @@ func (a *attributeFlags) given(now time.Time) (origin.Item, error) {
 		if changed("ca-pem") {
 			return nil, usageError{errors.New("--ca-file and --ca-pem are both given: give one of them")}
 		}
-		b, err := readLimited(a.caFile)
+		b, err := readInput(a.c, a.caFile, maxDocument)
 		if err != nil {
 			return nil, usageError{fmt.Errorf("--ca-file: %w", err)}
 		}
@@ -169,44 +166,4 @@ func parseDays(s string) (time.Duration, error) {
 		err = errors.New("not positive")
 	}
 	return d, err
-}
-
-// maxDocument bounds what is read as one route: DynamoDB takes items of 400 KB.
-const maxDocument = 1 << 20
-
-// readDocument reads a file, or standard input, for which - stands. Where ctx ends it returns at once.
-func readDocument(ctx context.Context, name string, stdin io.Reader) ([]byte, error) {
-	if name != "-" {
-		return readLimited(name)
-	}
-	var b []byte
-	var err error
-	read := make(chan struct{})
-	go func() { // a terminal cannot be interrupted
-		defer close(read)
-		b, err = limited(name, stdin)
-	}()
-	select {
-	case <-read:
-		return b, err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-func readLimited(name string) ([]byte, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	return limited(name, file)
-}
-
-func limited(name string, r io.Reader) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, maxDocument+1))
-	if err == nil && len(b) > maxDocument {
-		err = fmt.Errorf("%q is larger than %d bytes, which no route can be", name, maxDocument)
-	}
-	return b, err
 }

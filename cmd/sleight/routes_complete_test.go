@@ -137,13 +137,18 @@ func TestPutMakesTheFile(t *testing.T) {
 func TestInputThatStaysAwayCanBeInterrupted(t *testing.T) {
 	t.Parallel()
 	p := newFilePlace(t)
-	s := onTerminal(t, p.env, "routes", "put", "--force", "--file", "-")
-	s.waitFor(t, "Ctrl-D")
-	s.press(t, "host: a.test\rorigin: b.test\r\x03")
-	if text, status := s.exit(t); status != 130 || !strings.Contains(text, "interrupted") {
-		t.Errorf("%d %s", status, text)
+	for _, args := range [][]string{
+		{"routes", "put", "--force", "--file", "-"}, {"routes", "put", "--force", "a.test", "--origin", "b.test", "--ca-file", "-"},
+		{"routes", "import", "-"}, {"check", "--from-file", "-"}, {"check", "a.test", "--origin", "b.test", "--ca-file", "-"},
+	} {
+		s := onTerminal(t, p.env, args...)
+		s.waitFor(t, "Ctrl-D")
+		s.press(t, "host: a.test\rorigin: b.test\r\x03")
+		if text, status := s.exit(t); status != 130 || !strings.Contains(text, "interrupted") {
+			t.Errorf("%q: %d %s", args, status, text)
+		}
+		p.want(t, "a.test", "")
 	}
-	p.want(t, "a.test", "")
 }
 
 func TestProgressIsShownOnTerminals(t *testing.T) {

@@ -87,6 +87,7 @@ func (r *routesCommand) importFrom(c *cobra.Command, name string, flags importFl
 		return err
 	}
 	table = routetable.Patient(table)
+	sayHowInputEnds(c, name)
 	document, err := openDocument(ctx, c.InOrStdin(), name)
 	if ctx.Err() != nil {
 		return interruptedError{"interrupted; nothing was written"}

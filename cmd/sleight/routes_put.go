@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"time"
@@ -59,10 +57,7 @@ A routes file that is not there is made.`,
 		ValidArgsFunction: r.tables.completeHosts(false),
 		Annotations:       map[string]string{permissions: "dynamodb:GetItem, dynamodb:PutItem"},
 		RunE: func(c *cobra.Command, args []string) error {
-			if p.file == "-" && newTerminal(c).Interactive() {
-				fmt.Fprintln(c.ErrOrStderr(), "Reading a route in JSON or YAML from the terminal; Ctrl-D ends it.")
-			}
-			do, err := p.read(c.Context(), c.InOrStdin(), args, r.now())
+			do, err := p.read(c, args, r.now())
 			if err != nil {
 				return err
 			}
@@ -103,11 +98,14 @@ type putting struct {
 }
 
 // read understands the call, and refuses what cannot become a route whatever is stored.
-func (p *putCommand) read(ctx context.Context, stdin io.Reader, args []string, now time.Time) (*putting, error) {
+func (p *putCommand) read(c *cobra.Command, args []string, now time.Time) (*putting, error) {
 	do := &putting{given: origin.Item{}, unset: p.unset, replace: p.replace, version: -1}
+	if p.file == "-" && p.attributes.caFile == "-" {
+		return nil, errBothStdin("--file")
+	}
 	if p.file != "" {
-		b, err := readDocument(ctx, p.file, stdin)
-		if err != nil && ctx.Err() != nil {
+		b, err := readInput(c, p.file, maxDocument)
+		if err != nil && c.Context().Err() != nil {
 			return nil, err
 		}
 		if err != nil {

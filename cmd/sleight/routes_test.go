@@ -203,6 +203,7 @@ func testPut(t *testing.T, p *place) {
 		{[]string{"put", "--force", "a.test", "--ca-pem", "x"}, "not a list of certificates"},
 		{[]string{"put", "--force", "a.test", "--ca-file", "/no/such/file"}, "/no/such/file"},
 		{[]string{"put", "--force", "a.test", "--ca-pem", "x", "--ca-file", "y"}, "both given"},
+		{[]string{"put", "--force", "a.test", "--file", "-", "--ca-file", "-"}, "both name standard input"},
 		{[]string{"put", "--force", "a.test", "--enabled", "--disabled"}, "both given"},
 		{[]string{"put", "--force", "a.test", "--expires-at", "tomorrow"}, "has to be a time such as"},
 		{[]string{"put", "--force", "a.test", "--expires-at", "1000000000"}, "in the past"},

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+const (
+	// maxDocument bounds what is read as one route: DynamoDB takes items of 400 KB.
+	maxDocument = 1 << 20
+
+	// maxRouteFile bounds routes that are read as a whole; a file with 100,000 has a fifth of it.
+	maxRouteFile = 64 << 20
+)
+
+// inputName is how messages speak of a file, or of standard input, for which - stands.
+func inputName(name string) string {
+	if name == "-" {
+		return "standard input"
+	}
+	return fmt.Sprintf("file %q", name)
+}
+
+func errBothStdin(flag string) error {
+	return usageError{fmt.Errorf("%s and --ca-file both name standard input: give a file for one of them", flag)}
+}
+
+// sayHowInputEnds says it to a person who is about to type into a terminal.
+func sayHowInputEnds(c *cobra.Command, name string) {
+	if name == "-" && newTerminal(c).Interactive() {
+		fmt.Fprintln(c.ErrOrStderr(), "Reading from the terminal; Ctrl-D ends it.")
+	}
+}
+
+// readInput reads a file, or standard input, for which - stands, of at most limit bytes. It returns at
+// once where the context of c ends.
+func readInput(c *cobra.Command, name string, limit int) ([]byte, error) {
+	sayHowInputEnds(c, name)
+	var b []byte
+	var err error
+	read := make(chan struct{})
+	go func() { // neither a terminal nor a named pipe can be interrupted
+		defer close(read)
+		b, err = readBounded(name, c.InOrStdin(), limit)
+	}()
+	select {
+	case <-read:
+		return b, err
+	case <-c.Context().Done():
+		return nil, c.Context().Err()
+	}
+}
+
+func readBounded(name string, in io.Reader, limit int) ([]byte, error) {
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	b, err := io.ReadAll(io.LimitReader(in, int64(limit)+1))
+	if err == nil && len(b) > limit {
+		err = fmt.Errorf("%s is larger than %d MiB", inputName(name), limit>>20)
+	}
+	return b, err
+}
