@@ -406,13 +406,19 @@ func TestLoadLosesAndMixesUpNothing(t *testing.T) {
 	pid := l.p.cmd.Process.Pid
 	_, files := resources(t, pid)
 	l.run(t, 5*time.Second)
-	before := l.settle(t, files)
-	l.run(t, 20*time.Second)
-	after := l.settle(t, files)
-	// The first run has made room for as many connections. The second is longer, so that what
-	// leaks by the request shows too.
-	if limit := before*5/4 + 8<<10; after > limit {
-		t.Errorf("after 20 s of load the server has %d KiB, and had %d after 5 s", after, before)
+	kept := []int{l.settle(t, files)}
+	// The first run has made room for as many connections. The others are longer, so that what
+	// leaks by the request shows too. It does so in each of them; more at once than ever before,
+	// as on a machine that has become busy, does not.
+	for grows := true; grows; {
+		if len(kept) == 4 {
+			t.Errorf("the server grows with each run of load: to %d KiB", kept)
+			break
+		}
+		l.run(t, 20*time.Second)
+		before, after := kept[len(kept)-1], l.settle(t, files)
+		kept = append(kept, after)
+		grows = after > before*5/4+8<<10
 	}
 	l.judge(t)
 	for _, h := range l.hosts {
