@@ -9,16 +9,14 @@ import (
 	"time"
 )
 
-// Relay stands before an origin as a NAT gateway does: it forgets flows that were idle for
-// too long, and tells nobody. The client learns of it by a reset, and only once it sends
-// something; the origin never does. Before Start, its fields may be set; afterwards they must
-// not change. Its methods are safe for concurrent use.
+// Relay stands before an origin as a NAT gateway does: it forgets flows, and tells nobody. The
+// client learns of it by a reset, and only once it sends something; the origin never does. A
+// gateway forgets what was idle for too long; a relay forgets when [Relay.Forget] says so, or
+// else a machine with much to do would have it forget what goes on. Before Start, its fields may
+// be set; afterwards they must not change. Its methods are safe for concurrent use.
 type Relay struct {
 	// Origin is the address behind the relay.
 	Origin string
-
-	// Forget is how long a flow may be without a byte in either direction.
-	Forget time.Duration
 
 	// Blackhole leaves the client of a forgotten flow without a reset: what it sends is
 	// swallowed, as by a gateway that was replaced.
@@ -33,6 +31,7 @@ type Relay struct {
 	open   map[*flow]struct{}
 	flows  int
 	resets int
+	last   time.Time // when something went through
 }
 
 // flow is a connection of a client and the one to the origin that belongs to it.
@@ -40,14 +39,14 @@ type flow struct {
 	client, origin *net.TCPConn
 
 	// Guarded by the relay's mutex.
-	last time.Time // when something went through
-	met  bool      // the client sent something after it was forgotten
+	forgotten bool
+	met       bool // the client sent something after it was forgotten
 }
 
-// NewRelay starts a relay that forgets flows to the address which were idle for so long.
-func NewRelay(t testing.TB, origin string, forget time.Duration) *Relay {
+// NewRelay starts a relay to the address.
+func NewRelay(t testing.TB, origin string) *Relay {
 	t.Helper()
-	r := &Relay{Origin: origin, Forget: forget}
+	r := &Relay{Origin: origin}
 	r.Start(t)
 	return r
 }
@@ -87,7 +86,7 @@ func (r *Relay) relay(client *net.TCPConn) {
 		client.Close()
 		return
 	}
-	f := &flow{client: client, origin: origin.(*net.TCPConn), last: time.Now()}
+	f := &flow{client: client, origin: origin.(*net.TCPConn)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -95,6 +94,7 @@ func (r *Relay) relay(client *net.TCPConn) {
 		return
 	}
 	r.flows++
+	r.last = time.Now()
 	r.open[f] = struct{}{}
 	r.wg.Go(func() {
 		var both sync.WaitGroup
@@ -161,16 +161,14 @@ func (r *Relay) meet(f *flow) {
 	}
 }
 
-// passes reports whether the flow is known, and keeps it so.
+// passes reports whether the flow is known.
 func (r *Relay) passes(f *flow) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
-	if now.Sub(f.last) >= r.Forget {
-		return false
+	if !f.forgotten {
+		r.last = time.Now()
 	}
-	f.last = now
-	return true
+	return !f.forgotten
 }
 
 // reset ends the flow with a reset in both directions.
@@ -204,22 +202,24 @@ func (r *Relay) Resets() int {
 func (r *Relay) Known() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n, now := 0, time.Now()
+	n := 0
 	for f := range r.open {
-		if now.Sub(f.last) < r.Forget {
+		if !f.forgotten {
 			n++
 		}
 	}
 	return n
 }
 
-// WaitForgotten waits until all flows that are open are forgotten.
-func (r *Relay) WaitForgotten() {
+// Forget forgets all flows that are open, once nothing has gone through for as long as idle.
+func (r *Relay) Forget(idle time.Duration) {
 	for {
 		r.mu.Lock()
-		var wait time.Duration
-		for f := range r.open {
-			wait = max(wait, r.Forget-time.Since(f.last))
+		wait := idle - time.Since(r.last)
+		if wait <= 0 {
+			for f := range r.open {
+				f.forgotten = true
+			}
 		}
 		r.mu.Unlock()
 		if wait <= 0 {

@@ -26,7 +26,7 @@ import (
 // comment on Transport. Where they wait for real time, its passing is the subject.
 
 const (
-	forget = 200 * time.Millisecond // after which the relay has forgotten a flow
+	idle   = 200 * time.Millisecond // without a byte, after which the relay forgets its flows
 	lately = 50 * time.Millisecond  // UnsafeReuse
 )
 
@@ -35,7 +35,7 @@ func relayed(t *testing.T, http1 bool, change ...func(*tlstest.Relay)) (*sni.Tra
 	t.Helper()
 	ca := tlstest.NewAuthority(t)
 	origin := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-	relay := &tlstest.Relay{Origin: origin.Addr, Forget: forget}
+	relay := &tlstest.Relay{Origin: origin.Addr}
 	for _, f := range change {
 		f(relay)
 	}
@@ -44,9 +44,6 @@ func relayed(t *testing.T, http1 bool, change ...func(*tlstest.Relay)) (*sni.Tra
 	tr.UnsafeReuse = lately
 	return tr, origin, relay
 }
-
-// remembering is for relays that forget nothing.
-func remembering(r *tlstest.Relay) { r.Forget = time.Hour }
 
 // observe returns what the Transport's last request went through.
 func observe(tr *sni.Transport) func() sni.Exchange {
@@ -111,7 +108,7 @@ func TestRelayForgetsSilently(t *testing.T) {
 		b, _ = io.ReadAll(c)
 		got <- string(b)
 	})
-	relay := tlstest.NewRelay(t, origin, forget)
+	relay := tlstest.NewRelay(t, origin)
 	c, err := net.Dial("tcp", relay.Addr)
 	if err != nil {
 		t.Fatal(err)
@@ -121,8 +118,8 @@ func TestRelayForgetsSilently(t *testing.T) {
 	if s := <-got; s != "before" {
 		t.Errorf("the origin read %q", s)
 	}
-	relay.WaitForgotten()
-	c.SetReadDeadline(time.Now().Add(forget))
+	relay.Forget(idle)
+	c.SetReadDeadline(time.Now().Add(idle))
 	var timeout net.Error
 	if _, err := c.Read(make([]byte, 1)); !errors.As(err, &timeout) || !timeout.Timeout() {
 		t.Errorf("the client was told by %v", err)
@@ -153,7 +150,7 @@ func TestUnsafeRequestIsNotLostToAForgottenFlow(t *testing.T) {
 				{"DELETE", "none", nil, ""},
 				{"PURGE", "own method", nil, ""},
 			} {
-				relay.WaitForgotten()
+				relay.Forget(idle)
 				wantFlows(t, relay, i+1, "before "+c.name)
 				path := fmt.Sprintf("/%d", i)
 				mustSendTo(t, tr, c.method, path, c.body)
@@ -178,7 +175,7 @@ func TestSafeRequestOnAForgottenFlowIsRepeatedOnce(t *testing.T) {
 			method string
 			body   io.Reader
 		}{{"GET", nil}, {"HEAD", nil}, {"OPTIONS", nil}, {"GET", strings.NewReader("body")}} {
-			relay.WaitForgotten()
+			relay.Forget(idle)
 			path := fmt.Sprintf("/%d", i)
 			mustSendTo(t, tr, c.method, path, c.body)
 			wantFlows(t, relay, i+2, "after "+c.method)
@@ -212,7 +209,7 @@ func TestRepeatedRequestDoesNotTryAnotherConnectionOfBefore(t *testing.T) {
 	io.Copy(io.Discard, resp.Body)
 	resp.Body.Close()
 	wantFlows(t, relay, 2, "for two requests at once")
-	relay.WaitForgotten()
+	relay.Forget(idle)
 	mustSendTo(t, tr, "GET", "/again", nil)
 	wantFlows(t, relay, 3, "in the end")
 	if x := last(); x.Sent != 2 || x.Reused || len(arrivals(origin, "/again")) != 1 {
@@ -226,7 +223,7 @@ func TestBodyThatIsGoneIsNotSentAgain(t *testing.T) {
 		for _, long := range []bool{false, true} {
 			tr, origin, relay := relayed(t, http1)
 			mustSendTo(t, tr, "GET", "/", nil)
-			relay.WaitForgotten()
+			relay.Forget(idle)
 			body := "body"
 			if long {
 				body = strings.Repeat("x", 1<<20)
@@ -247,10 +244,10 @@ func TestBodyThatIsGoneIsNotSentAgain(t *testing.T) {
 func TestSafeRequestThatFellIntoABlackHoleIsRepeated(t *testing.T) {
 	t.Parallel()
 	tr, origin, relay := relayed(t, false, func(r *tlstest.Relay) { r.Blackhole = true })
-	tr.PingTimeout = 2 * forget // a shorter one would keep the flow
+	tr.PingTimeout = 2 * idle // a shorter one would keep the flow
 	last := observe(tr)
 	mustSendTo(t, tr, "GET", "/", nil)
-	relay.WaitForgotten()
+	relay.Forget(idle)
 	mustSendTo(t, tr, "GET", "/again", nil)
 	if n := len(arrivals(origin, "/again")); n != 1 || relay.Resets() != 1 || last().Sent > 2 {
 		t.Errorf("it arrived %d times; sent %d times; %d flows met", n, last().Sent, relay.Resets())
@@ -260,7 +257,7 @@ func TestSafeRequestThatFellIntoABlackHoleIsRepeated(t *testing.T) {
 
 func TestUnsafeRequestsInSequenceKeepTheirConnection(t *testing.T) {
 	bothProtocols(t, func(t *testing.T, http1 bool) {
-		tr, _, relay := relayed(t, http1, remembering)
+		tr, _, relay := relayed(t, http1)
 		tr.UnsafeReuse = time.Minute
 		for range 5 {
 			mustSendTo(t, tr, "POST", "/", strings.NewReader("body"))
@@ -271,7 +268,7 @@ func TestUnsafeRequestsInSequenceKeepTheirConnection(t *testing.T) {
 
 func TestUnsafeReuseIsShortByDefault(t *testing.T) {
 	bothProtocols(t, func(t *testing.T, http1 bool) {
-		tr, _, relay := relayed(t, http1, remembering)
+		tr, _, relay := relayed(t, http1)
 		tr.UnsafeReuse = 0
 		mustSendTo(t, tr, "POST", "/", nil)
 		mustSendTo(t, tr, "POST", "/", nil)
@@ -286,7 +283,7 @@ func TestUnsafeReuseIsShortByDefault(t *testing.T) {
 
 func TestNegativeUnsafeReuseGivesEachUnsafeRequestAConnection(t *testing.T) {
 	bothProtocols(t, func(t *testing.T, http1 bool) {
-		tr, origin, relay := relayed(t, http1, remembering)
+		tr, origin, relay := relayed(t, http1)
 		tr.UnsafeReuse = -1
 		mustSendTo(t, tr, "GET", "/", nil)
 		for i := range 3 {
