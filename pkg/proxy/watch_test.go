@@ -252,7 +252,7 @@ func pours(w http.ResponseWriter, r *http.Request) {
 func TestClientThatDoesNotTakeTheAnswerIsCutOff(t *testing.T) {
 	t.Parallel()
 	for problem, timeouts := range map[string]proxy.Timeouts{
-		"client-too-slow": {Idle: short},
+		"client-too-slow": {Idle: medium}, // until the buffers in between are full, things have to move
 		"time-budget":     {Idle: long, Request: medium}, // which must not go on waiting for who takes nothing
 	} {
 		ca := tlstest.NewAuthority(t)
@@ -266,7 +266,7 @@ func TestClientThatDoesNotTakeTheAnswerIsCutOff(t *testing.T) {
 
 func TestStreamThatDoesNotTakeTheAnswerIsCutOff(t *testing.T) {
 	t.Parallel()
-	for problem, timeouts := range map[string]proxy.Timeouts{"client-too-slow": {Idle: short}, "time-budget": {Idle: long, Request: medium}} {
+	for problem, timeouts := range map[string]proxy.Timeouts{"client-too-slow": {Idle: medium}, "time-budget": {Idle: long, Request: medium}} {
 		ca := tlstest.NewAuthority(t)
 		b, lines := one(t, route{"origin": serveOrigin(t, ca, true, pours), "ca_pem": ca.PEM()}, within(timeouts))
 		client, url := b.h2c(t)
