@@ -197,7 +197,7 @@ func send(t *testing.T, addr, method, raw string) (r *http.Response, body string
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(30 * time.Second)) // a front that hangs
+	c.SetDeadline(time.Now().Add(2 * time.Minute)) // a front that hangs
 	if _, err := io.WriteString(c, raw); err != nil {
 		t.Fatal(err)
 	}
