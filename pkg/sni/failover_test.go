@@ -40,7 +40,7 @@ func passOn(c net.Conn, addr string) {
 }
 
 func quicker(tr *sni.Transport) {
-	tr.HandshakeTimeout, tr.ConnectTimeout = 300*time.Millisecond, 300*time.Millisecond
+	tr.HandshakeTimeout, tr.ConnectTimeout = time.Second, time.Second
 }
 
 // One address that does not work must not take its host down while another one does.

@@ -43,9 +43,13 @@ func serverConfig(leaf tls.Certificate) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{leaf}}
 }
 
-// newTransport makes a transport that may dial loopback and leaves nothing open.
+// newTransport makes a transport that may dial loopback, has time on a busy machine, and leaves
+// nothing open.
 func newTransport(t testing.TB, translate sni.Translator) *sni.Transport {
-	tr := &sni.Transport{Translate: translate, AllowCIDRs: tlstest.Loopback}
+	tr := &sni.Transport{
+		Translate: translate, AllowCIDRs: tlstest.Loopback,
+		ConnectTimeout: time.Minute, HandshakeTimeout: time.Minute, DialTimeout: 2 * time.Minute,
+	}
 	t.Cleanup(tr.CloseIdleConnections)
 	return tr
 }
