@@ -246,6 +246,32 @@ func TestServeReadsTheTableWithAProfile(t *testing.T) {
 	}
 }
 
+// The SDK warns of each answer whose checksum is missing, as it is where something in between refuses.
+func TestServeSaysOnceThatTheTableCannotBeRead(t *testing.T) {
+	t.Parallel()
+	relay := dynamodbtest.NewRelay(t, "http://127.0.0.1:1")
+	relay.Set(dynamodbtest.Denied)
+	p := run(t, []string{
+		"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_REGION=us-east-1", "AWS_ENDPOINT_URL_DYNAMODB=" + relay.Endpoint,
+	}, "serve", "--table", "routes", "--listen", "127.0.0.1:0")
+	url := p.waitFor(t, `url=(http://\S+)`)[1]
+	for _, host := range []string{"a.test", "b.test", "c.test"} {
+		if status, body := get(t, url, host); status != 503 {
+			t.Errorf("%s: %d %s", host, status, body)
+		}
+	}
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	p.exit(t)
+	if n := strings.Count(p.output(), "the routes cannot be read"); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+	for line := range strings.Lines(p.output()) {
+		if !strings.HasPrefix(line, "time=") {
+			t.Errorf("a line for each request: %s", line)
+		}
+	}
+}
+
 func TestWrongCallsSayWhatToDo(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

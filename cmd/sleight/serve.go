@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/cobra"
 
 	"github.com/sleightproxy/sleight/internal/app"
@@ -169,7 +170,7 @@ type mirror struct {
 
 // dynamoDB builds the client as the AWS command line would.
 func dynamoDB(ctx context.Context) (origin.BatchGetter, error) {
-	cfg, err := config.LoadDefaultConfig(ctx)
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{})) // origin.Cache says what fails, and how often
 	if err != nil {
 		return nil, fmt.Errorf("AWS configuration: %w", err)
 	}
