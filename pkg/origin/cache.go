@@ -52,8 +52,10 @@ type Cache struct {
 
 	// MaxHosts bounds how many hosts with a route of their own are remembered, and, each apart
 	// from them, how many hosts under wildcards and how many without a route: strangers who try
-	// names cannot displace routes. The least recently used is forgotten. Hosts under one
-	// wildcard share its route in memory. Zero or less means 10,000.
+	// names cannot displace routes. The least recently used is forgotten; of hosts under wildcards,
+	// under which any name has a route, one that was asked for once goes before those that were
+	// again, unless these are more than three quarters. Hosts under one wildcard share its route in
+	// memory. Zero or less means 10,000.
 	MaxHosts int
 
 	// Timeout bounds one look-up. Zero or less means 5 seconds.
@@ -80,11 +82,11 @@ type Cache struct {
 	staleWait,
 	joinWait time.Duration
 
-	routes    *lru.Cache[string, entry]  // by host, of routes for that very host
-	wild      *lru.Cache[string, entry]  // by host, of routes for a wildcard
-	misses    *lru.Cache[string, miss]   // by host
-	failures  *lru.Cache[string, miss]   // by host of which nothing is known: why not
-	wildcards *lru.Cache[string, *Route] // by pattern: what the entries of wild share
+	routes    *lru.Cache[string, entry]         // by host, of routes for that very host
+	wild      *lru.TwoQueueCache[string, entry] // by host, of routes for a wildcard
+	misses    *lru.Cache[string, miss]          // by host
+	failures  *lru.Cache[string, miss]          // by host of which nothing is known: why not
+	wildcards *lru.Cache[string, *Route]        // by pattern: what the entries of wild share
 
 	mu      sync.Mutex
 	flights map[string]*flight   // by host: what whoever asks for it may share
@@ -158,7 +160,7 @@ func (c *Cache) init() {
 	}
 	// The only error is for a size that is not positive.
 	c.routes, _ = lru.New[string, entry](size)
-	c.wild, _ = lru.New[string, entry](size)
+	c.wild, _ = lru.New2Q[string, entry](size)
 	c.misses, _ = lru.New[string, miss](size)
 	c.failures, _ = lru.New[string, miss](maxFailures)
 	c.wildcards, _ = lru.New[string, *Route](size)

@@ -229,8 +229,6 @@ func TestMissesDoNotDisplaceRoutes(t *testing.T) {
 	}
 }
 
-// A wildcard makes any name a route; that must not displace the others, nor keep a copy
-// of its certificates for each name that somebody made up.
 // bigError is as large as those of the SDK, which hold the request and its answer.
 type bigError [8 << 10]byte
 
@@ -263,6 +261,8 @@ func TestFailuresForUnknownHostsDoNotFillTheMemory(t *testing.T) {
 	runtime.KeepAlive(c)
 }
 
+// A wildcard makes any name a route; that must not displace the others, nor keep a copy
+// of its certificates for each name that somebody made up.
 func TestHostsUnderAWildcardAreBoundedAndShareTheirRoute(t *testing.T) {
 	s := &fakeStore{answer: func(_ context.Context, host string) (*Route, error) {
 		if host == "a.test" {
@@ -290,6 +290,29 @@ func TestHostsUnderAWildcardAreBoundedAndShareTheirRoute(t *testing.T) {
 	if c.routes.Len() != 1 || c.wild.Len() != 10 || c.wildcards.Len() != 1 {
 		t.Errorf("%d, %d and %d entries", c.routes.Len(), c.wild.Len(), c.wildcards.Len())
 	}
+}
+
+// Names that somebody makes up are asked for once; those in use have to be known when the store fails.
+func TestScanUnderAWildcardDoesNotDisplaceHostsInUse(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := &fakeStore{answer: found(&Route{Host: "*.x.test"})}
+		c := newCache(s)
+		c.MaxHosts = 100
+		for range 2 {
+			for _, host := range numbered("shop%d.x.test", 50) {
+				c.Lookup(t.Context(), host)
+			}
+		}
+		for _, host := range numbered("h%d.x.test", 1000) {
+			c.Lookup(t.Context(), host)
+		}
+		s.set(func(context.Context, string) (*Route, error) { return nil, errors.New("down") })
+		for _, host := range numbered("shop%d.x.test", 50) {
+			if _, err := c.Lookup(t.Context(), host); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 }
 
 func TestHostThatGetsARouteOfItsOwnLeavesItsWildcard(t *testing.T) {
