@@ -52,6 +52,34 @@ func TestEveryVariableIsRead(t *testing.T) {
 	}
 }
 
+// A zero is said of a variable, and means the default to the cache.
+func TestVariablesOfTheCacheReachIt(t *testing.T) {
+	for _, c := range []struct {
+		env           environment
+		ttl, maxStale time.Duration
+		maxHosts      int
+	}{
+		{environment{}, 30 * time.Second, 24 * time.Hour, 0},
+		{environment{"ROUTES_TTL": "90s", "ROUTES_MAX_STALE": "2h", "ROUTES_MAX_HOSTS": "500"}, 90 * time.Second, 2 * time.Hour, 500},
+		{environment{"ROUTES_TTL": "0", "ROUTES_MAX_STALE": "0"}, -1, -1, 0},
+	} {
+		c.env["ROUTES_TABLE"] = "routes"
+		s, err := app.FromEnvironment(c.env.get)
+		if err != nil {
+			t.Fatal(err)
+		}
+		logger := slog.New(slog.DiscardHandler)
+		routes, err := app.Routes(s, logger, func() (origin.BatchGetter, error) { return nil, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		cache := routes.(*origin.Cache)
+		if cache.TTL != c.ttl || cache.MaxStale != c.maxStale || cache.MaxHosts != c.maxHosts || cache.Logger != logger {
+			t.Errorf("%v: TTL %v, MaxStale %v, MaxHosts %d", c.env, cache.TTL, cache.MaxStale, cache.MaxHosts)
+		}
+	}
+}
+
 func TestWrongConfigurationFailsWithOneLineThatSaysWhatToSet(t *testing.T) {
 	dir := t.TempDir()
 	broken := filepath.Join(dir, "broken.json")
