@@ -104,9 +104,9 @@ func TestCompletionIsSilentWhereItFails(t *testing.T) {
 
 func TestCompletionScriptsAreForEachShell(t *testing.T) {
 	t.Parallel()
-	for _, shell := range []string{"bash", "zsh", "fish"} {
+	for shell, registers := range map[string]string{"bash": "complete -o default -F __start_sleight sleight\n", "zsh": "compdef _sleight sleight\n", "fish": "complete -c sleight "} {
 		o := execute(t, nil, "", "completion", shell)
-		if o.status != 0 || !strings.Contains(o.out, "__complete") {
+		if o.status != 0 || !strings.Contains(o.out, "__complete") || !strings.Contains(o.out, registers) {
 			t.Errorf("%s: %+v", shell, o)
 		}
 	}

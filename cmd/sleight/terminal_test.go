@@ -43,9 +43,10 @@ type outcome struct {
 // execute runs the command without a terminal.
 func execute(t *testing.T, env []string, stdin string, args ...string) outcome {
 	t.Helper()
+	name := built(t) // which takes a while, the first time
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, built(t), args...)
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env, cmd.Stdin = environment(t, env), strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
