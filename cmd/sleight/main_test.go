@@ -246,6 +246,18 @@ func TestServeReadsTheTableWithAProfile(t *testing.T) {
 	}
 }
 
+func TestServeConnectsToWarmHostsBeforeItListens(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test")
+	name := routesFile(t, map[string]any{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()})
+	p := run(t, nil, "serve", "--routes", name, "--allow-cidr", "127.0.0.0/8", "--listen", "127.0.0.1:0", "--warm-host", "a.test")
+	p.waitFor(t, `url=(http://\S+)`)
+	if got := o.Handshakes(); len(got) != 1 || got[0] != "a.test" {
+		t.Errorf("handshakes %q", got)
+	}
+}
+
 // The SDK warns of each answer whose checksum is missing, as it is where something in between refuses.
 func TestServeSaysOnceThatTheTableCannotBeRead(t *testing.T) {
 	t.Parallel()
