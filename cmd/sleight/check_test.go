@@ -422,6 +422,9 @@ func TestCheckOnATerminal(t *testing.T) {
 	if status != 1 || !strings.Contains(shown, "Checking") || !strings.Contains(shown, "\x1b[31mFAIL\x1b[0m  h007.x.test") || !strings.Contains(shown, "300 routes: 6 FAIL, 0 warn, 294 ok") {
 		t.Errorf("status %d: %.1000q ... %q", status, shown, shown[max(0, len(shown)-500):])
 	}
+	if !regexp.MustCompile(`Checking \.+ done! \[300 in `).MatchString(shown) {
+		t.Errorf("the bar did not come to its end: %.1000q", shown)
+	}
 	for line := range strings.SplitSeq(shown[strings.LastIndex(shown, "ROUTE"):], "\n") {
 		plain := regexp.MustCompile("\x1b\\[[0-9;]*m").ReplaceAllString(strings.TrimRight(line, "\r"), "")
 		if len([]rune(plain)) > 80 {
