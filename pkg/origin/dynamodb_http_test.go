@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -77,6 +78,41 @@ func TestLostFlowCostsOneAttempt(t *testing.T) {
 	if _, err := d.Lookup(ctx, "a.test"); err != nil || relay.Flows() != flows+1 || relay.Requests() != requests+1 {
 		t.Errorf("%v, %d flows, %d requests, want one more than %d and %d", err, relay.Flows(), relay.Requests(), flows, requests)
 	}
+}
+
+// A refresh every TTL finds a connection; one from before a freeze is not tried.
+func TestIdleConnectionsAreKeptLongerThanTheTTLAndNotForLong(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		dials := 0
+		client := newAttempts(&http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			dials++
+			ours, theirs := net.Pipe()
+			go func() {
+				defer theirs.Close()
+				for b := bufio.NewReader(theirs); ; {
+					if _, err := http.ReadRequest(b); err != nil {
+						return
+					}
+					io.WriteString(theirs, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+				}
+			}()
+			return ours, nil
+		}})
+		defer client.CloseIdleConnections()
+		for _, c := range []struct {
+			idle time.Duration
+			want int
+		}{{0, 1}, {defaultTTL + time.Second, 1}, {time.Minute, 2}} {
+			time.Sleep(c.idle)
+			r, err := http.NewRequestWithContext(t.Context(), "GET", "http://a.test/", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := client.Do(r); err != nil || dials != c.want {
+				t.Errorf("after %v: %v, %d connections, want %d", c.idle, err, dials, c.want)
+			}
+		}
+	})
 }
 
 // A hundred failures use up what the SDK keeps for retries; what comes after them would then
