@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/smithy-go/logging"
@@ -170,12 +172,39 @@ type mirror struct {
 
 // dynamoDB builds the client as the AWS command line would.
 func dynamoDB(ctx context.Context) (origin.BatchGetter, error) {
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{})) // origin.Cache says what fails, and how often
+	cfg, err := awsConfig(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("AWS configuration: %w", err)
+		return nil, err
 	}
 	if cfg.Region == "" {
 		return nil, errors.New("no AWS region: set AWS_REGION, or a profile that has one")
 	}
+	cfg.Credentials = aws.NewCredentialsCache(aws.CredentialsProviderFunc(credentialsNow))
 	return dynamodb.NewFromConfig(cfg, origin.TuneDynamoDB), nil
+}
+
+func awsConfig(ctx context.Context) (aws.Config, error) {
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{})) // origin.Cache says what fails, and how often
+	if err != nil {
+		return cfg, fmt.Errorf("AWS configuration: %w", err)
+	}
+	return cfg, nil
+}
+
+// keysPeriod is how long keys of a file are used without reading it again.
+const keysPeriod = time.Minute
+
+// credentialsNow looks for credentials anew. The SDK reads the keys in a file once, of which temporary
+// ones expire, and are replaced by others there: who serves for days has to see that. Where it finds
+// credentials elsewhere, it knows when to look again.
+func credentialsNow(ctx context.Context) (aws.Credentials, error) {
+	cfg, err := awsConfig(ctx)
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	c, err := cfg.Credentials.Retrieve(ctx)
+	if err == nil && !c.CanExpire && strings.HasPrefix(c.Source, "SharedConfigCredentials") {
+		c.CanExpire, c.Expires = true, time.Now().Add(keysPeriod)
+	}
+	return c, err
 }

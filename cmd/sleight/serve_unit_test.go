@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+)
+
+// Temporary keys expire while the proxy serves, and whoever logs in again writes others in their place.
+func TestKeysThatAreReplacedInTheirFileAreTaken(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "credentials")
+	for name, value := range map[string]string{
+		"AWS_CONFIG_FILE": filepath.Join(dir, "config"), "AWS_SHARED_CREDENTIALS_FILE": file, "AWS_PROFILE": "staging", "AWS_REGION": "eu-west-1",
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true",
+	} {
+		t.Setenv(name, value)
+	}
+	write := func(key string) {
+		if err := os.WriteFile(file, fmt.Appendf(nil, "[staging]\naws_access_key_id = %s\naws_secret_access_key = x\naws_session_token = y\n", key), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("old")
+	synctest.Test(t, func(t *testing.T) {
+		client, err := dynamoDB(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := func(key string) {
+			t.Helper()
+			if c, err := client.(*dynamodb.Client).Options().Credentials.Retrieve(t.Context()); err != nil || c.AccessKeyID != key {
+				t.Errorf("key %q, %v; want %q", c.AccessKeyID, err, key)
+			}
+		}
+		want("old")
+		write("new")
+		want("old") // they are not read for each request
+		time.Sleep(time.Minute + time.Second)
+		want("new")
+	})
+}
