@@ -8,12 +8,10 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/sleightproxy/sleight/internal/app"
 	"github.com/sleightproxy/sleight/internal/check"
@@ -22,46 +20,6 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
-
-// proxyFlags say what the proxy is configured with, for whom a route is checked or explained.
-type proxyFlags struct {
-	allow []string
-	certs string
-	force bool
-	flags *pflag.FlagSet
-}
-
-func (p *proxyFlags) add(f *pflag.FlagSet) {
-	p.flags = f
-	f.StringSliceVar(&p.allow, "allow-cidr", nil, "`network` that the proxy may dial although it is not public; may be repeated (ORIGIN_ALLOW_CIDRS)")
-	f.StringVar(&p.certs, "client-certs", "", "`directory` of the client certificates that routes refer to (CLIENT_CERTS_DIR)")
-	f.BoolVar(&p.force, "force-https", true, "refuse routes with http:// (FORCE_HTTPS)")
-}
-
-// settings are those of the proxy: what the flags say, and for the rest the variables.
-func (p *proxyFlags) settings(getenv func(string) string) (app.Settings, error) {
-	said, names := map[string]string{}, []string{}
-	for _, m := range []mirror{
-		{"ORIGIN_ALLOW_CIDRS", "allow-cidr", func() string { return strings.Join(p.allow, ",") }},
-		{"CLIENT_CERTS_DIR", "client-certs", func() string { return p.certs }},
-		{"FORCE_HTTPS", "force-https", func() string { return strconv.FormatBool(p.force) }},
-	} {
-		if p.flags.Changed(m.flag) {
-			said[m.variable] = m.value()
-			names = append(names, m.variable+" is", "--"+m.flag+" is")
-		}
-	}
-	s, err := app.FromEnvironment(func(name string) string {
-		if v, ok := said[name]; ok {
-			return v
-		}
-		return getenv(name)
-	})
-	if err != nil {
-		return s, usageError{errors.New(strings.NewReplacer(names...).Replace(err.Error()))}
-	}
-	return s, nil
-}
 
 // newChecker checks as a proxy with these settings would forward. close gives its client certificates up.
 func newChecker(s app.Settings) (c *check.Checker, close func(), err error) {
@@ -121,7 +79,6 @@ func (e *unworkableError) Error() string {
 // checkCommand is "sleight check".
 type checkCommand struct {
 	tables tableFlags
-	proxy  proxyFlags
 	output format
 	getenv func(string) string
 
@@ -187,10 +144,9 @@ docs/check.md has the fields of --output json, which stay as they are, and the c
 	f.IntVar(&k.warnDays, "warn-days", 14, "warn of certificates that end within `N` days; 0 warns of none")
 	f.BoolVar(&k.inactive, "fail-inactive", false, "let disabled and expired routes fail the run too")
 	f.BoolVarP(&k.verbose, "verbose", "v", false, "with --all: show the details of each route")
-	k.proxy.add(f)
+	addProxyFlags(c)
 	addOutput(c, &k.output)
 	completeTables(c)
-	completeProxy(c)
 	completeValues(c,
 		map[string][]string{"method": {"GET", "HEAD", "OPTIONS"}, "tls-min": {"1.2", "1.3"}},
 		map[string][]string{"from-file": {"json", "yaml", "yml"}, "ca-file": {"pem", "crt", "cer"}},
@@ -247,8 +203,8 @@ func (k *checkCommand) validate(c *cobra.Command, args []string) error {
 }
 
 // checker makes the Checker that the flags ask for.
-func (k *checkCommand) checker() (*check.Checker, func(), error) {
-	settings, err := k.proxy.settings(k.getenv)
+func (k *checkCommand) checker(c *cobra.Command) (*check.Checker, func(), error) {
+	settings, _, err := proxySettings(c.Flags(), k.getenv)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -277,7 +233,7 @@ func (k *checkCommand) run(c *cobra.Command, args []string) error {
 	if err := k.validate(c, args); err != nil {
 		return err
 	}
-	checker, close, err := k.checker()
+	checker, close, err := k.checker(c)
 	if err != nil {
 		return err
 	}

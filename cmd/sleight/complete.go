@@ -29,12 +29,6 @@ func completeTables(c *cobra.Command) {
 	completeValues(c, nil, map[string][]string{"routes": {"json"}}, "table", "region", "profile", "endpoint-url")
 }
 
-// completeProxy completes the values of what proxyFlags adds.
-func completeProxy(c *cobra.Command) {
-	completeValues(c, nil, nil, "allow-cidr")
-	c.MarkFlagDirname("client-certs")
-}
-
 // completionPatience bounds what a Tab waits for.
 const completionPatience = time.Second
 

@@ -57,7 +57,6 @@ type forwarded struct {
 
 func newExplain(getenv func(string) string) *cobra.Command {
 	tables := tableFlags{getenv: getenv}
-	var flags proxyFlags
 	var output format
 	c := &cobra.Command{
 		Use:   "explain HOST",
@@ -74,7 +73,7 @@ The exit status is 1 where no route is in force for HOST.`,
 		Args:              usage(cobra.ExactArgs(1)),
 		ValidArgsFunction: tables.completeHosts(false),
 		RunE: func(c *cobra.Command, args []string) error {
-			settings, err := flags.settings(getenv)
+			settings, _, err := proxySettings(c.Flags(), getenv)
 			if err != nil {
 				return err
 			}
@@ -96,10 +95,9 @@ The exit status is 1 where no route is in force for HOST.`,
 		},
 	}
 	tables.add(c.Flags())
-	flags.add(c.Flags())
+	addProxyFlags(c)
 	addOutput(c, &output)
 	completeTables(c)
-	completeProxy(c)
 	return c
 }
 

@@ -34,8 +34,7 @@ const (
 type frontServer struct {
 	kind      localfront.Kind
 	bootstrap string              // the function's file; empty means the one beside this command
-	mirrors   []mirror            // the function's variables that have flags
-	setting   func(string) string // what they and its others say
+	setting   func(string) string // what the function's variables say, or their flags
 	settings  app.Settings        // the same, understood
 	stderr    io.Writer           // gets what the function prints
 	logger    *slog.Logger
@@ -106,7 +105,7 @@ func (s *frontServer) environment(front *localfront.Front, ours []string) ([]str
 		}
 	}
 	names := []string{"FRONT_TIMEOUT", "BASE_PATH", "STRIP_STAGE"} // no flags stand for these
-	for _, m := range s.mirrors {
+	for _, m := range mirrors {
 		names = append(names, m.variable)
 	}
 	for _, name := range names {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"strings"
 	"time"
 
@@ -49,54 +48,28 @@ as built by make build, which knows no profiles: give it credentials in the envi
 	f.DurationVar(&s.shutdownDelay, "shutdown-delay", 0, "for what `duration` to go on accepting after SIGTERM, while /readyz says 503 (default 0s)")
 	f.BoolVar(&s.h2c, "h2c", false, "also speak HTTP/2 without TLS, to clients that know beforehand")
 	f.IntVar(&s.maxConnections, "max-connections", 10_000, "how many connections to have open, `N`; more wait to be accepted; 0 sets no limit")
-	routes := f.String("routes", "", "JSON `file` with the routes (ROUTES_FILE)")
-	table := f.String("table", "", "DynamoDB table with the routes, by its `name` (ROUTES_TABLE)")
-	ttl := f.String("routes-ttl", "", "for what `duration` a route of the table is used unasked (ROUTES_TTL, default 30s)")
-	stale := f.String("routes-max-stale", "", "for what `duration` a route is served while the table cannot be read; 0 for not at all (ROUTES_MAX_STALE, default 24h)")
-	hosts := f.String("routes-max-hosts", "", "for how many hosts routes of the table are remembered, `N` (ROUTES_MAX_HOSTS, default 10000)")
-	warm := f.StringSlice("warm-host", nil, "`host` to look up and connect to before listening; may be repeated (WARM_HOSTS)")
-	allow := f.StringSlice("allow-cidr", nil, "`network` that may be dialled although it is not public; may be repeated (ORIGIN_ALLOW_CIDRS)")
-	force := f.Bool("force-https", true, "refuse routes with http:// (FORCE_HTTPS)")
-	trusted := f.String("trusted-host-header", "", "`header` in which a CDN passes the client's host (TRUSTED_HOST_HEADER)")
-	proxies := f.StringSlice("trusted-proxies", nil, "`network` of proxies in front whose X-Forwarded-* are believed; may be repeated (TRUSTED_PROXIES)")
-	loop := f.String("loop-id", "", "`name` in CDN-Loop by which own requests are known again (CDN_LOOP_ID, default sleight)")
-	certs := f.String("client-certs", "", "`directory` of the client certificates that routes refer to (CLIENT_CERTS_DIR)")
+	f.String("routes", "", "JSON `file` with the routes (ROUTES_FILE)")
+	f.String("table", "", "DynamoDB table with the routes, by its `name` (ROUTES_TABLE)")
+	f.String("routes-ttl", "", "for what `duration` a route of the table is used unasked (ROUTES_TTL, default 30s)")
+	f.String("routes-max-stale", "", "for what `duration` a route is served while the table cannot be read; 0 for not at all (ROUTES_MAX_STALE, default 24h)")
+	f.String("routes-max-hosts", "", "for how many hosts routes of the table are remembered, `N` (ROUTES_MAX_HOSTS, default 10000)")
+	f.StringSlice("warm-host", nil, "`host` to look up and connect to before listening; may be repeated (WARM_HOSTS)")
+	f.String("trusted-host-header", "", "`header` in which a CDN passes the client's host (TRUSTED_HOST_HEADER)")
+	f.StringSlice("trusted-proxies", nil, "`network` of proxies in front whose X-Forwarded-* are believed; may be repeated (TRUSTED_PROXIES)")
+	f.String("loop-id", "", "`name` in CDN-Loop by which own requests are known again (CDN_LOOP_ID, default sleight)")
+	f.String("connect-timeout", "", "`duration` to connect to one address of an origin (CONNECT_TIMEOUT, default 5s)")
+	f.String("handshake-timeout", "", "`duration` of a TLS handshake (HANDSHAKE_TIMEOUT, default 5s)")
+	f.String("response-timeout", "", "`duration` until an answer begins (RESPONSE_TIMEOUT, default 1m)")
+	f.String("idle-timeout", "", "`duration` that nothing may move in a body or WebSocket (IDLE_TIMEOUT, default 5m)")
+	f.String("request-timeout", "", "`duration` of a request as a whole (REQUEST_TIMEOUT, default none)")
+	f.String("max-request-body", "", "`size` of a request's body, such as 10MB (MAX_REQUEST_BODY, default no limit)")
+	f.String("log-level", "", "`level`: debug, info, warn or error (LOG_LEVEL, default info)")
+	addProxyFlags(c)
 	front := f.String("front", "", "`kind` of front to run the Lambda function behind: "+localfront.KindNames())
 	bootstrap := f.String("bootstrap", "", "`file` of the Lambda function, for --front (default: bootstrap beside this command)")
-	connect := f.String("connect-timeout", "", "`duration` to connect to one address of an origin (CONNECT_TIMEOUT, default 5s)")
-	handshake := f.String("handshake-timeout", "", "`duration` of a TLS handshake (HANDSHAKE_TIMEOUT, default 5s)")
-	response := f.String("response-timeout", "", "`duration` until an answer begins (RESPONSE_TIMEOUT, default 1m)")
-	idle := f.String("idle-timeout", "", "`duration` that nothing may move in a body or WebSocket (IDLE_TIMEOUT, default 5m)")
-	request := f.String("request-timeout", "", "`duration` of a request as a whole (REQUEST_TIMEOUT, default none)")
-	body := f.String("max-request-body", "", "`size` of a request's body, such as 10MB (MAX_REQUEST_BODY, default no limit)")
-	level := f.String("log-level", "", "`level`: debug, info, warn or error (LOG_LEVEL, default info)")
 	completeValues(c,
 		map[string][]string{"front": strings.Split(localfront.KindNames(), ", "), "log-level": {"debug", "info", "warn", "error"}},
 		map[string][]string{"routes": {"json"}}, "table")
-	completeProxy(c)
-
-	// A flag is the variable, said later: one parser serves both.
-	mirrors := []mirror{
-		{"ROUTES_FILE", "routes", func() string { return *routes }},
-		{"ROUTES_TABLE", "table", func() string { return *table }},
-		{"ROUTES_TTL", "routes-ttl", func() string { return *ttl }},
-		{"ROUTES_MAX_STALE", "routes-max-stale", func() string { return *stale }},
-		{"ROUTES_MAX_HOSTS", "routes-max-hosts", func() string { return *hosts }},
-		{"WARM_HOSTS", "warm-host", func() string { return strings.Join(*warm, ",") }},
-		{"ORIGIN_ALLOW_CIDRS", "allow-cidr", func() string { return strings.Join(*allow, ",") }},
-		{"FORCE_HTTPS", "force-https", func() string { return strconv.FormatBool(*force) }},
-		{"TRUSTED_HOST_HEADER", "trusted-host-header", func() string { return *trusted }},
-		{"TRUSTED_PROXIES", "trusted-proxies", func() string { return strings.Join(*proxies, ",") }},
-		{"CDN_LOOP_ID", "loop-id", func() string { return *loop }},
-		{"CLIENT_CERTS_DIR", "client-certs", func() string { return *certs }},
-		{"CONNECT_TIMEOUT", "connect-timeout", func() string { return *connect }},
-		{"HANDSHAKE_TIMEOUT", "handshake-timeout", func() string { return *handshake }},
-		{"RESPONSE_TIMEOUT", "response-timeout", func() string { return *response }},
-		{"IDLE_TIMEOUT", "idle-timeout", func() string { return *idle }},
-		{"REQUEST_TIMEOUT", "request-timeout", func() string { return *request }},
-		{"MAX_REQUEST_BODY", "max-request-body", func() string { return *body }},
-		{"LOG_LEVEL", "log-level", func() string { return *level }},
-	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if f.Changed("routes") && f.Changed("table") {
 			return usageError{errors.New("--routes and --table are both given: give one of them")}
@@ -114,33 +87,16 @@ as built by make build, which knows no profiles: give it credentials in the envi
 		if s.shutdownDelay < 0 || s.maxConnections < 0 {
 			return usageError{errors.New("--shutdown-delay and --max-connections cannot be negative")}
 		}
-		said := map[string]string{}
-		if f.Changed("routes") || f.Changed("table") {
-			said["ROUTES_FILE"], said["ROUTES_TABLE"] = "", "" // one flag overrules both variables
-		}
-		var names []string
-		for _, m := range mirrors {
-			if f.Changed(m.flag) {
-				said[m.variable] = m.value()
-				names = append(names, m.variable+" is", "--"+m.flag+" is")
-			}
-		}
-		setting := func(name string) string {
-			if v, ok := said[name]; ok {
-				return v
-			}
-			return getenv(name)
-		}
-		settings, err := app.FromEnvironment(setting)
+		settings, setting, err := proxySettings(f, getenv)
 		if err != nil {
-			return usageError{errors.New(strings.NewReplacer(names...).Replace(err.Error()))}
+			return err
 		}
 		if settings.RoutesFile == "" && settings.RoutesTable == "" {
 			return usageError{errors.New("no routes: give --routes FILE or --table NAME")}
 		}
 		s.logger = slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: settings.LogLevel}))
 		if f.Changed("front") {
-			front := &frontServer{kind, *bootstrap, mirrors, setting, settings, c.ErrOrStderr(), s.logger}
+			front := &frontServer{kind, *bootstrap, setting, settings, c.ErrOrStderr(), s.logger}
 			return front.serve(c.Context(), s)
 		}
 		routes, err := app.Routes(settings, s.logger, func() (origin.BatchGetter, error) { return dynamoDB(c.Context()) })
@@ -162,12 +118,6 @@ as built by make build, which knows no profiles: give it credentials in the envi
 		return s.run(c.Context())
 	}
 	return c
-}
-
-// mirror is a flag that stands for a variable.
-type mirror struct {
-	variable, flag string
-	value          func() string
 }
 
 // dynamoDB builds the client as the AWS command line would.
