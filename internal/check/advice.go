@@ -195,7 +195,7 @@ var failures = []rule{
 		say: func(f *facts) (string, string) {
 			return fmt.Sprintf("no TLS on port %s: what answered begins with %q", f.port, f.record()), "correct the port in origin"
 		}},
-	{code: "tls_too_old", level: LevelFail, when: func(f *facts) bool { return f.tlsVersionRefused() },
+	{code: "tls_too_old", level: LevelFail, when: (*facts).tlsVersionRefused,
 		say: func(f *facts) (string, string) {
 			wants := "TLS 1.2 or 1.3"
 			if f.route.TLSMin == tls.VersionTLS13 {
@@ -256,7 +256,7 @@ var failures = []rule{
 		}},
 	{code: "answer_timeout", level: LevelFail, when: isType(sni.HTTPResponseTimeout),
 		say: func(f *facts) (string, string) {
-			return fmt.Sprintf("the connection is there, but no answer to %s %s came in time", f.checker.method(), f.path()), "have the customer look at the origin's log; or check another --path, or wait longer with --timeout"
+			return fmt.Sprintf("the connection is there, but no answer to %s came in time", f.asking()), "have the customer look at the origin's log; or check another --path, or wait longer with --timeout"
 		}},
 	{code: "hung_up", level: LevelFail, when: isType(sni.ConnectionTerminated),
 		say: fixed("the origin hangs up instead of answering the request", "have the customer look at the origin's log: a firewall for web applications may do so, or a port that is for another protocol")},
@@ -307,7 +307,11 @@ func isReason(r sni.CertificateReason) func(*facts) bool {
 	return func(f *facts) bool { c := reasonOf(f); return c != nil && c.Reason == r }
 }
 
+// reasonOf returns what is wrong with the certificate, and nil where that did not fail.
 func reasonOf(f *facts) *sni.CertificateError {
+	if f.err == nil { // which in an error is not nil
+		return nil
+	}
 	c, _ := errors.AsType[*sni.CertificateError](error(f.err))
 	return c
 }
@@ -342,9 +346,9 @@ func (f *facts) serverNameFor(names []string) string {
 		suggestion = "server_name to " + f.origin // which is what the operator has said already
 	}
 	if len(names) == 0 {
-		return fmt.Sprintf("have the customer install a certificate for %s", f.name)
+		return f.install("a certificate")
 	}
-	return fmt.Sprintf("set %s; or have the customer install a certificate for %s", suggestion, f.name)
+	return fmt.Sprintf("set %s; or %s", suggestion, f.install("a certificate"))
 }
 
 // record returns the first bytes of what is no TLS, and nil where it was.

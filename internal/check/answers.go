@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -168,14 +169,8 @@ func redirects(f *facts) string {
 }
 
 func samePage(a, b *url.URL) bool {
-	return a.Scheme == b.Scheme && (a.Port() == "" || a.Port() == "443") && slash(a.EscapedPath()) == slash(b.EscapedPath()) && a.RawQuery == b.RawQuery
-}
-
-func slash(path string) string {
-	if path == "" {
-		return "/"
-	}
-	return path
+	path := func(u *url.URL) string { return cmp.Or(u.EscapedPath(), "/") }
+	return a.Scheme == b.Scheme && (a.Port() == "" || a.Port() == "443") && path(a) == path(b) && a.RawQuery == b.RawQuery
 }
 
 // strangers are the error pages by which services say that they do not know a Host.
@@ -219,20 +214,10 @@ func containsAny(s string, texts ...string) bool {
 }
 
 // hostHeader is the Host that was sent.
-func (f *facts) hostHeader() string {
-	if f.route.HostHeader != "" {
-		return f.route.HostHeader
-	}
-	return f.host
-}
+func (f *facts) hostHeader() string { return hostHeader(f.route, f.host) }
 
 // sent is the server name that was sent.
-func (f *facts) sent() string {
-	if f.name == "" {
-		return "(none)"
-	}
-	return f.name
-}
+func (f *facts) sent() string { return cmp.Or(f.name, "(none)") }
 
 func (f *facts) asking() string { return f.checker.method() + " " + f.path() }
 

@@ -15,7 +15,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -148,13 +147,10 @@ func (c *Checker) CheckItem(ctx context.Context, host string, item origin.Item) 
 // ctx does.
 func (c *Checker) Check(ctx context.Context, host string, route *origin.Route) *Result {
 	began := now()
-	name := cmp.Or(route.ServerName, host)
 	r := &Result{
-		Host: host, Route: route.Host, State: route.State(began), CheckedAt: began, HostHeader: cmp.Or(route.HostHeader, host),
+		Host: host, Route: route.Host, State: route.State(began), CheckedAt: began,
+		ServerName: serverName(route, host), HostHeader: hostHeader(route, host),
 		Origins: make([]Origin, len(route.Addresses)),
-	}
-	if route.Scheme == "https" {
-		r.ServerName = name
 	}
 	var client *Client
 	var all sync.WaitGroup
@@ -173,6 +169,17 @@ func (c *Checker) Check(ctx context.Context, host string, route *origin.Route) *
 	r.judge(ctx, c)
 	return r
 }
+
+// serverName is what is sent as SNI and has to be proved, for a host of the route; empty without TLS.
+func serverName(route *origin.Route, host string) string {
+	if route.Scheme != "https" {
+		return ""
+	}
+	return cmp.Or(route.ServerName, host)
+}
+
+// hostHeader is what is sent as Host.
+func hostHeader(route *origin.Route, host string) string { return cmp.Or(route.HostHeader, host) }
 
 // origin checks one entry of a route's origin.
 func (c *Checker) origin(ctx context.Context, host string, route *origin.Route, address string) Origin {
@@ -213,8 +220,8 @@ type Mapping struct {
 	Item origin.Item
 }
 
-// All checks many routes, and returns what came of each, the most urgent first. done, where it is not
-// nil, is called after each, by one goroutine at a time. The error is the context's.
+// All checks many routes, and returns what came of each, in the order in which they ended. done, where it
+// is not nil, is called after each, by one goroutine at a time. The error is the context's.
 func (c *Checker) All(ctx context.Context, mappings []Mapping, done func(*Result)) ([]*Result, error) {
 	var (
 		mu      sync.Mutex
@@ -246,7 +253,6 @@ func (c *Checker) All(ctx context.Context, mappings []Mapping, done func(*Result
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	slices.SortFunc(results, byUrgency)
 	return results, nil
 }
 

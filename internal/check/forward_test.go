@@ -272,7 +272,7 @@ func TestAddressesOfOneRouteKeepToTheBound(t *testing.T) {
 }
 
 // Of many routes, those come first that need somebody; and no more connections are open than may be.
-func TestAllSortsByUrgencyWithinItsBounds(t *testing.T) {
+func TestAllIsReportedByUrgencyWithinItsBounds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.checker.Parallel, w.checker.WarnDays, w.checker.Target = 7, 30, nil
@@ -326,17 +326,18 @@ func TestAllSortsByUrgencyWithinItsBounds(t *testing.T) {
 	if err != nil || done != 300 || len(results) != 300 {
 		t.Fatalf("%v, %d done, %d results", err, done, len(results))
 	}
+	report := check.NewReport(results)
 	var order []string
-	for _, r := range results[:6] {
+	for _, r := range report.Routes[:6] {
 		order = append(order, fmt.Sprint(r.Host, " ", r.Status))
 	}
 	if got := strings.Join(order, ", "); got != "h100.test fail, h130.test fail, h200.test fail, h210.test warn, h110.test warn, h000.test ok" {
 		t.Errorf("%s", got)
 	}
-	if last := results[299]; last.Host != "h120.test" || last.Status != check.Fail || last.InForce() {
+	if last := report.Routes[299]; last.Host != "h120.test" || last.Status != check.Fail || last.InForce() {
 		t.Errorf("last %+v", last)
 	}
-	if s := check.NewReport(results).Summary; s != (check.Summary{Routes: 300, OK: 294, Warn: 2, Fail: 3, Inactive: 1, InactiveFail: 1}) {
+	if s := report.Summary; s != (check.Summary{Routes: 300, OK: 294, Warn: 2, Fail: 3, Inactive: 1, InactiveFail: 1}) {
 		t.Errorf("%+v", s)
 	}
 	// A connection that was closed here may be counted there for a moment longer.

@@ -54,10 +54,7 @@ func (c *Checker) probe(ctx context.Context, host string, route *origin.Route, e
 		return p
 	}
 	defer leave()
-	f := &facts{checker: c, host: host, route: route, origin: entry, ip: ip, port: port, now: now()}
-	if route.Scheme == "https" {
-		f.name = cmp.Or(route.ServerName, host)
-	}
+	f := &facts{checker: c, host: host, name: serverName(route, host), route: route, origin: entry, ip: ip, port: port, now: now()}
 	f.ask(ctx)
 	p.describe(f)
 	p.findings = advise(f)
@@ -127,7 +124,7 @@ func (f *facts) request(ctx context.Context) *http.Request {
 		u = parsed
 	}
 	u.Scheme, u.Host = f.route.Scheme, f.host
-	r := (&http.Request{Method: f.checker.method(), URL: u, Host: f.host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{
+	return (&http.Request{Method: f.checker.method(), URL: u, Host: f.host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{
 		"Accept":            {"*/*"},
 		"User-Agent":        {"sleight-check"},
 		"Via":               {"1.1 " + self},
@@ -135,7 +132,6 @@ func (f *facts) request(ctx context.Context) *http.Request {
 		"X-Forwarded-Host":  {f.host},
 		"X-Forwarded-Proto": {"https"},
 	}}).WithContext(ctx)
-	return r
 }
 
 // describe fills in what was seen.
@@ -166,7 +162,7 @@ func (p *Probe) describe(f *facts) {
 		p.TLS.Version, p.TLS.ALPN = tls.VersionName(f.state.Version), f.state.NegotiatedProtocol
 		p.TLS.CipherSuite = tls.CipherSuiteName(f.state.CipherSuite)
 	}
-	if wrong, ok := errors.AsType[*sni.CertificateError](asError(f.err)); ok {
+	if wrong := reasonOf(f); wrong != nil {
 		p.TLS.VerificationError = wrong.Error()
 	}
 	p.Certificates = describeChain(f.presented, f.chain, f.now)
@@ -179,14 +175,6 @@ func (p *Probe) describe(f *facts) {
 		days := daysLeft(endOf(f.chain), f.now)
 		p.daysLeft = &days
 	}
-}
-
-// asError makes an error of what may be none: a nil *sni.Error in an error is not nil.
-func asError(err *sni.Error) error {
-	if err == nil {
-		return nil
-	}
-	return err
 }
 
 // cut shortens what an origin says of itself.
