@@ -245,80 +245,72 @@ func asSet(v any) (StringSet, bool) {
 // where in the document.
 func Items(r io.Reader) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
-		lines := &lineReader{r: r}
-		d := json.NewDecoder(lines)
-		fail := func(err error) { yield(nil, err) }
-		malformed := func(err error) {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			fail(fmt.Errorf("has to be JSON of the form {\"routes\":[...]}: %s: %w", lines.position(faultOffset(d, err)), err))
-		}
-		if err := expectDelim(d, '{'); err != nil {
-			malformed(err)
-			return
-		}
-		found := false
-		for n := 0; d.More(); {
-			token, err := d.Token()
-			if err != nil {
-				malformed(err)
-				return
-			}
-			switch name := token.(string); {
-			case name != "routes":
-				fail(fmt.Errorf("has %q beside \"routes\"", name))
-				return
-			case found:
-				fail(errors.New("has \"routes\" twice in one object"))
-				return
-			}
-			found = true
-			switch token, err := d.Token(); {
-			case err != nil:
-				malformed(err)
-				return
-			case token == nil:
-				fail(errNoRoutes)
-				return
-			case token != json.Delim('['):
-				malformed(errors.New("\"routes\" is no list"))
-				return
-			}
-			for d.More() {
-				n++
-				lines.forget(d.InputOffset())
-				var item Item
-				var raw json.RawMessage
-				if err := d.Decode(&raw); err != nil {
-					malformed(fmt.Errorf("route %d of the list: %w", n, err))
-					return
-				}
-				if err := item.UnmarshalJSON(raw); err != nil {
-					fail(fmt.Errorf("route %d of the list (%s): %w", n, lines.position(d.InputOffset()-int64(len(raw))), err))
-					return
-				}
-				if !yield(item, nil) {
-					return
-				}
-			}
-			if err := expectDelim(d, ']'); err != nil {
-				malformed(err)
-				return
-			}
-		}
-		if err := expectDelim(d, '}'); err != nil {
-			malformed(err)
-			return
-		}
-		if _, err := d.Token(); !errors.Is(err, io.EOF) {
-			malformed(errors.New("something follows its end"))
-			return
-		}
-		if !found {
-			fail(errNoRoutes)
+		if err := readItems(r, func(item Item) bool { return yield(item, nil) }); err != nil {
+			yield(nil, err)
 		}
 	}
+}
+
+// readItems is [Items] with its error apart, nil where yield wants no more.
+func readItems(r io.Reader, yield func(Item) bool) error {
+	lines := &lineReader{r: r}
+	d := json.NewDecoder(lines)
+	malformed := func(err error) error {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return fmt.Errorf("has to be JSON of the form {\"routes\":[...]}: %s: %w", lines.position(faultOffset(d, err)), err)
+	}
+	if err := expectDelim(d, '{'); err != nil {
+		return malformed(err)
+	}
+	found := false
+	for d.More() {
+		switch name, err := d.Token(); {
+		case err != nil:
+			return malformed(err)
+		case name != "routes":
+			return fmt.Errorf("has %q beside \"routes\"", name)
+		case found:
+			return errors.New("has \"routes\" twice in one object")
+		}
+		found = true
+		switch token, err := d.Token(); {
+		case err != nil:
+			return malformed(err)
+		case token == nil:
+			return errNoRoutes
+		case token != json.Delim('['):
+			return malformed(errors.New("\"routes\" is no list"))
+		}
+		for n := 1; d.More(); n++ {
+			lines.forget(d.InputOffset())
+			var item Item
+			var raw json.RawMessage
+			if err := d.Decode(&raw); err != nil {
+				return malformed(fmt.Errorf("route %d of the list: %w", n, err))
+			}
+			if err := item.UnmarshalJSON(raw); err != nil {
+				return fmt.Errorf("route %d of the list (%s): %w", n, lines.position(d.InputOffset()-int64(len(raw))), err)
+			}
+			if !yield(item) {
+				return nil
+			}
+		}
+		if err := expectDelim(d, ']'); err != nil {
+			return malformed(err)
+		}
+	}
+	if err := expectDelim(d, '}'); err != nil {
+		return malformed(err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return malformed(errors.New("something follows its end"))
+	}
+	if !found {
+		return errNoRoutes
+	}
+	return nil
 }
 
 // lineReader remembers where lines began in what was read from r, from the offset on that is not
