@@ -2,7 +2,6 @@ package origin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -74,8 +73,7 @@ func (c *Cache) old(ctx context.Context, host string, e entry, now moment) (*Rou
 	defer timer.Stop()
 	select {
 	case <-f.done:
-		var invalid *InvalidRouteError
-		if f.err == nil || errors.Is(f.err, ErrNotFound) || errors.As(f.err, &invalid) || !c.servable(e, wallClock()) {
+		if isAnswer(f.err) || !c.servable(e, wallClock()) {
 			return f.route, f.err
 		}
 	case <-timer.C:
@@ -115,8 +113,7 @@ func (c *Cache) fly(ctx context.Context, f *flight) {
 	f.cancel()
 	now := wallClock() // the age begins when the answer is there
 	var say *line
-	var invalid *InvalidRouteError
-	answered := err == nil || errors.Is(err, ErrNotFound) || errors.As(err, &invalid)
+	answered := isAnswer(err)
 
 	c.mu.Lock()
 	current := c.flights[f.host] == f // else it was cancelled, and a newer one may have begun

@@ -96,6 +96,11 @@ func TuneDynamoDB(o *dynamodb.Options) {
 	}
 }
 
+// isThrottle reports whether err is one by which the SDK knows that too much was asked for.
+func isThrottle(err error) bool {
+	return retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err).Bool()
+}
+
 // httpClient returns the client below the SDK's. Reading a bundle of all public
 // authorities takes milliseconds, so that is put off from the start to the first request;
 // whether it can be read at all is told at once.

@@ -35,8 +35,6 @@ func (e *tableError) Advice() string {
 		return "the credentials have expired: log in again, or give the proxy a role, whose credentials are renewed"
 	case "UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignatureException", "MissingAuthenticationTokenException", "InvalidClientTokenId":
 		return "the credentials are not valid: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, and the clock"
-	case "ThrottlingException", "ThrottledException", "ProvisionedThroughputExceededException", "RequestLimitExceeded":
-		return throttledAdvice
 	case "InternalServerError", "InternalFailure", "ServiceUnavailable", "ServiceUnavailableException":
 		return "DynamoDB itself fails: look at the AWS Health Dashboard; it is tried again by itself"
 	}
@@ -44,7 +42,7 @@ func (e *tableError) Advice() string {
 	var unknown x509.UnknownAuthorityError
 	var dns *net.DNSError
 	switch {
-	case errors.Is(e.err, errThrottled):
+	case errors.Is(e.err, errThrottled), isThrottle(e.err):
 		return throttledAdvice
 	case errors.As(e.err, &unknown):
 		return "DynamoDB's certificate is not trusted: set AWS_CA_BUNDLE to the authorities of the proxy in between"

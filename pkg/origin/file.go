@@ -80,8 +80,7 @@ func (f *File) Len() int { return len(f.records) }
 func (f *File) Invalid() []*InvalidRouteError {
 	var all []*InvalidRouteError
 	for _, r := range f.records {
-		var invalid *InvalidRouteError
-		if errors.As(r.err, &invalid) {
+		if invalid, ok := errors.AsType[*InvalidRouteError](r.err); ok {
 			all = append(all, invalid)
 		}
 	}

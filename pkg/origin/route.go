@@ -108,6 +108,13 @@ func (e *InvalidRouteError) Error() string {
 	return fmt.Sprintf("origin: route %q: attribute %q %s", e.Host, e.Attribute, e.Reason)
 }
 
+// isAnswer reports whether the error of a look-up, or that there is none, is for certain: a store that
+// cannot tell has another one.
+func isAnswer(err error) bool {
+	_, invalid := errors.AsType[*InvalidRouteError](err)
+	return err == nil || invalid || errors.Is(err, ErrNotFound)
+}
+
 // record is what a store holds under one key: a route, or the reason why it is none.
 type record struct {
 	route *Route
