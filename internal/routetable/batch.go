@@ -2,7 +2,6 @@ package routetable
 
 import (
 	"context"
-	"errors"
 	"iter"
 	"net/http"
 
@@ -41,7 +40,7 @@ func (d *DynamoDB) readBatch(ctx context.Context, hosts []string) (found []origi
 		d.Table: {Keys: keys, ConsistentRead: aws.Bool(true)},
 	}})
 	if err != nil {
-		return nil, nil, d.Explain("BatchGetItem", err)
+		return nil, nil, d.failure("BatchGetItem", err)
 	}
 	for _, items := range out.Responses { // by whatever name the table was asked for
 		for _, item := range items {
@@ -63,7 +62,7 @@ func (d *DynamoDB) readPage(ctx context.Context, start any) ([]origin.Item, any,
 	}
 	out, err := d.Client.Scan(ctx, input)
 	if err != nil {
-		return nil, nil, d.Explain("Scan", err)
+		return nil, nil, d.failure("Scan", err)
 	}
 	items := make([]origin.Item, 0, len(out.Items))
 	for _, item := range out.Items {
@@ -151,22 +150,3 @@ func (p *patient) read(ctx context.Context, hosts []string) (map[string]origin.I
 	})
 	return all, err
 }
-
-// unique collects items whose hosts are there once.
-func (f *File) unique(items iter.Seq2[origin.Item, error]) ([]origin.Item, error) {
-	var all []origin.Item
-	seen := map[string]int{}
-	for item, err := range items {
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, item)
-		if first, twice := seen[item.Host()]; twice {
-			return nil, f.twice(item.Host(), first, len(all))
-		}
-		seen[item.Host()] = len(all)
-	}
-	return all, nil
-}
-
-var errChangesAllTheTime = errors.New("is changed by others again and again; import it when they have ended")

@@ -33,7 +33,7 @@ func (d *DynamoDB) Get(ctx context.Context, host string) (origin.Item, error) {
 	consistent := true
 	out, err := d.Client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &d.Table, Key: hostKey(host), ConsistentRead: &consistent})
 	if err != nil {
-		return nil, d.Explain("GetItem", err)
+		return nil, d.failure("GetItem", err)
 	}
 	if out.Item == nil {
 		return nil, ErrNotFound
@@ -98,7 +98,7 @@ func (d *DynamoDB) Write(ctx context.Context, c Change) error {
 		}
 		return &ConflictError{c, current}
 	}
-	return d.Explain(action, err)
+	return d.failure(action, err)
 }
 
 // maxCompared bounds the attributes that a condition compares: DynamoDB takes expressions of

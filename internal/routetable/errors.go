@@ -48,18 +48,18 @@ type apiError interface {
 	ErrorMessage() string
 }
 
-// strangers are the codes for credentials that are known to be, and not accepted.
-var strangers = []string{
+// notAccepted are the codes of errors about credentials that were sent.
+var notAccepted = []string{
 	"UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "ExpiredToken", "InvalidClientTokenId",
 	"MissingAuthenticationTokenException", "MissingAuthenticationToken", "IncompleteSignatureException", "SignatureDoesNotMatch",
 }
 
 // writes are the actions of which one does not know what became when they fail without an answer.
-var writes = []string{"PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems"}
+var writes = []string{"PutItem", "DeleteItem"}
 
-// Explain says what the failure of a request to the table means. Action is the request's
+// failure says what it means that a request to the table failed. Action is the request's
 // name in the API, such as "PutItem". Nil stays nil.
-func (d *DynamoDB) Explain(action string, err error) error {
+func (d *DynamoDB) failure(action string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -87,7 +87,7 @@ func (d *DynamoDB) explain(action string, err error) (ErrorKind, string) {
 	case strings.Contains(err.Error(), "get identity: "): // of which the SDK has no type
 		_, why, _ := strings.Cut(err.Error(), "get credentials: ")
 		return NoCredentials, fmt.Sprintf("no AWS credentials: log in (aws sso login), choose a profile (--profile, AWS_PROFILE), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (%s)", cmp.Or(why, err.Error()))
-	case slices.Contains(strangers, code):
+	case slices.Contains(notAccepted, code):
 		return NoCredentials, fmt.Sprintf("the AWS credentials are not accepted in %s: they have expired, were deactivated, or belong elsewhere; log in again (aws sso login) or choose another profile (%s: %s)", d.where(), code, message)
 	case code == "AccessDeniedException":
 		return Denied, fmt.Sprintf("not allowed: the user or role needs the permission dynamodb:%s on the table (%s)", action, message)

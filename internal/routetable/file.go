@@ -82,6 +82,23 @@ func (f *File) twice(host string, first, second int) error {
 	return fmt.Errorf("routetable: routes file %q: %q is there more than once (routes %d and %d of the list): remove all but one of them with an editor", f.name, host, first, second)
 }
 
+// unique collects items whose hosts are there once.
+func (f *File) unique(items iter.Seq2[origin.Item, error]) ([]origin.Item, error) {
+	var all []origin.Item
+	seen := map[string]int{}
+	for item, err := range items {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, item)
+		if first, twice := seen[item.Host()]; twice {
+			return nil, f.twice(item.Host(), first, len(all))
+		}
+		seen[item.Host()] = len(all)
+	}
+	return all, nil
+}
+
 // All implements [Table].
 func (f *File) All(ctx context.Context) iter.Seq2[origin.Item, error] {
 	return func(yield func(origin.Item, error) bool) {
@@ -93,11 +110,7 @@ func (f *File) All(ctx context.Context) iter.Seq2[origin.Item, error] {
 			return
 		}
 		defer file.Close()
-		for item, err := range f.items(ctx, file) {
-			if !yield(item, err) {
-				return
-			}
-		}
+		f.items(ctx, file)(yield)
 	}
 }
 

@@ -309,23 +309,24 @@ func (im *Import) write(ctx context.Context, table *patient, o Outcome, item ori
 			im.report(o)
 			return nil
 		}
-		var conflict *ConflictError
-		var request *RequestError
+		conflict, lost := errors.AsType[*ConflictError](err)
+		request, failed := errors.AsType[*RequestError](err)
 		switch {
-		case errors.As(err, &conflict):
+		case lost:
 			var done bool
 			if o, done = im.look(conflict.Current, item, decide); done {
 				im.report(o)
 				return nil
 			}
-		case errors.As(err, &request) && request.Kind == Refused:
+		case failed && request.Kind == Refused:
 			im.report(Outcome{Host: o.Host, What: NotWritten, Before: o.Before, After: o.Before, Err: err})
 			return nil
 		default:
 			return err
 		}
 	}
-	im.report(Outcome{Host: o.Host, What: NotWritten, Before: o.Before, After: o.Before, Err: fmt.Errorf("route %q %w", o.Host, errChangesAllTheTime)})
+	err := fmt.Errorf("route %q is changed by others again and again; import it when they have ended", o.Host)
+	im.report(Outcome{Host: o.Host, What: NotWritten, Before: o.Before, After: o.Before, Err: err})
 	return nil
 }
 
