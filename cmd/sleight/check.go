@@ -108,7 +108,7 @@ no table yet from a file, one object or {"routes":[...]}, in JSON or YAML: HOST 
 and may be left out where there is one. With --all it is every route of the table or the file.
 
 A wildcard is checked with a name that it covers: give that name for HOST, or say it by --as.
-Otherwise "` + "sleight-check" + `" stands for the star.
+Otherwise "sleight-check" stands for the star.
 
 An address that fails while others of it work is a warning, as is a certificate that ends soon.
 Disabled and expired routes are checked, but do not fail the run unless --fail-inactive is given.
@@ -271,9 +271,9 @@ func (k *checkCommand) source(c *cobra.Command, args []string) (routeSource, err
 	case k.file != "":
 		return readRouteFile(c, k.file)
 	case len(k.origins) > 0:
-		key, err := hostname.NormalizePattern(args[0])
+		key, err := hostArgument(args[0])
 		if err != nil {
-			return nil, usageError{err}
+			return nil, err
 		}
 		item := origin.Item{"host": key}
 		return newDocument("the command line", func(yield func(origin.Item, error) bool) { yield(item, k.alter(c, item)) })
@@ -291,9 +291,9 @@ func (k *checkCommand) pick(c *cobra.Command, source routeSource, args []string)
 		}
 		args = []string{d.items[0].Host()}
 	}
-	asked, err := hostname.NormalizePattern(args[0])
+	asked, err := hostArgument(args[0])
 	if err != nil {
-		return "", nil, usageError{err}
+		return "", nil, err
 	}
 	host, err := check.Covered(asked, k.as)
 	if err != nil {
@@ -353,11 +353,7 @@ func (k *checkCommand) alter(c *cobra.Command, item origin.Item) error {
 		}
 	}
 	if len(k.origins) > 0 {
-		list := make([]any, 0, len(k.origins))
-		for _, o := range k.origins {
-			list = append(list, o)
-		}
-		item["origin"] = list
+		item["origin"] = listOrOne(k.origins)
 	}
 	set("server_name", k.serverName)
 	set("host_header", k.hostHeader)

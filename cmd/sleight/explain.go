@@ -176,7 +176,7 @@ func hides(looked []lookedUp) bool { return len(looked) > 1 && looked[1].State =
 func forward(s app.Settings, route *origin.Route, host string) *forwarded {
 	target := proxy.Target(route)
 	f := &forwarded{
-		Route: route.Host, Scheme: target.Scheme, Host: host, ClientCert: target.ClientCert, Pins: len(target.SPKIPins), Note: route.Note,
+		Route: route.Host, Scheme: target.Scheme, Host: cmp.Or(target.HostHeader, host), ClientCert: target.ClientCert, Pins: len(target.SPKIPins), Note: route.Note,
 		Rewrite: proxy.RewritesNames(route, host), Timeouts: map[string]string{},
 	}
 	port := "443"
@@ -189,14 +189,8 @@ func forward(s app.Settings, route *origin.Route, host string) *forwarded {
 		}
 		f.Addresses = append(f.Addresses, a)
 	}
-	if target.HostHeader != "" {
-		f.Host = target.HostHeader
-	}
 	if f.Scheme == "https" {
-		f.ServerName, f.TLSMin = host, strings.TrimPrefix(tls.VersionName(route.TLSMin), "TLS ")
-		if target.ServerName != "" {
-			f.ServerName = target.ServerName
-		}
+		f.ServerName, f.TLSMin = cmp.Or(target.ServerName, host), strings.TrimPrefix(tls.VersionName(route.TLSMin), "TLS ")
 		f.Verified = "by the system's roots"
 		if route.CAPEM != "" {
 			f.Verified = "by the roots of ca_pem alone"
