@@ -38,9 +38,12 @@ func newChecker(s app.Settings) (c *check.Checker, close func(), err error) {
 // checkBeforeWrite returns what the commands that write single routes run before they do: a check of the
 // route as it is going to be, by a proxy with the settings of the environment. Its error is an
 // *unworkableError for a route that cannot work, which only --force writes. What is less than that is
-// told on standard error, and a route that is disabled, or has expired, harms nobody.
+// told on standard error. A route that is disabled, or has expired, harms nobody, and is not checked.
 func checkBeforeWrite(getenv func(string) string) func(c *cobra.Command, route *origin.Route) error {
 	return func(c *cobra.Command, route *origin.Route) error {
+		if route.State(time.Now()) != origin.Usable {
+			return nil
+		}
 		settings, err := app.FromEnvironment(getenv)
 		if err != nil {
 			return usageError{err}
@@ -58,7 +61,7 @@ func checkBeforeWrite(getenv func(string) string) func(c *cobra.Command, route *
 		if c.Context().Err() != nil {
 			return interrupted(c.Context())
 		}
-		if result.InForce() && result.CannotWork() {
+		if result.CannotWork() {
 			return &unworkableError{host, result.Verdict, result.Advice}
 		}
 		if result.Status != check.OK {
