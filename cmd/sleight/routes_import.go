@@ -96,9 +96,7 @@ func (r *routesCommand) importFrom(c *cobra.Command, name string, flags importFl
 		return err
 	}
 	defer document.Close()
-	if name == "-" {
-		name = "standard input"
-	}
+	name = inputName(name)
 	checked, err := routetable.Check(ctx, document, flags.asIs)
 	if err != nil {
 		return interruptedError{"interrupted; nothing was written"}
