@@ -59,7 +59,7 @@ func checkBeforeWrite(getenv func(string) string) func(c *cobra.Command, route *
 		}
 		result := checker.Check(c.Context(), host, route)
 		if c.Context().Err() != nil {
-			return interrupted(c.Context())
+			return c.Context().Err()
 		}
 		if result.CannotWork() {
 			return &unworkableError{host, result.Verdict, result.Advice}
@@ -254,7 +254,7 @@ func (k *checkCommand) run(c *cobra.Command, args []string) error {
 	}
 	result := checker.CheckItem(c.Context(), host, item)
 	if c.Context().Err() != nil {
-		return interrupted(c.Context())
+		return c.Context().Err()
 	}
 	t := newTerminal(c)
 	if err := k.output.print(t, result, func() { showResult(t, result, source.String()) }); err != nil {
@@ -265,8 +265,6 @@ func (k *checkCommand) run(c *cobra.Command, args []string) error {
 	}
 	return nil
 }
-
-func interrupted(ctx context.Context) error { return fmt.Errorf("interrupted: %w", context.Cause(ctx)) }
 
 // source is where the routes are.
 func (k *checkCommand) source(c *cobra.Command, args []string) (routeSource, error) {
@@ -312,7 +310,7 @@ func (k *checkCommand) pick(c *cobra.Command, source routeSource, args []string)
 	case errors.Is(err, origin.ErrNotFound), errors.Is(err, routetable.ErrNotFound):
 		return "", nil, fmt.Errorf("%v has no route for %s; with --origin, a route is checked that is not there yet", source, asked)
 	case ctx.Err() != nil:
-		return "", nil, interrupted(ctx)
+		return "", nil, ctx.Err()
 	case err != nil:
 		return "", nil, err
 	}
@@ -383,7 +381,7 @@ func (k *checkCommand) runAll(c *cobra.Command, checker *check.Checker, source r
 	for item, err := range source.All(ctx) {
 		if err != nil {
 			if ctx.Err() != nil {
-				return interrupted(ctx)
+				return ctx.Err()
 			}
 			return err
 		}
@@ -403,7 +401,7 @@ func (k *checkCommand) runAll(c *cobra.Command, checker *check.Checker, source r
 	results, err := checker.All(ctx, mappings, func(*check.Result) { progress.Add(1) })
 	progress.Done()
 	if err != nil {
-		return interrupted(ctx)
+		return ctx.Err()
 	}
 	report := check.NewReport(append(unreadable, results...))
 	if err := k.output.print(t, report, func() { showReport(t, report, source.String(), k.verbose) }); err != nil {

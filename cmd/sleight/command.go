@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -53,10 +54,7 @@ func exitStatus(err error) int {
 
 // message is what a person is told of an error.
 func message(err error) string {
-	if said := err.Error(); said != context.Canceled.Error() {
-		return said
-	}
-	return "interrupted"
+	return strings.ReplaceAll(err.Error(), context.Canceled.Error(), "interrupted")
 }
 
 func newCommand(getenv func(string) string) *cobra.Command {

@@ -80,7 +80,7 @@ The exit status is 1 where no route is in force for HOST.`,
 			e, source, err := explain(c.Context(), &tables, settings, args[0])
 			if err != nil {
 				if c.Context().Err() != nil {
-					return interrupted(c.Context())
+					return c.Context().Err()
 				}
 				return err
 			}
