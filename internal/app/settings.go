@@ -2,6 +2,7 @@
 package app
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -55,11 +56,9 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 		ClientCertsDir: getenv("CLIENT_CERTS_DIR"),
 	}
 	var wrong []string
-	read := func(name, want string, parse func(string) error) {
-		if v := getenv(name); v != "" {
-			if parse(v) != nil {
-				wrong = append(wrong, fmt.Sprintf("%s is %q: set it to %s", name, v, want))
-			}
+	read := func(name, want string, parse func(string) bool) {
+		if v := getenv(name); v != "" && !parse(v) {
+			wrong = append(wrong, fmt.Sprintf("%s is %q: set it to %s", name, v, want))
 		}
 	}
 	read("ROUTES_TTL", "a duration such as 30s", notNegative(&s.RoutesTTL))
@@ -68,7 +67,7 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 	read("WARM_HOSTS", "hostnames such as one.example.com,two.example.com", s.setWarmHosts)
 	read("ORIGIN_ALLOW_CIDRS", "networks such as 10.0.0.0/8,192.168.1.0/24", networks(&s.AllowCIDRs))
 	read("TRUSTED_PROXIES", "networks such as 10.0.0.0/8,192.168.1.0/24", networks(&s.TrustedProxies))
-	read("CDN_LOOP_ID", "a name of letters, digits, dots, hyphens and underscores", checkLoopID)
+	read("CDN_LOOP_ID", "a name of letters, digits, dots, hyphens and underscores", isLoopID)
 	for _, t := range []struct {
 		name string
 		into *time.Duration
@@ -79,13 +78,13 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 		read(t.name, "a duration such as 10s, or 0 for no bound", timeout(t.into))
 	}
 	read("MAX_REQUEST_BODY", "a size such as 10MB, 512KiB or 1048576, or 0 for no limit", s.setMaxRequestBody)
-	read("FORCE_HTTPS", "true or false", func(v string) (err error) { s.ForceHTTPS, err = strconv.ParseBool(v); return err })
+	read("FORCE_HTTPS", "true or false", boolean(&s.ForceHTTPS))
 	read("TRUSTED_HOST_HEADER", "the name of a header, such as X-Forwarded-Host", s.setTrustedHostHeader)
-	read("LOG_LEVEL", "debug, info, warn or error", func(v string) error { return s.LogLevel.UnmarshalText([]byte(v)) })
+	read("LOG_LEVEL", "debug, info, warn or error", func(v string) bool { return s.LogLevel.UnmarshalText([]byte(v)) == nil })
 	read("RESPONSE_MODE", "buffered or stream", s.setResponseMode)
 	read("FRONT_TIMEOUT", "a duration such as 60s", s.setFrontTimeout)
 	read("BASE_PATH", "a path such as /api", s.setBasePath)
-	read("STRIP_STAGE", "true or false", func(v string) (err error) { s.StripStage, err = strconv.ParseBool(v); return err })
+	read("STRIP_STAGE", "true or false", boolean(&s.StripStage))
 	if len(wrong) > 0 {
 		return Settings{}, errors.New(strings.Join(wrong, "; "))
 	}
@@ -93,132 +92,108 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 }
 
 // notNegative takes a duration as time.ParseDuration reads it.
-func notNegative(into *time.Duration) func(string) error {
-	return func(v string) error {
-		d, err := time.ParseDuration(v)
-		if err == nil && d < 0 {
-			err = errors.New("negative")
-		}
-		*into = d
-		return err
+func notNegative(into *time.Duration) func(string) bool {
+	return func(v string) (ok bool) {
+		var err error
+		*into, err = time.ParseDuration(v)
+		return err == nil && *into >= 0
+	}
+}
+
+// boolean takes what strconv.ParseBool does.
+func boolean(into *bool) func(string) bool {
+	return func(v string) (ok bool) {
+		var err error
+		*into, err = strconv.ParseBool(v)
+		return err == nil
 	}
 }
 
 // setRoutesMaxHosts takes a number from 1.
-func (s *Settings) setRoutesMaxHosts(v string) error {
+func (s *Settings) setRoutesMaxHosts(v string) (ok bool) {
 	n, err := strconv.Atoi(v)
-	if err == nil && n < 1 {
-		err = errors.New("not a number of hosts")
-	}
 	s.RoutesMaxHosts = n
-	return err
+	return err == nil && n >= 1
 }
 
 // setWarmHosts takes names, separated by commas.
-func (s *Settings) setWarmHosts(v string) error {
+func (s *Settings) setWarmHosts(v string) (ok bool) {
 	for part := range strings.SplitSeq(v, ",") {
 		host, err := hostname.Normalize(strings.TrimSpace(part))
 		if err != nil {
-			return err
+			return false
 		}
 		if !slices.Contains(s.WarmHosts, host) {
 			s.WarmHosts = append(s.WarmHosts, host)
 		}
 	}
-	return nil
+	return true
 }
 
 // setResponseMode takes the name of a mode.
-func (s *Settings) setResponseMode(v string) error {
-	if v != "buffered" && v != "stream" {
-		return errors.ErrUnsupported
-	}
+func (s *Settings) setResponseMode(v string) (ok bool) {
 	s.Stream = v == "stream"
-	return nil
+	return v == "buffered" || v == "stream"
 }
 
 // setFrontTimeout takes a duration that is longer than the margin before it.
-func (s *Settings) setFrontTimeout(v string) error {
+func (s *Settings) setFrontTimeout(v string) (ok bool) {
 	d, err := time.ParseDuration(v)
-	if err == nil && d < time.Second {
-		err = errors.New("too short")
-	}
 	s.FrontTimeout = d
-	return err
+	return err == nil && d >= time.Second
 }
 
 // setBasePath takes whole segments, without anything that would have to be encoded.
-func (s *Settings) setBasePath(v string) error {
-	if !strings.HasPrefix(v, "/") || strings.Contains(v, "//") ||
-		strings.Trim(v, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$'()*+,;=:@/") != "" {
-		return errors.New("not a path")
-	}
+func (s *Settings) setBasePath(v string) (ok bool) {
 	s.BasePath = strings.TrimSuffix(v, "/")
-	return nil
+	return strings.HasPrefix(v, "/") && !strings.Contains(v, "//") && madeOf(v, alphanumeric+"-._~!$'()*+,;=:@/")
 }
 
-// networks takes networks, separated by commas.
-func networks(into *[]netip.Prefix) func(string) error {
-	return func(v string) error {
+// networks takes networks, separated by commas. One that maps IPv4 into IPv6 would match nothing.
+func networks(into *[]netip.Prefix) func(string) bool {
+	return func(v string) (ok bool) {
 		for part := range strings.SplitSeq(v, ",") {
 			p, err := netip.ParsePrefix(strings.TrimSpace(part))
-			if err != nil {
-				return err
-			}
-			if p.Addr().Is4In6() {
-				return fmt.Errorf("%v maps IPv4 into IPv6", p) // and would match nothing
-			}
-			if p != p.Masked() {
-				return fmt.Errorf("%v is an address in the network %v", p, p.Masked())
+			if err != nil || p.Addr().Is4In6() || p != p.Masked() {
+				return false
 			}
 			*into = append(*into, p)
 		}
-		return nil
+		return true
 	}
 }
 
 // timeout takes a duration, and 0 for none.
-func timeout(into *time.Duration) func(string) error {
-	return func(v string) error {
+func timeout(into *time.Duration) func(string) bool {
+	return func(v string) (ok bool) {
 		d, err := time.ParseDuration(v)
-		switch {
-		case err != nil:
-			return err
-		case d < 0:
-			return errors.New("negative")
-		case d == 0:
-			d = -1 // zero is the default
-		}
-		*into = d
-		return nil
+		*into = cmp.Or(d, -1) // whose zero is the default
+		return err == nil && d >= 0
 	}
 }
 
 // setMaxRequestBody takes bytes, or a number of kB, KiB, MB, MiB, GB or GiB.
-func (s *Settings) setMaxRequestBody(v string) error {
+func (s *Settings) setMaxRequestBody(v string) (ok bool) {
 	digits := strings.TrimRight(v, "kKMGiB")
 	factor, ok := map[string]int64{"": 1, "B": 1, "kB": 1e3, "KB": 1e3, "KiB": 1 << 10, "MB": 1e6, "MiB": 1 << 20, "GB": 1e9, "GiB": 1 << 30}[v[len(digits):]]
 	n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
 	if err != nil || n < 0 || !ok || n > math.MaxInt64/factor {
-		return errors.New("not a size")
+		return false
 	}
 	s.MaxRequestBody = n * factor
-	return nil
+	return true
 }
 
-// checkLoopID takes a pseudonym of RFC 8586 that needs no quotes.
-func checkLoopID(v string) error {
-	if len(v) > 100 || strings.Trim(v, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") != "" {
-		return errors.New("not a token")
-	}
-	return nil
-}
+// isLoopID takes a pseudonym of RFC 8586 that needs no quotes.
+func isLoopID(v string) bool { return len(v) <= 100 && madeOf(v, alphanumeric+"-._") }
 
 // setTrustedHostHeader takes the name of a header.
-func (s *Settings) setTrustedHostHeader(v string) error {
-	if strings.Trim(v, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
-		return errors.New("not the name of a header")
-	}
+func (s *Settings) setTrustedHostHeader(v string) (ok bool) {
 	s.TrustedHostHeader = v
-	return nil
+	return madeOf(v, alphanumeric+"-_")
 }
+
+const alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+// madeOf reports whether v has no other characters than these.
+func madeOf(v, characters string) bool { return strings.Trim(v, characters) == "" }
