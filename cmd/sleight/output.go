@@ -39,10 +39,13 @@ func (f *format) Set(s string) error {
 	return fmt.Errorf("it is one of %s", strings.Join(formats, ", "))
 }
 
+// forPeople reports whether results are told in words and tables.
+func (f format) forPeople() bool { return f != "json" && f != "yaml" }
+
 // print writes v, as its JSON says it, or what a person is shown instead. The error is one of writing
 // it, in either form: what was cut off by a full disk must not pass for the whole.
 func (f format) print(t *terminal.Terminal, v any, person func()) error {
-	if f == "table" {
+	if f.forPeople() {
 		return t.Printing(person)
 	}
 	var b bytes.Buffer

@@ -128,7 +128,7 @@ func (r *routesCommand) list(c *cobra.Command, table routetable.Table, l listing
 	all := withStates(items, r.now())
 	all = slices.DeleteFunc(all, func(i stated) bool { return !l.shows(i) })
 	switch {
-	case r.output != "table":
+	case !r.output.forPeople():
 		if err := r.printItems(t, all); err != nil {
 			return err
 		}

@@ -241,7 +241,7 @@ func (r *routesCommand) put(c *cobra.Command, w *writer, do *putting, exists boo
 	if err != nil {
 		return err
 	}
-	if r.output != "table" {
+	if !r.output.forPeople() {
 		if w.dryRun {
 			fmt.Fprintln(w.err.Out, "Nothing was written: this was a dry run.")
 		}

@@ -40,16 +40,13 @@ type writer struct {
 	output format
 }
 
-// forPeople reports whether results are told in words.
-func (w *writer) forPeople() bool { return w.output != "json" && w.output != "yaml" }
-
 func (r *routesCommand) newWriter(c *cobra.Command, table routetable.Table, flags writeFlags) *writer {
 	w := &writer{writeFlags: flags, table: table, now: r.now, out: newTerminal(c), err: newErrTerminal(c), output: r.output}
 	if w.by == "" {
 		w.by = author(r.tables.getenv)
 	}
 	w.sayf = func(format string, args ...any) {
-		if w.forPeople() {
+		if w.output.forPeople() {
 			fmt.Fprintln(w.out.Out, terminal.Safe(fmt.Sprintf(format, args...)))
 		}
 	}
@@ -182,7 +179,7 @@ func versions(before, after origin.Item) string {
 
 // report says what was changed, or would be.
 func (w *writer) report(before, after origin.Item) {
-	if !w.forPeople() {
+	if !w.output.forPeople() {
 		return
 	}
 	verb, would := "Changed", "Would change"
