@@ -140,7 +140,7 @@ func (r *routesCommand) askToPrune(ctx context.Context, t *terminal.Terminal, ta
 		return remove, err
 	}
 	question := fmt.Sprintf("%d of the %s in %v are not in the document. Import it, and remove them?", len(remove), count(all, "route"), table)
-	switch ok, err := t.ConfirmContext(ctx, question); {
+	switch ok, err := t.Confirm(ctx, question); {
 	case errors.Is(err, terminal.ErrNotInteractive):
 		return nil, usageError{fmt.Errorf("%d of the %s in %v are not in the document, and there is no terminal to ask on whether to remove them: give --yes, or leave out --prune; nothing was written", len(remove), count(all, "route"), table)}
 	case err != nil:

@@ -74,7 +74,7 @@ func (r *routesCommand) remove(c *cobra.Command, w *writer, args []string, yes b
 			names = append(names, shown(i.Host()))
 		}
 		question := fmt.Sprintf("Remove %s from %v: %s?", count(len(items), "route"), w.table, strings.Join(names, ", "))
-		if ok, err := w.out.ConfirmContext(ctx, question); err != nil {
+		if ok, err := w.out.Confirm(ctx, question); err != nil {
 			return err
 		} else if !ok {
 			return errors.New("not removed: the answer was no")

@@ -27,7 +27,7 @@ type Terminal struct {
 	Out, Err io.Writer
 
 	colour bool // on Out
-	in     bool // somebody can be asked: In and Err are terminals
+	asks   bool // somebody can be asked: In and Err are terminals
 	draws  bool // Err is a terminal that can go back in a line
 	width  func() int
 }
@@ -39,7 +39,7 @@ func New(in io.Reader, out, err io.Writer, getenv func(string) string) *Terminal
 	return &Terminal{
 		In: in, Out: out, Err: err,
 		colour: isTerminal(out) && !dumb && getenv("NO_COLOR") == "",
-		in:     isTerminal(in) && isTerminal(err),
+		asks:   isTerminal(in) && isTerminal(err),
 		draws:  isTerminal(err) && !dumb,
 		width: func() int {
 			if f, ok := out.(*os.File); ok {
@@ -58,7 +58,7 @@ func isTerminal(v any) bool {
 }
 
 // Interactive reports whether somebody can be asked.
-func (t *Terminal) Interactive() bool { return t.in }
+func (t *Terminal) Interactive() bool { return t.asks }
 
 // Printing runs print, and returns the first error of what that wrote to Out: who prints for people does
 // not look at each line.
@@ -182,15 +182,10 @@ func (t *Terminal) Tree(trees ...Tree) {
 // ErrNotInteractive says that a question could not be asked.
 var ErrNotInteractive = errors.New("there is no terminal to ask on")
 
-// Confirm is [Terminal.ConfirmContext] for a question that nothing interrupts.
-func (t *Terminal) Confirm(question string) (bool, error) {
-	return t.ConfirmContext(context.Background(), question)
-}
-
-// ConfirmContext asks a question that is answered with yes or no. The end of the input is a no. Where
+// Confirm asks a question that is answered with yes or no. The end of the input is a no. Where
 // ctx ends before the answer it returns at once, with ctx's error; what is typed then is lost.
-func (t *Terminal) ConfirmContext(ctx context.Context, question string) (bool, error) {
-	if !t.in {
+func (t *Terminal) Confirm(ctx context.Context, question string) (bool, error) {
+	if !t.asks {
 		return false, ErrNotInteractive
 	}
 	answers := bufio.NewReader(t.In)

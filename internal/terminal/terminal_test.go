@@ -175,12 +175,12 @@ func TestConfirm(t *testing.T) {
 		if _, err := s.keys.WriteString(typed); err != nil {
 			t.Fatal(err)
 		}
-		got, err := terminal.New(s.tty, s.tty, s.tty, environment(nil)).Confirm("Remove it?")
+		got, err := terminal.New(s.tty, s.tty, s.tty, environment(nil)).Confirm(t.Context(), "Remove it?")
 		if shown := s.close(); got != want || err != nil || !strings.Contains(shown, "Remove it? [y/N]") {
 			t.Errorf("%q: %v, %v, shown %q", typed, got, err, shown)
 		}
 	}
-	if _, err := terminal.New(strings.NewReader("y\n"), io.Discard, io.Discard, environment(nil)).Confirm("Remove it?"); err != terminal.ErrNotInteractive {
+	if _, err := terminal.New(strings.NewReader("y\n"), io.Discard, io.Discard, environment(nil)).Confirm(t.Context(), "Remove it?"); err != terminal.ErrNotInteractive {
 		t.Errorf("without a terminal: %v", err)
 	}
 }
