@@ -219,19 +219,17 @@ func (s *session) run(ctx context.Context) (origin.Item, error) {
 			return nil, fmt.Errorf("the edited text is gone: %w", err)
 		}
 		text := string(b)
-		changed := text != opened
-		switch {
-		case (editErr != nil || ctx.Err() != nil) && text == s.original, editErr == nil && ctx.Err() == nil && (!changed && failed == nil || emptied(text)):
-			s.remove()
-			if err := cmp.Or(ctx.Err(), editErr); err != nil {
-				return nil, fmt.Errorf("nothing was written: %w", err)
+		if err := cmp.Or(ctx.Err(), editErr); err != nil {
+			err = fmt.Errorf("nothing was written: %w", err)
+			if text != s.original {
+				return nil, s.kept(err)
 			}
-			s.w.sayf("%s in %v was not changed; nothing was written", shown(s.before.Host()), s.w.table)
-			return nil, nil
-		case ctx.Err() != nil:
-			return nil, s.kept(ctx.Err())
-		case editErr != nil:
-			return nil, s.kept(fmt.Errorf("nothing was written: %w", editErr))
+			s.remove()
+			return nil, err
+		}
+		switch changed := text != opened; {
+		case emptied(text), !changed && failed == nil:
+			return s.unchanged()
 		case !changed: // after an error: whoever closes it so gives up
 			return nil, s.kept(failed)
 		}
@@ -241,9 +239,7 @@ func (s *session) run(ctx context.Context) (origin.Item, error) {
 		after, err := s.parse(text)
 		if err == nil {
 			if s.before.SameRoute(after) {
-				s.remove()
-				s.w.sayf("%s in %v was not changed; nothing was written", shown(s.before.Host()), s.w.table)
-				return nil, nil
+				return s.unchanged()
 			}
 			return after, nil
 		}
@@ -256,6 +252,13 @@ func (s *session) run(ctx context.Context) (origin.Item, error) {
 			return nil, s.kept(err)
 		}
 	}
+}
+
+// unchanged ends a run that changes nothing.
+func (s *session) unchanged() (origin.Item, error) {
+	s.remove()
+	s.w.sayf("%s in %v was not changed; nothing was written", shown(s.before.Host()), s.w.table)
+	return nil, nil
 }
 
 // parse reads the edited text.
