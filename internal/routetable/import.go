@@ -22,6 +22,8 @@ import (
 // record of its own ([Stamp]). A version in the document says which one its author has
 // seen: where the table has another one by now, the route is not written. Each write holds only
 // if nobody else has changed the route since it was read; where somebody has, it is looked at again.
+//
+// Its fields must not change while it runs.
 type Import struct {
 	Table Table
 
@@ -37,11 +39,11 @@ type Import struct {
 	// AsIs also writes routes that cannot be used, which would otherwise fail.
 	AsIs bool
 
-	// Parallel is how many writes are under way at a time. Zero means 32.
+	// Parallel is how many writes are under way at a time. Zero or less means 32.
 	Parallel int
 
 	// Report is told of each route what became of it: of each once, one after the other, and of a
-	// DryRun in the order of the document.
+	// DryRun in the order of the document. It must not be nil.
 	Report func(Outcome)
 
 	reporting sync.Mutex
@@ -143,7 +145,7 @@ func (im *Import) invalid(item origin.Item) error {
 func (im *Import) runBatches(ctx context.Context, table *patient, items iter.Seq2[origin.Item, error], remove []string) error {
 	run, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	writes := make(chan struct{}, max(im.parallel(), 1))
+	writes := make(chan struct{}, im.parallel())
 
 	// Each batch is worked on by one of several; of a dry run by one, which keeps the order.
 	workers := batchesInFlight
@@ -186,10 +188,10 @@ func (im *Import) runBatches(ctx context.Context, table *patient, items iter.Seq
 }
 
 func (im *Import) parallel() int {
-	if im.Parallel == 0 {
-		return defaultParallel
+	if im.Parallel > 0 {
+		return im.Parallel
 	}
-	return im.Parallel
+	return defaultParallel
 }
 
 func inBatches(items iter.Seq2[origin.Item, error]) iter.Seq2[[]origin.Item, error] {

@@ -14,10 +14,11 @@ import (
 // concurrent use.
 //
 // At most four calls are under way at a time. Look-ups that wait for their turn share the next
-// call, up to fifty of them; nothing else makes them wait.
+// call, up to fifty of them; nothing else makes them wait. Both fields are needed, and must not
+// change after the first look-up.
 type DynamoDB struct {
-	Client BatchGetter
-	Table  string
+	Client BatchGetter // should be tuned by [TuneDynamoDB]; of [NewDynamoDBClient] it is
+	Table  string      // its name
 
 	mu      sync.Mutex
 	calls   int         // under way

@@ -46,8 +46,8 @@ type reading struct {
 // there was no other: file systems count in ticks, some in whole seconds.
 const settleTime = 2 * time.Second
 
-// OpenFile reads the routes file of that name. It logs to logger which routes cannot be
-// used, at this and at each later reading. It starts nothing that goes on by itself.
+// OpenFile reads the routes file of that name. It logs to logger, which must not be nil, which routes
+// cannot be used, at this and at each later reading. It starts nothing that goes on by itself.
 func OpenFile(name string, logger *slog.Logger) (*WatchedFile, error) {
 	file, r := readFile(name)
 	if r.err != nil {
