@@ -125,7 +125,7 @@ func (c *Cache) fly(ctx context.Context, f *flight) {
 			err = fmt.Errorf("no answer within %v, before the request was over: %w", now.since(f.began).Round(time.Millisecond), err)
 		}
 		c.health.failed(now, f.probe)
-		say = c.health.failure(now, err)
+		say = c.health.tell(now, err)
 	case f.probe:
 		c.health.untold(now)
 	}

@@ -81,8 +81,8 @@ func (h *health) failed(now moment, probe bool) {
 // untold notes that a probe was broken off before it has told, so that the next may ask.
 func (h *health) untold(now moment) { h.retryAt = now }
 
-// failure notes why a look-up has failed, and returns what to say of it.
-func (h *health) failure(now moment, err error) *line {
+// tell counts a look-up that has failed, and returns what to say of why.
+func (h *health) tell(now moment, err error) *line {
 	h.failures++
 	if h.warned != 0 && within(h.warned, now, logPeriod) {
 		return nil
