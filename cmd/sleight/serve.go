@@ -99,25 +99,30 @@ as built by make build, which knows no profiles: give it credentials in the envi
 			front := &frontServer{kind, *bootstrap, setting, settings, c.ErrOrStderr(), s.logger}
 			return front.serve(c.Context(), s)
 		}
-		routes, err := app.Routes(settings, s.logger, func() (origin.BatchGetter, error) { return dynamoDB(c.Context()) })
-		if err != nil {
-			return err
-		}
-		handler, err := app.New(settings, s.logger, routes)
-		if err != nil {
-			return err
-		}
-		app.Warm(c.Context(), settings, s.logger, handler)
-		s.handler = handler
-		s.reload = func() {
-			s.logger.Info("nothing to read again: routes of a table are, once they are older than ROUTES_TTL", slog.Duration("ttl", settings.RoutesTTL))
-		}
-		if file, ok := routes.(*origin.WatchedFile); ok {
-			s.reload, s.watch = file.Reload, file.Watch
-		}
-		return s.run(c.Context())
+		return serveProxy(c.Context(), s, settings)
 	}
 	return c
+}
+
+// serveProxy serves the proxy itself, where the other way is behind a front of AWS.
+func serveProxy(ctx context.Context, on server, settings app.Settings) error {
+	routes, err := app.Routes(settings, on.logger, func() (origin.BatchGetter, error) { return dynamoDB(ctx) })
+	if err != nil {
+		return err
+	}
+	handler, err := app.New(settings, on.logger, routes)
+	if err != nil {
+		return err
+	}
+	app.Warm(ctx, settings, on.logger, handler)
+	on.handler = handler
+	on.reload = func() {
+		on.logger.Info("nothing to read again: routes of a table are, once they are older than ROUTES_TTL", slog.Duration("ttl", settings.RoutesTTL))
+	}
+	if file, ok := routes.(*origin.WatchedFile); ok {
+		on.reload, on.watch = file.Reload, file.Watch
+	}
+	return on.run(ctx)
 }
 
 // dynamoDB builds the client as the AWS command line would.
