@@ -169,44 +169,30 @@ func byAndAt(i origin.Item) string {
 	return s
 }
 
-// versions tells how an item is counted.
-func versions(before, after origin.Item) string {
-	if before == nil {
-		return fmt.Sprintf("version %d", routetable.Version(after))
-	}
-	return fmt.Sprintf("version %d, was %d", routetable.Version(after), routetable.Version(before))
-}
-
 // report says what was changed, or would be.
 func (w *writer) report(before, after origin.Item) {
 	if !w.output.forPeople() {
 		return
 	}
-	verb, would := "Changed", "Would change"
-	switch {
-	case before == nil:
-		verb, would = "Created", "Would create"
-	case after == nil:
-		verb, would = "Removed", "Would remove"
-	}
 	host := shown(routetable.Change{Before: before, After: after}.Host())
-	if !w.dryRun {
-		if before == nil || after == nil {
-			w.sayf("%s %s in %v%s", verb, host, w.table, inParentheses(after))
-			return
+	switch {
+	case w.dryRun:
+		verb := "change"
+		if before == nil {
+			verb = "create"
+		} else if after == nil {
+			verb = "remove"
 		}
-		w.sayf("%s %s in %v (%s): %s", verb, host, w.table, versions(before, after), strings.Join(routetable.Difference(before, after), ", "))
-		return
+		w.sayf("Would %s %s in %v:", verb, host, w.table)
+		printDifferences(w.out, before, after)
+	case before == nil:
+		w.sayf("Created %s in %v (version %d)", host, w.table, routetable.Version(after))
+	case after == nil:
+		w.sayf("Removed %s in %v", host, w.table)
+	default:
+		w.sayf("Changed %s in %v (version %d, was %d): %s", host, w.table, routetable.Version(after), routetable.Version(before),
+			strings.Join(routetable.Difference(before, after), ", "))
 	}
-	w.sayf("%s %s in %v:", would, host, w.table)
-	printDifferences(w.out, before, after)
-}
-
-func inParentheses(after origin.Item) string {
-	if after == nil {
-		return ""
-	}
-	return " (" + versions(nil, after) + ")"
 }
 
 // unwritten ends a dry run.
