@@ -323,14 +323,13 @@ func (k *checkCommand) pick(c *cobra.Command, source routeSource, args []string)
 
 // inForce returns the item that decides for a host, or else the one that has expired.
 func (k *checkCommand) inForce(ctx context.Context, source routeSource, host string) (origin.Item, error) {
-	f := &finder{source: source}
-	e, err := origin.Explain(host, f.find(ctx), time.Now())
+	e, items, err := lookUp(ctx, source, host)
 	if err != nil {
 		return nil, err
 	}
 	var expired origin.Item
 	for _, candidate := range e.Candidates {
-		item := f.items[candidate.Key]
+		item := items[candidate.Key]
 		switch {
 		case candidate.Decides && item == nil: // it is there twice
 			return nil, candidate.Err

@@ -111,8 +111,7 @@ func explain(ctx context.Context, tables *tableFlags, s app.Settings, asked stri
 	if err != nil {
 		return nil, nil, err
 	}
-	f := &finder{source: source}
-	found, err := origin.Explain(host, f.find(ctx), time.Now())
+	found, _, err := lookUp(ctx, source, host)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -131,22 +131,18 @@ func parseRouteFile(what string, b []byte) (*document, error) {
 	})
 }
 
-// finder reads the records that origin.Explain asks for, and remembers the items.
-type finder struct {
-	source routeSource
-	items  map[string]origin.Item
-}
-
-func (f *finder) find(ctx context.Context) func(key string) (*origin.Route, error) {
-	f.items = map[string]origin.Item{}
-	return func(key string) (*origin.Route, error) {
-		item, err := f.source.Get(ctx, key)
+// lookUp is [origin.Explain] in a source, and returns the items that it has met, by key.
+func lookUp(ctx context.Context, source routeSource, host string) (*origin.Explanation, map[string]origin.Item, error) {
+	items := map[string]origin.Item{}
+	e, err := origin.Explain(host, func(key string) (*origin.Route, error) {
+		item, err := source.Get(ctx, key)
 		if errors.Is(err, routetable.ErrNotFound) {
 			return nil, origin.ErrNotFound
 		} else if err != nil {
 			return nil, err
 		}
-		f.items[key] = item
+		items[key] = item
 		return item.Route()
-	}
+	}, time.Now())
+	return e, items, err
 }
