@@ -252,7 +252,7 @@ func pours(w http.ResponseWriter, r *http.Request) {
 func TestClientThatDoesNotTakeTheAnswerIsCutOff(t *testing.T) {
 	t.Parallel()
 	for problem, timeouts := range map[string]proxy.Timeouts{
-		"client-too-slow": {Idle: medium}, // until the buffers in between are full, things have to move
+		"client-too-slow": {Idle: medium},                // until the buffers in between are full, things have to move
 		"time-budget":     {Idle: long, Request: medium}, // which must not go on waiting for who takes nothing
 	} {
 		ca := tlstest.NewAuthority(t)
