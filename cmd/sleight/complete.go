@@ -24,7 +24,7 @@ func completeValues(c *cobra.Command, words, files map[string][]string, unknown 
 	}
 }
 
-// completeTables completes the values of what tableFlags adds.
+// completeTables completes the values of the flags that say where routes are.
 func completeTables(c *cobra.Command) {
 	completeValues(c, nil, map[string][]string{"routes": {"json"}}, "table", "region", "profile", "endpoint-url")
 }

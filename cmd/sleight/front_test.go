@@ -62,6 +62,7 @@ func TestServeFrontSaysWhatIsWrong(t *testing.T) {
 		{[]string{"--front", ""}, 2, `--front is ""`},
 		{[]string{"--bootstrap", "x"}, 2, "without --front"},
 		{[]string{"--front", "rest", "--h2c"}, 2, "--h2c is given with --front"},
+		{[]string{"--front", "rest", "--profile", "x"}, 2, "--profile is given with --front"},
 		{[]string{"--front", "rest"}, 1, "make build"},
 		{[]string{"--front", "rest", "--bootstrap", "/no/such/file"}, 1, "/no/such/file"},
 		{[]string{"--front", "rest", "--bootstrap", broken}, 1, "exit status 3"},

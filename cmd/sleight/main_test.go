@@ -215,7 +215,7 @@ func TestServeTakesFlagsBeforeVariables(t *testing.T) {
 }
 
 // Profiles are what people have on their machines; the function itself cannot read them.
-func TestServeReadsTheTableWithAProfile(t *testing.T) {
+func TestServeReadsTheTable(t *testing.T) {
 	t.Parallel()
 	db := dynamodbtest.Start(t)
 	table := db.CreateRoutesTable(t)
@@ -234,15 +234,23 @@ func TestServeReadsTheTableWithAProfile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p := run(t, []string{
-		"AWS_CONFIG_FILE=" + config, "AWS_SHARED_CREDENTIALS_FILE=" + credentials, "AWS_PROFILE=staging", "AWS_ENDPOINT_URL_DYNAMODB=" + db.Endpoint,
-		"ORIGIN_ALLOW_CIDRS=127.0.0.0/8", "AWS_EC2_METADATA_DISABLED=true",
-	}, "serve", "--table", table, "--listen", "127.0.0.1:0")
-	url := p.waitFor(t, `url=(http://\S+)`)[1]
-	p.cmd.Process.Signal(syscall.SIGHUP)
-	p.waitFor(t, "ROUTES_TTL.* ttl=30s")
-	if status, body := get(t, url, "a.test"); status != 200 || strings.TrimSpace(body) != "a.test" {
-		t.Errorf("%d %s", status, body)
+	files := []string{"AWS_CONFIG_FILE=" + config, "AWS_SHARED_CREDENTIALS_FILE=" + credentials, "ORIGIN_ALLOW_CIDRS=127.0.0.0/8", "AWS_EC2_METADATA_DISABLED=true"}
+	keys := []string{"ORIGIN_ALLOW_CIDRS=127.0.0.0/8", "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_REGION=nowhere", "AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:1"}
+	for name, c := range map[string]struct{ env, flags []string }{
+		"variables":    {append(files, "AWS_PROFILE=staging", "AWS_ENDPOINT_URL_DYNAMODB="+db.Endpoint), nil},
+		"flags":        {append(files, "AWS_PROFILE=other", "AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:1"), []string{"--profile", "staging", "--endpoint-url", db.Endpoint}},
+		"the function": {keys, []string{"--front", "rest", "--bootstrap", lambdatest.Build(t), "--region", "us-east-1", "--endpoint-url", db.Endpoint}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := run(t, c.env, append([]string{"serve", "--table", table, "--listen", "127.0.0.1:0"}, c.flags...)...)
+			url := p.waitFor(t, `url=(http://\S+)`)[1]
+			p.cmd.Process.Signal(syscall.SIGHUP)
+			p.waitFor(t, "nothing (to|is) read again")
+			if status, body := get(t, url, "a.test"); status != 200 || strings.TrimSpace(body) != "a.test" {
+				t.Errorf("%d %s", status, body)
+			}
+		})
 	}
 }
 

@@ -6,12 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/cobra"
 
 	"github.com/sleightproxy/sleight/internal/app"
@@ -21,13 +16,14 @@ import (
 
 func newServe(getenv func(string) string) *cobra.Command {
 	s := server{limits: serveLimits}
+	var aws awsFlags
 	c := &cobra.Command{
 		Use:   "serve (--routes FILE | --table NAME)",
 		Short: "Serve the proxy over plain HTTP",
 		Long: `Serves the same proxy as the Lambda function, over plain HTTP: on a laptop, in a container,
 behind a load balancer that terminates TLS. The flags mirror the function's variables, which
-are the defaults. AWS credentials and the region come from wherever the AWS SDK finds them:
-environment, profiles, SSO, roles.
+are the defaults. AWS credentials come from wherever the AWS SDK finds them: environment,
+profiles, SSO, roles.
 
 SIGTERM and Ctrl-C let running requests finish, for 25 seconds at most; a second one ends
 at once. A changed routes file is read again within a second, and on SIGHUP; one that cannot
@@ -36,7 +32,7 @@ be used leaves the routes as they were.
 With --front it plays that front of AWS, and serves by running the Lambda function itself,
 as built by make build, which knows no profiles: give it credentials in the environment.`,
 		Example: `  sleight serve --routes routes.json
-  AWS_PROFILE=staging sleight serve --table routes --listen 127.0.0.1:9000
+  sleight serve --table routes --profile staging --listen 127.0.0.1:9000
   sleight serve --routes routes.json --listen :8080 --admin :8081 --shutdown-delay 10s
   sleight serve --routes routes.json --front rest`,
 		Args:              usage(cobra.NoArgs),
@@ -50,6 +46,7 @@ as built by make build, which knows no profiles: give it credentials in the envi
 	f.IntVar(&s.maxConnections, "max-connections", 10_000, "how many connections to have open, `N`; more wait to be accepted; 0 sets no limit")
 	f.String("routes", "", "JSON `file` with the routes (ROUTES_FILE)")
 	f.String("table", "", "DynamoDB table with the routes, by its `name` (ROUTES_TABLE)")
+	aws.add(f)
 	f.String("routes-ttl", "", "for what `duration` a route of the table is used unasked (ROUTES_TTL, default 30s)")
 	f.String("routes-max-stale", "", "for what `duration` a route is served while the table cannot be read; 0 for not at all (ROUTES_MAX_STALE, default 24h)")
 	f.String("routes-max-hosts", "", "for how many hosts routes of the table are remembered, `N` (ROUTES_MAX_HOSTS, default 10000)")
@@ -69,7 +66,8 @@ as built by make build, which knows no profiles: give it credentials in the envi
 	bootstrap := f.String("bootstrap", "", "`file` of the Lambda function, for --front (default: bootstrap beside this command)")
 	completeValues(c,
 		map[string][]string{"front": strings.Split(localfront.KindNames(), ", "), "log-level": {"debug", "info", "warn", "error"}},
-		map[string][]string{"routes": {"json"}}, "table")
+		nil)
+	completeTables(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if f.Changed("routes") && f.Changed("table") {
 			return usageError{errors.New("--routes and --table are both given: give one of them")}
@@ -80,6 +78,9 @@ as built by make build, which knows no profiles: give it credentials in the envi
 		}
 		if f.Changed("bootstrap") && !f.Changed("front") {
 			return usageError{errors.New("--bootstrap is given without --front")}
+		}
+		if f.Changed("profile") && f.Changed("front") {
+			return usageError{errors.New("--profile is given with --front: the function knows no profiles; give it credentials in the environment, such as \"aws configure export-credentials --format env\" prints")}
 		}
 		if s.h2c && f.Changed("front") {
 			return usageError{errors.New("--h2c is given with --front: that plays a front of AWS, which is spoken to over HTTP/1.1")}
@@ -99,14 +100,14 @@ as built by make build, which knows no profiles: give it credentials in the envi
 			front := &frontServer{kind, *bootstrap, setting, settings, c.ErrOrStderr(), s.logger}
 			return front.serve(c.Context(), s)
 		}
-		return serveProxy(c.Context(), s, settings)
+		return serveProxy(c.Context(), s, settings, aws)
 	}
 	return c
 }
 
 // serveProxy serves the proxy itself, where the other way is behind a front of AWS.
-func serveProxy(ctx context.Context, on server, settings app.Settings) error {
-	routes, err := app.Routes(settings, on.logger, func() (origin.BatchGetter, error) { return dynamoDB(ctx) })
+func serveProxy(ctx context.Context, on server, settings app.Settings, aws awsFlags) error {
+	routes, err := app.Routes(settings, on.logger, func() (origin.BatchGetter, error) { return aws.lastingClient(ctx) })
 	if err != nil {
 		return err
 	}
@@ -123,43 +124,4 @@ func serveProxy(ctx context.Context, on server, settings app.Settings) error {
 		on.reload, on.watch = file.Reload, file.Watch
 	}
 	return on.run(ctx)
-}
-
-// dynamoDB builds the client as the AWS command line would.
-func dynamoDB(ctx context.Context) (origin.BatchGetter, error) {
-	cfg, err := awsConfig(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if cfg.Region == "" {
-		return nil, errors.New("no AWS region: set AWS_REGION, or a profile that has one")
-	}
-	cfg.Credentials = aws.NewCredentialsCache(aws.CredentialsProviderFunc(credentialsNow))
-	return dynamodb.NewFromConfig(cfg, origin.TuneDynamoDB), nil
-}
-
-func awsConfig(ctx context.Context) (aws.Config, error) {
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{})) // origin.Cache says what fails, and how often
-	if err != nil {
-		return cfg, fmt.Errorf("AWS configuration: %w", err)
-	}
-	return cfg, nil
-}
-
-// keysPeriod is how long keys of a file are used without reading it again.
-const keysPeriod = time.Minute
-
-// credentialsNow looks for credentials anew. The SDK reads the keys in a file once, of which temporary
-// ones expire, and are replaced by others there: who serves for days has to see that. Where it finds
-// credentials elsewhere, it knows when to look again.
-func credentialsNow(ctx context.Context) (aws.Credentials, error) {
-	cfg, err := awsConfig(ctx)
-	if err != nil {
-		return aws.Credentials{}, err
-	}
-	c, err := cfg.Credentials.Retrieve(ctx)
-	if err == nil && !c.CanExpire && strings.HasPrefix(c.Source, "SharedConfigCredentials") {
-		c.CanExpire, c.Expires = true, time.Now().Add(keysPeriod)
-	}
-	return c, err
 }

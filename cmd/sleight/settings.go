@@ -15,6 +15,9 @@ import (
 var mirrors = []struct{ variable, flag string }{
 	{"ROUTES_FILE", "routes"},
 	{"ROUTES_TABLE", "table"},
+	{"AWS_REGION", "region"},
+	{"AWS_PROFILE", "profile"},
+	{"AWS_ENDPOINT_URL_DYNAMODB", "endpoint-url"},
 	{"ROUTES_TTL", "routes-ttl"},
 	{"ROUTES_MAX_STALE", "routes-max-stale"},
 	{"ROUTES_MAX_HOSTS", "routes-max-hosts"},

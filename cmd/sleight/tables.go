@@ -8,48 +8,12 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/pflag"
 
 	"github.com/sleightproxy/sleight/internal/routetable"
 )
-
-// awsFlags say where DynamoDB is, by the names that the AWS CLI gives them.
-type awsFlags struct {
-	region, profile, endpoint string
-}
-
-func (a *awsFlags) add(f *pflag.FlagSet) {
-	f.StringVar(&a.region, "region", "", "AWS `region` of the table (AWS_REGION, or the profile's)")
-	f.StringVar(&a.profile, "profile", "", "`name` of the AWS profile (AWS_PROFILE)")
-	f.StringVar(&a.endpoint, "endpoint-url", "", "`URL` of DynamoDB, where it is not AWS's (AWS_ENDPOINT_URL_DYNAMODB)")
-}
-
-// client builds the DynamoDB client as the AWS CLI would.
-func (a *awsFlags) client(ctx context.Context, options ...func(*dynamodb.Options)) (*dynamodb.Client, error) {
-	load := []func(*config.LoadOptions) error{config.WithLogger(logging.Nop{})} // what matters comes back as an error
-	if a.region != "" {
-		load = append(load, config.WithRegion(a.region))
-	}
-	if a.profile != "" {
-		load = append(load, config.WithSharedConfigProfile(a.profile))
-	}
-	cfg, err := config.LoadDefaultConfig(ctx, load...)
-	if err != nil {
-		return nil, fmt.Errorf("AWS configuration: %w", err)
-	}
-	if cfg.Region == "" {
-		return nil, errors.New("no AWS region: give --region, set AWS_REGION, or choose a profile that has one")
-	}
-	if a.endpoint != "" {
-		options = append(options, func(o *dynamodb.Options) { o.BaseEndpoint = aws.String(a.endpoint) })
-	}
-	return dynamodb.NewFromConfig(cfg, options...), nil
-}
 
 // tableFlags say where the routes are that a command reads or edits.
 type tableFlags struct {

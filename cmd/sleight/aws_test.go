@@ -7,8 +7,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 )
 
 // Temporary keys expire while the proxy serves, and whoever logs in again writes others in their place.
@@ -28,13 +26,13 @@ func TestKeysThatAreReplacedInTheirFileAreTaken(t *testing.T) {
 	}
 	write("old")
 	synctest.Test(t, func(t *testing.T) {
-		client, err := dynamoDB(t.Context())
+		client, err := new(awsFlags).lastingClient(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := func(key string) {
 			t.Helper()
-			if c, err := client.(*dynamodb.Client).Options().Credentials.Retrieve(t.Context()); err != nil || c.AccessKeyID != key {
+			if c, err := client.Options().Credentials.Retrieve(t.Context()); err != nil || c.AccessKeyID != key {
 				t.Errorf("key %q, %v; want %q", c.AccessKeyID, err, key)
 			}
 		}

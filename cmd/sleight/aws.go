@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/smithy-go/logging"
+	"github.com/spf13/pflag"
+
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+// awsFlags say where DynamoDB is, by the names that the AWS CLI gives them.
+type awsFlags struct {
+	region, profile, endpoint string
+}
+
+func (a *awsFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&a.region, "region", "", "AWS `region` of the table (AWS_REGION, or the profile's)")
+	f.StringVar(&a.profile, "profile", "", "`name` of the AWS profile (AWS_PROFILE)")
+	f.StringVar(&a.endpoint, "endpoint-url", "", "`URL` of DynamoDB, where it is not AWS's (AWS_ENDPOINT_URL_DYNAMODB)")
+}
+
+// config is what the AWS CLI would use.
+func (a *awsFlags) config(ctx context.Context) (aws.Config, error) {
+	// The SDK warns of each answer whose checksum is missing. What matters comes back as an error.
+	load := []func(*config.LoadOptions) error{config.WithLogger(logging.Nop{})}
+	if a.region != "" {
+		load = append(load, config.WithRegion(a.region))
+	}
+	if a.profile != "" {
+		load = append(load, config.WithSharedConfigProfile(a.profile))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
+	if err != nil {
+		return cfg, fmt.Errorf("AWS configuration: %w", err)
+	}
+	if cfg.Region == "" {
+		return cfg, errors.New("no AWS region: give --region, set AWS_REGION, or choose a profile that has one")
+	}
+	return cfg, nil
+}
+
+func (a *awsFlags) client(ctx context.Context, options ...func(*dynamodb.Options)) (*dynamodb.Client, error) {
+	cfg, err := a.config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if a.endpoint != "" {
+		options = append(options, func(o *dynamodb.Options) { o.BaseEndpoint = aws.String(a.endpoint) })
+	}
+	return dynamodb.NewFromConfig(cfg, options...), nil
+}
+
+// lastingClient is for a process that may live for months.
+func (a *awsFlags) lastingClient(ctx context.Context) (*dynamodb.Client, error) {
+	return a.client(ctx, origin.TuneDynamoDB, func(o *dynamodb.Options) {
+		o.Credentials = aws.NewCredentialsCache(aws.CredentialsProviderFunc(a.credentialsNow))
+	})
+}
+
+// keysPeriod is how long keys of a file are used without reading it again.
+const keysPeriod = time.Minute
+
+// credentialsNow looks for credentials anew. The SDK reads the keys in a file once, of which temporary
+// ones expire, and are replaced by others there: who serves for days has to see that. Where it finds
+// credentials elsewhere, it knows when to look again.
+func (a *awsFlags) credentialsNow(ctx context.Context) (aws.Credentials, error) {
+	cfg, err := a.config(ctx)
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	c, err := cfg.Credentials.Retrieve(ctx)
+	if err == nil && !c.CanExpire && strings.HasPrefix(c.Source, "SharedConfigCredentials") {
+		c.CanExpire, c.Expires = true, time.Now().Add(keysPeriod)
+	}
+	return c, err
+}
