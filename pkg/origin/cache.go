@@ -160,7 +160,7 @@ func (c *Cache) init() {
 	}
 	// The only error is for a size that is not positive.
 	c.routes, _ = lru.New[string, entry](size)
-	c.wild, _ = lru.New2Q[string, entry](size)
+	c.wild, _ = lru.New2Q[string, entry](max(size, 2)) // which cannot be made smaller
 	c.misses, _ = lru.New[string, miss](size)
 	c.failures, _ = lru.New[string, miss](maxFailures)
 	c.wildcards, _ = lru.New[string, *Route](size)

@@ -315,6 +315,16 @@ func TestScanUnderAWildcardDoesNotDisplaceHostsInUse(t *testing.T) {
 	})
 }
 
+func TestOneHostIsBoundEnough(t *testing.T) {
+	c := newCache(&fakeStore{answer: found(&Route{Host: "*.x.test"})})
+	c.MaxHosts = 1
+	for _, host := range numbered("h%d.x.test", 3) {
+		if _, err := c.Lookup(t.Context(), host); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestHostThatGetsARouteOfItsOwnLeavesItsWildcard(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		wildcard, own := &Route{Host: "*.x.test"}, &Route{Host: "a.x.test"}
