@@ -43,7 +43,7 @@ func showResult(t *terminal.Terminal, r *check.Result, source string) {
 	field := func(name, v string) { showField(t, name, v) }
 	field("route", fmt.Sprintf("%s of %s", r.Route, source))
 	if r.Client != nil {
-		field("clients", clients(r))
+		field("clients", clients(r)+", DNS "+milliseconds(&r.Client.Took))
 	}
 	if r.ServerName != "" {
 		field("named", fmt.Sprintf("%s (SNI, verified), Host %s", r.ServerName, r.HostHeader))
@@ -123,6 +123,9 @@ func protocol(p *check.Probe) string {
 	}
 	if p.TLS != nil && p.TLS.Version != "" && p.HTTP != nil {
 		said = append(said, p.TLS.Version, strings.TrimPrefix(p.TLS.CipherSuite, "TLS_"))
+		if p.TLS.ALPN != "" {
+			said = append(said, "ALPN "+p.TLS.ALPN)
+		}
 	}
 	return strings.Join(said, " ")
 }

@@ -138,12 +138,12 @@ ok    one.test
       works at 1 address, certificate for 90 more days, HTTP 200
 
 route     one.test of the command line
-clients   proxy.test (192.0.2.1): the proxy
+clients   proxy.test (192.0.2.1): the proxy, DNS N ms
 named     one.test (SNI, verified), Host one.test
 
 origin    lb.test:PORT, DNS N ms
     ADDRESS    CONNECT TLS ANSWER HTTP
-ok  127.0.0.1 N ms N ms N ms 200 HTTP/2 TLS 1.3 AES_128_GCM_SHA256
+ok  127.0.0.1 N ms N ms N ms 200 HTTP/2 TLS 1.3 AES_128_GCM_SHA256 ALPN h2
 
 chain     verified
 ── one.test, 90 days left (DATE)
@@ -171,7 +171,7 @@ note  DNS leads clients of two.test nowhere: there is no such name, or it has no
       -> when the route is to go live, have the customer point two.test to the proxy by a CNAME record (at the apex of a zone, by an alias)
 
 route     two.test of the command line
-clients   there is no such name, or it has no address
+clients   there is no such name, or it has no address, DNS N ms
 named     two.test (SNI, verified), Host two.test
 
 origin    127.0.0.1:PORT
