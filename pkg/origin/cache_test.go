@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -338,6 +339,54 @@ func TestHostThatGetsARouteOfItsOwnLeavesItsWildcard(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 	})
+}
+
+// The old route would come back as soon as the store fails.
+func TestHostThatFallsBackToItsWildcardIsNotServedItsOldRouteAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		own, wildcard := &Route{Host: "a.x.test"}, &Route{Host: "*.x.test"}
+		c, s := known(t, own, found(wildcard))
+		time.Sleep(30 * time.Second)
+		serves(t, c, "a.x.test", own) // and is looked up anew beside
+		synctest.Wait()
+		serves(t, c, "a.x.test", wildcard)
+		s.set(fails(errDown))
+		time.Sleep(30 * time.Second)
+		serves(t, c, "a.x.test", wildcard)
+	})
+}
+
+// What was known before is forgotten with each answer: when the clock is set back, or what was learned last is
+// displaced, it would count again.
+func TestHostIsRememberedInOnePlaceAlone(t *testing.T) {
+	const host = "a.x.test"
+	answers := map[string]func(*Cache, moment){
+		"own":      func(c *Cache, now moment) { c.remember(host, &Route{Host: host}, now) },
+		"wildcard": func(c *Cache, now moment) { c.remember(host, &Route{Host: "*.x.test"}, now) },
+		"none":     func(c *Cache, now moment) { c.forget(host, ErrNotFound, now) },
+	}
+	places := func(c *Cache) (all []string) {
+		for name, has := range map[string]bool{
+			"own": c.routes.Contains(host), "wildcard": c.wild.Contains(host), "none": c.misses.Contains(host), "failure": c.failures.Contains(host),
+		} {
+			if has {
+				all = append(all, name)
+			}
+		}
+		return all
+	}
+	for first, before := range answers {
+		for then, after := range answers {
+			c := newCache(nil)
+			c.once.Do(c.init)
+			before(c, wallClock())
+			c.failures.Add(host, miss{errDown, wallClock()})
+			after(c, wallClock())
+			if got := places(c); !slices.Equal(got, []string{then}) {
+				t.Errorf("%s, then %s: remembered as %q", first, then, got)
+			}
+		}
+	}
 }
 
 func TestClockSetBackDoesNotProlongARoute(t *testing.T) {
