@@ -389,6 +389,22 @@ func TestHostIsRememberedInOnePlaceAlone(t *testing.T) {
 	}
 }
 
+// Hosts share what is known of their wildcard, and it must not be shared for ever.
+func TestChangedWildcardIsSeenByItsHosts(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		first, second := &Route{Host: "*.x.test", Addresses: []string{"one.test"}}, &Route{Host: "*.x.test", Addresses: []string{"two.test"}}
+		s := &fakeStore{answer: found(first)}
+		c := newCache(s)
+		serves(t, c, "a.x.test", first)
+		s.set(found(second))
+		time.Sleep(time.Minute)
+		for range 2 { // as it was found, and as it is remembered
+			serves(t, c, "a.x.test", second)
+			serves(t, c, "b.x.test", second)
+		}
+	})
+}
+
 func TestClockSetBackDoesNotProlongARoute(t *testing.T) {
 	now := wallClock()
 	if within(now, now.add(-time.Hour), time.Minute) {
