@@ -103,6 +103,23 @@ func TestRefreshIsNotWaitedForTwice(t *testing.T) {
 	})
 }
 
+// It is nobody's any more, and would run on after the reply.
+func TestRefreshThatARequestHasGivenUpIsCutBeforeItEnds(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		first := &Route{Host: "a.test"}
+		c, _ := known(t, first, hang(nil, nil))
+		time.Sleep(time.Hour)
+		c.Begin()
+		if r, err := c.Lookup(t.Context(), "a.test"); r != first {
+			t.Errorf("%+v, %v", r, err)
+		}
+		joins(t, t.Context(), c, 0)
+		if n := underWay(c); n != 0 {
+			t.Errorf("%d look-ups are under way", n)
+		}
+	})
+}
+
 func TestJoinEndsWithTheRequestsTime(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		first := &Route{Host: "a.test"}

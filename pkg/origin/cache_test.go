@@ -148,6 +148,17 @@ func TestExpiredRouteIsNeverServed(t *testing.T) {
 	})
 }
 
+func TestRouteThatExpiresWhileTheStoreIsWaitedForIsNotServed(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		route := &Route{Host: "a.test", ExpiresAt: time.Now().Add(time.Hour).Truncate(time.Second)}
+		c, _ := known(t, route, hang(nil, nil))
+		time.Sleep(time.Until(route.ExpiresAt) - 500*time.Millisecond)
+		if r, err := c.Lookup(t.Context(), "a.test"); r != nil || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v, %v", r, err)
+		}
+	})
+}
+
 func TestOneLookupInFlightPerHost(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		release := make(chan struct{})
