@@ -310,6 +310,7 @@ func TestCheckFindsTheRouteThatTheProxyWouldTake(t *testing.T) {
 		{[]string{"one.test", "--routes", routes, "--ca-file", "-"}, s.pem, 0, `"route": "one.test"`},
 		{[]string{"one.test", "--routes", "/no/such/file"}, "", 1, "/no/such/file"},
 		{[]string{"one.test", "--origin", "ftp://x"}, "", 1, `the scheme \"ftp\"`},
+		{[]string{"one.test", "--from-file", "-"}, `{"routes":[` + string(one) + "," + string(one) + `]}`, 1, "is there more than once"},
 	} {
 		t.Run(strings.Join(v.args, " "), func(t *testing.T) {
 			t.Parallel()

@@ -46,6 +46,7 @@ func TestExplainSaysWhyThereIsNoRoute(t *testing.T) {
 		map[string]any{"host": "twice.x.test", "origin": "lb.test"}, map[string]any{"host": "twice.x.test", "origin": "lb.test"},
 		map[string]any{"host": "plain.test", "origin": "http://lb.test"}, map[string]any{"host": "gone.test", "origin": "lb.test", "expires_at": 1},
 		map[string]any{"host": "shop.test", "origin": "lb.test"}, map[string]any{"host": "stop.test", "origin": "lb.test"},
+		map[string]any{"host": "off.alone.test", "origin": "lb.test", "enabled": false},
 	)
 	for _, v := range []struct {
 		host    string
@@ -57,6 +58,7 @@ func TestExplainSaysWhyThereIsNoRoute(t *testing.T) {
 	}{
 		{"a.x.test", nil, true, "absent usable*", `the wildcard "*.x.test" covers the host`, ""},
 		{"off.x.test", nil, false, "disabled* usable", `"off.x.test" is disabled, and hides "*.x.test"`, ""},
+		{"off.alone.test", nil, false, "disabled* absent", `"off.alone.test" is disabled: requests`, ""},
 		{"old.x.test", nil, true, "expired usable*", `the route "old.x.test" has expired, and counts as absent`, ""},
 		{"bad.x.test", nil, false, "invalid* usable", `is not valid (attribute orgin is not known`, ""},
 		{"twice.x.test", nil, false, "invalid* usable", `is there more than once`, ""},

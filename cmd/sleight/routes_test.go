@@ -271,6 +271,12 @@ func testPutFile(t *testing.T, p *place) {
 	p.must(t, "put", "--force", "b.test", "--file", file(`{"tls_min":"1.3"}`))
 	p.want(t, "b.test", `{"host":"b.test","origin":"y.test","note":"n","tls_min":"1.3"}`)
 
+	// Version 0 is what was there before anybody counted.
+	if o := p.run(t, "put", "--force", "b.test", "--file", file(`{"note":"stale","version":0}`)); o.status != 3 {
+		t.Errorf("a file of version 0: %+v", o)
+	}
+	p.want(t, "b.test", `{"host":"b.test","origin":"y.test","note":"n","tls_min":"1.3"}`)
+
 	for content, says := range map[string]string{
 		"":                           "is empty",
 		"origin: x\nnote: caf\xe9\n": "UTF-8",

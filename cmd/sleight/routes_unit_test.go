@@ -269,7 +269,13 @@ func TestPutChecksFirst(t *testing.T) {
 	if err := run("a.test", "--origin", "b.test"); err != nil { // as it is
 		t.Error(err)
 	}
-	if got := fmt.Sprint(checked); got != "[b.test b.test]" {
+	if err := run("a.test", "--note", "n"); err != nil { // which is for people
+		t.Error(err)
+	}
+	if err := run("a.test", "--origin", "c.test", "--note", "moved"); err == nil { // no note hides the rest
+		t.Error("an origin that does not work was written beside a note")
+	}
+	if got := fmt.Sprint(checked); got != "[b.test b.test c.test]" {
 		t.Errorf("checked %s", got)
 	}
 }

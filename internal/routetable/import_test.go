@@ -375,6 +375,24 @@ func TestImportIntoAFileIsOneReplacement(t *testing.T) {
 	}
 }
 
+// Who imports need not have looked at the document before, and it may be another one by now.
+func TestRouteThatCannotBeUsedIsNotImported(t *testing.T) {
+	t.Parallel()
+	file, _, err := OpenOrCreateFile(filepath.Join(t.TempDir(), "routes.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	document := sequence(route(0), route(1, "tls_min", "1.1"))
+	sum, err := tally(t.Context(), &Import{Table: file}, document)
+	if all := contents(t, file); err != nil || sum[Created] != 1 || sum[NotWritten] != 1 || len(all) != 1 {
+		t.Errorf("%v, %v: %v", sum, err, all)
+	}
+	sum, err = tally(t.Context(), &Import{Table: file, AsIs: true}, document)
+	if all := contents(t, file); err != nil || sum[Created] != 1 || sum[Unchanged] != 1 || len(all) != 2 {
+		t.Errorf("as it is: %v, %v: %v", sum, err, all)
+	}
+}
+
 func TestDocumentsThatCannotBeImported(t *testing.T) {
 	t.Parallel()
 	many := `{"host":"a.test","origin":5}`
