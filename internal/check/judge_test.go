@@ -12,6 +12,23 @@ import (
 
 // What an address comes to, and what the route then does: the proxy goes on where one cannot be reached,
 // and not where one has answered.
+// Days are those of the certificate that ends first, wherever it is: who sorts by them would see it too late.
+func TestDaysLeftAreOfTheCertificateThatEndsFirst(t *testing.T) {
+	t.Parallel()
+	probe := func(days int) Probe { return Probe{Status: OK, daysLeft: &days} }
+	for _, origins := range [][]Origin{
+		{{IPs: []Probe{probe(90), probe(3), probe(60)}}},
+		{{IPs: []Probe{probe(90)}}, {IPs: []Probe{{Status: Fail}, probe(3)}}},
+		{{IPs: []Probe{probe(3)}}, {IPs: []Probe{probe(90)}}},
+	} {
+		r := &Result{Host: "one.test", Client: &Client{LeadsTo: ToElsewhere}, Origins: origins}
+		r.judge(t.Context(), &Checker{})
+		if r.DaysLeft == nil || *r.DaysLeft != 3 {
+			t.Errorf("%v days of %+v", r.DaysLeft, origins)
+		}
+	}
+}
+
 func TestJudgementGoesTheWayOfTheProxy(t *testing.T) {
 	t.Parallel()
 	var (

@@ -321,6 +321,24 @@ func TestScanGoesOnWhereItWasThrottled(t *testing.T) {
 }
 
 // A dry run has no write that would find out.
+// Somebody who writes the same route without end must not hold up the import.
+func TestRouteThatOthersChangeAllTheTimeIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, writes := newFake(), 0
+		f.fail = func(action, host string) error {
+			if action != "write" || host != route(0).Host() {
+				return nil
+			}
+			writes++
+			return &ConflictError{Current: route(0, "note", fmt.Sprint(writes))}
+		}
+		sum, err := tally(t.Context(), &Import{Table: f, Parallel: 1}, sequence(route(0), route(1)))
+		if err != nil || sum[NotWritten] != 1 || sum[Created] != 1 || writes != maxLooks {
+			t.Errorf("%v, %v after %d writes", sum, err, writes)
+		}
+	})
+}
+
 func TestKeysLeftUnprocessedAreReadInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(routes(100)...)
