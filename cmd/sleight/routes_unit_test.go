@@ -19,6 +19,7 @@ import (
 
 	"github.com/sleightproxy/sleight/internal/check"
 	"github.com/sleightproxy/sleight/internal/devca"
+	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
@@ -291,6 +292,59 @@ func TestExitStatuses(t *testing.T) {
 		if got := exitStatus(c.err); got != c.want {
 			t.Errorf("%v: %d, want %d", c.err, got, c.want)
 		}
+	}
+}
+
+// A script that merges on conflicts (3) must not take a failure for one.
+func TestImportThatFailedAndHasConflictsFails(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ failed, conflicts, want int }{{1, 1, 1}, {1, 0, 1}, {0, 1, 3}} {
+		command := &cobra.Command{}
+		command.SetOut(&bytes.Buffer{})
+		run := &importRun{output: "json", terminal: newTerminal(command), sum: importSum{Routes: 2, Failed: c.failed, Conflicts: c.conflicts}}
+		if err := run.end(nil, 0); exitStatus(err) != c.want {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
+// taken is a table in which others have always been quicker with one host.
+type taken struct {
+	routetable.Table
+	host string
+}
+
+func (t taken) Write(ctx context.Context, c routetable.Change) error {
+	if c.Host() == t.host {
+		return &routetable.ConflictError{Change: c, Current: origin.Item{"host": t.host, "origin": "theirs.test"}}
+	}
+	return t.Table.Write(ctx, c)
+}
+
+func TestRouteThatOthersChangedDoesNotKeepTheOtherRoutes(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "routes.json")
+	if err := os.WriteFile(name, []byte(`{"routes":[{"host":"a.test","origin":"x.test"},{"host":"b.test","origin":"x.test"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := routetable.OpenFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &routesCommand{output: "table", now: time.Now, tables: tableFlags{getenv: func(string) string { return "" }}}
+	command := &cobra.Command{}
+	command.SetContext(t.Context())
+	command.SetOut(&bytes.Buffer{})
+	command.SetErr(&bytes.Buffer{})
+	w := r.newWriter(command, taken{file, "a.test"}, writeFlags{})
+	if err := r.remove(command, w, []string{"a.test", "b.test"}, true); exitStatus(err) != 3 {
+		t.Errorf("%v", err)
+	}
+	if _, err := file.Get(t.Context(), "b.test"); !errors.Is(err, routetable.ErrNotFound) {
+		t.Errorf("b.test: %v", err)
+	}
+	if _, err := file.Get(t.Context(), "a.test"); err != nil {
+		t.Errorf("a.test: %v", err)
 	}
 }
 

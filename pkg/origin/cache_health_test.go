@@ -144,6 +144,19 @@ func TestUnknownHostsDoNotLengthenThePause(t *testing.T) {
 	})
 }
 
+func TestPauseBeginsAnewWithTheNextFailure(t *testing.T) {
+	var h health
+	now := wallClock()
+	for range 10 {
+		h.failed(now, true)
+	}
+	h.answered(now)
+	h.failed(now, false)
+	if wait := h.retryAt.since(now); wait > 2*minPause {
+		t.Errorf("asked again after %v", wait)
+	}
+}
+
 func TestClockSetBackDoesNotPutOffTheProbe(t *testing.T) {
 	now := wallClock()
 	h := &health{failing: true, pause: maxPause, retryAt: now.add(time.Hour)}
