@@ -337,6 +337,12 @@ func TestRouteThatOthersChangedDoesNotKeepTheOtherRoutes(t *testing.T) {
 	command.SetOut(&bytes.Buffer{})
 	command.SetErr(&bytes.Buffer{})
 	w := r.newWriter(command, taken{file, "a.test"}, writeFlags{})
+	if err := r.enable(command, w, []string{"a.test", "b.test"}, false); exitStatus(err) != 3 {
+		t.Errorf("%v", err)
+	}
+	if b, err := file.Get(t.Context(), "b.test"); err != nil || b["enabled"] != false {
+		t.Errorf("b.test: %v, %v", b, err)
+	}
 	if err := r.remove(command, w, []string{"a.test", "b.test"}, true); exitStatus(err) != 3 {
 		t.Errorf("%v", err)
 	}
@@ -345,6 +351,32 @@ func TestRouteThatOthersChangedDoesNotKeepTheOtherRoutes(t *testing.T) {
 	}
 	if _, err := file.Get(t.Context(), "a.test"); err != nil {
 		t.Errorf("a.test: %v", err)
+	}
+}
+
+func TestDiffFailsAlsoWhereRoutesAreOnlyRemoved(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, document string) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(document), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	some, none := write("some.json", `{"routes":[{"host":"a.test","origin":"x.test"}]}`), write("none.json", `{"routes":[]}`)
+	for _, c := range []struct {
+		from, to string
+		want     int
+	}{{some, none, 1}, {none, some, 1}, {some, some, 0}} {
+		r := &routesCommand{tables: tableFlags{routes: c.from, getenv: func(string) string { return "" }}, now: time.Now}
+		command := r.newDiff()
+		command.SetArgs([]string{c.to})
+		command.SetOut(&bytes.Buffer{})
+		command.SilenceErrors, command.SilenceUsage = true, true
+		if err := command.ExecuteContext(t.Context()); err == nil && c.want != 0 || err != nil && exitStatus(err) != c.want {
+			t.Errorf("%+v: %v", c, err)
+		}
 	}
 }
 

@@ -351,6 +351,20 @@ func TestKeysLeftUnprocessedAreReadInTheEnd(t *testing.T) {
 }
 
 // A server that was not asked, or that throttled, for as long as patience has not failed for as long.
+func TestRequestsThatAreThrottledTogetherSlowDownOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p pace
+		began := time.Now()
+		time.Sleep(time.Millisecond)
+		for range 32 {
+			p.slower(began)
+		}
+		if p.pause != firstPause {
+			t.Errorf("a pause of %v", p.pause)
+		}
+	})
+}
+
 func TestPatienceBeginsWithTheFailure(t *testing.T) {
 	reset := &net.OpError{Op: "read", Err: errors.New("reset")}
 	for name, before := range map[string]func(p *pace) (failing []error){

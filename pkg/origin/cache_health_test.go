@@ -151,6 +151,9 @@ func TestPauseBeginsAnewWithTheNextFailure(t *testing.T) {
 		h.failed(now, true)
 	}
 	h.answered(now)
+	if wait := h.patience(defaultJoinWait, defaultStaleWait); wait != defaultJoinWait {
+		t.Errorf("a store that answers again is waited for for %v", wait)
+	}
 	h.failed(now, false)
 	if wait := h.retryAt.since(now); wait > 2*minPause {
 		t.Errorf("asked again after %v", wait)
