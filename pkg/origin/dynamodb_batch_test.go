@@ -266,6 +266,34 @@ func TestUnprocessedKeysFailTheirOwnHostsAlone(t *testing.T) {
 	})
 }
 
+// Otherwise the host would be said to have no route, for certain.
+func TestWildcardThatIsLeftUnprocessedIsReadBeforeItsHostHasNone(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := &fakeTable{items: map[string]string{"*.y.test": "wild.lb"}}
+		f.unprocessed = func(_ int, keys []string) int { return len(keys) - 1 } // the wildcard, at first
+		d := &DynamoDB{Client: f, Table: "t"}
+		if r, err := d.Lookup(t.Context(), "b.y.test"); err != nil || r.Host != "*.y.test" {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+}
+
+func TestSharedCallHasUntilTheLastGivesUp(t *testing.T) {
+	soon, cancelSoon := context.WithTimeout(t.Context(), time.Hour)
+	defer cancelSoon()
+	late, cancelLate := context.WithTimeout(t.Context(), 2*time.Hour)
+	defer cancelLate()
+	want, _ := late.Deadline()
+	for _, questions := range [][]*question{{{ctx: soon}, {ctx: late}}, {{ctx: late}, {ctx: soon}}} {
+		if end, ok := lastDeadline(questions); !ok || !end.Equal(want) {
+			t.Errorf("%v, %v; want %v", end, ok, want)
+		}
+	}
+	if end, ok := lastDeadline([]*question{{ctx: soon}, {ctx: t.Context()}}); ok {
+		t.Errorf("%v, although one has no end", end)
+	}
+}
+
 func TestFailedCallFailsAllOfItAndNoMore(t *testing.T) {
 	for _, fail := range []func(f *fakeTable) func(){
 		func(f *fakeTable) func() { f.err = errDown; return func() { f.err = nil } },
