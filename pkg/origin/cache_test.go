@@ -182,6 +182,18 @@ func TestOneLookupInFlightPerHost(t *testing.T) {
 	})
 }
 
+// Who leaves when the answer has just come may be late: another look-up may have begun.
+func TestWhoLeavesLateDoesNotEndTheNextLookup(t *testing.T) {
+	c := newCache(nil)
+	c.once.Do(c.init)
+	past, next := &flight{host: "a.test", cancel: func() {}, waiters: 1}, &flight{host: "a.test"}
+	c.flights["a.test"] = next
+	c.leave(past)
+	if c.flights["a.test"] != next {
+		t.Error("nobody finds the look-up that is under way")
+	}
+}
+
 func TestOneImpatientCallerDoesNotFailTheOthers(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		release := make(chan struct{})
