@@ -338,10 +338,7 @@ var verdicts = []verdict{
 	{code: "client_cert_wanted", name: "by its answer", level: fail, origin: func(w *world) string {
 		return w.good(page(400, "nginx", "<center>No required SSL certificate was sent</center>"), func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert })
 	}, message: "answers 400 without", advice: "client_cert"},
-	{code: "client_cert_refused", level: fail, origin: func(w *world) string { return w.good(nil, w.requireClient) }, change: func(w *world, r *origin.Route) {
-		r.ClientCert = "shop"
-		w.checker.ClientCertificates = certificateMap{"shop": w.leaf([]string{"shop"}, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })}
-	}, message: `refuses the client certificate "shop"`, advice: "trust the certificate's authority"},
+	{code: "client_cert_refused", level: fail, origin: func(w *world) string { return w.good(nil, w.requireClient) }, change: clientCert, message: `refuses the client certificate "shop"`, advice: "trust the certificate's authority"},
 	{code: "no_common_protocol", level: fail, origin: func(w *world) string { return w.good(nil, func(c *tls.Config) { c.NextProtos = []string{"smtp"} }) },
 		message: "neither HTTP/2 nor HTTP/1.1", advice: "correct the port"},
 	{code: "handshake_refused", level: fail, origin: func(w *world) string { return w.raw(alert(40)) }, message: "refuses the handshake", advice: "no certificate for one.test"},
@@ -407,6 +404,9 @@ var verdicts = []verdict{
 	{code: "unknown_host", name: "Fastly", level: fail, origin: func(w *world) string { return w.good(page(500, "Varnish", "Fastly error: unknown domain: one.test.")) },
 		message: "Fastly does not know the Host", advice: "set host_header"},
 	{code: "forbidden", level: warn, origin: func(w *world) string { return w.good(status(403)) }, message: "forbids GET / (403)", advice: "--path"},
+	{code: "forbidden", name: "in spite of a client certificate", level: warn, origin: func(w *world) string {
+		return w.good(status(403), func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert })
+	}, change: clientCert, message: "forbids GET / (403)", advice: "--path"},
 	{code: "not_found", level: warn, origin: func(w *world) string { return w.good(status(404)) }, message: "nothing at GET / (404)", advice: "host_header"},
 	{code: "unauthorized", level: note, origin: func(w *world) string { return w.good(status(401)) }, message: "log in"},
 	{code: "method_not_allowed", level: note, origin: func(w *world) string { return w.good(status(405)) }, message: "does not take GET / (405)", advice: "--method"},
@@ -479,6 +479,12 @@ func at(name string) func(*world, *origin.Route) {
 }
 
 func http_(_ *world, r *origin.Route) { r.Scheme, r.TLSMin = "http", tls.VersionTLS12 }
+
+// clientCert has the proxy show a certificate to an origin that asks for one.
+func clientCert(w *world, r *origin.Route) {
+	r.ClientCert = "shop"
+	w.checker.ClientCertificates = certificateMap{"shop": w.leaf([]string{"shop"}, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })}
+}
 
 func TestVerdictsSayWhatIsWrongAndWhatToChange(t *testing.T) {
 	t.Parallel()
