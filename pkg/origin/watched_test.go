@@ -67,6 +67,10 @@ func expect(t *testing.T, w *WatchedFile, host, want string) {
 func TestRoutesFollowTheFileHoweverItChanges(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, dir string){
 		"written in place": func(t *testing.T, dir string) { write(t, filepath.Join(dir, "data1", "routes.json"), routesB) },
+		"written in place, with its time kept": func(t *testing.T, dir string) {
+			write(t, filepath.Join(dir, "data1", "routes.json"), routesB+"\n") // by its length alone
+			settle(t, filepath.Join(dir, "data1", "routes.json"))
+		},
 		"renamed over": func(t *testing.T, dir string) {
 			write(t, filepath.Join(dir, "new"), routesB)
 			settle(t, filepath.Join(dir, "new")) // as mv -p and the like leave it
