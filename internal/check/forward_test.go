@@ -317,6 +317,8 @@ func TestAllIsReportedByUrgencyWithinItsBounds(t *testing.T) {
 			item["origin"], item["enabled"] = refusing, false
 		case 130:
 			item["nonsense"] = true
+		case 140:
+			item["enabled"] = false
 		}
 		mappings = append(mappings, check.Mapping{Host: host, Item: item})
 	}
@@ -337,7 +339,7 @@ func TestAllIsReportedByUrgencyWithinItsBounds(t *testing.T) {
 	if last := report.Routes[299]; last.Host != "h120.test" || last.Status != check.Fail || last.InForce() {
 		t.Errorf("last %+v", last)
 	}
-	if s := report.Summary; s != (check.Summary{Routes: 300, OK: 294, Warn: 2, Fail: 3, Inactive: 1, InactiveFail: 1}) {
+	if s := report.Summary; s != (check.Summary{Routes: 300, OK: 293, Warn: 2, Fail: 3, Inactive: 2, InactiveFail: 1}) {
 		t.Errorf("%+v", s)
 	}
 	// A connection that was closed here may be counted there for a moment longer.

@@ -4,14 +4,15 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"net"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// What an address comes to, and what the route then does: the proxy goes on where one cannot be reached,
-// and not where one has answered.
 // Days are those of the certificate that ends first, wherever it is: who sorts by them would see it too late.
 func TestDaysLeftAreOfTheCertificateThatEndsFirst(t *testing.T) {
 	t.Parallel()
@@ -29,6 +30,8 @@ func TestDaysLeftAreOfTheCertificateThatEndsFirst(t *testing.T) {
 	}
 }
 
+// What an address comes to, and what the route then does: the proxy goes on where one cannot be reached,
+// and not where one has answered.
 func TestJudgementGoesTheWayOfTheProxy(t *testing.T) {
 	t.Parallel()
 	var (
@@ -79,6 +82,17 @@ func TestJudgementGoesTheWayOfTheProxy(t *testing.T) {
 				t.Errorf("%s %q, want %s %q; %+v", r.Status, code, c.want, c.first, r.Findings)
 			}
 		})
+	}
+}
+
+// Many machines have no IPv6, which says nothing of the proxy's. None is without IPv4.
+func TestIPv4AddressWithoutARouteToItFails(t *testing.T) {
+	t.Parallel()
+	for ip, want := range map[string]bool{"192.0.2.1": false, "2001:db8::1": true} {
+		f := &facts{ip: netip.MustParseAddr(ip), err: &sni.Error{Type: sni.DestinationIPUnroutable}}
+		if got := isElsewhere(f); got != want {
+			t.Errorf("%s: not to be judged from here: %v", ip, got)
+		}
 	}
 }
 

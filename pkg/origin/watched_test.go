@@ -210,6 +210,26 @@ func TestUnusableFileLeavesTheRoutesAndSaysSoOnce(t *testing.T) {
 	}
 }
 
+// A network file system may fail for a moment, and the file be the same before and after.
+func TestFileThatCouldNotBeReadIsReadAgainThoughUnchanged(t *testing.T) {
+	const unreadable = "/proc/self/mem" // opens as a regular file, and nothing is at its beginning
+	if _, err := os.Stat(unreadable); err != nil {
+		t.Skip(err)
+	}
+	_, r := readFile(unreadable)
+	if r.err == nil {
+		t.Fatal("was read")
+	}
+	info, err := os.Stat(unreadable)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.at = info.ModTime().Add(2 * settleTime)
+	if r.holds(info) {
+		t.Errorf("after %v it is not looked at again", r.err)
+	}
+}
+
 func TestNewFaultOfAFileIsTold(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "routes.json")
 	write(t, file, routesA)
