@@ -267,6 +267,10 @@ var verdicts = []verdict{
 		return w.serve(w.leaf(nil, func(c *x509.Certificate) { c.Subject.CommonName = "one.test" }), nil)
 	},
 		message: "for no name at all", advice: "have the customer install a certificate for one.test"},
+	{code: "wrong_name", name: "below an intermediate", level: fail, origin: func(w *world) string { return w.serve(leafOf(w.t, w.below(), nil, []string{"x.test"}), nil) },
+		message: "a certificate for x.test", advice: "set server_name to x.test"},
+	{code: "wrong_name", name: "below ca_pem", level: fail, origin: func(w *world) string { return w.serve(leafOf(w.t, w.stranger, nil, []string{"x.test"}), nil) },
+		change: func(w *world, r *origin.Route) { r.CAPEM = w.stranger.PEM() }, message: "a certificate for x.test", advice: "set server_name to x.test"},
 	{code: "certificate_expired", level: fail, origin: func(w *world) string {
 		return w.serve(w.leaf(oneTest, func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = time.Now().Add(-99*time.Hour), time.Now().Add(-71*time.Hour)
@@ -316,6 +320,11 @@ var verdicts = []verdict{
 	}, message: "cannot be read", advice: "a valid certificate"},
 	{code: "untrusted", level: fail, origin: func(w *world) string { return w.serve(leafOf(w.t, w.stranger, nil, []string{"x.test"}), nil) },
 		message: `besides, the authority "private root" is not trusted`, advice: "put its root into ca_pem"},
+	{code: "untrusted", name: "and expired", level: fail, origin: func(w *world) string {
+		return w.serve(leafOf(w.t, w.stranger, nil, oneTest, func(c *x509.Certificate) {
+			c.NotBefore, c.NotAfter = time.Now().Add(-99*time.Hour), time.Now().Add(-71*time.Hour)
+		}), nil)
+	}, message: `besides, the authority "private root" is not trusted`, advice: "put its root into ca_pem"},
 
 	// The handshake.
 	{code: "no_tls_http", level: fail, origin: func(w *world) string { return w.raw("HTTP/1.1 400 Bad Request\r\n\r\n") }, message: "plain HTTP answered", advice: "FORCE_HTTPS=false"},
@@ -393,6 +402,8 @@ var verdicts = []verdict{
 	{code: "redirect_loop", name: "http", level: fail, origin: func(w *world) string { return w.plain(status(301, "Location", "https://one.test/")) }, change: http_,
 		message: "clients go in circles", advice: "make the origin https://"},
 	{code: "redirect", name: "with a cookie", level: note, origin: func(w *world) string { return w.good(status(302, "Location", "/", "Set-Cookie", "a=b")) }, message: "redirects (302) to /"},
+	{code: "redirect", name: "to another query", level: note, origin: func(w *world) string { return w.good(status(302, "Location", "/?lang=en")) }, message: "redirects (302) to /?lang=en"},
+	{code: "redirect", name: "to another port", level: note, origin: func(w *world) string { return w.good(status(302, "Location", "https://one.test:8443/")) }, message: "redirects (302) to https://one.test:8443/"},
 	{code: "redirect", level: note, origin: func(w *world) string { return w.good(status(301, "Location", "https://www.one.test/")) }, message: "to https://www.one.test/"},
 	{code: "redirect_to_http", level: warn, origin: func(w *world) string { return w.good(status(301, "Location", "http://one.test/a")) }, message: "redirects to http://", advice: "X-Forwarded-Proto"},
 	{code: "redirect_to_origin", level: warn, origin: func(w *world) string { return w.good(status(302, "Location", "https://lb.test/a")) }, change: at("lb.test"),
@@ -413,6 +424,7 @@ var verdicts = []verdict{
 	{code: "too_many_requests", level: warn, origin: func(w *world) string { return w.good(status(429)) }, message: "429", advice: "X-Forwarded-For"},
 	{code: "client_error", level: warn, origin: func(w *world) string { return w.good(status(418)) }, message: "refuses GET / (418)", advice: "host_header"},
 	{code: "server_error", level: fail, origin: func(w *world) string { return w.good(status(503)) }, message: "with an error (503)", advice: "look at its targets"},
+	{code: "server_error", name: "of its own", level: fail, origin: func(w *world) string { return w.good(status(500)) }, message: "with an error (500)", advice: "origin's log"},
 	{code: "expires_soon", level: warn, origin: func(w *world) string {
 		w.checker.WarnDays = 14
 		return w.good(nil)
@@ -506,6 +518,13 @@ func TestVerdictsSayWhatIsWrongAndWhatToChange(t *testing.T) {
 			if f.Level != v.level || !strings.Contains(f.Message, v.message) || !strings.Contains(f.Advice, v.advice) || (f.Advice == "") != (v.advice == "") {
 				t.Errorf("%+v", f)
 			}
+			if v.level == fail && v.code != "untrusted" { // which is said beside another
+				for n, other := range r.Findings {
+					if n != i && other.Level == fail {
+						t.Errorf("says %q beside", other.Code)
+					}
+				}
+			}
 			want := map[check.Level]check.Status{note: check.OK, warn: check.Warn, fail: check.Fail}[v.level]
 			if r.Status != want {
 				t.Errorf("status %s of %+v", r.Status, r.Findings)
@@ -517,6 +536,17 @@ func TestVerdictsSayWhatIsWrongAndWhatToChange(t *testing.T) {
 				t.Errorf("cannot work: %v", r.CannotWork())
 			}
 		})
+	}
+}
+
+func TestErrorPageWithoutAnErrorIsAnAnswer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.check(&origin.Route{Host: "one.test", Scheme: "https", TLSMin: tls.VersionTLS12, Addresses: []string{
+		"127.0.0.1:" + w.good(page(200, "AmazonS3", "What to do about NoSuchBucket")),
+	}})
+	if r.Status != check.OK {
+		t.Errorf("%s: %+v", r.Status, r.Findings)
 	}
 }
 

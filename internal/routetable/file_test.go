@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sleightproxy/sleight/internal/routetable"
@@ -240,6 +241,19 @@ func TestFileThatStaysLockedIsWaitedForUntilInterrupted(t *testing.T) {
 	}
 	unlock()
 	write(t, f, nil, item(t, `{"host":"a.test"}`))
+}
+
+func TestFileThatStaysLockedIsGivenUpInTheEnd(t *testing.T) {
+	t.Parallel()
+	name := routesFile(t, `{"routes":[]}`)
+	defer lockFile(t, name)()
+	f := openFile(t, name)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err := f.Write(ctx, routetable.Change{After: item(t, `{"host":"a.test"}`)})
+		wantSaid(t, err, "locked", "lsof")
+	})
 }
 
 // Who has opened the file that another one then replaces has locked what nobody reads any more.

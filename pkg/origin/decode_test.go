@@ -69,6 +69,18 @@ func TestParseOrigin(t *testing.T) {
 	}
 }
 
+func TestLargestValuesAreNoneTooMany(t *testing.T) {
+	for name, value := range map[string]any{
+		"origin": slices.Repeat([]any{"lb.test"}, 16), "request_timeout": "24h", "expires_at": json.Number("99999999999"),
+	} {
+		route := Item{"host": "a.test", "origin": "lb.test"}
+		route[name] = value
+		if _, err := decode(route); err != nil {
+			t.Errorf("%s %v: %v", name, value, err)
+		}
+	}
+}
+
 func TestInvalidAttributesAreNamed(t *testing.T) {
 	for _, c := range []struct {
 		attribute string
@@ -99,6 +111,7 @@ func TestInvalidAttributesAreNamed(t *testing.T) {
 		{"ca_pem", "garbage", "not a list of certificates"},
 		{"ca_pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "cannot be read"},
 		{"ca_pem", "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n", "only certificates"},
+		{"ca_pem", tlstest.NewAuthority(t).PEM() + "-----BEGIN CERTIFICATE-----\nMII", "not a list of certificates"}, // half of it would be trusted
 		{"ca_pem", "", "is empty"},
 		{"spki_pins", StringSet{"AAAA"}, "SHA-256"},
 		{"spki_pins", "x", "has to be a set of strings"},

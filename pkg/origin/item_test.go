@@ -82,6 +82,28 @@ func TestForeignTypesSurviveEditingAndAreNotExported(t *testing.T) {
 	if _, err := i.Route(); !errors.As(err, &invalid) {
 		t.Errorf("%v", err)
 	}
+	for _, deep := range []any{[]any{"x", []byte{1}}, map[string]any{"x": []byte{1}}} {
+		if b, err := (Item{"host": "a.test", "deep": deep}).MarshalJSON(); err == nil || !strings.Contains(err.Error(), "deep") {
+			t.Errorf("%s, %v", b, err)
+		}
+	}
+}
+
+// DynamoDB keeps no order, so that nothing has changed where it is another.
+func TestSetsAreComparedWithoutOrder(t *testing.T) {
+	a, b := Item{"x": StringSet{"1", "2"}}, Item{"x": StringSet{"2", "1"}}
+	if !a.Equal(b) || a.Equal(Item{"x": StringSet{"1", "3"}}) || a.Equal(Item{"x": StringSet{"1"}}) {
+		t.Error("compared wrongly")
+	}
+}
+
+func TestMemberThatIsThereTwiceIsRefusedHoweverDeep(t *testing.T) {
+	for _, s := range []string{`{"x":1,"x":2}`, `{"x":{"y":1,"y":2}}`, `{"x":[{"y":1,"y":2}]}`} {
+		var i Item
+		if err := i.UnmarshalJSON([]byte(s)); err == nil || !strings.Contains(err.Error(), "twice") {
+			t.Errorf("%s is read as %v, %v", s, i, err)
+		}
+	}
 }
 
 func TestSameRouteIgnoresWhatToolsWrite(t *testing.T) {
