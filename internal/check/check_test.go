@@ -460,6 +460,10 @@ var verdicts = []verdict{
 		w.names["proxy.test"] = []string{"127.0.0.1"}
 		return w.good(nil)
 	}, change: at("proxy.test"), message: "leads to the proxy itself", advice: "set origin to the customer's load balancer"},
+	{code: "origin_is_proxy", name: "by what its name is an alias of", level: fail, origin: func(w *world) string {
+		w.names["proxy.test"], w.names["front.test"] = []string{"front.test"}, []string{"127.0.0.1"}
+		return w.good(nil)
+	}, change: at("front.test"), message: "leads to the proxy itself", advice: "set origin to the customer's load balancer"},
 	{code: "origin_is_proxy", name: "by an address alone", level: warn, origin: func(w *world) string {
 		w.names["proxy.test"] = []string{"127.0.0.1"}
 		return w.good(nil)
@@ -536,6 +540,18 @@ func TestVerdictsSayWhatIsWrongAndWhatToChange(t *testing.T) {
 				t.Errorf("cannot work: %v", r.CannotWork())
 			}
 		})
+	}
+}
+
+func TestOriginWithoutAPortIsAskedAtThatOfItsScheme(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.checker.ForceHTTPS, w.checker.Timeout = false, time.Second
+	for scheme, want := range map[string]string{"http": "127.99.98.97:80", "https": "127.99.98.97:443"} {
+		r := w.check(&origin.Route{Host: "one.test", Scheme: scheme, TLSMin: tls.VersionTLS12, Addresses: []string{"127.99.98.97"}})
+		if got := r.Origins[0].Address; got != want {
+			t.Errorf("%s: %s, want %s", scheme, got, want)
+		}
 	}
 }
 
