@@ -375,6 +375,13 @@ func TestPatienceBeginsWithTheFailure(t *testing.T) {
 			}
 			return append(failing, reset)
 		},
+		"throttled after another failure": func(*pace) (failing []error) {
+			failing = append(failing, reset)
+			for range 100 {
+				failing = append(failing, coded("ThrottlingException"))
+			}
+			return append(failing, reset)
+		},
 		"throttled, and never answered": func(p *pace) (failing []error) {
 			p.ever = false
 			for range 10 {

@@ -15,6 +15,16 @@ import (
 // lines returns what was logged since it was called last.
 func (l *logged) lines() []string { return slices.Collect(strings.Lines(l.take())) }
 
+// However long the store has failed, it is given time, or nobody would learn that it is well again.
+func TestPatienceGrowsWithFailuresToItsLimit(t *testing.T) {
+	for streak, want := range map[int]time.Duration{0: 1, 1: 2, 3: 8, 4: 10, 64: 10, 1000: 10} {
+		h := health{streak: streak}
+		if got := h.patience(time.Second, 10*time.Second); got != want*time.Second {
+			t.Errorf("after %d failures: %v, want %v", streak, got, want*time.Second)
+		}
+	}
+}
+
 func TestKnownRoutesAreServedForADayWhileTheStoreFails(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		route := &Route{Host: "a.test"}
