@@ -453,3 +453,42 @@ func TestEmptyTableIsNotThatOfTheEnvironment(t *testing.T) {
 		t.Errorf("%s, %v", b, err)
 	}
 }
+
+// An export that fails half way must leave neither half a document nor another file beside it, and one that
+// succeeds takes a link's target, not the link.
+func TestExportReplacesAFileWhollyOrNotAtAll(t *testing.T) {
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "routes.json"), filepath.Join(dir, "link")
+	if err := os.WriteFile(file, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("routes.json", link); err != nil {
+		t.Fatal(err)
+	}
+	is := func(want string) {
+		t.Helper()
+		got, err := os.ReadFile(file)
+		if err != nil || string(got) != want {
+			t.Errorf("%q, %v; want %q", got, err, want)
+		}
+		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%v, %v", info.Mode(), err)
+		}
+		if all, err := os.ReadDir(dir); err != nil || len(all) != 2 {
+			t.Errorf("%v, %v", all, err)
+		}
+		if to, err := os.Readlink(link); err != nil || to != "routes.json" {
+			t.Errorf("the link leads to %q, %v", to, err)
+		}
+	}
+	broken := errors.New("no space left")
+	err := replaceFile(link, func(w io.Writer) error { io.WriteString(w, "ne"); return broken })
+	if !errors.Is(err, broken) {
+		t.Error(err)
+	}
+	is("old")
+	if err := replaceFile(link, func(w io.Writer) error { _, err := io.WriteString(w, "new"); return err }); err != nil {
+		t.Error(err)
+	}
+	is("new")
+}
