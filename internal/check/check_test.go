@@ -423,6 +423,8 @@ var verdicts = []verdict{
 	{code: "method_not_allowed", level: note, origin: func(w *world) string { return w.good(status(405)) }, message: "does not take GET / (405)", advice: "--method"},
 	{code: "too_many_requests", level: warn, origin: func(w *world) string { return w.good(status(429)) }, message: "429", advice: "X-Forwarded-For"},
 	{code: "client_error", level: warn, origin: func(w *world) string { return w.good(status(418)) }, message: "refuses GET / (418)", advice: "host_header"},
+	{code: "client_error", name: "in the words of a service that it is not of", level: warn, origin: func(w *world) string { return w.good(page(400, "nginx", "Bad request")) },
+		message: "refuses GET / (400)", advice: "host_header"},
 	{code: "server_error", level: fail, origin: func(w *world) string { return w.good(status(503)) }, message: "with an error (503)", advice: "look at its targets"},
 	{code: "server_error", name: "of its own", level: fail, origin: func(w *world) string { return w.good(status(500)) }, message: "with an error (500)", advice: "origin's log"},
 	{code: "expires_soon", level: warn, origin: func(w *world) string {
