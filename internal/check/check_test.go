@@ -405,6 +405,8 @@ var verdicts = []verdict{
 	{code: "redirect", name: "to another query", level: note, origin: func(w *world) string { return w.good(status(302, "Location", "/?lang=en")) }, message: "redirects (302) to /?lang=en"},
 	{code: "redirect", name: "to another port", level: note, origin: func(w *world) string { return w.good(status(302, "Location", "https://one.test:8443/")) }, message: "redirects (302) to https://one.test:8443/"},
 	{code: "redirect", level: note, origin: func(w *world) string { return w.good(status(301, "Location", "https://www.one.test/")) }, message: "to https://www.one.test/"},
+	{code: "redirect", name: "to the origin's name, which the proxy rewrites", level: note, origin: func(w *world) string { return w.good(status(302, "Location", "https://lb.test/a")) },
+		change: func(w *world, r *origin.Route) { at("lb.test")(w, r); r.HostHeader, r.Rewrite = "lb.test", new(true) }, message: "redirects (302) to https://lb.test/a"},
 	{code: "redirect_to_http", level: warn, origin: func(w *world) string { return w.good(status(301, "Location", "http://one.test/a")) }, message: "redirects to http://", advice: "X-Forwarded-Proto"},
 	{code: "redirect_to_origin", level: warn, origin: func(w *world) string { return w.good(status(302, "Location", "https://lb.test/a")) }, change: at("lb.test"),
 		message: "past the proxy: https://lb.test/a", advice: "set rewrite"},
