@@ -492,3 +492,38 @@ func TestExportReplacesAFileWhollyOrNotAtAll(t *testing.T) {
 	}
 	is("new")
 }
+
+// What is no regular file, a pipe or /dev/null, must not become one.
+func TestExportWritesToAPipe(t *testing.T) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	defer write.Close()
+	name := fmt.Sprintf("/dev/fd/%d", write.Fd())
+	if _, err := os.Stat(name); err != nil {
+		t.Skip(err)
+	}
+	if err := replaceFile(name, func(w io.Writer) error { _, err := io.WriteString(w, "new"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	write.Close()
+	if b, err := io.ReadAll(read); err != nil || string(b) != "new" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
+func TestEnabledAndDisabledMeanWhatTheirValueSays(t *testing.T) {
+	for flag, want := range map[string]bool{"--enabled": true, "--enabled=false": false, "--disabled": false, "--disabled=false": true} {
+		var a attributeFlags
+		c := &cobra.Command{}
+		a.add(c)
+		if err := c.ParseFlags([]string{flag}); err != nil {
+			t.Fatal(err)
+		}
+		if item, err := a.given(time.Now()); err != nil || item["enabled"] != want {
+			t.Errorf("%s: %v, %v", flag, item, err)
+		}
+	}
+}
