@@ -208,6 +208,41 @@ func TestOneWhoLeavesASharedCallDoesNotFailTheOthers(t *testing.T) {
 	})
 }
 
+// Who has left is answered too, and must not be counted as leaving once more.
+func TestSharedCallEndsWithItsLastWhoeverLeftBefore(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := &fakeTable{unprocessed: func(_ int, keys []string) int {
+			if keys[len(keys)-1] == "b.test" {
+				return 1
+			}
+			return 0
+		}}
+		d, release := busy(t, f)
+		var leave [2]context.CancelFunc
+		var gone [2]func() map[string]string
+		for i, host := range []string{"a.test", "b.test"} {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			leave[i], gone[i] = cancel, lookups(ctx, d, host)
+		}
+		hold := f.hold
+		f.hold = make(chan struct{})
+		close(hold)
+		synctest.Wait()
+		leave[0]()
+		gone[0]()
+		release() // a.test is answered, and the call waits for b.test
+		synctest.Wait()
+		leave[1]()
+		gone[1]()
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.calls != 0 {
+			t.Errorf("%d calls are under way, and nobody waits", d.calls)
+		}
+	})
+}
+
 func TestNothingRunsOnWhenNobodyWaits(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		f := &fakeTable{}
