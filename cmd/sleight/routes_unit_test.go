@@ -502,9 +502,6 @@ func TestExportWritesToAPipe(t *testing.T) {
 	defer read.Close()
 	defer write.Close()
 	name := fmt.Sprintf("/dev/fd/%d", write.Fd())
-	if _, err := os.Stat(name); err != nil {
-		t.Skip(err)
-	}
 	if err := replaceFile(name, func(w io.Writer) error { _, err := io.WriteString(w, "new"); return err }); err != nil {
 		t.Fatal(err)
 	}

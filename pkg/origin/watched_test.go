@@ -212,10 +212,7 @@ func TestUnusableFileLeavesTheRoutesAndSaysSoOnce(t *testing.T) {
 
 // A network file system may fail for a moment, and the file be the same before and after.
 func TestFileThatCouldNotBeReadIsReadAgainThoughUnchanged(t *testing.T) {
-	const unreadable = "/proc/self/mem" // opens as a regular file, and nothing is at its beginning
-	if _, err := os.Stat(unreadable); err != nil {
-		t.Skip(err)
-	}
+	unreadable := t.TempDir() // a directory can be opened, and not read
 	_, r := readFile(unreadable)
 	if r.err == nil {
 		t.Fatal("was read")
