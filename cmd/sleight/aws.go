@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -61,24 +62,44 @@ func (a *awsFlags) client(ctx context.Context, options ...func(*dynamodb.Options
 // lastingClient is for a process that may live for months.
 func (a *awsFlags) lastingClient(ctx context.Context) (*dynamodb.Client, error) {
 	return a.client(ctx, origin.TuneDynamoDB, func(o *dynamodb.Options) {
-		o.Credentials = aws.NewCredentialsCache(aws.CredentialsProviderFunc(a.credentialsNow))
+		o.Credentials = &lastingCredentials{load: a.config, sdk: o.Credentials, at: time.Now()}
 	})
 }
 
 // keysPeriod is how long keys of a file are used without reading it again.
 const keysPeriod = time.Minute
 
-// credentialsNow looks for credentials anew. The SDK reads the keys in a file once, of which temporary
-// ones expire, and are replaced by others there: who serves for days has to see that. Where it finds
-// credentials elsewhere, it knows when to look again.
-func (a *awsFlags) credentialsNow(ctx context.Context) (aws.Credentials, error) {
-	cfg, err := a.config(ctx)
+// lastingCredentials are the SDK's, but for keys in a file. The SDK reads these once; temporary ones
+// expire, and are replaced by others there: who serves for days has to see that. What it finds elsewhere
+// it renews itself, each kind in its own way. It is safe for concurrent use.
+type lastingCredentials struct {
+	load func(context.Context) (aws.Config, error)
+
+	mu  sync.Mutex
+	sdk aws.CredentialsProvider
+	at  time.Time // when that was loaded
+}
+
+// Retrieve implements [aws.CredentialsProvider].
+func (l *lastingCredentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	sdk, old := l.current()
+	c, err := sdk.Retrieve(ctx)
+	if !old || err == nil && !strings.HasPrefix(c.Source, "SharedConfigCredentials") {
+		return c, err
+	}
+	cfg, err := l.load(ctx)
 	if err != nil {
-		return aws.Credentials{}, err
+		return c, err
 	}
-	c, err := cfg.Credentials.Retrieve(ctx)
-	if err == nil && !c.CanExpire && strings.HasPrefix(c.Source, "SharedConfigCredentials") {
-		c.CanExpire, c.Expires = true, time.Now().Add(keysPeriod)
-	}
-	return c, err
+	l.mu.Lock()
+	l.sdk, l.at = cfg.Credentials, time.Now()
+	l.mu.Unlock()
+	return cfg.Credentials.Retrieve(ctx)
+}
+
+// current returns the SDK's, and whether they were loaded long ago.
+func (l *lastingCredentials) current() (aws.CredentialsProvider, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sdk, time.Since(l.at) >= keysPeriod
 }
