@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -379,10 +380,7 @@ func (k *checkCommand) runAll(c *cobra.Command, checker *check.Checker, source r
 	var unreadable []*check.Result
 	for item, err := range source.All(ctx) {
 		if err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return err
+			return cmp.Or(ctx.Err(), err)
 		}
 		host, err := check.Covered(item.Host(), "")
 		d, isDocument := source.(*document)

@@ -79,10 +79,7 @@ The exit status is 1 where no route is in force for HOST.`,
 			}
 			e, source, err := explain(c.Context(), &tables, settings, args[0])
 			if err != nil {
-				if c.Context().Err() != nil {
-					return c.Context().Err()
-				}
-				return err
+				return cmp.Or(c.Context().Err(), err)
 			}
 			t := newTerminal(c)
 			if err := output.print(t, e, func() { showExplanation(t, e, source) }); err != nil {

@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sleightproxy/sleight/internal/terminal"
 )
 
 const (
@@ -39,19 +41,7 @@ func sayHowInputEnds(c *cobra.Command, name string) {
 // once where the context of c ends.
 func readInput(c *cobra.Command, name string, limit int) ([]byte, error) {
 	sayHowInputEnds(c, name)
-	var b []byte
-	var err error
-	read := make(chan struct{})
-	go func() { // neither a terminal nor a named pipe can be interrupted
-		defer close(read)
-		b, err = readBounded(name, c.InOrStdin(), limit)
-	}()
-	select {
-	case <-read:
-		return b, err
-	case <-c.Context().Done():
-		return nil, c.Context().Err()
-	}
+	return terminal.Read(c.Context(), func() ([]byte, error) { return readBounded(name, c.InOrStdin(), limit) })
 }
 
 func readBounded(name string, in io.Reader, limit int) ([]byte, error) {

@@ -182,16 +182,7 @@ func spool(ctx context.Context, r io.Reader) (*os.File, error) {
 		return nil, err
 	}
 	os.Remove(f.Name())
-	copied := make(chan error, 1)
-	go func() { // reading a terminal or a pipe cannot be interrupted
-		_, err := io.Copy(f, r)
-		copied <- err
-	}()
-	select {
-	case err = <-copied:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	_, err = terminal.Read(ctx, func() (int64, error) { return io.Copy(f, r) })
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}

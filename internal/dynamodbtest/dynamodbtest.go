@@ -60,7 +60,7 @@ func Start(t testing.TB) *Server {
 	for range attempts {
 		var endpoint string
 		if endpoint, err = start(t, java, jar); err == nil {
-			return &Server{Endpoint: endpoint, Client: newClient(endpoint)}
+			return &Server{Endpoint: endpoint, Client: NewClient(endpoint)}
 		}
 		if !errors.Is(err, errPortTaken) {
 			break
@@ -70,7 +70,8 @@ func Start(t testing.TB) *Server {
 	return nil
 }
 
-func newClient(endpoint string) *dynamodb.Client {
+// NewClient makes a client that keeps no connection.
+func NewClient(endpoint string) *dynamodb.Client {
 	return dynamodb.New(dynamodb.Options{
 		BaseEndpoint: &endpoint, Region: "us-east-1", HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {

@@ -22,7 +22,7 @@ func TestRelayFailsAsDynamoDBDoes(t *testing.T) {
 	}))
 	defer upstream.Close()
 	relay := NewRelay(t, upstream.URL)
-	client := newClient(relay.Endpoint)
+	client := NewClient(relay.Endpoint)
 	get := func(timeout time.Duration) (*dynamodb.BatchGetItemOutput, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		defer cancel()

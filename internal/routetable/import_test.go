@@ -21,7 +21,6 @@ import (
 	"testing/iotest"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/sleightproxy/sleight/internal/dynamodbtest"
@@ -82,12 +81,7 @@ func TestAllReadsAreConsistent(t *testing.T) {
 		io.WriteString(w, "{}")
 	}))
 	defer s.Close()
-	d := &DynamoDB{Table: "routes", Client: dynamodb.New(dynamodb.Options{
-		BaseEndpoint: &s.URL, HTTPClient: s.Client(), Region: "eu-west-1",
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, nil
-		}),
-	})}
+	d := &DynamoDB{Table: "routes", Client: dynamodbtest.NewClient(s.URL)}
 	if _, err := d.Get(t.Context(), "a.test"); !errors.Is(err, ErrNotFound) {
 		t.Error(err)
 	}

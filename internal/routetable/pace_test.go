@@ -320,7 +320,6 @@ func TestScanGoesOnWhereItWasThrottled(t *testing.T) {
 	})
 }
 
-// A dry run has no write that would find out.
 // Somebody who writes the same route without end must not hold up the import.
 func TestRouteThatOthersChangeAllTheTimeIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -339,6 +338,7 @@ func TestRouteThatOthersChangeAllTheTimeIsGivenUp(t *testing.T) {
 	})
 }
 
+// A dry run has no write that would find out.
 func TestKeysLeftUnprocessedAreReadInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(routes(100)...)
@@ -350,7 +350,6 @@ func TestKeysLeftUnprocessedAreReadInTheEnd(t *testing.T) {
 	})
 }
 
-// A server that was not asked, or that throttled, for as long as patience has not failed for as long.
 func TestRequestsThatAreThrottledTogetherSlowDownOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p pace
@@ -365,6 +364,7 @@ func TestRequestsThatAreThrottledTogetherSlowDownOnce(t *testing.T) {
 	})
 }
 
+// A server that was not asked, or that throttled, for as long as patience has not failed for as long.
 func TestPatienceBeginsWithTheFailure(t *testing.T) {
 	reset := &net.OpError{Op: "read", Err: errors.New("reset")}
 	for name, before := range map[string]func(p *pace) (failing []error){

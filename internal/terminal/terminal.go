@@ -179,6 +179,27 @@ func (t *Terminal) Tree(trees ...Tree) {
 	fmt.Fprintln(t.Out, w.Render())
 }
 
+// Read returns what read does. Neither a terminal nor a pipe can be interrupted while it is read: where ctx
+// ends before, Read returns at once, with ctx's error, and what read returns later is lost.
+func Read[T any](ctx context.Context, read func() (T, error)) (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := read()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.v, r.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
+
 // ErrNotInteractive says that a question could not be asked.
 var ErrNotInteractive = errors.New("there is no terminal to ask on")
 
@@ -191,22 +212,10 @@ func (t *Terminal) Confirm(ctx context.Context, question string) (bool, error) {
 	answers := bufio.NewReader(t.In)
 	for {
 		fmt.Fprintf(t.Err, "%s [y/N] ", Safe(question))
-		var line string
-		var err error
-		answered := make(chan struct{})
-		go func() { // reading a terminal cannot be interrupted
-			defer close(answered)
-			line, err = answers.ReadString('\n')
-		}()
-		select {
-		case <-answered:
-		case <-ctx.Done():
-			fmt.Fprintln(t.Err)
-			return false, ctx.Err()
-		}
+		line, err := Read(ctx, func() (string, error) { return answers.ReadString('\n') })
 		if err != nil {
 			fmt.Fprintln(t.Err)
-			return false, nil
+			return false, ctx.Err()
 		}
 		switch strings.ToLower(strings.TrimSpace(line)) {
 		case "y", "yes":
