@@ -2,9 +2,7 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -15,11 +13,9 @@ import (
 	"time"
 
 	"github.com/creack/pty"
-	"github.com/spf13/cobra"
 
 	"github.com/sleightproxy/sleight/internal/check"
 	"github.com/sleightproxy/sleight/internal/devca"
-	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
@@ -239,121 +235,6 @@ func TestAliasesCannotGrow(t *testing.T) {
 	}
 }
 
-// The check is asked before anything is written, and --force goes without it.
-func TestPutChecksFirst(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "routes.json")
-	var checked []string
-	run := func(args ...string) error {
-		r := &routesCommand{tables: tableFlags{routes: name, getenv: func(string) string { return "" }}, now: time.Now}
-		r.check = func(_ *cobra.Command, route *origin.Route) error {
-			checked = append(checked, route.Addresses[0])
-			return errors.New("it does not work")
-		}
-		c := r.newPut()
-		c.SetArgs(args)
-		c.SetOut(&bytes.Buffer{})
-		c.SetErr(&bytes.Buffer{})
-		c.SilenceErrors, c.SilenceUsage = true, true
-		return c.ExecuteContext(t.Context())
-	}
-	for _, args := range [][]string{{"a.test", "--origin", "b.test"}, {"a.test", "--origin", "b.test", "--dry-run"}} {
-		if err := run(args...); err == nil || err.Error() != "it does not work" {
-			t.Errorf("%q: %v", args, err)
-		}
-	}
-	if _, err := os.Stat(name); err == nil {
-		t.Error("written all the same")
-	}
-	if err := run("a.test", "--origin", "b.test", "--force"); err != nil {
-		t.Error(err)
-	}
-	if err := run("a.test", "--origin", "b.test"); err != nil { // as it is
-		t.Error(err)
-	}
-	if err := run("a.test", "--note", "n"); err != nil { // which is for people
-		t.Error(err)
-	}
-	if err := run("a.test", "--origin", "c.test", "--note", "moved"); err == nil { // no note hides the rest
-		t.Error("an origin that does not work was written beside a note")
-	}
-	if got := fmt.Sprint(checked); got != "[b.test b.test c.test]" {
-		t.Errorf("checked %s", got)
-	}
-}
-
-func TestExitStatuses(t *testing.T) {
-	for _, c := range []struct {
-		err  error
-		want int
-	}{
-		{errors.New("x"), 1}, {usageError{errors.New("x")}, 2}, {statusError{4, usageError{errors.New("x")}}, 4}, {statusError{status: 1}, 1},
-		{fmt.Errorf("x: %w", context.Canceled), 130}, {statusError{4, context.Canceled}, 130},
-	} {
-		if got := exitStatus(c.err); got != c.want {
-			t.Errorf("%v: %d, want %d", c.err, got, c.want)
-		}
-	}
-}
-
-// A script that merges on conflicts (3) must not take a failure for one.
-func TestImportThatFailedAndHasConflictsFails(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct{ failed, conflicts, want int }{{1, 1, 1}, {1, 0, 1}, {0, 1, 3}} {
-		command := &cobra.Command{}
-		command.SetOut(&bytes.Buffer{})
-		run := &importRun{output: "json", terminal: newTerminal(command), sum: importSum{Routes: 2, Failed: c.failed, Conflicts: c.conflicts}}
-		if err := run.end(nil, 0); exitStatus(err) != c.want {
-			t.Errorf("%+v: %v", c, err)
-		}
-	}
-}
-
-// taken is a table in which others have always been quicker with one host.
-type taken struct {
-	routetable.Table
-	host string
-}
-
-func (t taken) Write(ctx context.Context, c routetable.Change) error {
-	if c.Host() == t.host {
-		return &routetable.ConflictError{Change: c, Current: origin.Item{"host": t.host, "origin": "theirs.test"}}
-	}
-	return t.Table.Write(ctx, c)
-}
-
-func TestRouteThatOthersChangedDoesNotKeepTheOtherRoutes(t *testing.T) {
-	t.Parallel()
-	name := filepath.Join(t.TempDir(), "routes.json")
-	if err := os.WriteFile(name, []byte(`{"routes":[{"host":"a.test","origin":"x.test"},{"host":"b.test","origin":"x.test"}]}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	file, err := routetable.OpenFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &routesCommand{output: "table", now: time.Now, tables: tableFlags{getenv: func(string) string { return "" }}}
-	command := &cobra.Command{}
-	command.SetContext(t.Context())
-	command.SetOut(&bytes.Buffer{})
-	command.SetErr(&bytes.Buffer{})
-	w := r.newWriter(command, taken{file, "a.test"}, writeFlags{})
-	if err := r.enable(command, w, []string{"a.test", "b.test"}, false); exitStatus(err) != 3 {
-		t.Errorf("%v", err)
-	}
-	if b, err := file.Get(t.Context(), "b.test"); err != nil || b["enabled"] != false {
-		t.Errorf("b.test: %v, %v", b, err)
-	}
-	if err := r.remove(command, w, []string{"a.test", "b.test"}, true); exitStatus(err) != 3 {
-		t.Errorf("%v", err)
-	}
-	if _, err := file.Get(t.Context(), "b.test"); !errors.Is(err, routetable.ErrNotFound) {
-		t.Errorf("b.test: %v", err)
-	}
-	if _, err := file.Get(t.Context(), "a.test"); err != nil {
-		t.Errorf("a.test: %v", err)
-	}
-}
-
 func TestDiffFailsAlsoWhereRoutesAreOnlyRemoved(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -376,33 +257,6 @@ func TestDiffFailsAlsoWhereRoutesAreOnlyRemoved(t *testing.T) {
 		command.SilenceErrors, command.SilenceUsage = true, true
 		if err := command.ExecuteContext(t.Context()); err == nil && c.want != 0 || err != nil && exitStatus(err) != c.want {
 			t.Errorf("%+v: %v", c, err)
-		}
-	}
-}
-
-// full is a disk that is full.
-type full struct{}
-
-func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
-
-// Who keeps what a command has printed must be told where it is not all of it.
-func TestWhatCannotBePrintedFails(t *testing.T) {
-	t.Parallel()
-	name := filepath.Join(t.TempDir(), "routes.json")
-	if err := os.WriteFile(name, []byte(`{"routes":[{"host":"a.test","origin":"http://192.0.2.1","enabled":false},{"host":"b.test","origin":"b.test"}]}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, args := range []string{
-		"routes list", "routes list -o json", "routes list -o yaml", "routes get a.test", "routes get a.test -o yaml", "routes diff " + name,
-		"routes export", "routes import " + name, "explain b.test", "check a.test --resolver 127.0.0.1:1", "check --all --resolver 127.0.0.1:1",
-	} {
-		var said bytes.Buffer
-		c := newCommand(func(string) string { return "" })
-		c.SetArgs(append(strings.Fields(args), "--routes="+name))
-		c.SetOut(full{})
-		c.SetErr(&said)
-		if err := c.ExecuteContext(t.Context()); err == nil || err.Error() != "no space left on device" {
-			t.Errorf("%q: %v, said %q", args, err, &said)
 		}
 	}
 }
@@ -430,97 +284,6 @@ func TestWordsAreQuotedForAShell(t *testing.T) {
 	for word, want := range map[string]string{"a.test": "a.test", "/tmp/x-1.yaml": "/tmp/x-1.yaml", "*.a.test": "'*.a.test'", "": "''", "it's $x": `'it'\''s $x'`} {
 		if got := quoted(word); got != want {
 			t.Errorf("%q: %s, want %s", word, got, want)
-		}
-	}
-}
-
-// A script whose variable is not set means no table, and by no means that of the environment.
-func TestEmptyTableIsNotThatOfTheEnvironment(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "routes.json")
-	if err := os.WriteFile(name, []byte(`{"routes":[{"host":"a.test","origin":"b.test"}]}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, args := range []string{"routes rm -y a.test --table=", "routes list --routes=", "explain a.test --table=", "check a.test --routes="} {
-		c := newCommand(func(variable string) string { return map[string]string{"ROUTES_FILE": name}[variable] })
-		c.SetArgs(strings.Fields(args))
-		c.SetOut(io.Discard)
-		c.SetErr(io.Discard)
-		if err := c.ExecuteContext(t.Context()); err == nil || exitStatus(err) != 2 || !strings.Contains(err.Error(), "is empty") {
-			t.Errorf("%q: %v", args, err)
-		}
-	}
-	if b, err := os.ReadFile(name); err != nil || !strings.Contains(string(b), "a.test") {
-		t.Errorf("%s, %v", b, err)
-	}
-}
-
-// An export that fails half way must leave neither half a document nor another file beside it, and one that
-// succeeds takes a link's target, not the link.
-func TestExportReplacesAFileWhollyOrNotAtAll(t *testing.T) {
-	dir := t.TempDir()
-	file, link := filepath.Join(dir, "routes.json"), filepath.Join(dir, "link")
-	if err := os.WriteFile(file, []byte("old"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("routes.json", link); err != nil {
-		t.Fatal(err)
-	}
-	is := func(want string) {
-		t.Helper()
-		got, err := os.ReadFile(file)
-		if err != nil || string(got) != want {
-			t.Errorf("%q, %v; want %q", got, err, want)
-		}
-		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%v, %v", info.Mode(), err)
-		}
-		if all, err := os.ReadDir(dir); err != nil || len(all) != 2 {
-			t.Errorf("%v, %v", all, err)
-		}
-		if to, err := os.Readlink(link); err != nil || to != "routes.json" {
-			t.Errorf("the link leads to %q, %v", to, err)
-		}
-	}
-	broken := errors.New("no space left")
-	err := replaceFile(link, func(w io.Writer) error { io.WriteString(w, "ne"); return broken })
-	if !errors.Is(err, broken) {
-		t.Error(err)
-	}
-	is("old")
-	if err := replaceFile(link, func(w io.Writer) error { _, err := io.WriteString(w, "new"); return err }); err != nil {
-		t.Error(err)
-	}
-	is("new")
-}
-
-// What is no regular file, a pipe or /dev/null, must not become one.
-func TestExportWritesToAPipe(t *testing.T) {
-	read, write, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer read.Close()
-	defer write.Close()
-	name := fmt.Sprintf("/dev/fd/%d", write.Fd())
-	if err := replaceFile(name, func(w io.Writer) error { _, err := io.WriteString(w, "new"); return err }); err != nil {
-		t.Fatal(err)
-	}
-	write.Close()
-	if b, err := io.ReadAll(read); err != nil || string(b) != "new" {
-		t.Errorf("%q, %v", b, err)
-	}
-}
-
-func TestEnabledAndDisabledMeanWhatTheirValueSays(t *testing.T) {
-	for flag, want := range map[string]bool{"--enabled": true, "--enabled=false": false, "--disabled": false, "--disabled=false": true} {
-		var a attributeFlags
-		c := &cobra.Command{}
-		a.add(c)
-		if err := c.ParseFlags([]string{flag}); err != nil {
-			t.Fatal(err)
-		}
-		if item, err := a.given(time.Now()); err != nil || item["enabled"] != want {
-			t.Errorf("%s: %v, %v", flag, item, err)
 		}
 	}
 }
