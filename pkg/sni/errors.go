@@ -27,6 +27,7 @@ const (
 	TLSProtocolError              ErrorType = "tls_protocol_error"
 	TLSCertificateError           ErrorType = "tls_certificate_error"
 	TLSAlertReceived              ErrorType = "tls_alert_received"
+	ConnectionLimitReached        ErrorType = "connection_limit_reached"
 	HTTPRequestError              ErrorType = "http_request_error"
 	HTTPResponseTimeout           ErrorType = "http_response_timeout"
 	HTTPProtocolError             ErrorType = "http_protocol_error"
@@ -50,6 +51,10 @@ type Error struct {
 	// Alert is what the origin sent where the type is TLSAlertReceived (RFC 8446 section 6);
 	// its Error method has the name. Zero elsewhere.
 	Alert tls.AlertError
+
+	// Unprocessed reports that the origin has certainly done nothing about the request: nothing of
+	// it was sent, or an HTTP/2 server said so (RFC 9113 section 8.7). False means that it may have.
+	Unprocessed bool
 
 	Err error // never nil
 }

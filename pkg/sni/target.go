@@ -53,9 +53,15 @@ type Target struct {
 	MinVersion uint16
 
 	// ALPN lists the protocols to offer, the preferred first: "h2" and "http/1.1". Empty means
-	// both, in this order. An origin that agrees to none is spoken to in HTTP/1.1 where that
+	// "http/1.1" alone. An origin that agrees to none is spoken to in HTTP/1.1 if that
 	// is in the list, else refused. Requests for an upgrade need "http/1.1" alone.
 	ALPN []string
+
+	// MaxConns bounds the connections to the origin, in use and idle ones together. A request beyond
+	// it waits for its turn, and fails with [ErrConnLimit] after the Transport's DialTimeout. Zero
+	// means Transport.MaxConnsPerTarget; negative means no bound. Requests to one host under Targets
+	// that differ in this alone share connections; the bound of each request is its own.
+	MaxConns int
 
 	// ConnectTimeout and HandshakeTimeout are for this Target what the Transport's are for all. Zero
 	// means the Transport's; negative means no bound of its own. They count for requests that dial.
@@ -194,7 +200,7 @@ func (t *Target) addresses(host, port string) ([]*address, error) {
 
 func (t *Target) alpn() ([]string, error) {
 	if len(t.ALPN) == 0 {
-		return []string{"h2", "http/1.1"}, nil
+		return []string{"http/1.1"}, nil
 	}
 	for _, p := range t.ALPN {
 		if p != "h2" && p != "http/1.1" {

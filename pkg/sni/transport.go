@@ -123,6 +123,10 @@ type Transport struct {
 	// means 100.
 	MaxIdleConnsPerTarget int
 
+	// MaxConnsPerTarget bounds the connections of one Target that has no MaxConns of its own. Zero
+	// or less means no bound.
+	MaxConnsPerTarget int
+
 	// MaxTargets bounds for how many hosts the Target is remembered, and with it TLS sessions
 	// and unused connections. The host that was not asked for for the longest time is
 	// forgotten: its requests finish, then its connections close. Zero or less means 1,024.
