@@ -10,21 +10,22 @@ import (
 // sent again.
 const keepBody = 32 << 10
 
-// requestBody decides whether the body of a request can be sent again. Where the request itself
-// has no copy of it (Request.GetBody), the beginning is kept as it is read. net/http closes a body
-// whenever it is through with an attempt; here it stays open until the request is through. A nil
+// requestBody decides whether the body of a request can be sent again. If the request itself
+// has no copy of it (Request.GetBody), the beginning is kept as it is read. Whoever sends a request closes
+// its body when an attempt is over; here it stays open until the request is through. A nil
 // requestBody is that of a request without one.
 type requestBody struct {
 	get func() (io.ReadCloser, error) // Request.GetBody; of what follows, only source is used then
 
 	mu      sync.Mutex
+	attempt int // the number of the one whose reads count
 	source  io.ReadCloser
 	kept    []byte
 	at      int   // of kept, where the next read begins
 	err     error // that the source ended with
 	lost    bool  // more was read than is kept, or it was closed amid a read
 	reading bool
-	wants   bool // net/http has closed it
+	wants   bool // the attempt has closed it
 	settled bool
 	closed  bool
 }
@@ -36,14 +37,20 @@ func trackBody(req *http.Request) *requestBody {
 	return &requestBody{get: req.GetBody, source: req.Body}
 }
 
-// attach returns the request to send first. A body that can be had again stays as it
-// is, since net/http sends some types of them faster.
+// attach returns the request to send first. A body that can be had again stays as it is.
 func (b *requestBody) attach(req *http.Request) *http.Request {
 	if b == nil || b.get != nil {
 		return req
 	}
+	return b.nextAttempt(req)
+}
+
+// nextAttempt returns the request with a body of its own. The goroutine that sends an attempt before
+// it may not have noticed yet that this is over, and must not take what is the next one's.
+func (b *requestBody) nextAttempt(req *http.Request) *http.Request {
+	b.attempt++
 	out := *req
-	out.Body = b
+	out.Body = &attemptBody{b, b.attempt}
 	return &out
 }
 
@@ -57,7 +64,7 @@ func (b *requestBody) again(req *http.Request) (*http.Request, bool) {
 		if err != nil {
 			return nil, false
 		}
-		b.source.Close() // net/http has done so, unless the connection was dead from the start
+		b.source.Close() // which was done already, unless the connection was dead from the start
 		b.source = body
 		out := *req
 		out.Body = body
@@ -65,12 +72,15 @@ func (b *requestBody) again(req *http.Request) (*http.Request, bool) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.lost || b.reading {
+		return nil, false
+	}
 	b.at, b.wants = 0, false
-	return req, !b.lost
+	return b.nextAttempt(req), true
 }
 
 // settle ends the waiting: what was closed is closed now. A request that failed has no more
-// use for its body, whatever net/http did with it.
+// use for its body, whatever became of that.
 func (b *requestBody) settle(ok bool) {
 	switch {
 	case b == nil:
@@ -88,9 +98,19 @@ func (b *requestBody) settle(ok bool) {
 	}
 }
 
-func (b *requestBody) Read(p []byte) (int, error) {
+// attemptBody is a requestBody as one attempt sends it.
+type attemptBody struct {
+	*requestBody
+	number int
+}
+
+func (a *attemptBody) Read(p []byte) (int, error) {
+	b := a.requestBody
 	b.mu.Lock()
 	switch {
+	case b.attempt != a.number:
+		b.mu.Unlock()
+		return 0, http.ErrBodyReadAfterClose
 	case b.at < len(b.kept):
 		n := copy(p, b.kept[b.at:])
 		b.at += n
@@ -120,9 +140,13 @@ func (b *requestBody) Read(p []byte) (int, error) {
 }
 
 // Close may be what ends a Read that waits, and then must not wait itself.
-func (b *requestBody) Close() error {
+func (a *attemptBody) Close() error {
+	b := a.requestBody
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.attempt != a.number {
+		return nil
+	}
 	if !b.settled && !b.lost && !b.reading {
 		b.wants = true
 		return nil

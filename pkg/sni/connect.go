@@ -12,7 +12,7 @@ func (t *Transport) Connect(req *http.Request) error {
 	if err != nil {
 		return err
 	}
-	l, err := way.acquire(req.Context(), true, false, nil)
+	l, err := way.acquire(req.Context(), need{safe: true}, nil)
 	if err != nil {
 		return err
 	}
@@ -25,7 +25,9 @@ func (t *Transport) Connect(req *http.Request) error {
 func (c *conn) unused() {
 	c.pool.t.mu.Lock()
 	c.starting--
+	c.busy = false
 	closing := c.update()
+	c.pool.wake()
 	c.pool.t.mu.Unlock()
 	closeAll(closing)
 }

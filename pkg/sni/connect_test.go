@@ -64,8 +64,8 @@ func TestRequestsThatComeWhileConnectingAreServed(t *testing.T) {
 		}
 		wg.Wait()
 		origin.WantOwnNames(t, 8)
-		if n := len(origin.Handshakes()); !http1 && n != 1 {
-			t.Errorf("%d handshakes, want 1", n)
+		if n := len(origin.Handshakes()); !http1 && n > 2 {
+			t.Errorf("%d handshakes for 16 requests, want 2 at most", n)
 		}
 		tr.CloseIdleConnections()
 		origin.WaitConns(t, 0)

@@ -18,24 +18,25 @@ type connList struct {
 // add takes in a new connection, which its first request is on.
 func (l *connList) add(c *conn) {
 	c.element = l.all.PushFront(c)
-	if c.http2 {
+	if c.h2 != nil {
 		c.pool.shared = append(c.pool.shared, c)
 	}
+	c.busy = c.h1 != nil
 	l.sweepFor(c, c.idleAt)
 }
 
-// take lets a request have c, and reports whether it was idle.
-func (l *connList) take(c *conn) (wasIdle bool) {
+// take lets a request have c.
+func (l *connList) take(c *conn) {
 	c.starting++
+	c.busy = c.h1 != nil
 	if !c.idle {
-		return false
+		return
 	}
 	c.idle = false
 	l.idle--
-	if !c.http2 {
+	if c.h1 != nil {
 		c.pool.idle = without(c.pool.idle, c)
 	}
-	return true
 }
 
 // put makes c idle, and returns connections to close where there are now too many.
@@ -44,9 +45,10 @@ func (l *connList) put(c *conn) (closing []*conn) {
 	c.idle = true
 	l.idle++
 	l.all.MoveToFront(c.element)
-	if !c.http2 {
+	if c.h1 != nil {
 		p.idle = append(p.idle, c)
 	}
+	defer p.wake()
 	oldest := func(most int, n int, in func(*conn) bool) {
 		for e := l.all.Back(); e != nil && n > most; {
 			old := e.Value.(*conn)
@@ -72,16 +74,20 @@ func (l *connList) remove(c *conn) {
 		return
 	}
 	c.gone = true
-	c.share()
+	if c.h2 != nil {
+		c.h2.share()
+	}
 	l.all.Remove(c.element)
 	if c.idle {
 		c.idle = false
 		l.idle--
 		c.pool.idle = without(c.pool.idle, c)
 	}
-	if c.http2 {
+	if c.h2 != nil {
 		c.pool.shared = without(c.pool.shared, c)
 	}
+	c.pool.conns--
+	c.pool.wake()
 }
 
 // snapshot returns all connections, for loops in which some of them are removed.
@@ -106,16 +112,25 @@ func (l *connList) takeIdle(all []*conn) (closing []*conn) {
 	return closing
 }
 
-// sweepFor sets the sweeper so that c is looked at in time: when it has been idle for too long,
-// or, where it is in use, every second. One timer serves all, and is left alone where it will ring
-// earlier: setting one for each request would cost more than the sweep.
+// lookEvery is how often the idle connections over HTTP/1.1 are asked whether the origin has hung up.
+// Until then their file descriptors are kept for nothing.
+const lookEvery = 5 * time.Second
+
+// sweepFor sets the sweeper so that c is looked at in time: when it has been idle for too long or may
+// have been hung up on, or, if it is in use, every second. One timer serves all, and is left alone if it
+// will ring earlier: setting one for each request would cost more than the sweep.
 func (l *connList) sweepFor(c *conn, now time.Time) {
 	if c.upgraded {
 		return // for hours, and it tells of its end
 	}
-	at := c.idleAt.Add(c.idleLimit())
-	if !c.idle {
+	var at time.Time
+	switch {
+	case !c.idle:
 		at = now.Add(time.Second)
+	case c.h1 != nil:
+		at = now.Add(min(lookEvery, c.idleAt.Add(c.idleLimit()).Sub(now)))
+	default:
+		at = c.idleAt.Add(c.idleLimit())
 	}
 	if !l.sweepAt.IsZero() && !at.Before(l.sweepAt) {
 		return
@@ -129,43 +144,56 @@ func (l *connList) sweepFor(c *conn, now time.Time) {
 	}
 }
 
-// sweep closes connections that were unused for too long.
+// sweep closes connections that were unused for too long, or that the origin has hung up on.
 func (t *Transport) sweep() {
-	now := wallClock()
+	const some = 100 // are looked at before requests have their turn again
 	t.mu.Lock()
-	t.conns.sweepAt = time.Time{}
-	var closing []*conn
-	for _, c := range t.conns.snapshot() {
-		closing = append(closing, c.update()...)
-		if c.idle && c.expired(now) {
-			t.conns.remove(c)
-			closing = append(closing, c)
+	all := t.conns.snapshot()
+	t.mu.Unlock()
+	for part := range slices.Chunk(all, some) {
+		now := wallClock()
+		var closing []*conn
+		t.mu.Lock()
+		for _, c := range part {
+			closing = append(closing, c.update()...)
+			if c.idle && (c.expired(now) || c.h1 != nil && !c.alive()) {
+				t.conns.remove(c)
+				closing = append(closing, c)
+			}
 		}
+		t.mu.Unlock()
+		closeAll(closing)
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := wallClock()
+	t.conns.sweepAt = time.Time{}
 	// As long as there is a connection, there is a next time: for one that is in use, in case
 	// nobody tells of its end.
 	for e := t.conns.all.Front(); e != nil; e = e.Next() {
 		t.conns.sweepFor(e.Value.(*conn), now)
 	}
-	t.mu.Unlock()
-	closeAll(closing)
+}
+
+// oldestIdle returns the idle connection of the pool that was not used for the longest time, and nil if
+// there is none.
+func (p *pool) oldestIdle() (oldest *conn) {
+	for _, all := range [][]*conn{p.idle, p.shared} {
+		for _, c := range all {
+			if c.idle && (oldest == nil || c.idleAt.Before(oldest.idleAt)) {
+				oldest = c
+			}
+		}
+	}
+	return oldest
 }
 
 // takeStale removes the connection that was idle for the longest time, if there is one that is
 // not fit for a request that is not safe.
 func (p *pool) takeStale() (closing []*conn) {
-	now := wallClock()
-	var stale *conn
-	for _, all := range [][]*conn{p.idle, p.shared} {
-		for _, c := range all {
-			if c.idle && !c.answeredLately(now) && (stale == nil || c.idleAt.Before(stale.idleAt)) {
-				stale = c
-			}
-		}
-	}
-	if stale != nil {
-		p.t.conns.remove(stale)
-		closing = append(closing, stale)
+	if old := p.oldestIdle(); old != nil && !old.answeredLately(wallClock()) {
+		p.t.conns.remove(old)
+		closing = append(closing, old)
 	}
 	return closing
 }

@@ -8,13 +8,19 @@ import (
 	"net"
 	"net/http/httptrace"
 	"slices"
+	"strings"
+	"syscall"
 	"time"
+
+	"github.com/sleightproxy/sleight/internal/http1"
 )
 
 // A way is a pool as one request may dial for it.
 type way struct {
 	*pool
 	budget
+	maxConns int       // that the pool may have; zero is no bound
+	began    time.Time // the search for a connection
 }
 
 // budget is how long the parts of a dialling may take; zero is no bound.
@@ -37,7 +43,7 @@ func (t *Transport) budget(target *Target) budget {
 // dial makes a connection to the first of the addresses that takes one, and puts it into the
 // pool, with the caller's request on it. It ends with the request's context: nothing may go
 // on after a Lambda function has replied.
-func (w way) dial(ctx context.Context, x *Exchange) (lease, error) {
+func (w way) dial(ctx context.Context, n need, x *Exchange) (lease, error) {
 	request := ctx
 	order := w.order()
 	if d := bound(w.t.DialTimeout, defaultDialTimeout); d > 0 {
@@ -48,7 +54,7 @@ func (w way) dial(ctx context.Context, x *Exchange) (lease, error) {
 	var failures []error
 	for i, a := range order {
 		began := time.Now()
-		c, err := w.dialAddress(ctx, a, len(order)-i, x)
+		c, err := w.dialAddress(ctx, a, len(order)-i, n, x)
 		if err == nil {
 			a.reached()
 			return c, nil
@@ -60,11 +66,11 @@ func (w way) dial(ctx context.Context, x *Exchange) (lease, error) {
 			// on would hide it.
 			return lease{}, err
 		}
-		// Of a request that had no time, or was given up, the address is not to blame.
-		if request.Err() == nil || time.Since(began) >= time.Second && !errors.Is(request.Err(), context.Canceled) {
+		// Of a request that had no time, or was given up, the address is not to blame, nor for our want.
+		if !errors.Is(err, ErrNoDescriptors) && (request.Err() == nil || time.Since(began) >= time.Second && !errors.Is(request.Err(), context.Canceled)) {
 			a.failed()
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, ErrNoDescriptors) {
 			break
 		}
 	}
@@ -110,10 +116,10 @@ func (p *pool) order() []*address {
 }
 
 // dialAddress connects to one address, with left addresses to go, this one included.
-func (w way) dialAddress(ctx context.Context, a *address, left int, x *Exchange) (lease, error) {
+func (w way) dialAddress(ctx context.Context, a *address, left int, n need, x *Exchange) (lease, error) {
 	p := w.pool
 	fail := func(errorType ErrorType, err error) (lease, error) {
-		return lease{}, &Error{Type: errorType, ServerName: p.key.serverName, Address: a.String(), Err: err}
+		return lease{}, &Error{Type: errorType, ServerName: p.key.serverName, Address: a.String(), Unprocessed: true, Err: err}
 	}
 	ctx, cancel := withShare(ctx, left, w.address)
 	defer cancel()
@@ -123,12 +129,22 @@ func (w way) dialAddress(ctx context.Context, a *address, left int, x *Exchange)
 	dialer := p.dialer
 	dialer.Timeout = w.connect
 	netConn, err := dialer.DialContext(watched, "tcp", a.String())
+	if lacksDescriptors(err) {
+		if !p.t.freeDescriptors() {
+			return fail(ProxyInternalError, fmt.Errorf("%w: %w", ErrNoDescriptors, err))
+		}
+		netConn, err = dialer.DialContext(watched, "tcp", a.String())
+	}
 	x.connected(begin, dns)
-	if err != nil {
+	switch {
+	case lacksDescriptors(err):
+		return fail(ProxyInternalError, fmt.Errorf("%w: %w", ErrNoDescriptors, err))
+	case err != nil:
 		return fail(connectErrorType(err), err)
 	}
 	now := wallClock()
 	c := &conn{pool: p, raw: newRawConn(netConn), address: a, starting: 1, announced: -1, idleAt: now, aliveAt: now}
+	c.raw.awaitAcks(p.t.ackTimeout())
 	var ready net.Conn = c.raw
 	if p.tls != nil {
 		begin := x.passed()
@@ -136,33 +152,79 @@ func (w way) dialAddress(ctx context.Context, a *address, left int, x *Exchange)
 		x.shook(begin)
 		if err != nil {
 			netConn.Close()
-			failed := &Error{ServerName: p.key.serverName, Address: a.String()}
+			failed := &Error{ServerName: p.key.serverName, Address: a.String(), Unprocessed: true}
 			failed.setHandshake(err)
+			const noApplicationProtocol = 120 // RFC 7301 section 3.2
+			if failed.Alert == noApplicationProtocol && !slices.Contains(p.tls.NextProtos, "h2") {
+				failed.Err = fmt.Errorf("%w: %w", ErrHTTP2Only, failed.Err)
+			}
 			return lease{}, failed
 		}
-		ready, c.secure, c.tls, c.http2 = tlsConn, tlsConn, state, state.NegotiatedProtocol == "h2"
+		ready, c.secure, c.tls = tlsConn, tlsConn, state
 	}
-	c.raw.handed = true
-	// Over HTTP/2, net/http begins to write at once, without regard for the context (golang/go#79253).
-	stop := context.AfterFunc(ctx, func() { netConn.Close() })
-	c.http, err = p.t.base.NewClientConn(context.WithValue(context.Background(), handOverKey{}, ready), p.key.scheme, "origin:443")
-	if !stop() && err == nil {
-		c.http.Close()
-		err = context.Cause(ctx)
-	}
-	if err != nil {
-		netConn.Close()
-		return fail(connectErrorType(err), err)
+	if c.tls != nil && c.tls.NegotiatedProtocol == "h2" {
+		if err := w.speakHTTP2(ctx, c); err != nil {
+			netConn.Close()
+			return fail(connectErrorType(err), err)
+		}
+		c.h2.alone = n.alone
+	} else {
+		c.h1 = &http1.Conn{
+			Conn: ready, Abort: func() { netConn.Close() }, MaxHeaderBytes: p.t.maxHeader(),
+			ResponseTimeout: p.t.ResponseHeaderTimeout, Answered: c.begun, Done: c.ended,
+		}
 	}
 	p.t.mu.Lock()
-	p.http1 = !c.http2
-	if c.unknown = c.http2; c.unknown {
-		c.shareBy(time.Since(began))
+	p.http1 = c.h1 != nil
+	p.failure = nil
+	if c.h2 != nil {
+		c.h2.unknown = true
+		c.h2.shareBy(time.Since(began))
 	}
 	p.t.conns.add(c)
 	p.t.mu.Unlock()
-	c.http.SetStateHook(c.changed)
-	return lease{c, false, c.raw.written.Load()}, nil
+	if c.h2 != nil {
+		c.h2.http.SetStateHook(c.h2.changed)
+	}
+	return c.lease(false), nil
+}
+
+// speakHTTP2 hands a connection over to net/http.
+func (w way) speakHTTP2(ctx context.Context, c *conn) error {
+	c.raw.handed = true
+	// net/http begins to write at once, without regard for the context (golang/go#79253).
+	stop := context.AfterFunc(ctx, func() { c.raw.Close() })
+	client, err := w.t.base.NewClientConn(context.WithValue(context.Background(), handOverKey{}, net.Conn(c.secure)), w.key.scheme, "origin:443")
+	if !stop() && err == nil {
+		client.Close()
+		err = context.Cause(ctx)
+	}
+	c.h2 = &multiplex{conn: c, http: client}
+	return err
+}
+
+// lacksDescriptors reports whether err is for want of file descriptors, of the process or of the system.
+// Of a look-up in DNS there is only the text.
+func lacksDescriptors(err error) bool {
+	return err != nil && (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || strings.Contains(err.Error(), syscall.EMFILE.Error()))
+}
+
+// freeDescriptors closes some idle connections of any Target, those that were unused for the longest
+// time, and reports whether there were any.
+func (t *Transport) freeDescriptors() bool {
+	const some = 16
+	var closing []*conn
+	t.mu.Lock()
+	for e := t.conns.all.Back(); e != nil && len(closing) < some; {
+		c := e.Value.(*conn)
+		if e = e.Prev(); c.idle {
+			t.conns.remove(c)
+			closing = append(closing, c)
+		}
+	}
+	t.mu.Unlock()
+	closeNow(closing)
+	return len(closing) > 0
 }
 
 func (w way) handshake(ctx context.Context, raw net.Conn) (*tls.Conn, *tls.ConnectionState, error) {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/sleightproxy/sleight/internal/http1"
 )
 
 // An ErrorType is the name of a failure in RFC 9209 section 2.3.
@@ -117,15 +119,45 @@ func (e *Error) setHandshake(err error) {
 
 // exchangeError says what failed on a connection that was there.
 func exchangeError(l lease, err error) *Error {
-	e := &Error{Type: exchangeErrorType(err), ServerName: l.pool.key.serverName, Address: l.address.String(), Err: err}
+	err = namedCause(err)
+	e := &Error{
+		Type: exchangeErrorType(err), ServerName: l.pool.key.serverName, Address: l.address.String(),
+		Unprocessed: l.neverProcessed(err), Err: err,
+	}
 	e.Alert, _ = alertOf(err)
 	return e
 }
 
-// closedTexts are in the errors by which net/http says that a connection was closed, where
+// namedCause returns err with the cause in it that callers tell people of, if it has one.
+func namedCause(err error) error {
+	const noRenegotiation = 100 // RFC 5246 section 7.2
+	if alert, ours := localAlert(err); ours && alert == noRenegotiation {
+		return fmt.Errorf("%w: %w", ErrRenegotiation, err)
+	}
+	if errors.Is(err, http1.ErrHTTP2) {
+		return fmt.Errorf("%w: %w", ErrHTTP2Only, err)
+	}
+	if strings.Contains(err.Error(), "http2: client connection lost") {
+		return fmt.Errorf("%w: %w", ErrPingTimeout, err)
+	}
+	if reset := resetOf(err); reset != nil && error(reset) != err {
+		return &namedError{reset, err}
+	}
+	return err
+}
+
+// namedError is a cause and the error of net/http that it was read from, whose text says no more.
+type namedError struct {
+	named *ResetError
+	err   error
+}
+
+func (e *namedError) Error() string   { return e.named.Error() }
+func (e *namedError) Unwrap() []error { return []error{e.named, e.err} }
+
+// closedTexts are in the errors by which net/http says that a connection was closed, if
 // it has no type for it.
 var closedTexts = []string{
-	"server closed idle connection",
 	"client conn could not be established",
 	"client connection lost",
 	"client connection force closed",
@@ -146,30 +178,45 @@ var headerSizeTexts = []string{
 // errHeaderSize is the same of ours.
 var errHeaderSize = errors.New("the header of the answer is larger")
 
-// badRequestTexts begin the errors by which net/http refuses to send a request.
+// badRequestTexts begin the errors by which net/http refuses to send a request over HTTP/2.
 var badRequestTexts = []string{"http: invalid ", "http: nil Request.", "http: no Host in request URL", "http2: invalid ", "http2: request header list larger"}
 
 // exchangeErrorType classifies what failed after the connection was there.
 func exchangeErrorType(err error) ErrorType {
+	var (
+		request *http1.RequestError
+		size    *http1.HeaderSizeError
+	)
+	_, local := localAlert(err)
 	switch {
 	case isAlert(err): // TLS 1.3 servers refuse a missing client certificate after the handshake
 		return TLSAlertReceived
+	case local: // what came is no TLS, or what we do not speak
+		return TLSProtocolError
+	case errors.Is(err, syscall.ETIMEDOUT): // the kernel says that the path is dead
+		return ConnectionTerminated
 	case isTimeout(err):
 		return HTTPResponseTimeout
-	case isClosed(err), slices.ContainsFunc(closedTexts, func(s string) bool { return strings.Contains(err.Error(), s) }):
+	case isClosed(err), resetOf(err) != nil, slices.ContainsFunc(closedTexts, func(s string) bool { return strings.Contains(err.Error(), s) }):
 		return ConnectionTerminated
-	case errors.Is(err, errHeaderSize), slices.ContainsFunc(headerSizeTexts, func(s string) bool { return strings.Contains(err.Error(), s) }):
+	case errors.As(err, &size), errors.Is(err, errHeaderSize), slices.ContainsFunc(headerSizeTexts, func(s string) bool { return strings.Contains(err.Error(), s) }):
 		return HTTPResponseHeaderSectionSize
-	case slices.ContainsFunc(badRequestTexts, func(s string) bool { return strings.HasPrefix(err.Error(), s) }):
+	case errors.As(err, &request), slices.ContainsFunc(badRequestTexts, func(s string) bool { return strings.HasPrefix(err.Error(), s) }):
 		return HTTPRequestError
 	}
 	return HTTPProtocolError
 }
 
+// localAlert returns the TLS alert by which our own side ended the connection, if it did so.
+func localAlert(err error) (tls.AlertError, bool) { return alertFrom(err, "local error") }
+
 // alertOf returns the TLS alert by which the peer ended the connection, if it did so.
-func alertOf(err error) (tls.AlertError, bool) {
+func alertOf(err error) (tls.AlertError, bool) { return alertFrom(err, "remote error") }
+
+// alertFrom returns the TLS alert in err, if crypto/tls has marked it so.
+func alertFrom(err error, mark string) (tls.AlertError, bool) {
 	var op *net.OpError
-	if !errors.As(err, &op) || op.Op != "remote error" { // by which crypto/tls marks them
+	if !errors.As(err, &op) || op.Op != mark {
 		return 0, false
 	}
 	// The type of its alerts is not exported, but says the same as the one for QUIC.

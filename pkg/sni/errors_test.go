@@ -178,19 +178,23 @@ func TestErrorsOfTheSystemAreTyped(t *testing.T) {
 	}
 }
 
-// A server that says GOAWAY to the first request, and means an error by it, has ended the connection.
-func TestGoAwayOnTheFirstRequestIsAnEnd(t *testing.T) {
+// A server that says GOAWAY to the first request, and means an error by it, has ended the connection. What
+// it said is the cause, and a safe request is sent once more.
+func TestGoAwayOnTheFirstRequestNamesItsCause(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	address := serveFrames(t, tlstest.Leaf(t, ca, "a.test"), func(c *tls.Conn, _ uint32) bool {
 		const goAway = 0x7
-		frame(c, goAway, 0, 0, []byte{0, 0, 0, 0, 0, 0, 0, 0xb}) // nothing was processed; enhance your calm
+		frame(c, goAway, 0, 0, append([]byte{0, 0, 0, 0, 0, 0, 0, 0xb}, `too "large"`...)) // nothing was processed; enhance your calm
 		return true
 	})
 	tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.PEM(ca.PEM())}))
 	last := observe(tr)
 	_, err := get(t, tr, "https://a.test/")
-	if wantType(t, err, sni.ConnectionTerminated); last().Sent != 1 {
+	if wantType(t, err, sni.ConnectionTerminated); last().Sent != 2 {
 		t.Errorf("sent %d times", last().Sent)
+	}
+	if reset, ok := errors.AsType[*sni.ResetError](err); !ok || *reset != (sni.ResetError{GoAway: true, Code: "ENHANCE_YOUR_CALM", Debug: `too "large"`}) {
+		t.Errorf("cause %+v", reset)
 	}
 }

@@ -29,7 +29,7 @@ type Exchange struct {
 	LeafNotAfter time.Time // when that expires
 
 	Reused bool // the connection carried requests before
-	Sent   int  // how many times the request was sent
+	Sent   int  // how many times the request was sent: its header, or a part of that
 
 	Translate time.Duration // in the Translator
 	DNS       time.Duration
@@ -113,7 +113,7 @@ func (x *Exchange) got(l lease) {
 func (c *conn) about() *Exchange {
 	c.aboutOnce.Do(func() {
 		x := &Exchange{Address: c.address.String(), Protocol: "HTTP/1.1"}
-		if c.http2 {
+		if c.h2 != nil {
 			x.Protocol = "HTTP/2"
 		}
 		if tcp, ok := c.raw.RemoteAddr().(*net.TCPAddr); ok {
@@ -130,9 +130,15 @@ func (c *conn) about() *Exchange {
 	return c.aboutValue
 }
 
-func (x *Exchange) answered(begin time.Duration) {
+// wrote is called when the request went out on a connection.
+func (x *Exchange) wrote() {
 	if x != nil {
 		x.Sent++
+	}
+}
+
+func (x *Exchange) answered(begin time.Duration) {
+	if x != nil {
 		x.last = x.passed()
 		x.Answer += x.last - begin
 	}

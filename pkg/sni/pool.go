@@ -25,14 +25,13 @@ type pool struct {
 	retired bool    // no host has: connections close as soon as they are idle
 	idle    []*conn // over HTTP/1.1, the last one used at the end
 	shared  []*conn // over HTTP/2, idle or not
-	dialing *flight // by which others hope to get a connection
-	http1   bool    // the last connection spoke HTTP/1.1
-}
+	conns   int     // all connections, those included that are being made
+	queue   []*turn // who wait for one, since there are as many as there may be
+	dialing *flight // by which others hope to get a connection; the newest
+	http1   bool    // the last connection spoke HTTP/1.1, or it is all that is offered
 
-// flight is a dialling that others wait for.
-type flight struct {
-	done chan struct{}
-	err  error // once done; nil also where it failed for reasons that are none of the others'
+	failure   *Error // of the last handshake, if that failed
+	failureAt time.Time
 }
 
 // pool returns the pool for requests to host under target, and makes it where it is new.
@@ -89,95 +88,9 @@ func (t *Transport) newPool(target *Target, host hostKey, k key, clientCert *tls
 		if p.tls, p.wantsHTTP1, err = target.tlsConfig(k.serverName, t.RootCAs, clientCert); err != nil {
 			return nil, err
 		}
+		p.http1 = !slices.Contains(p.tls.NextProtos, "h2")
 	}
 	return p, nil
-}
-
-// acquire returns a connection of the pool for one request: one of before that may carry
-// it, else a new one. The request has to go out on it.
-func (w way) acquire(ctx context.Context, safe, fresh bool, x *Exchange) (lease, error) {
-	for {
-		if !fresh {
-			if l, ok := w.t.checkout(w.pool, safe); ok {
-				l.observe(ctx, x)
-				return l, nil
-			}
-		}
-		f, leads := w.takeOff(fresh)
-		if !leads {
-			select {
-			case <-f.done:
-				if f.err != nil {
-					return lease{}, f.err
-				}
-				continue
-			case <-ctx.Done():
-				return lease{}, &Error{Type: ConnectionTimeout, ServerName: w.key.serverName, Err: context.Cause(ctx)}
-			}
-		}
-		return w.dialFor(ctx, f, safe, x)
-	}
-}
-
-// dialFor makes a new connection for a request, and for those who wait on f, which may be nil.
-func (w way) dialFor(ctx context.Context, f *flight, safe bool, x *Exchange) (l lease, err error) {
-	defer func() { w.land(ctx, f, l.conn, err) }() // whatever a hook of the caller's does
-	if l, err = w.dial(ctx, x); err != nil {
-		return lease{}, err
-	}
-	if !safe {
-		w.displace()
-	}
-	l.observe(ctx, x)
-	return l, nil
-}
-
-// displace closes a connection that was passed over for a request that is not safe, in favour of the
-// new one. Otherwise a POST a second would leave one behind each time.
-func (p *pool) displace() {
-	p.t.mu.Lock()
-	closing := p.takeStale()
-	p.t.mu.Unlock()
-	closeAll(closing)
-}
-
-// takeOff says whether the caller has to dial. Where the origin speaks HTTP/2, or nobody knows
-// yet what it speaks, one dials for all: a hundred requests at once must not make a hundred
-// handshakes for the one connection that they need.
-func (p *pool) takeOff(fresh bool) (f *flight, leads bool) {
-	p.t.mu.Lock()
-	defer p.t.mu.Unlock()
-	switch {
-	case fresh || p.http1 || p.key.scheme == "http":
-		return nil, true
-	case p.dialing != nil:
-		return p.dialing, false
-	}
-	p.dialing = &flight{done: make(chan struct{})}
-	return p.dialing, true
-}
-
-// land ends a flight with the connection or the error that came of it.
-func (p *pool) land(ctx context.Context, f *flight, c *conn, err error) {
-	if f == nil {
-		return
-	}
-	p.t.mu.Lock()
-	defer p.t.mu.Unlock()
-	if c != nil && c.unknown {
-		c.waiting = f // until it is known how many requests it takes
-		return
-	}
-	if end, ok := ctx.Deadline(); ctx.Err() == nil && (!ok || time.Now().Before(end)) {
-		f.err = err // else it was no fault of the origin
-	}
-	f.end(p)
-}
-
-// end lets those go on who wait. p.t.mu is held.
-func (f *flight) end(p *pool) {
-	p.dialing = nil
-	close(f.done)
 }
 
 // hostKey is what a Target is looked up for.

@@ -2,25 +2,50 @@
 
 package sni
 
-import "syscall"
+import (
+	"io"
+	"os"
+	"syscall"
+)
 
-// quiet reports whether nothing has arrived that nobody has read yet, be it data, the end of
-// the stream or a reset. After a thaw such things wait in the kernel, and the goroutine that
-// reads the connection may not have had its turn.
-func (r *rawConn) quiet() bool {
-	sc, ok := r.Conn.(syscall.Conn)
-	if !ok {
-		return true
+// look is a read of a socket that does not wait. It is kept with its connection, so that looking
+// allocates nothing.
+type look struct {
+	into []byte
+	n    int
+	err  error
+	at   func(fd uintptr) bool
+}
+
+// readNow reads what has arrived, be it data, the end of the stream or a reset. If nothing has,
+// its error is errNothing.
+func (r *rawConn) readNow(p []byte) (int, error) {
+	if r.socket == nil {
+		return 0, errNothing
 	}
-	rc, err := sc.SyscallConn()
-	if err != nil {
-		return false
+	l := &r.look
+	if l.at == nil {
+		l.at = func(fd uintptr) bool {
+			for {
+				l.n, l.err = syscall.Read(int(fd), l.into)
+				if l.err != syscall.EINTR {
+					return true
+				}
+			}
+		}
 	}
-	quiet := false
-	err = rc.Control(func(fd uintptr) {
-		var b [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		quiet = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK
-	})
-	return err == nil && quiet
+	l.into = p
+	err := r.socket.Read(l.at)
+	l.into = nil
+	switch {
+	case err != nil:
+		return 0, err
+	case l.err == syscall.EAGAIN || l.err == syscall.EWOULDBLOCK:
+		return 0, errNothing
+	case l.err != nil:
+		return 0, os.NewSyscallError("read", l.err)
+	case l.n == 0 && len(p) > 0:
+		return 0, io.EOF
+	}
+	return l.n, nil
 }

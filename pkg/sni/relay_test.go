@@ -635,7 +635,7 @@ func TestOnlyWhatHTTP2SaysWasNotProcessedIsRepeated(t *testing.T) {
 	// goes says GOAWAY with the last stream that far below the request's, and hangs up if so asked.
 	goes := func(below, code uint32, hangUp bool) func(*tls.Conn, uint32) bool {
 		return func(c *tls.Conn, stream uint32) bool {
-			frame(c, goAway, 0, 0, append(u32(stream-below), u32(code)...))
+			frame(c, goAway, 0, 0, append(u32(stream-min(below, stream)), u32(code)...))
 			return !hangUp
 		}
 	}

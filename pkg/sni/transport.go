@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sleightproxy/sleight/internal/http1"
 	"github.com/sleightproxy/sleight/pkg/hostname"
 )
 
@@ -103,16 +104,29 @@ type Transport struct {
 
 	// MaxResponseHeaderBytes bounds the header of an answer: names and values, and four bytes for each
 	// field. More is an error, of type HTTPResponseHeaderSectionSize, and the connection is not used
-	// again. Zero means 256 KiB, which is what browsers take; negative means net/http's 10 MB. Where
+	// again. Zero means 256 KiB, which is what browsers take; negative means 10 MB, as net/http has it. If
 	// an HTTP/2 origin goes beyond it by more than a megabyte, net/http ends the connection, with all
 	// that is on it, and calls it a protocol error.
 	MaxResponseHeaderBytes int64
 
+	// AckTimeout bounds for how long what was sent may stay unacknowledged by the other side's
+	// kernel. After that the path is dead, and not the origin slow: an origin that thinks has
+	// acknowledged the request. Without, a flow that was lost silently holds its request for as long
+	// as ResponseHeaderTimeout allows. While a large body is sent there is no such bound, since kernels
+	// count in the time for which an origin does not read. Zero means 5 seconds; negative means what the
+	// system does by itself, which takes minutes; and so it is on other systems than Linux and
+	// macOS.
+	AckTimeout time.Duration
+
 	// PingTimeout bounds for how long an HTTP/2 connection may be silent before it is asked
-	// whether it is alive, and again for how long the answer may take. Without, one flow that was
-	// lost fails every request of a busy host. Zero means 5 seconds; negative means that
-	// nobody asks.
+	// whether it is alive, and again for how long the answer may take. Then all requests on it
+	// fail with [ErrPingTimeout], also if the origin was only busy. Zero or less means that nobody asks:
+	// AckTimeout tells a dead path from a busy origin.
 	PingTimeout time.Duration
+
+	// RememberFailure is for how long a handshake that failed is not tried again: requests for the
+	// same Target have the same error. Zero means a second; negative means that each one tries.
+	RememberFailure time.Duration
 
 	// MaxIdleConns bounds the unused connections of all Targets together; the one that was
 	// unused for the longest time is closed. Zero or less means 256: a Lambda function has
@@ -138,7 +152,7 @@ type Transport struct {
 	Observe func(ctx context.Context, x *Exchange)
 
 	once sync.Once
-	base *http.Transport // makes an HTTP connection of a network connection, and nothing else
+	base *http.Transport // makes an HTTP/2 connection of a TLS connection, and nothing else
 
 	mu      sync.Mutex
 	targets targetCache
@@ -156,7 +170,8 @@ const (
 	defaultAvoidFailed      = 30 * time.Second
 	defaultIdleConnTimeout  = 55 * time.Second
 	defaultUnsafeReuse      = 500 * time.Millisecond
-	defaultPingTimeout      = 5 * time.Second
+	defaultAckTimeout       = 5 * time.Second
+	defaultRememberFailure  = time.Second
 	defaultMaxIdleConns     = 256
 	defaultMaxIdlePerTarget = 100
 	defaultMaxTargets       = 1024
@@ -198,10 +213,9 @@ func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange)
 	if err != nil {
 		return nil, err
 	}
-	out = checkInterim(body.attach(out))
+	out = body.attach(out)
 	var (
-		safe        = isSafe(req.Method)
-		fresh       = false // use no connection of before
+		n           = need{safe: isSafe(req.Method), alone: needsOwn(req)}
 		died        = false // a reused connection was dead
 		misdirected = false
 		unprocessed = 0
@@ -210,7 +224,7 @@ func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange)
 	for {
 		c, ok := t.queue(refused)
 		if !ok {
-			if c, err = way.acquire(ctx, safe, fresh, x); err != nil {
+			if c, err = way.acquire(ctx, n, x); err != nil {
 				return nil, err
 			}
 		}
@@ -218,13 +232,22 @@ func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange)
 		resp, err := c.roundTrip(out, x)
 		switch {
 		// A body that is only kept may still be read for this answer's request.
-		case err == nil && resp.StatusCode == http.StatusMisdirectedRequest && safe && !misdirected && (body == nil || body.get != nil):
+		case err == nil && resp.StatusCode == http.StatusMisdirectedRequest && n.safe && !misdirected && (body == nil || body.get != nil):
 			again, ok := body.again(out)
 			if !ok {
 				return resp, nil
 			}
-			misdirected, fresh, out = true, true, again
+			misdirected, n.fresh, out = true, true, again
 			c.retire()
+			resp.Body.Close()
+		// Some servers say on an idle connection that they will not wait for longer, and hang up: it is
+		// not this request that was late.
+		case err == nil && resp.StatusCode == http.StatusRequestTimeout && resp.Close && n.safe && c.reused && !died && (body == nil || body.get != nil):
+			again, ok := body.again(out)
+			if !ok {
+				return resp, nil
+			}
+			died, n.fresh, out = true, true, again
 			resp.Body.Close()
 		case err == nil:
 			return resp, nil
@@ -238,17 +261,17 @@ func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange)
 			}
 			out = again
 			switch {
-			case !c.http2:
-				fresh = true // what ended this connection may have ended the others
+			case c.h1 != nil:
+				n.fresh = true // what ended this connection may have ended the others
 			case refusedStream(err):
 				refused = c.conn
 			}
-		case safe && c.reused && !died && exchangeErrorType(err) == ConnectionTerminated:
+		case n.safe && !died && !refusedStream(err) && (c.reused && exchangeErrorType(err) == ConnectionTerminated || resetOf(err) != nil):
 			again, ok := body.again(out)
 			if !ok {
 				return nil, exchangeError(c, err)
 			}
-			died, fresh, out = true, true, again
+			died, n.fresh, out = true, true, again
 		default:
 			return nil, exchangeError(c, err)
 		}
@@ -266,7 +289,7 @@ func (t *Transport) CloseIdleConnections() {
 // prepare finds the way for req, and the request as it goes out.
 func (t *Transport) prepare(req *http.Request, x *Exchange) (way, *http.Request, error) {
 	fail := func(errorType ErrorType, serverName string, err error) (way, *http.Request, error) {
-		return way{}, nil, &Error{Type: errorType, ServerName: serverName, Err: err}
+		return way{}, nil, &Error{Type: errorType, ServerName: serverName, Unprocessed: true, Err: err}
 	}
 	if req.URL == nil {
 		return fail(HTTPRequestError, "", errors.New("request has no URL"))
@@ -319,20 +342,46 @@ func (t *Transport) prepare(req *http.Request, x *Exchange) (way, *http.Request,
 		u.Scheme, out.URL, out.Host = scheme, &u, hostHeader
 		req = &out
 	}
-	return way{p, t.budget(&target)}, req, nil
+	if err := http1.Check(req); err != nil {
+		return fail(HTTPRequestError, host, err)
+	}
+	return way{p, t.budget(&target), t.maxConns(&target), time.Now()}, req, nil
 }
 
+// maxConns returns how many connections a Target may have, and 0 if that is not bounded.
+func (t *Transport) maxConns(target *Target) int {
+	if target.MaxConns != 0 {
+		return max(target.MaxConns, 0)
+	}
+	return max(t.MaxConnsPerTarget, 0)
+}
+
+// ackTimeoutFor returns what ackTimeout does, and 0 while a body is sent that may fill the other side's
+// buffer.
+func (t *Transport) ackTimeoutFor(req *http.Request) time.Duration {
+	if hasLargeBody(req) {
+		return 0
+	}
+	return t.ackTimeout()
+}
+
+// ackTimeout returns how long what was sent may be unacknowledged, and 0 if that is not bounded.
+func (t *Transport) ackTimeout() time.Duration { return bound(t.AckTimeout, defaultAckTimeout) }
+
 func (t *Transport) init() {
-	ping := bound(t.PingTimeout, defaultPingTimeout)
-	var header int64 // net/http's
-	if limit := t.maxHeader(); limit <= math.MaxInt64-headerRoom {
-		header = limit + headerRoom
+	ping := max(t.PingTimeout, 0)
+	header := t.maxHeader()
+	if header <= math.MaxInt64-headerRoom {
+		header += headerRoom
 	}
 	t.base = &http.Transport{
-		DialContext:            handOver,
-		DialTLSContext:         handOver,
-		ForceAttemptHTTP2:      true,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: ping, PingTimeout: ping},
+		DialContext:       handOver,
+		DialTLSContext:    handOver,
+		ForceAttemptHTTP2: true,
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout: ping, PingTimeout: ping,
+			MaxReceiveBufferPerStream: streamBuffer, MaxReceiveBufferPerConnection: streamBuffer * maxStreams,
+		},
 		ResponseHeaderTimeout:  max(t.ResponseHeaderTimeout, 0),
 		MaxResponseHeaderBytes: header,
 		DisableCompression:     true,
@@ -346,7 +395,7 @@ func (t *Transport) maxHeader() int64 {
 	case n == 0:
 		return defaultMaxHeader
 	case n < 0:
-		return math.MaxInt64
+		return 10 << 20
 	default:
 		return n
 	}

@@ -43,11 +43,29 @@ func serverConfig(leaf tls.Certificate) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{leaf}}
 }
 
-// newTransport makes a transport that may dial loopback, has time on a busy machine, and leaves
-// nothing open.
+// eitherProtocol lets the origin choose, if its target says nothing: so a test runs over the protocol
+// that its origin speaks.
+func eitherProtocol(translate sni.Translator) sni.Translator {
+	return sni.Func(func(ctx context.Context, host string) (sni.Target, error) {
+		var (
+			target sni.Target
+			err    error
+		)
+		if translate != nil {
+			target, err = translate.Translate(ctx, host)
+		}
+		if target.ALPN == nil {
+			target.ALPN = []string{"h2", "http/1.1"}
+		}
+		return target, err
+	})
+}
+
+// newTransport makes a transport that may dial loopback, has time on a busy machine, tries each
+// handshake, and leaves nothing open.
 func newTransport(t testing.TB, translate sni.Translator) *sni.Transport {
 	tr := &sni.Transport{
-		Translate: translate, AllowCIDRs: tlstest.Loopback,
+		Translate: eitherProtocol(translate), RememberFailure: -1, AllowCIDRs: tlstest.Loopback,
 		ConnectTimeout: time.Minute, HandshakeTimeout: time.Minute, DialTimeout: 2 * time.Minute,
 	}
 	t.Cleanup(tr.CloseIdleConnections)

@@ -2,7 +2,6 @@ package sni
 
 import (
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -16,14 +15,30 @@ type rawConn struct {
 	net.Conn
 	written atomic.Int64 // bytes
 	handed  bool         // to net/http, which reads it on one goroutine and writes on another
+	now     bool         // a Read does not wait; for the one goroutine that has the connection
+
+	socket  syscall.RawConn // nil if there is none to ask
+	look    look
+	awaited time.Duration // what awaitAcks has set
 
 	readFailed chan struct{} // closed once a Read has
 	once       sync.Once
 }
 
-func newRawConn(c net.Conn) *rawConn { return &rawConn{Conn: c, readFailed: make(chan struct{})} }
+func newRawConn(c net.Conn) *rawConn {
+	r := &rawConn{Conn: c, readFailed: make(chan struct{})}
+	if sc, ok := c.(syscall.Conn); ok {
+		if socket, err := sc.SyscallConn(); err == nil {
+			r.socket = socket
+		}
+	}
+	return r
+}
 
 func (r *rawConn) Read(p []byte) (int, error) {
+	if r.now {
+		return r.readNow(p)
+	}
 	n, err := r.Conn.Read(p)
 	if err != nil {
 		r.once.Do(func() { close(r.readFailed) })
@@ -31,10 +46,20 @@ func (r *rawConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// errNothing is the error of a Read that does not wait and finds nothing. crypto/tls goes on after an
+// error that is temporary.
+var errNothing net.Error = nothing{}
+
+type nothing struct{}
+
+func (nothing) Error() string   { return "nothing has arrived" }
+func (nothing) Timeout() bool   { return true }
+func (nothing) Temporary() bool { return true }
+
 // lastWords bounds the wait for what a peer said before it hung up.
 const lastWords = 50 * time.Millisecond
 
-// Write, once net/http does it, lets the reader go first where the peer has hung up. Most tell why before they do: by an
+// Write, once net/http does it, lets the reader go first if the peer has hung up. Most tell why before they do: by an
 // alert, or by GOAWAY, which says that a request can be sent again. A failure to write, which net/http
 // would take for the end of it, tells nothing.
 func (r *rawConn) Write(p []byte) (int, error) {
@@ -49,64 +74,22 @@ func (r *rawConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// awaitAcks bounds for how long the peer's kernel may leave unacknowledged what was sent to it. After
+// that the path is dead: a peer that is only busy acknowledges. Zero takes the bound away. What fails
+// is left as it was: then the origin's other bounds hold.
+//
+// The kernel counts in the time in which the peer acknowledges but takes no data, its buffer being full
+// (RFC 9293 section 3.8.6.1). So there is no bound while a body is sent that may fill it.
+func (r *rawConn) awaitAcks(d time.Duration) {
+	if r.awaited != d && r.socket != nil {
+		r.awaited = d
+		r.socket.Control(func(fd uintptr) { setAckTimeout(fd, d) })
+	}
+}
+
 // isEmpty reports whether an answer has no body that anybody needs to read.
 func isEmpty(req *http.Request, resp *http.Response) bool {
 	return resp.ContentLength == 0 || req.Method == http.MethodHead || resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
-}
-
-// answerBody tells its connection over HTTP/2 when it has come to its end. net/http tells too, for
-// a lock here and there with each request, and not every time.
-type answerBody struct {
-	io.ReadCloser
-	conn  *conn
-	ended atomic.Bool
-}
-
-func (b *answerBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil {
-		b.end()
-	}
-	return n, err
-}
-
-func (b *answerBody) Close() error {
-	err := b.ReadCloser.Close()
-	b.end()
-	return err
-}
-
-func (b *answerBody) end() {
-	if b.ended.Swap(true) {
-		return
-	}
-	c := b.conn
-	c.pool.t.mu.Lock()
-	c.answered--
-	c.idleAt = wallClock()
-	closing := c.update()
-	c.pool.t.mu.Unlock()
-	closeAll(closing)
-}
-
-// bothWays is what net/http gives for the body of an answer with 101.
-type bothWays interface {
-	io.ReadWriteCloser
-	CloseWrite() error
-}
-
-// upgradedBody is a connection that was given to its request.
-type upgradedBody struct {
-	bothWays
-	conn *conn
-}
-
-func (b *upgradedBody) Close() error {
-	err := b.bothWays.Close()
-	b.conn.pool.t.mu.Lock()
-	defer b.conn.pool.t.mu.Unlock()
-	b.conn.pool.t.conns.remove(b.conn)
-	return err
 }
 
 // headerSize is how much of an HTTP/1.1 message a header makes up.

@@ -1,0 +1,177 @@
+package http1
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/textproto"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// An AnswerError says why what a server sent is no valid answer. It holds none of what was sent:
+// that may be anything, a customer's data too.
+type AnswerError struct{ Reason string }
+
+func (e *AnswerError) Error() string { return "http1: not a valid answer: " + e.Reason }
+
+func invalid(format string, args ...any) error { return &AnswerError{fmt.Sprintf(format, args...)} }
+
+// A HeaderSizeError is the error for a header section that is larger than Conn.MaxHeaderBytes.
+type HeaderSizeError struct{ Limit int64 }
+
+func (e *HeaderSizeError) Error() string {
+	return fmt.Sprintf("http1: the header of the answer is larger than %d bytes", e.Limit)
+}
+
+// head is the beginning of an answer: its status line and its header section.
+type head struct {
+	minor  int // of the version, HTTP/1.x
+	status int
+	text   string // status and reason, such as "200 OK"
+	header http.Header
+}
+
+// readHead reads a status line and a header section.
+func readHead(r *bufio.Reader, limit int64) (head, error) {
+	if err := speaksHTTP2(r); err != nil {
+		return head{}, err
+	}
+	section, err := readSection(r, limit, true)
+	if err != nil {
+		return head{}, err
+	}
+	line, fields, _ := strings.Cut(section, "\n")
+	h, err := parseStatusLine(line)
+	if err != nil {
+		return head{}, err
+	}
+	h.header, err = parseFields(fields)
+	return h, err
+}
+
+// readSection reads lines up to an empty one, and returns them without it, each with "\n" at its
+// end alone. An end of the stream before the first byte is io.EOF. RFC 9112 section 2.2 allows to
+// take a single LF for the end of a line, and wants a CR anywhere else refused.
+//
+// What is counted for a line is what "name: value" CR LF comes to. The status line is no field.
+func readSection(r *bufio.Reader, limit int64, statusLine bool) (string, error) {
+	var (
+		buf     [1 << 10]byte // most headers fit in, and then nothing is allocated but the result
+		section = buf[:0]
+		start   = 0 // of the line
+		size    = int64(0)
+	)
+	for {
+		part, err := r.ReadSlice('\n')
+		section = append(section, part...)
+		if size += int64(len(part)); size > limit && len(part) > len("\r\n") {
+			return "", &HeaderSizeError{limit}
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case errors.Is(err, io.EOF) && len(section) > 0:
+			return "", io.ErrUnexpectedEOF
+		case err != nil:
+			return "", err
+		}
+		line := section[start : len(section)-1]
+		if n := len(line); n > 0 && line[n-1] == '\r' {
+			line = line[:n-1]
+		}
+		if bytes.IndexByte(line, '\r') >= 0 {
+			return "", invalid("a CR stands amid a line of the header")
+		}
+		if len(line) == 0 {
+			return string(section[:start]), nil
+		}
+		if statusLine {
+			statusLine, size = false, 0
+		}
+		section = append(section[:start+len(line)], '\n')
+		start = len(section)
+	}
+}
+
+// speaksHTTP2 looks for the SETTINGS frame with which a server begins that speaks HTTP/2 whatever it
+// was asked for (RFC 9113 section 3.4).
+func speaksHTTP2(r *bufio.Reader) error {
+	const frameHeader, settings = 9, 4
+	b, _ := r.Peek(min(r.Buffered(), frameHeader))
+	if len(b) == frameHeader && b[0] == 0 && b[3] == settings && string(b[5:]) == "\x00\x00\x00\x00" {
+		return ErrHTTP2
+	}
+	return nil
+}
+
+// parseStatusLine reads the line of RFC 9112 section 4. The reason, and the blank before it, may be
+// missing.
+func parseStatusLine(line string) (head, error) {
+	const version = "HTTP/1."
+	if len(line) < len("HTTP/1.1 200") || line[:len(version)] != version || !isDigit(line[7]) || line[8] != ' ' {
+		return head{}, invalid("it does not begin with a status line of HTTP/1.1 or HTTP/1.0")
+	}
+	h := head{minor: int(line[7] - '0'), text: line[9:]}
+	code, reason := h.text[:3], h.text[3:]
+	if !isDigit(code[0]) || !isDigit(code[1]) || !isDigit(code[2]) || code[0] == '0' || reason != "" && reason[0] != ' ' {
+		return head{}, invalid("the status is not a number of three digits from 100")
+	}
+	if !httpguts.ValidHeaderFieldValue(reason) {
+		return head{}, invalid("a control character stands in the status line")
+	}
+	h.status = int(code[0]-'0')*100 + int(code[1]-'0')*10 + int(code[2]-'0')
+	return h, nil
+}
+
+// parseFields reads field lines (RFC 9112 section 5), each ended by "\n". A blank before the colon
+// is taken out, as a proxy has to (section 5.1). Lines that go on in the next one (section 5.2) are
+// refused.
+func parseFields(lines string) (http.Header, error) {
+	n := strings.Count(lines, "\n")
+	header := make(http.Header, n)
+	values := make([]string, n) // one allocation for the values of all fields
+	for number := 1; lines != ""; number++ {
+		var line string
+		line, lines, _ = strings.Cut(lines, "\n")
+		if line[0] == ' ' || line[0] == '\t' {
+			return nil, invalid("line %d of the header begins with a blank, as if it went on with the one before", number)
+		}
+		name, value, ok := strings.Cut(line, ":")
+		if !ok {
+			return nil, invalid("line %d of the header has no colon", number)
+		}
+		name = strings.TrimRight(name, " \t")
+		if !httpguts.ValidHeaderFieldName(name) {
+			return nil, invalid("line %d of the header has a name that is no token", number)
+		}
+		value = strings.Trim(value, " \t")
+		if !httpguts.ValidHeaderFieldValue(value) {
+			return nil, invalid("line %d of the header has a control character in its value", number)
+		}
+		key := textproto.CanonicalMIMEHeaderKey(name)
+		if before := header[key]; before != nil {
+			header[key] = append(before, value)
+		} else {
+			header[key], values = values[:1:1], values[1:]
+			header[key][0] = value
+		}
+	}
+	return header, nil
+}
+
+// response returns the answer without its body.
+func (h *head) response() *http.Response {
+	proto := "HTTP/1.1"
+	minor := 1
+	if h.minor == 0 {
+		proto, minor = "HTTP/1.0", 0
+	}
+	return &http.Response{Status: h.text, StatusCode: h.status, Proto: proto, ProtoMajor: 1, ProtoMinor: minor, Header: h.header}
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }

@@ -1,0 +1,186 @@
+package http1
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// An upload sends the body of a request on a goroutine of its own. The methods that the exchange
+// calls may be called on nil, which is no body.
+type upload struct {
+	x     *exchange
+	f     framing
+	w     *bufio.Writer
+	start chan bool // whether the body is wanted; nil if nobody has to say so
+	done  chan struct{}
+
+	mu     sync.Mutex
+	source error // why the body could not be read
+	whole  bool  // all of it was sent
+}
+
+// errNotWanted is why a body was not sent whose server has answered without asking for it.
+var errNotWanted = errors.New("http1: the server did not ask for the body")
+
+// uploadBuffers have what is copied.
+var uploadBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
+func startUpload(x *exchange, f framing) *upload {
+	u := &upload{x: x, f: f, w: x.c.w, done: make(chan struct{})}
+	if httpguts.HeaderValuesContainsToken(x.req.Header["Expect"], "100-continue") {
+		u.start = make(chan bool, 1)
+		if x.hooks.Wait100Continue != nil {
+			x.hooks.Wait100Continue()
+		}
+	}
+	go u.run()
+	return u
+}
+
+func (u *upload) run() {
+	defer close(u.done)
+	err := errNotWanted
+	if u.wanted() {
+		err = u.send()
+	}
+	u.x.closeBody()
+	u.x.wrote(err)
+	u.mu.Lock()
+	u.whole = err == nil
+	u.mu.Unlock()
+}
+
+// wanted waits until the server has asked for the body, or has had its time to.
+func (u *upload) wanted() bool {
+	if u.start == nil {
+		return true
+	}
+	timer := time.NewTimer(continueTimeout)
+	defer timer.Stop()
+	select {
+	case yes := <-u.start:
+		return yes
+	case <-timer.C:
+		return true
+	}
+}
+
+// send copies the body. What has been read goes out before more is waited for.
+func (u *upload) send() error {
+	buf := uploadBuffers.Get().(*[32 << 10]byte)
+	defer uploadBuffers.Put(buf)
+	for sent := int64(0); ; {
+		n, err := u.x.req.Body.Read(buf[:])
+		if sent += int64(n); u.f.kind == bodyLength && sent > u.f.length {
+			return u.broken(fmt.Errorf("http1: the body is longer than its Content-Length, %d", u.f.length))
+		}
+		if n > 0 {
+			if err := u.write(buf[:n]); err != nil {
+				return err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF) && u.f.kind == bodyLength && sent < u.f.length:
+			return u.broken(fmt.Errorf("http1: the body ended after %d of %d bytes: %w", sent, u.f.length, io.ErrUnexpectedEOF))
+		case err == io.EOF:
+			return u.finish()
+		case err != nil:
+			return u.broken(err)
+		}
+	}
+}
+
+func (u *upload) write(p []byte) error {
+	if u.f.kind == bodyChunked {
+		u.w.WriteString(strconv.FormatInt(int64(len(p)), 16))
+		u.w.WriteString("\r\n")
+		u.w.Write(p)
+		u.w.WriteString("\r\n")
+	} else {
+		u.w.Write(p)
+	}
+	return u.w.Flush()
+}
+
+// finish writes what comes behind a body. The values of trailers are known only now.
+func (u *upload) finish() error {
+	if u.f.kind != bodyChunked {
+		return nil
+	}
+	u.w.WriteString("0\r\n")
+	for _, name := range slices.Sorted(maps.Keys(u.x.req.Trailer)) {
+		for _, value := range u.x.req.Trailer[name] {
+			if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+				return u.broken(&RequestError{fmt.Sprintf("the trailer %.40q has a control character", name)})
+			}
+			u.w.WriteString(name + ": " + value + "\r\n")
+		}
+	}
+	u.w.WriteString("\r\n")
+	return u.w.Flush()
+}
+
+// broken ends the connection, or the server would take what it has for the whole, or wait for more.
+func (u *upload) broken(err error) error {
+	u.mu.Lock()
+	u.source = err
+	u.mu.Unlock()
+	u.x.c.Abort()
+	return err
+}
+
+// proceed lets a body go that waits for 100 (Continue).
+func (u *upload) proceed() { u.tell(true) }
+
+// abandon ends the waiting of one that will not be asked for any more.
+func (u *upload) abandon() { u.tell(false) }
+
+func (u *upload) tell(wanted bool) {
+	if u != nil && u.start != nil {
+		select {
+		case u.start <- wanted:
+		default: // it has been told
+		}
+	}
+}
+
+// finished reports whether the whole body was sent, and waits a little for that if wait says so.
+func (u *upload) finished(wait bool) bool {
+	if u == nil {
+		return true
+	}
+	if wait {
+		select {
+		case <-u.done:
+		default:
+			timer := time.NewTimer(lastBytes)
+			defer timer.Stop()
+			select {
+			case <-u.done:
+			case <-timer.C:
+			}
+		}
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.whole
+}
+
+// sourceError returns why the body could not be read, if that is so.
+func (u *upload) sourceError() error {
+	if u == nil {
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.source
+}

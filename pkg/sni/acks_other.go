@@ -1,0 +1,8 @@
+//go:build !(darwin || linux)
+
+package sni
+
+import "time"
+
+// setAckTimeout has nothing to set here.
+func setAckTimeout(uintptr, time.Duration) {}

@@ -1,0 +1,322 @@
+package sni
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// multiplex is what is known of a connection over HTTP/2, which the requests of strangers share. They
+// must not feel each other: an origin that is angry with one of them ends the connection for all, and
+// one that is slow with the body of one holds up the bodies of the others.
+//
+// All but http and conn is guarded by the Transport's mutex. Under that, nothing may be called on http
+// that runs its state hook: that leaves Err, Available and InFlight, and taking the hook away.
+type multiplex struct {
+	conn    *conn
+	http    *http.ClientConn
+	alone   bool            // carries one request at a time: those that could end or hold up others
+	unknown bool            // how many requests it takes; only its first one is on it until then
+	waiting *flight         // what ends when that is known
+	sharing *time.Timer     // when it is taken for known
+	reading int             // answers that are not read to their end
+	bodies  []*uploadedBody // that are being sent
+	resets  int             // requests that were given up before their answers were whole
+}
+
+const (
+	// assumedStreams is how many requests at once net/http thinks that a server takes before it says so.
+	assumedStreams = 100
+
+	// maxWaiting is how many requests may wait for their answers on one connection before another
+	// one is made. Servers work on few requests of one connection at a time, and do not say so: Tomcat
+	// on 20 while it announces 100, Apache on some ten.
+	maxWaiting = 10
+
+	// maxStreams bounds the requests on one connection, those included whose answers are being read:
+	// what net/http keeps for all of them may not exceed what it keeps for the connection.
+	maxStreams = 64
+
+	// streamBuffer is how much of an answer net/http keeps that nobody reads. Its own default is 4 MiB.
+	streamBuffer = 256 << 10
+
+	// maxResets is after how many requests given up a connection gets no more. Servers count them,
+	// and hang up: Tomcat after some fifty within two seconds.
+	maxResets = 20
+
+	// largeHeader is from which size on a header may be too much for a server. nginx, HAProxy and
+	// Tomcat then end the connection, from 8 kB on for a single field.
+	largeHeader = 4 << 10
+
+	// largeBody is from which size on a body may fill the window of its connection if the server
+	// does not read it: 64 KiB to begin with (RFC 9113 section 6.9.2).
+	largeBody = 32 << 10
+
+	// heldUp is for how long net/http may sit on a piece of a body before that counts as held up by
+	// the server.
+	heldUp = 50 * time.Millisecond
+)
+
+// needsOwn reports whether a request has to have a connection over HTTP/2 to itself: one that could end
+// or hold up others.
+func needsOwn(req *http.Request) bool {
+	if headerSize(req.Header)+int64(len(req.URL.Path)+len(req.URL.RawQuery)) > largeHeader {
+		return true
+	}
+	return hasLargeBody(req)
+}
+
+// hasLargeBody reports whether a request has a body that is large, or whose length nobody knows.
+func hasLargeBody(req *http.Request) bool {
+	body := req.Body != nil && req.Body != http.NoBody
+	return body && (req.ContentLength <= 0 || req.ContentLength > largeBody)
+}
+
+// takes reports whether another request may go out on the connection. crowded says that there will be
+// no other connection for it. t.mu is held.
+func (m *multiplex) takes(alone, crowded bool, now time.Time) bool {
+	switch {
+	case m.unknown || m.alone != alone:
+		return false
+	case m.conn.idle:
+		return true
+	case alone || m.conn.starting+m.reading >= maxStreams || !m.hasRoom():
+		return false
+	case crowded:
+		return true
+	}
+	return m.conn.starting < maxWaiting && !slices.ContainsFunc(m.bodies, func(b *uploadedBody) bool { return b.heldUp(now) })
+}
+
+// hasRoom reports whether the server takes another request at once. Of the requests that
+// have got the connection, net/http may not know all yet; taking one too many makes it wait, no more.
+//
+// ClientConn.Reserve would count exactly, and deadlocks where a server's SETTINGS come to allow
+// fewer requests than are reserved by then: net/http waits for the reservations to be used up,
+// and for that, with the lock that using them takes.
+func (m *multiplex) hasRoom() bool {
+	return m.http.Available() > max(0, m.conn.starting-m.http.InFlight())
+}
+
+// share opens a new connection to other requests than its first. t.mu is held.
+//
+// Before a server's SETTINGS have come, net/http assumes that it takes 100 requests at once. Of
+// a hundred that wait for a new connection to a server that takes ten, ninety would be refused, or
+// worse: some servers then say that the client has broken the protocol.
+func (m *multiplex) share() {
+	if !m.unknown {
+		return
+	}
+	m.unknown = false
+	m.http.SetStateHook(nil)
+	if m.sharing != nil {
+		m.sharing.Stop()
+	}
+	if m.waiting != nil {
+		m.waiting.end(m.conn.pool)
+		m.waiting = nil
+	}
+}
+
+// shareBy opens the connection by itself after a time in which SETTINGS arrive: as long as it took
+// to connect, which is more round trips than they need. A server may allow just the hundred, and
+// its first answer may be slow.
+func (m *multiplex) shareBy(d time.Duration) {
+	m.sharing = time.AfterFunc(d, func() {
+		m.conn.pool.t.mu.Lock()
+		defer m.conn.pool.t.mu.Unlock()
+		m.share()
+	})
+}
+
+// changed is called by net/http when a request has ended, or the connection; only until
+// it is known how many requests it takes. It may miss what begins and ends while it runs; update is
+// called elsewhere too.
+func (m *multiplex) changed(*http.ClientConn) {
+	t := m.conn.pool.t
+	t.mu.Lock()
+	if m.unknown && m.http.Available()+m.http.InFlight() != assumedStreams {
+		m.share()
+	}
+	closing := m.conn.update()
+	t.mu.Unlock()
+	closeAll(closing)
+}
+
+// answered notes how a request went. t.mu is held.
+func (m *multiplex) answered(resp *http.Response, err error) {
+	switch {
+	case err != nil && !neverProcessed2(err):
+		m.reset()
+	case resp == nil:
+	case resp.StatusCode == http.StatusMisdirectedRequest:
+		m.conn.retired = true // it is not for this name (RFC 9110 section 15.5.20), and may never be
+	}
+	if resp != nil {
+		if _, ok := resp.Body.(*answerBody); ok {
+			m.reading++
+		}
+	}
+}
+
+// reset notes that a request was given up. t.mu is held.
+func (m *multiplex) reset() {
+	if m.resets++; m.resets >= maxResets {
+		m.conn.retired = true
+	}
+}
+
+// exchange2 sends a request over HTTP/2.
+func (l lease) exchange2(req *http.Request, x *Exchange) (*http.Response, error) {
+	m := l.h2
+	if req.Body != nil && req.Body != http.NoBody {
+		if m.alone {
+			l.raw.awaitAcks(0) // the origin may be slow to read it
+		}
+		out := *req
+		out.Body = newUploadedBody(m, req.Body)
+		req = &out
+	}
+	hooked, wrote := hook(req, x != nil)
+	resp, err := m.http.RoundTrip(hooked)
+	if wrote != nil && wrote.Load() {
+		x.wrote()
+	}
+	if err != nil && !l.reused && m.http.Err() != nil {
+		// net/http has forgotten why. Nobody reads this connection any more, and crypto/tls remembers.
+		if _, tlsErr := l.secure.Read(make([]byte, 1)); isAlert(tlsErr) {
+			err = tlsErr
+		}
+	}
+	return resp, err
+}
+
+// neverProcessed2 is neverProcessed for what fails over HTTP/2.
+func neverProcessed2(err error) bool {
+	return refusedStream(err) || notSent2(err) ||
+		err.Error() == "http2: Transport received Server's graceful shutdown GOAWAY" // and this stream is after its last
+}
+
+// notSent2 reports whether nothing of a request was sent over HTTP/2. The texts are net/http's, which
+// does not export them.
+func notSent2(err error) bool {
+	switch err.Error() {
+	case "http2: client conn not usable", "http2: client conn could not be established":
+		return true
+	}
+	return false
+}
+
+// refusedStream reports whether an HTTP/2 server has refused the one request, rather than the
+// connection.
+func refusedStream(err error) bool {
+	const refused = 0x7 // RFC 9113 section 7
+	s, ok := errors.AsType[streamError](err)
+	return ok && s.Code == refused
+}
+
+// streamError has the form of the errors by which net/http says that a stream was reset; its
+// own type converts itself to any such.
+type streamError struct {
+	StreamID uint32
+	Code     uint32
+	Cause    error
+}
+
+func (e streamError) Error() string { return "stream " + strconv.Itoa(int(e.StreamID)) + " was reset" }
+
+// errorCodes are the names of RFC 9113 section 7.
+var errorCodes = []string{
+	"NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED", "FRAME_SIZE_ERROR",
+	"REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM", "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED",
+}
+
+// resetOf returns how an HTTP/2 server ended a request, and nil if it did not.
+func resetOf(err error) *ResetError {
+	if named, ok := errors.AsType[*ResetError](err); ok {
+		return named
+	}
+	if s, ok := errors.AsType[streamError](err); ok {
+		if s.Cause == nil || s.Cause.Error() != "received from peer" {
+			return nil // net/http has ended it
+		}
+		code := "error code " + strconv.Itoa(int(s.Code))
+		if int(s.Code) < len(errorCodes) {
+			code = errorCodes[s.Code]
+		}
+		return &ResetError{Code: code}
+	}
+	// net/http's texts: "... GOAWAY ...; LastStreamID=1, ErrCode=NO_ERROR, debug=\"...\"".
+	text := err.Error()
+	_, text, ok := strings.Cut(text, "GOAWAY")
+	if !ok {
+		return nil
+	}
+	_, text, ok = strings.Cut(text, "ErrCode")
+	if !ok || text == "" {
+		return nil
+	}
+	reset := &ResetError{GoAway: true, Code: text[1:]}
+	if end := strings.IndexFunc(reset.Code, func(c rune) bool { return !(c == '_' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9') }); end >= 0 {
+		reset.Code = reset.Code[:end]
+	}
+	if _, quoted, ok := strings.Cut(text, ", debug="); ok {
+		if prefix, err := strconv.QuotedPrefix(quoted); err == nil {
+			debug, _ := strconv.Unquote(prefix)
+			reset.Debug = debug[:min(len(debug), maxDebug)]
+		}
+	}
+	return reset
+}
+
+// maxDebug bounds what is kept of what an origin says beside a GOAWAY.
+const maxDebug = 200
+
+// answerBody tells its connection over HTTP/2 when it has come to its end. net/http tells too, for
+// a lock here and there with each request, and not every time.
+type answerBody struct {
+	io.ReadCloser
+	ctx   context.Context
+	conn  *conn
+	whole atomic.Bool
+	ended atomic.Bool
+}
+
+func (b *answerBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		b.whole.Store(err == io.EOF)
+		b.end()
+		err = namedCause(err)
+	}
+	return n, err
+}
+
+func (b *answerBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.end()
+	return err
+}
+
+func (b *answerBody) end() {
+	if b.ended.Swap(true) {
+		return
+	}
+	c := b.conn
+	c.pool.t.mu.Lock()
+	c.h2.reading--
+	if !b.whole.Load() {
+		c.h2.reset()
+	}
+	c.idleAt = wallClock()
+	closing := c.update()
+	c.pool.wake()
+	c.pool.t.mu.Unlock()
+	closeAll(closing)
+}
