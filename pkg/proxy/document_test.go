@@ -55,8 +55,9 @@ the usual causes, are below. Nothing on this page is about errors that an origin
   one of the origin. The types are the standard's. Several errors can share one.
 - **The body** is problem details ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)). `+"`type`"+` ends in the name of the error and leads to its
   section here; `+"`detail`"+` is what happened, `+"`next`"+` what to do, `+"`error`"+` the type of `+"`Proxy-Status`"+`, and `+"`host`"+` the site, where its name is a
-  proper one. `+"`retry`"+` says whether the same request can succeed: *%s*, *%s* or *%s*. What is not safe to repeat, such as
-  a POST, may have been carried out all the same. Where a time is known it is in `+"`retry_after`"+` and `+"`Retry-After`"+`, in seconds.
+  proper one. `+"`retry`"+` says whether the same request can succeed: *%s*, *%s*, *%s* or
+  *%s*. The first is said if the origin has certainly not carried the request out. Otherwise it may have
+  done so, and a request that is not safe to repeat, such as a POST, would be carried out twice. Where a time is known it is in `+"`retry_after`"+` and `+"`Retry-After`"+`, in seconds.
 - **Browsers** get the same as a small HTML page: whoever prefers `+"`text/html`"+` to JSON in `+"`Accept`"+`.
 - **`+"`request_id`"+`** and `+"`X-Request-Id`"+`, where the request has one, find it in the log. There the request's line has the name of the
   error (`+"`problem`"+`) and what a client may not see: which address was tried, the TLS alert, the names of a certificate.
@@ -68,7 +69,7 @@ alone.
 
 | name | status | `+"`Proxy-Status`"+` error | who can mend it | retry |
 |---|---|---|---|---|
-`, documentCommand, example(), retryNow, retryLater, retryNever)
+`, documentCommand, example(), retryNow, retryIfSafe, retryLater, retryNever)
 	rows := slices.Clone(problems)
 	slices.SortStableFunc(rows, func(a, b problem) int { return cmp.Compare(unanswered(a), unanswered(b)) }) // those matter least
 	for _, p := range rows {
@@ -141,5 +142,5 @@ var identifier = regexp.MustCompile(`\b[A-Za-z]+(_[A-Za-z]+)+(=\w+)?\b`)
 
 func placeholders(s string) string {
 	s = identifier.ReplaceAllString(s, "`$0`")
-	return strings.NewReplacer("{host}", "`HOST`", "{limit}", "`LIMIT`").Replace(s)
+	return strings.NewReplacer("{host}", "`HOST`", "{limit}", "`LIMIT`", "{code}", "`CODE`").Replace(s)
 }

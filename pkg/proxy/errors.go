@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -125,6 +126,7 @@ type answer struct {
 	host   string // normalized; empty where it is not a proper name
 	detail string // happened, with what is known put in
 	advice string // next, likewise
+	retry  retry  // the row's, unless the cause says more of this request
 }
 
 // answerTo finds the answer to a cause, which is that of the first row that knows it. host is
@@ -141,8 +143,28 @@ func answerTo(host string, err error) answer {
 	case n > 0:
 		limit = bytesText(n)
 	}
-	fill := strings.NewReplacer("{host}", name, "{limit}", limit)
-	return answer{&problems[i], host, fill.Replace(problems[i].happened), fill.Replace(problems[i].next)}
+	p := &problems[i]
+	again := p.retry
+	if e, ok := errors.AsType[*sni.Error](err); ok && e.Unprocessed && again == retryIfSafe {
+		again = retryNow
+	}
+	fill := strings.NewReplacer("{host}", name, "{limit}", limit, "{code}", http2Code(err))
+	return answer{p, host, fill.Replace(p.happened), fill.Replace(p.next), again}
+}
+
+// http2Codes are the names of RFC 9113 section 7.
+var http2Codes = []string{
+	"NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED", "FRAME_SIZE_ERROR",
+	"REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM", "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED",
+}
+
+// http2Code names the error by which an origin ended a request. What it said beside is not for
+// clients: GOAWAY may be about the request of another one.
+func http2Code(err error) string {
+	if e, ok := errors.AsType[*sni.ResetError](err); ok && slices.Contains(http2Codes, e.Code) {
+		return e.Code
+	}
+	return "unknown"
 }
 
 // limitOf returns the limit that a cause is about, and 0 where it has none.
@@ -190,6 +212,16 @@ func transport(types ...sni.ErrorType) func(error) bool {
 	return func(err error) bool {
 		e, ok := errors.AsType[*sni.Error](err)
 		return ok && slices.Contains(types, e.Type)
+	}
+}
+
+// noApplicationProtocol is the alert of RFC 7301 section 3.2.
+const noApplicationProtocol tls.AlertError = 120
+
+func alerted(alert tls.AlertError) func(error) bool {
+	return func(err error) bool {
+		e, ok := errors.AsType[*sni.Error](err)
+		return ok && e.Type == sni.TLSAlertReceived && e.Alert == alert
 	}
 }
 

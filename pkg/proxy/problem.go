@@ -33,10 +33,13 @@ type problem struct {
 // retry says whether sending the same request again can help.
 type retry string
 
+// Rows have retryIfSafe if the origin may have carried the request out. Answers to an [sni.Error] that is
+// Unprocessed say retryNow in its place.
 const (
-	retryNow   retry = "yes, at once"
-	retryLater retry = "later"
-	retryNever retry = "no, until corrected"
+	retryNow    retry = "yes, at once"
+	retryIfSafe retry = "only if it is safe to repeat"
+	retryLater  retry = "later"
+	retryNever  retry = "no, until corrected"
 )
 
 // party says who can mend a problem.
@@ -74,13 +77,13 @@ const (
 // generated from it.
 var problems = []problem{
 	// What is wrong with the request.
-	{name: "client-gone", cause: is(ErrClientGone), level: slog.LevelInfo, retry: retryNow, mend: byClient,
+	{name: "client-gone", cause: is(ErrClientGone), level: slog.LevelInfo, retry: retryIfSafe, mend: byClient,
 		title: "The client is gone", happened: "The client left before its request was answered.", next: "Nothing; it is in the log alone.",
 		usually: "Somebody closed the page or lost the network, or the client waits for less time than the origin needs."},
-	{name: "client-too-slow", cause: is(ErrSlowClient), level: slog.LevelInfo, retry: retryNow, mend: byClient,
+	{name: "client-too-slow", cause: is(ErrSlowClient), level: slog.LevelInfo, retry: retryIfSafe, mend: byClient,
 		title: "The client takes no answer", happened: "The client did not take what it was sent.", next: "Nothing; it is in the log alone.",
 		usually: "A client on a network that broke down, or an attack that holds connections open."},
-	{name: "websocket-idle", cause: is(ErrWebSocketIdle), level: slog.LevelInfo, retry: retryNow, mend: byOriginOrProxy,
+	{name: "websocket-idle", cause: is(ErrWebSocketIdle), level: slog.LevelInfo, retry: retryIfSafe, mend: byOriginOrProxy,
 		title: "WebSocket idle", happened: "Neither side of a WebSocket sent anything for too long.", next: "Have one side send a ping more often than that, or give the route a longer idle_timeout.",
 		usually: "A site whose WebSockets are quiet, or a client that was switched off without a word."},
 	{name: "bad-host", cause: as[*badHostError], status: 400, errorType: sni.HTTPRequestError, level: slog.LevelInfo, retry: retryNever, mend: byClient,
@@ -101,7 +104,7 @@ var problems = []problem{
 	{name: "request-body-too-large", cause: either(is(ErrBodyTooLarge), as[*http.MaxBytesError]), status: 413, errorType: sni.HTTPRequestError, level: slog.LevelInfo, retry: retryNever, mend: byClient,
 		title: "Request body too large", happened: "The request's body is larger than {limit}.", next: "Send less at a time.",
 		usually: "An upload that is meant for a place of its own; fronts have limits too, which cannot be raised."},
-	{name: "request-body-timeout", cause: is(ErrSlowBody), status: 408, errorType: sni.HTTPRequestError, level: slog.LevelInfo, retry: retryNow, mend: byClient,
+	{name: "request-body-timeout", cause: is(ErrSlowBody), status: 408, errorType: sni.HTTPRequestError, level: slog.LevelInfo, retry: retryIfSafe, mend: byClient,
 		title: "Request body too slow", happened: "The request's body did not arrive in time.", next: "Try again, over a faster network or with a smaller body.",
 		usually: "A client on a slow network, one that announced more than it sends, or an attack that holds connections open."},
 	{name: "upgrade-unsupported", cause: is(ErrUpgrade), status: 501, errorType: httpUpgradeFailed, level: slog.LevelInfo, retry: retryNever, mend: byProxy, // not 502: the origin was not asked
@@ -129,7 +132,7 @@ var problems = []problem{
 	{name: "wrong-upgrade", cause: either(is(ErrUpgradeMismatch), transport(sni.HTTPUpgradeFailed)), status: 502, errorType: httpUpgradeFailed, level: slog.LevelWarn, retry: retryNever, mend: byOrigin,
 		title: "Wrong protocol switch", happened: "The origin of {host} switched to another protocol than it was asked for.", next: "Look at what the origin answers to requests with Upgrade.",
 		usually: "A server or proxy at the origin that answers 101 to everything, or with a fixed protocol."},
-	{name: "incomplete-response", cause: is(ErrIncompleteResponse), status: 502, errorType: httpResponseIncomplete, level: slog.LevelWarn, retry: retryNow, mend: byOrigin,
+	{name: "incomplete-response", cause: is(ErrIncompleteResponse), status: 502, errorType: httpResponseIncomplete, level: slog.LevelWarn, retry: retryIfSafe, mend: byOrigin,
 		title: "Answer broke off", happened: "The origin of {host} broke off its answer.", next: retryThenLook,
 		usually: "The origin crashed or was restarted while it answered, or sent less than its Content-Length says. An answer that had begun to reach the client is cut short instead."},
 	{name: "response-too-large", cause: is(ErrResponseTooLarge), status: 502, errorType: httpResponseBodySize, level: slog.LevelWarn, retry: retryNever, mend: byProxy,
@@ -138,17 +141,38 @@ var problems = []problem{
 	{name: "response-header-too-large", cause: either(is(ErrResponseHeaderTooLarge), transport(sni.HTTPResponseHeaderSectionSize)), status: 502, errorType: sni.HTTPResponseHeaderSectionSize, level: slog.LevelWarn, retry: retryNever, mend: byOrigin,
 		title: "Answer's headers too large", happened: "The origin of {host} sent an answer with too many headers, or too long ones.", next: "Look at which headers the origin sends; cookies are the usual suspects.",
 		usually: "Many or large Set-Cookie headers, or a long Content-Security-Policy. Fronts take less than origins may send."},
-	{name: "origin-stalled", cause: is(ErrResponseStalled), status: 504, errorType: sni.HTTPResponseTimeout, level: slog.LevelWarn, retry: retryNow, mend: byOrigin,
+	{name: "origin-stalled", cause: is(ErrResponseStalled), status: 504, errorType: sni.HTTPResponseTimeout, level: slog.LevelWarn, retry: retryIfSafe, mend: byOrigin,
 		title: "Answer stalled", happened: "The origin of {host} stopped in the middle of its answer.", next: retryThenLook,
 		usually: "The origin waits for something while it answers. Mostly it is in the log alone: an answer that had begun to reach the client is cut short."},
-	{name: "upload-stalled", cause: is(ErrUploadStalled), status: 504, errorType: connectionWriteTimeout, level: slog.LevelWarn, retry: retryNow, mend: byOrigin,
+	{name: "upload-stalled", cause: is(ErrUploadStalled), status: 504, errorType: connectionWriteTimeout, level: slog.LevelWarn, retry: retryIfSafe, mend: byOrigin,
 		title: "Upload stalled", happened: "The origin of {host} did not take the request's body in time.", next: retryThenLook,
 		usually: "The origin is busy or stuck, and does not read what it is sent; or it answers uploads only once something else is done."},
 	{name: "time-budget", cause: is(ErrTimeout), status: 504, errorType: sni.HTTPResponseTimeout, level: slog.LevelWarn, retry: retryLater, mend: byOriginOrProxy,
 		title: "Took too long", happened: "The answer of the origin of {host} was not complete within the time that a request may take here.", next: "Try again, if the request may be repeated, and ask for less at a time; if it stays, look at the origin's load.",
 		usually: "A slow origin behind a front with a fixed limit. Where its quota was raised, `FRONT_TIMEOUT` says so to the proxy; long answers need one that streams."},
 
-	// What pkg/sni came to see of the origin.
+	// What pkg/sni came to see of the origin. Its causes stand before its types, which several share.
+	{name: "origin-connection-limit", cause: either(is(sni.ErrConnLimit), transport(sni.ConnectionLimitReached)), status: 503, errorType: sni.ConnectionLimitReached, level: slog.LevelWarn, retry: retryLater, after: 2 * time.Second, mend: byOriginOrProxy,
+		title: "All connections in use", happened: "All connections that may be open to the origin of {host} are in use, and none became free in time.", next: "Try again in some seconds. If it stays, look at why the origin answers slowly; its operator can raise the route's max_connections.",
+		usually: "A slow origin, more visitors than `max_connections` is meant for, or clients that hold answers without reading them. The request was not sent."},
+	{name: "no-file-descriptors", cause: is(sni.ErrNoDescriptors), status: 503, errorType: sni.ProxyInternalError, level: slog.LevelError, retry: retryLater, after: 2 * time.Second, mend: byProxy, // not 500, since it passes
+		title: "Out of file descriptors", happened: "The proxy has no file descriptor left for a connection to the origin of {host}.", next: "Try again in some seconds. Its operator can raise the limit of open files, or lower --max-requests.",
+		usually: "More requests at a time than the limit of open files is for: each may have a connection of its client and one to an origin (`ulimit -n`, systemd's `LimitNOFILE`). The request was not sent."},
+	{name: "origin-renegotiates", cause: is(sni.ErrRenegotiation), status: 502, errorType: sni.TLSProtocolError, level: slog.LevelWarn, retry: retryNever, mend: byOrigin,
+		title: "Origin asks to renegotiate TLS", happened: "The origin of {host} asked for TLS renegotiation, which is not done here.", next: "Have the origin ask for the client certificate in the first handshake, for the whole site, or offer TLS 1.3.",
+		usually: "A server such as IIS that asks for a client certificate on some paths only, once it has read the request, over TLS 1.2."},
+	{name: "origin-http2-only", cause: is(sni.ErrHTTP2Only), status: 502, errorType: sni.HTTPProtocolError, level: slog.LevelWarn, retry: retryNever, mend: byProxy,
+		title: "Origin speaks only HTTP/2", happened: "The origin of {host} speaks only HTTP/2, which its route does not list.", next: "Its operator can add h2 to the route's protocols, or HTTP/1.1 can be enabled at the origin.",
+		usually: "A gRPC server or a load balancer's target group that is for HTTP/2 alone: `protocols` is `[\"http/1.1\"]` unless the route says otherwise."},
+	{name: "origin-no-common-protocol", cause: alerted(noApplicationProtocol), status: 502, errorType: sni.TLSAlertReceived, level: slog.LevelWarn, retry: retryNever, mend: byOriginOrProxy,
+		title: "No HTTP version in common", happened: "The origin of {host} takes none of the HTTP versions that its route lists.", next: "Its operator can set the route's protocols to what the origin speaks, or correct the route's port.",
+		usually: "A server for HTTP/2 alone while `protocols` is `[\"http/1.1\"]`, as it is by default; a server without HTTP/2 while it is `[\"h2\"]`; or a port for another protocol."},
+	{name: "origin-ping-timeout", cause: is(sni.ErrPingTimeout), status: 502, errorType: sni.ConnectionTerminated, level: slog.LevelWarn, retry: retryIfSafe, mend: byOriginOrProxy,
+		title: "Origin answered no PING", happened: "The origin of {host} did not answer an HTTP/2 PING in time, so its connection was given up.", next: retryThenLook + " Its operator can leave h2 out of the route's protocols.",
+		usually: "A network that lost the connection without a word, or a server that does nothing else while it works on a request, such as a Node program that computes. Over HTTP/1.1 there is no PING."},
+	{name: "origin-reset", cause: as[*sni.ResetError], status: 502, errorType: sni.ConnectionTerminated, level: slog.LevelWarn, retry: retryIfSafe, mend: byOriginOrProxy,
+		title: "Origin ended the request", happened: "The origin of {host} ended the request over HTTP/2 before it answered, with the error {code}.", next: "Try again, if the request may be repeated; if it stays, send smaller headers, or look at the origin's log. Its operator can leave h2 out of the route's protocols.",
+		usually: "`ENHANCE_YOUR_CALM`: a request's headers are larger than the origin takes over HTTP/2 (nginx, HAProxy, Tomcat), its body came in many small pieces, or many clients hung up. `PROTOCOL_ERROR`: Tomcat refuses a Host that is not the server name. A GOAWAY ends the other requests of the connection too. The log has what the origin said beside it."},
 	{name: "unsendable-request", cause: transport(sni.HTTPRequestError), status: 400, errorType: sni.HTTPRequestError, level: slog.LevelWarn, retry: retryNever, mend: byClient,
 		title: "Request cannot be sent on", happened: "The request cannot be sent on.", next: "Check its method, its path and its headers.",
 		usually: "A request line that names another host than Host does, a header that is not valid, or more headers than the origin takes."},
@@ -170,15 +194,15 @@ var problems = []problem{
 	{name: "origin-refused", cause: transport(sni.ConnectionRefused), status: 502, errorType: sni.ConnectionRefused, level: slog.LevelWarn, retry: retryLater, mend: byOrigin,
 		title: "Origin refuses connections", happened: "The origin of {host} accepts no connection.", next: "Check that it runs, the route's port, and its firewall.",
 		usually: "Nothing listens on that port: the server is down or restarting, or the port is another."},
-	{name: "origin-closed", cause: transport(sni.ConnectionTerminated), status: 502, errorType: sni.ConnectionTerminated, level: slog.LevelWarn, retry: retryNow, mend: byOrigin,
+	{name: "origin-closed", cause: transport(sni.ConnectionTerminated), status: 502, errorType: sni.ConnectionTerminated, level: slog.LevelWarn, retry: retryIfSafe, mend: byOrigin,
 		title: "Origin closed the connection", happened: "The origin of {host} closed the connection before it answered.", next: retryThenLook,
-		usually: "A server that crashed at the request, restarted, or does not take connections from here."},
+		usually: "A server that crashed at the request, was restarted, or hangs up on what it does not like: a server name that it does not know (Envoy, Node), a client certificate that it does not trust (Node), a Host. Over HTTP/2 also another request of the same connection that it refused."},
 	{name: "origin-connect-timeout", cause: transport(sni.ConnectionTimeout), status: 504, errorType: sni.ConnectionTimeout, level: slog.LevelWarn, retry: retryLater, mend: byOrigin,
 		title: "No connection in time", happened: "The origin of {host} could not be connected to in time.", next: "Check that it runs, and its firewall.",
 		usually: "A firewall or security group that drops what comes from the proxy, an overloaded origin, or a port that speaks no TLS and waits."},
 	{name: "origin-tls-alert", cause: transport(sni.TLSAlertReceived), status: 502, errorType: sni.TLSAlertReceived, level: slog.LevelWarn, retry: retryNever, mend: byOriginOrProxy,
 		title: "TLS refused", happened: "The origin of {host} refused the TLS handshake.", next: "Check that the origin knows the name and has a certificate for it, which TLS versions it accepts, and whether it wants a client certificate.",
-		usually: "A load balancer without a certificate for the name, a version below the route's `tls_min`, or `client_cert` that is missing or not accepted. The log has the alert (`tls_alert`)."},
+		usually: "A load balancer without a certificate for the name, a version below the route's `tls_min`, a certificate whose key is of a kind that is not taken here (ML-DSA, RSASSA-PSS, brainpool), or `client_cert` that is missing or not accepted. The log has the alert (`tls_alert`)."},
 	{name: "origin-tls-error", cause: transport(sni.TLSProtocolError), status: 502, errorType: sni.TLSProtocolError, level: slog.LevelWarn, retry: retryNever, mend: byOriginOrProxy,
 		title: "TLS failed", happened: "The TLS handshake with the origin of {host} failed.", next: "Check that the route's port speaks TLS, and which versions.",
 		usually: "A port for plain HTTP, or a server that knows only TLS 1.1 and below."},
@@ -230,7 +254,7 @@ var problems = []problem{
 	// Last, since it is for whatever is left.
 	{name: "proxy-fault", cause: func(error) bool { return true }, status: 500, errorType: sni.ProxyInternalError, level: slog.LevelError, retry: retryLater, mend: byProxy,
 		title: "Fault of the proxy", happened: "Something went wrong in the proxy.", next: "Try again; if it stays, its operator finds the cause in the log.",
-		usually: "A lack of memory or of file descriptors, or an error in the proxy: please report it with the line of the log."},
+		usually: "A lack of memory, or an error in the proxy: please report it with the line of the log."},
 }
 
 // timedOut leaves to pkg/sni to say what time ran out for, where it does.

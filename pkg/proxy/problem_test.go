@@ -62,6 +62,17 @@ var causes = []struct {
 	{failed(sni.DestinationIPUnroutable, ""), "origin-unroutable"},
 	{failed(sni.ConnectionRefused, ""), "origin-refused"},
 	{failed(sni.ConnectionTerminated, ""), "origin-closed"},
+	{failed(sni.ConnectionLimitReached, ""), "origin-connection-limit"},
+	{caused(sni.ConnectionLimitReached, sni.ErrConnLimit), "origin-connection-limit"},
+	{caused(sni.ProxyInternalError, sni.ErrNoDescriptors), "no-file-descriptors"},
+	{caused(sni.TLSProtocolError, sni.ErrRenegotiation), "origin-renegotiates"},
+	{caused(sni.HTTPProtocolError, sni.ErrHTTP2Only), "origin-http2-only"},
+	{&sni.Error{Type: sni.TLSAlertReceived, Alert: noApplicationProtocol, Err: sni.ErrHTTP2Only}, "origin-http2-only"},
+	{&sni.Error{Type: sni.TLSAlertReceived, Alert: noApplicationProtocol, Err: errors.New("no")}, "origin-no-common-protocol"},
+	{caused(sni.ConnectionTerminated, sni.ErrPingTimeout), "origin-ping-timeout"},
+	{caused(sni.ConnectionTerminated, &sni.ResetError{Code: "ENHANCE_YOUR_CALM", GoAway: true}), "origin-reset"},
+	{caused(sni.HTTPProtocolError, &sni.ResetError{Code: "PROTOCOL_ERROR"}), "origin-reset"},
+	{fmt.Errorf("%w: %w", ErrIncompleteResponse, caused(sni.ConnectionTerminated, &sni.ResetError{Code: "CANCEL"})), "incomplete-response"},
 	{failed(sni.ConnectionTimeout, ""), "origin-connect-timeout"},
 	{failed(sni.TLSProtocolError, ""), "origin-tls-error"},
 	{failed(sni.TLSAlertReceived, ""), "origin-tls-alert"},
@@ -97,6 +108,53 @@ func failed(errorType sni.ErrorType, reason sni.CertificateReason) error {
 		err = &sni.CertificateError{Reason: reason, Err: errors.New("secret")}
 	}
 	return &sni.Error{Type: errorType, ServerName: "a.test", Err: err}
+}
+
+// caused is an error of pkg/sni whose cause says more than its type.
+func caused(errorType sni.ErrorType, cause error) error {
+	return &sni.Error{Type: errorType, ServerName: "a.test", Err: fmt.Errorf("exchange: %w", cause)}
+}
+
+// A client that is told to repeat a POST at once must not do by that what was done already.
+func TestRetryAtOnceIsSaidOnlyOfWhatWasNotCarriedOut(t *testing.T) {
+	t.Parallel()
+	for _, p := range problems {
+		if p.retry == retryNow {
+			t.Errorf("%s says %q of every request", p.name, p.retry)
+		}
+	}
+	said := 0
+	for _, c := range causes {
+		e, ok := errors.AsType[*sni.Error](c.err)
+		if !ok {
+			continue
+		}
+		unprocessed := *e
+		unprocessed.Unprocessed = true
+		before, after := answerTo("a.test", e), answerTo("a.test", fmt.Errorf("wrapped: %w", &unprocessed))
+		switch {
+		case before.retry != before.problem.retry:
+			t.Errorf("%v: %q, although it may have been carried out", e, before.retry)
+		case before.retry == retryIfSafe && after.retry != retryNow, before.retry != retryIfSafe && after.retry != before.retry:
+			t.Errorf("%v: %q, and %q if it was not carried out", e, before.retry, after.retry)
+		case after.retry == retryNow:
+			said++
+		}
+	}
+	if said == 0 {
+		t.Error("no cause is one to try again at once")
+	}
+}
+
+// What an origin says in GOAWAY may be about another client's request. The log has it.
+func TestClientsAreToldTheCodeOfAResetAndNoMore(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]string{"ENHANCE_YOUR_CALM": "ENHANCE_YOUR_CALM", "PROTOCOL_ERROR": "PROTOCOL_ERROR", "": "unknown", "<b>": "unknown", "{host}": "unknown"} {
+		a := answerTo("a.test", caused(sni.ConnectionTerminated, &sni.ResetError{GoAway: true, Code: code, Debug: "cookie: sid=1"}))
+		if body := a.json("id"); a.name != "origin-reset" || !strings.Contains(body, "with the error "+want+".") || strings.Contains(body, "sid") {
+			t.Errorf("%q: %s", code, body)
+		}
+	}
 }
 
 func TestEachCauseHasItsRowAndEachRowACause(t *testing.T) {
@@ -220,7 +278,7 @@ func TestEveryExportedCauseHasARow(t *testing.T) {
 // recommended is what RFC 9209 section 2.3 recommends; 4 stands for the 4xx that applies.
 var recommended = map[sni.ErrorType]int{
 	sni.DNSTimeout: 504, sni.DNSError: 502, destinationNotFound: 500, sni.DestinationIPProhibited: 502, sni.DestinationIPUnroutable: 502,
-	sni.ConnectionRefused: 502, sni.ConnectionTerminated: 502, sni.ConnectionTimeout: 504, connectionWriteTimeout: 504,
+	sni.ConnectionRefused: 502, sni.ConnectionTerminated: 502, sni.ConnectionTimeout: 504, connectionWriteTimeout: 504, sni.ConnectionLimitReached: 503,
 	sni.TLSProtocolError: 502, sni.TLSCertificateError: 502, sni.TLSAlertReceived: 502, sni.HTTPRequestError: 4, httpRequestDenied: 403,
 	httpResponseIncomplete: 502, sni.HTTPResponseHeaderSectionSize: 502, httpResponseBodySize: 502, sni.HTTPResponseTimeout: 504, httpUpgradeFailed: 502,
 	sni.HTTPProtocolError: 502, sni.ProxyInternalError: 500, sni.ProxyConfigurationError: 500, proxyLoopDetected: 502,
@@ -228,8 +286,8 @@ var recommended = map[sni.ErrorType]int{
 
 func TestRowsAreWhole(t *testing.T) {
 	t.Parallel()
-	deviate := []string{"unknown-host", "method-not-allowed", "upgrade-unsupported", "routes-unavailable"} // the table says why
-	kebab := regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`)
+	deviate := []string{"unknown-host", "method-not-allowed", "upgrade-unsupported", "routes-unavailable", "no-file-descriptors"} // the table says why
+	kebab := regexp.MustCompile(`^[a-z]+(-[a-z0-9]+)*$`)
 	names, texts := map[string]bool{}, map[string]string{}
 	for _, p := range problems {
 		if !kebab.MatchString(p.name) || names[p.name] {
@@ -241,7 +299,7 @@ func TestRowsAreWhole(t *testing.T) {
 		}
 		texts[p.happened] = p.name
 		for _, s := range []string{p.happened, p.next, p.usually} {
-			if !strings.HasSuffix(s, ".") || strings.Contains(strings.NewReplacer("{host}", "", "{limit}", "").Replace(s), "{") {
+			if !strings.HasSuffix(s, ".") || strings.Contains(strings.NewReplacer("{host}", "", "{limit}", "", "{code}", "").Replace(s), "{") {
 				t.Errorf("%s: not a sentence: %q", p.name, s)
 			}
 		}
