@@ -194,7 +194,10 @@ func trees(t *terminal.Terminal, chain []check.Certificate, state *check.TLS) []
 			names := c.Names
 			more := ""
 			if len(names) > 4 {
-				names, more = names[:4], fmt.Sprintf(" and %d more", len(c.Names)-4)
+				names = names[:4]
+			}
+			if left := len(c.Names) - len(names) + c.MoreNames; left > 0 {
+				more = fmt.Sprintf(" and %d more", left)
 			}
 			node.Sub = append(node.Sub, terminal.Tree{Text: terminal.Safe("names " + strings.Join(names, ", ") + more)})
 		}
@@ -238,6 +241,12 @@ func short(s string) string {
 // describe says for how long a certificate is valid, and where it comes from.
 func describe(t *terminal.Terminal, c *check.Certificate) string {
 	style, end := terminal.Plain, fmt.Sprintf("%d days left", c.DaysLeft)
+	switch c.DaysLeft {
+	case 0:
+		end = "less than a day left"
+	case 1:
+		end = "1 day left"
+	}
 	switch {
 	case c.DaysLeft < 0:
 		style, end = terminal.Bad, "EXPIRED"

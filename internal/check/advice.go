@@ -6,12 +6,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/origin"
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
@@ -32,7 +30,7 @@ func advise(f *facts) []Finding {
 	var all []Finding
 	add := func(r *rule) {
 		message, advice := r.say(f)
-		all = append(all, Finding{Level: r.level, Code: r.code, Message: terminal.Safe(message), Advice: terminal.Safe(advice)})
+		all = append(all, Finding{Level: r.level, Code: r.code, Message: message, Advice: advice})
 	}
 	if f.err == nil {
 		for i := range answers {
@@ -55,8 +53,8 @@ func advise(f *facts) []Finding {
 func invalidRoute(err error) Finding {
 	f := Finding{Level: LevelFail, Code: "invalid_route", Message: err.Error(), Advice: "correct the route"}
 	if invalid, ok := errors.AsType[*origin.InvalidRouteError](err); ok {
-		f.Message = terminal.Safe(fmt.Sprintf("the route is not valid: %s %s", invalid.Attribute, invalid.Reason))
-		f.Advice = fmt.Sprintf("correct the attribute %s; until then the host is answered with 500", terminal.Safe(invalid.Attribute))
+		f.Message = fmt.Sprintf("the route is not valid: %s %s", invalid.Attribute, invalid.Reason)
+		f.Advice = fmt.Sprintf("correct the attribute %s; until then the host is answered with 500", invalid.Attribute)
 	}
 	return f
 }
@@ -101,7 +99,7 @@ var failures = []rule{
 				return fmt.Sprintf("the certificate of the authority %q in the chain has expired on %s", subjectOf(c), day(c.NotAfter)),
 					"have the customer install the chain that belongs to the certificate now"
 			}
-			return fmt.Sprintf("the origin's certificate has expired on %s, %d days ago", day(c.NotAfter), -daysLeft(c.NotAfter, f.now)), f.install("a renewed certificate")
+			return fmt.Sprintf("the origin's certificate has expired on %s, %s ago", day(c.NotAfter), span(c.NotAfter.Sub(f.now))), f.install("a renewed certificate")
 		}},
 	{code: "certificate_not_yet_valid", level: LevelFail, when: isReason(sni.NotYetValid),
 		say: func(f *facts) (string, string) {
@@ -142,7 +140,7 @@ var failures = []rule{
 		}},
 	{code: "name_constraint", level: LevelFail, when: isReason(sni.NameConstraint),
 		say: func(f *facts) (string, string) {
-			return "the authority may not certify this name: " + reasonOf(f).Err.Error(), f.install("a certificate of an authority that may")
+			return "the authority may not certify this name: " + cut(reasonOf(f).Err.Error()), f.install("a certificate of an authority that may")
 		}},
 	{code: "self_signed", level: LevelFail, when: func(f *facts) bool { return isReason(sni.UnknownAuthority)(f) && isSelfSigned(f.presented[0]) },
 		say: func(f *facts) (string, string) {
@@ -165,8 +163,12 @@ var failures = []rule{
 	},
 		say: func(f *facts) (string, string) {
 			top := topOf(f.presented)
+			at := ""
+			if u := issuerURL(top.IssuingCertificateURL); u != "" {
+				at = "; what is missing is at " + u
+			}
 			return fmt.Sprintf("the origin does not send the intermediate certificate %q, or that is of an authority which is not trusted", issuerOf(top)),
-				fmt.Sprintf("have the customer install the full chain (fullchain.pem); what is missing is at %.200s. Is the authority private, put its root into ca_pem", top.IssuingCertificateURL[0])
+				fmt.Sprintf("have the customer install the full chain (fullchain.pem)%s. If the authority is private, put its root into ca_pem", at)
 		}},
 	{code: "private_authority", level: LevelFail, when: isReason(sni.UnknownAuthority),
 		say: func(f *facts) (string, string) {
@@ -179,7 +181,7 @@ var failures = []rule{
 		}},
 	{code: "malformed_certificate", level: LevelFail, when: isReason(sni.Malformed),
 		say: func(f *facts) (string, string) {
-			return "the origin's certificate cannot be read: " + reasonOf(f).Err.Error(), f.install("a valid certificate")
+			return "the origin's certificate cannot be read: " + cut(reasonOf(f).Err.Error()), f.install("a valid certificate")
 		}},
 	{code: "invalid_certificate", level: LevelFail, when: isType(sni.TLSCertificateError),
 		say: func(f *facts) (string, string) {
@@ -209,7 +211,7 @@ var failures = []rule{
 	{code: "unrecognized_name", level: LevelFail, when: isAlert(112),
 		say: func(f *facts) (string, string) {
 			return "the origin knows no server of the name " + f.name + " (alert: unrecognized name)",
-				"have the customer add " + f.name + " to the load balancer, with a certificate; or set server_name to a name that it knows"
+				"have the customer add " + f.name + " to the load balancer, with a certificate; or " + f.knownName()
 		}},
 	{code: "client_cert_refused", level: LevelFail, when: func(f *facts) bool { return f.asked && f.route.ClientCert != "" && f.err.Type == sni.TLSAlertReceived },
 		say: func(f *facts) (string, string) {
@@ -219,40 +221,81 @@ var failures = []rule{
 		say: func(f *facts) (string, string) {
 			return fmt.Sprintf("the origin wants a client certificate (alert: %v)", f.err.Alert), "put one that the customer trusts into CLIENT_CERTS_DIR, and its name into client_cert"
 		}},
-	{code: "no_common_protocol", level: LevelFail, when: isAlert(120),
-		say: fixed("the origin speaks neither HTTP/2 nor HTTP/1.1 (alert: no application protocol)", "have the customer enable one of them for TLS on this port, or correct the port")},
+	{code: "http2_without_alpn", level: LevelFail, when: func(f *facts) bool {
+		return f.shaken && f.state.NegotiatedProtocol == "" && !f.speaksOther() &&
+			(errors.Is(f.err, sni.ErrHTTP2Only) || strings.Contains(f.err.Err.Error(), `malformed HTTP response "\x00\x00`))
+	},
+		say: fixed("the origin answers in HTTP/2 without having agreed to it", `have the customer enable ALPN for h2 on the port, and set protocols to ["h2"]; or have the customer enable HTTP/1.1`)},
+	{code: "http2_only", level: LevelFail, when: func(f *facts) bool {
+		return errors.Is(f.err, sni.ErrHTTP2Only) || refusesProtocols(f) && f.notOffered() == "h2" && f.speaksOther()
+	},
+		say: fixed("the origin speaks only HTTP/2, which it was not offered", `set protocols to ["h2"], or have the customer enable HTTP/1.1 on the port`)},
+	{code: "no_common_protocol", level: LevelFail, when: refusesProtocols,
+		say: func(f *facts) (string, string) {
+			if f.speaksOther() { // which is not h2
+				return "the origin does not speak HTTP/2, which alone it was offered (alert: no application protocol)", `set protocols to ["http/1.1"], or have the customer enable HTTP/2 on the port`
+			}
+			return "the origin speaks neither HTTP/2 nor HTTP/1.1 (alert: no application protocol)", "have the customer enable one of them for TLS on this port, or correct the port"
+		}},
 	{code: "handshake_refused", level: LevelFail, when: isAlert(40),
 		say: func(f *facts) (string, string) {
 			return "the origin refuses the handshake (alert: handshake failure)",
-				"it has no certificate for " + f.name + ", or no cipher suite in common: have the customer add the name, or enable ECDHE with AES-GCM or ChaCha20"
+				"it has no certificate for " + f.name + ", no cipher suite in common, or a key of a kind that the proxy does not take (ML-DSA, RSASSA-PSS, brainpool): have the customer add the name, enable ECDHE with AES-GCM or ChaCha20, or use a key of ECDSA P-256 or RSA"
 		}},
 	{code: "alert", level: LevelFail, when: isType(sni.TLSAlertReceived),
 		say: func(f *facts) (string, string) {
 			return fmt.Sprintf("the origin ends the handshake (alert: %v)", f.err.Alert),
-				"most often it has no certificate for " + f.name + ": have the customer add the name, or set server_name to one that it knows; the origin's log says more"
+				"most often it has no certificate for " + f.name + ": have the customer add the name, or " + f.knownName() + "; the origin's log says more"
 		}},
-	{code: "handshake_cut", level: LevelFail, when: func(f *facts) bool { return f.err.Type == sni.ConnectionTerminated && f.name != "" && !f.shaken },
+	{code: "renegotiation", level: LevelFail, when: func(f *facts) bool { return errors.Is(f.err, sni.ErrRenegotiation) },
 		say: func(f *facts) (string, string) {
+			advice := "have the customer ask for the client certificate in the first handshake, for the whole site, or offer TLS 1.3"
+			if f.route.ClientCert == "" {
+				advice += "; then put a certificate that the customer trusts into CLIENT_CERTS_DIR, and its name into client_cert"
+			}
+			return "the origin asks for TLS renegotiation, which the proxy does not do: most often for a client certificate", advice
+		}},
+	{code: "misdirected", level: LevelFail, when: resetForNames,
+		say: func(f *facts) (string, string) {
+			return fmt.Sprintf("the origin does not serve %s under the server name %s (RST_STREAM PROTOCOL_ERROR, as Tomcat says it over HTTP/2)", f.hostHeader(), f.name), f.oneName()
+		}},
+	{code: "ping_timeout", level: LevelFail, when: func(f *facts) bool { return errors.Is(f.err, sni.ErrPingTimeout) },
+		say: fixed("the origin did not answer an HTTP/2 PING in time", "have the customer look at the load of the origin; or leave h2 out of protocols, since HTTP/1.1 has no PING")},
+	{code: "reset", level: LevelFail, when: func(f *facts) bool { return resetOf(f) != nil },
+		say: func(f *facts) (string, string) {
+			return cut(resetOf(f).Error()), "have the customer look at the origin's log; or leave h2 out of protocols"
+		}},
+	{code: "hung_up", level: LevelFail, when: func(f *facts) bool { return f.err.Type == sni.ConnectionTerminated && f.asked },
+		say: func(f *facts) (string, string) { // Node, for one, sends no alert
+			if f.route.ClientCert == "" {
+				return "the origin asks for a client certificate, and hangs up without one",
+					"put one that the customer trusts into CLIENT_CERTS_DIR, and its name into client_cert; if it wants none, have the customer look at the origin's log"
+			}
+			return fmt.Sprintf("the origin asks for a client certificate, and hangs up after it was sent %q", f.route.ClientCert),
+				"have the customer trust the certificate's authority, or set client_cert to one that is trusted; if it is trusted, have the customer look at the origin's log"
+		}},
+	{code: "handshake_cut", level: LevelFail, when: cutShort,
+		say: func(f *facts) (string, string) {
+			known := "have the customer add " + f.name + ", with a certificate, to what ends TLS there (a filter chain of Envoy or Istio, the SNICallback of Node); or " + f.knownName()
+			if f.unnamed {
+				return "the origin hangs up during the TLS handshake for " + f.name + ", while it answers one without a name", known
+			}
 			return "the origin hangs up during the TLS handshake",
-				"have the customer see whether a firewall or load balancer drops handshakes for " + f.name + " or from this address; or the port is not for TLS"
+				"it may not know the name: " + known + "; or a firewall drops handshakes for the name or from this address, or the port is not for TLS"
 		}},
 	{code: "tls_failed", level: LevelFail, when: isType(sni.TLSProtocolError),
 		say: func(f *facts) (string, string) {
-			return "TLS fails: " + f.err.Err.Error(), "see that the port is one for TLS; else have the customer look at the origin's TLS settings"
+			return "TLS fails: " + cut(f.err.Err.Error()), "see that the port is one for TLS; else have the customer look at the origin's TLS settings"
 		}},
 
 	// The request.
-	{code: "http2_without_alpn", level: LevelFail, when: func(f *facts) bool {
-		return f.err.Type == sni.HTTPProtocolError && strings.Contains(f.err.Err.Error(), `malformed HTTP response "\x00\x00`)
-	},
-		say: fixed("the origin answers in HTTP/2 without having agreed to it", "have the customer enable ALPN for h2 on the port, or HTTP/1.1")},
 	{code: "not_http", level: LevelFail, when: isType(sni.HTTPProtocolError),
 		say: func(f *facts) (string, string) {
 			// By which net/http says that something came which nobody had asked for yet.
 			if strings.Contains(f.err.Err.Error(), "readLoopPeekFail") {
 				return "what the origin sends is not HTTP: it speaks before it is asked", "correct the port in origin; if it is a server for HTTP/2 alone, have the customer enable ALPN for h2"
 			}
-			return "what the origin sends is not HTTP: " + f.err.Err.Error(), "correct the port in origin, or have the customer look at what listens there"
+			return "what the origin sends is not HTTP: " + cut(f.err.Err.Error()), "correct the port in origin, or have the customer look at what listens there"
 		}},
 	{code: "answer_timeout", level: LevelFail, when: isType(sni.HTTPResponseTimeout),
 		say: func(f *facts) (string, string) {
@@ -264,7 +307,7 @@ var failures = []rule{
 		say: fixed("the header of the answer is larger than the proxy takes", "have the customer send less in headers (256 KiB at most)")},
 	{code: "failed", level: LevelFail, when: func(*facts) bool { return true },
 		say: func(f *facts) (string, string) {
-			return fmt.Sprintf("%s: %v", f.err.Type, f.err.Err), "see what the message says; the type is explained in docs/errors.md"
+			return fmt.Sprintf("%s: %s", f.err.Type, cut(f.err.Err.Error())), "see what the message says; the type is explained in docs/errors.md"
 		}},
 }
 
@@ -275,7 +318,7 @@ func (f *facts) besides(code string) []Finding {
 	}
 	var all []Finding
 	also := func(code, message, advice string) {
-		all = append(all, Finding{Level: LevelFail, Code: code, Message: terminal.Safe(message), Advice: terminal.Safe(advice)})
+		all = append(all, Finding{Level: LevelFail, Code: code, Message: message, Advice: advice})
 	}
 	leaf := f.leaf()
 	if code != "wrong_name" && leaf.VerifyHostname(f.name) != nil {
@@ -309,15 +352,24 @@ func isReason(r sni.CertificateReason) func(*facts) bool {
 
 // reasonOf returns what is wrong with the certificate, and nil where that did not fail.
 func reasonOf(f *facts) *sni.CertificateError {
-	if f.err == nil { // which in an error is not nil
-		return nil
-	}
-	c, _ := errors.AsType[*sni.CertificateError](error(f.err))
-	return c
+	return causeOf[*sni.CertificateError](f)
 }
 
 func isAlert(n tls.AlertError) func(*facts) bool {
 	return func(f *facts) bool { return f.err.Type == sni.TLSAlertReceived && f.err.Alert == n }
+}
+
+// noApplicationProtocol is the alert of RFC 7301 section 3.2.
+const noApplicationProtocol tls.AlertError = 120
+
+// causeOf returns the cause of a type, and nil if there is none.
+func causeOf[E error](f *facts) E {
+	var none E
+	if f.err == nil { // which in an error is not nil
+		return none
+	}
+	c, _ := errors.AsType[E](error(f.err))
+	return c
 }
 
 func targetError(f *facts) (*sni.TargetError, bool) {
@@ -339,8 +391,11 @@ func (f *facts) install(what string) string {
 // serverNameFor is the advice where a certificate is for other names.
 func (f *facts) serverNameFor(names []string) string {
 	suggestion := "server_name to a name of it that is the customer's too"
-	if i := slices.IndexFunc(names, func(n string) bool { return !strings.HasPrefix(n, "*.") && net.ParseIP(n) == nil }); i >= 0 {
-		suggestion = fmt.Sprintf("server_name to %s, if that is the customer's too", cut(names[i]))
+	for _, n := range names {
+		if name, ok := hostnameOf(n); ok {
+			suggestion = fmt.Sprintf("server_name to %s, if that is the customer's too", name)
+			break
+		}
 	}
 	if leaf := f.leaf(); leaf != nil && leaf.VerifyHostname(f.origin) == nil {
 		suggestion = "server_name to " + f.origin // which is what the operator has said already

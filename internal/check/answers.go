@@ -24,10 +24,13 @@ var answers = []rule{
 		say: func(f *facts) (string, string) {
 			return "another sleight answers at the origin, with an error: " + cut(f.response.Header.Get("Proxy-Status")), "set origin to the customer's load balancer, or give that sleight a route for " + f.host
 		}},
-	{code: "misdirected", level: LevelFail, when: hasStatus(http.StatusMisdirectedRequest),
+	{code: "misdirected", level: LevelFail, when: misdirected,
 		say: func(f *facts) (string, string) {
-			return fmt.Sprintf("the origin does not serve %s under the server name %s (421)", f.hostHeader(), f.sent()),
-				"have the customer add " + f.hostHeader() + " to the server that the name leads to; or make host_header and server_name one name"
+			add := "have the customer add " + f.hostHeader() + " to the server that the name leads to"
+			if !f.twoNames() {
+				return fmt.Sprintf("the origin says that it does not serve %s (%d)", f.hostHeader(), f.response.StatusCode), add
+			}
+			return fmt.Sprintf("the origin does not serve %s under the server name %s (%d)", f.hostHeader(), f.name, f.response.StatusCode), f.oneName() + "; or " + add
 		}},
 	{code: "tls_port", level: LevelFail, when: isTLSPort,
 		say: func(f *facts) (string, string) {
@@ -36,6 +39,10 @@ var answers = []rule{
 	{code: "client_cert_wanted", level: LevelFail, when: wantsClientCert,
 		say: func(f *facts) (string, string) {
 			return fmt.Sprintf("the origin wants a client certificate, and answers %d without", f.response.StatusCode), "put one that the customer trusts into CLIENT_CERTS_DIR, and its name into client_cert"
+		}},
+	{code: "client_cert_refused", level: LevelFail, when: refusesClientCert,
+		say: func(f *facts) (string, string) {
+			return fmt.Sprintf("the origin refuses the client certificate %q (%d)", f.route.ClientCert, f.response.StatusCode), "have the customer trust the certificate's authority, or set client_cert to one that is trusted"
 		}},
 	{code: "redirect_loop", level: LevelFail, when: func(f *facts) bool { return redirects(f) == "loop" },
 		say: func(f *facts) (string, string) {
@@ -52,7 +59,7 @@ var answers = []rule{
 		}},
 	{code: "redirect_to_origin", level: LevelWarn, when: func(f *facts) bool { return redirects(f) == "origin" },
 		say: func(f *facts) (string, string) {
-			return "the origin redirects clients to its own name, past the proxy: " + cut(f.response.Header.Get("Location")), "set rewrite to true, or remove host_header if the customer's origin can serve " + f.host
+			return "the origin redirects clients to its own name, past the proxy: " + cut(f.response.Header.Get("Location")), f.pastNoMore()
 		}},
 	{code: "redirect", level: LevelNote, when: func(f *facts) bool { return redirects(f) == "elsewhere" },
 		say: func(f *facts) (string, string) {
@@ -60,18 +67,21 @@ var answers = []rule{
 		}},
 	{code: "unknown_host", level: LevelFail, when: func(f *facts) bool { return unknownHost(f) != "" },
 		say: func(f *facts) (string, string) {
-			return fmt.Sprintf("%s does not know the Host %s (%d)", unknownHost(f), f.hostHeader(), f.response.StatusCode),
-				"set host_header to the name that it knows the customer by, or have the customer add " + f.host + " there"
+			message := fmt.Sprintf("%s does not know the Host %s (%d)", unknownHost(f), f.hostHeader(), f.response.StatusCode)
+			if f.route.HostHeader != "" {
+				return message, f.knownHost() + " there"
+			}
+			return message, "set host_header to the name that it knows the customer by, or have the customer add " + f.host + " there"
 		}},
 	{code: "forbidden", level: LevelWarn, when: func(f *facts) bool { return hasStatus(http.StatusForbidden)(f) && plain(f) },
 		say: func(f *facts) (string, string) {
-			return "the origin forbids " + f.asking() + " (403)", "a firewall for web applications may be in the way, or the Host is not known there: check another --path, set host_header, or have the customer let the proxy in"
+			return "the origin forbids " + f.asking() + " (403)", f.oneNameFirst("a firewall for web applications may be in the way, or the Host is not known there: check another --path, " + f.knownHost() + ", or have the customer let the proxy in")
 		}},
 	{code: "not_found", level: LevelWarn, when: func(f *facts) bool {
 		return (hasStatus(http.StatusNotFound)(f) || hasStatus(http.StatusGone)(f)) && plain(f)
 	},
 		say: func(f *facts) (string, string) {
-			return fmt.Sprintf("the origin has nothing at %s (%d)", f.asking(), f.response.StatusCode), "check a --path that is there; if that is not found either, the Host may not be known there: set host_header, or have the customer add " + f.host
+			return fmt.Sprintf("the origin has nothing at %s (%d)", f.asking(), f.response.StatusCode), f.oneNameFirst("check a --path that is there; if that is not found either, the Host may not be known there: " + f.knownHost())
 		}},
 	{code: "unauthorized", level: LevelNote, when: hasStatus(http.StatusUnauthorized),
 		say: func(f *facts) (string, string) { return "the origin wants clients to log in (401)", "" }},
@@ -86,7 +96,11 @@ var answers = []rule{
 		return s >= 400 && s < 500 && plain(f) && s != 401 && s != 403 && s != 404 && s != 405 && s != 410 && s != 421 && s != 429
 	},
 		say: func(f *facts) (string, string) {
-			return fmt.Sprintf("the origin refuses %s (%d)", f.asking(), f.response.StatusCode), "check another --path; if it stays, the Host may not be known there: set host_header, or have the customer add " + f.host
+			advice := "check another --path; if it fails too, the Host may not be known there: " + f.knownHost()
+			if f.response.StatusCode == http.StatusBadRequest {
+				advice = f.oneNameFirst(advice)
+			}
+			return fmt.Sprintf("the origin refuses %s (%d)", f.asking(), f.response.StatusCode), advice
 		}},
 	{code: codeServerError, level: LevelFail, when: func(f *facts) bool { return f.response.StatusCode >= 500 && plain(f) },
 		say: func(f *facts) (string, string) {
@@ -100,16 +114,12 @@ var answers = []rule{
 		return len(f.chain) > 0 && f.checker.warnDays() >= 0 && daysLeft(endOf(f.chain), f.now) < f.checker.warnDays()
 	},
 		say: func(f *facts) (string, string) {
-			end, days := endOf(f.chain), daysLeft(endOf(f.chain), f.now)
+			end := endOf(f.chain)
 			what := "the origin's certificate"
 			if !f.leaf().NotAfter.Equal(end) {
 				what = "an authority in the certificate's chain"
 			}
-			in := fmt.Sprintf("in %d %s", days, plural(days, "day", "days"))
-			if days < 1 {
-				in = "within a day"
-			}
-			return fmt.Sprintf("%s ends %s, on %s", what, in, day(end)), f.install("a renewed certificate")
+			return fmt.Sprintf("%s ends in %s, on %s", what, span(end.Sub(f.now)), day(end)), f.install("a renewed certificate")
 		}},
 	{code: "client_cert_asked", level: LevelNote, when: func(f *facts) bool { return f.asked && f.route.ClientCert == "" && !wantsClientCert(f) },
 		say: fixed("the origin asks for a client certificate, and does without", "")},
@@ -117,7 +127,7 @@ var answers = []rule{
 
 // plain reports whether no row above knows better what a status means.
 func plain(f *facts) bool {
-	return !isLoop(f) && unknownHost(f) == "" && !wantsClientCert(f) && !isTLSPort(f) && !strings.HasPrefix(f.response.Header.Get("Proxy-Status"), "sleight")
+	return !isLoop(f) && !misdirected(f) && unknownHost(f) == "" && !wantsClientCert(f) && !refusesClientCert(f) && !isTLSPort(f) && !strings.HasPrefix(f.response.Header.Get("Proxy-Status"), "sleight")
 }
 
 func isTLSPort(f *facts) bool {
@@ -139,6 +149,21 @@ func wantsClientCert(f *facts) bool {
 	s := f.response.StatusCode
 	return f.asked && f.route.ClientCert == "" &&
 		(s == 495 || s == 496 || s == http.StatusForbidden || (s == http.StatusBadRequest || s == http.StatusUnauthorized) && containsAny(strings.ToLower(f.body), "certificate"))
+}
+
+// refusesClientCert reports whether the answer says that the certificate which was sent is not taken. nginx
+// does so with a page, also if it asks for one without needing it (ssl_verify_client optional).
+func refusesClientCert(f *facts) bool {
+	switch f.response.StatusCode {
+	case 495, 496:
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
+		if !strings.Contains(strings.ToLower(f.body), "certificate") {
+			return false
+		}
+	default:
+		return false
+	}
+	return f.asked && f.route.ClientCert != ""
 }
 
 // redirects says where an answer leads: "loop", "http", "origin", "elsewhere", or "" where it is no
@@ -213,11 +238,13 @@ func containsAny(s string, texts ...string) bool {
 	return false
 }
 
-// hostHeader is the Host that was sent.
-func (f *facts) hostHeader() string { return hostHeader(f.route, f.host) }
-
-// sent is the server name that was sent.
-func (f *facts) sent() string { return cmp.Or(f.name, "(none)") }
+// pastNoMore is the advice if clients are led to the origin's own name.
+func (f *facts) pastNoMore() string {
+	if f.route.HostHeader != "" {
+		return "set rewrite to true, or remove host_header if the customer's origin can serve " + f.host
+	}
+	return "set rewrite to true, or have the customer redirect to the Host that was asked for"
+}
 
 func (f *facts) asking() string { return f.checker.method() + " " + f.path() }
 

@@ -19,6 +19,7 @@ import (
 type Certificate struct {
 	Subject   string    `json:"subject"`
 	Names     []string  `json:"names,omitempty"`
+	MoreNames int       `json:"more_names,omitempty"` // that were left out, since there is no end of them
 	Issuer    string    `json:"issuer"`
 	NotBefore time.Time `json:"not_before"`
 	NotAfter  time.Time `json:"not_after"`
@@ -31,25 +32,31 @@ type Certificate struct {
 	Verified  bool      `json:"verified"`  // it is in the chain that verified
 }
 
-// describeChain lists the chain that verified, and then what else was presented.
+// describeChain lists the chain that verified, and then what else was presented, as far as the bounds go.
 func describeChain(presented, chain []*x509.Certificate, now time.Time) []Certificate {
 	var all []Certificate
 	add := func(c *x509.Certificate, isPresented, verified bool) {
 		d := Certificate{
-			Subject: subjectOf(c), Issuer: issuerOf(c), Names: slices.Clone(c.DNSNames),
+			Subject: subjectOf(c), Issuer: issuerOf(c),
 			NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(), DaysLeft: daysLeft(c.NotAfter, now),
 			Key: keyOf(c), Signature: c.SignatureAlgorithm.String(), Pin: base64Pin(c),
 			Authority: c.IsCA, Presented: isPresented, Verified: verified,
 		}
-		for _, ip := range c.IPAddresses {
-			d.Names = append(d.Names, ip.String())
+		size := 0
+		for _, name := range namesOf(c) {
+			name = cut(name)
+			if size += len(name); size > maxNames {
+				d.MoreNames++
+				continue
+			}
+			d.Names = append(d.Names, name)
 		}
 		all = append(all, d)
 	}
 	for _, c := range chain {
 		add(c, slices.ContainsFunc(presented, c.Equal), true)
 	}
-	for _, c := range presented {
+	for _, c := range presented[:min(len(presented), maxChain)] {
 		if !slices.ContainsFunc(chain, c.Equal) {
 			add(c, true, false)
 		}
@@ -58,8 +65,10 @@ func describeChain(presented, chain []*x509.Certificate, now time.Time) []Certif
 }
 
 // subjectOf and issuerOf prefer the name by which people know a certificate.
-func subjectOf(c *x509.Certificate) string { return cmp.Or(c.Subject.CommonName, c.Subject.String()) }
-func issuerOf(c *x509.Certificate) string  { return cmp.Or(c.Issuer.CommonName, c.Issuer.String()) }
+func subjectOf(c *x509.Certificate) string {
+	return cut(cmp.Or(c.Subject.CommonName, c.Subject.String()))
+}
+func issuerOf(c *x509.Certificate) string { return cut(cmp.Or(c.Issuer.CommonName, c.Issuer.String())) }
 
 func keyOf(c *x509.Certificate) string {
 	switch key := c.PublicKey.(type) {

@@ -209,7 +209,7 @@ var verdicts = []verdict{
 		return w.good(status(404, "Proxy-Status", "sleight; error=destination_not_found"))
 	},
 		message: "another sleight answers", advice: "a route for one.test"},
-	{code: "misdirected", level: fail, origin: func(w *world) string { return w.good(status(421)) }, message: "does not serve one.test under the server name one.test (421)", advice: "one name"},
+	{code: "misdirected", level: fail, origin: func(w *world) string { return w.good(status(421)) }, message: "does not serve one.test (421)", advice: "have the customer add one.test to the server that the name leads to"},
 	{code: "tls_port", level: fail, origin: func(w *world) string { w.checker.ForceHTTPS = false; return w.good(nil) }, change: http_,
 		message: "is for TLS, and the route has http://", advice: "make the origin https://"},
 	{code: "redirect_loop", level: fail, origin: func(w *world) string { return w.good(status(301, "Location", "https://one.test/")) },
@@ -247,7 +247,7 @@ var verdicts = []verdict{
 	{code: "expires_soon", level: warn, origin: func(w *world) string {
 		w.checker.WarnDays = 14
 		return w.good(nil)
-	}, message: "the origin's certificate ends within a day", advice: "a renewed certificate for one.test"},
+	}, message: "the origin's certificate ends in 2", advice: "a renewed certificate for one.test"},
 	{code: "client_cert_asked", level: note, origin: func(w *world) string {
 		return w.good(nil, func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert })
 	},
@@ -323,7 +323,7 @@ func clientCert(w *world, r *origin.Route) {
 
 func TestVerdictsSayWhatIsWrongAndWhatToChange(t *testing.T) {
 	t.Parallel()
-	for _, v := range verdicts {
+	for _, v := range slices.Concat(verdicts, causes) {
 		t.Run(strings.TrimSpace(v.code+" "+v.name), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
@@ -389,7 +389,7 @@ func TestErrorPageWithoutAnErrorIsAnAnswer(t *testing.T) {
 func TestEveryRowOfAdviceHasACase(t *testing.T) {
 	t.Parallel()
 	for _, code := range check.Codes() {
-		if !slices.ContainsFunc(verdicts, func(v verdict) bool { return v.code == code }) && !slices.Contains(elsewhere, code) {
+		if !slices.ContainsFunc(slices.Concat(verdicts, causes), func(v verdict) bool { return v.code == code }) && !slices.Contains(elsewhere, code) {
 			t.Errorf("nothing comes to %q", code)
 		}
 	}
@@ -399,4 +399,5 @@ func TestEveryRowOfAdviceHasACase(t *testing.T) {
 var elsewhere = []string{
 	"connection_timeout", "not_reachable_from_here", "invalid_route", "many_addresses", "interrupted", // which have tests of their own
 	"no_ipv6", "unroutable", "invalid_certificate", "failed", // what is left over
+	"renegotiation", "ping_timeout", "reset", // which TestCausesOfTheTransportAreTold makes
 }

@@ -106,7 +106,7 @@ func TestResultHasWhatWasSeen(t *testing.T) {
 	port := w.serve(certificate, page(200, "nginx", "hello"))
 	w.names["alias.test"] = []string{"lb.test"}
 	r := w.check(&origin.Route{Host: "one.test", Scheme: "https", TLSMin: tls.VersionTLS12, Addresses: []string{"alias.test:" + port}, SPKIPins: [][32]byte{{1}, pin}})
-	if r.Status != check.OK || r.Verdict != "works at 1 address, certificate for 0 more days, HTTP 200" || r.ServerName != "one.test" || r.HostHeader != "one.test" || r.DaysLeft == nil || *r.DaysLeft != 0 || r.State != origin.Usable {
+	if r.Status != check.OK || r.Verdict != "works at 1 address, certificate for less than a day more, HTTP 200" || r.ServerName != "one.test" || r.HostHeader != "one.test" || r.DaysLeft == nil || *r.DaysLeft != 0 || r.State != origin.Usable {
 		t.Errorf("%+v", r)
 	}
 	if c := r.Client; c.CNAME != "proxy.test" || !slices.Equal(c.Addresses, []string{"192.0.2.1"}) || c.LeadsTo != check.ToTarget {
@@ -120,10 +120,10 @@ func TestResultHasWhatWasSeen(t *testing.T) {
 	if p.IP != "127.0.0.1" || p.Connect == nil || p.Handshake == nil || p.FirstByte == nil || p.Error != nil {
 		t.Errorf("probe %+v", p)
 	}
-	if got := *p.TLS; got.Version != "TLS 1.3" || got.ALPN != "h2" || !got.Verified || got.CipherSuite == "" || !slices.Equal(got.PinsMatched, []string{base64.StdEncoding.EncodeToString(pin[:])}) {
+	if got := *p.TLS; got.Version != "TLS 1.3" || got.ALPN != "http/1.1" || !got.Verified || got.CipherSuite == "" || !slices.Equal(got.PinsMatched, []string{base64.StdEncoding.EncodeToString(pin[:])}) {
 		t.Errorf("TLS %+v", got)
 	}
-	if got := *p.HTTP; got != (check.HTTP{Protocol: "HTTP/2", Method: "GET", Path: "/", Status: 200, Server: "nginx"}) {
+	if got := *p.HTTP; got != (check.HTTP{Protocol: "HTTP/1.1", Method: "GET", Path: "/", Status: 200, Server: "nginx"}) {
 		t.Errorf("HTTP %+v", got)
 	}
 	var chain []string

@@ -9,7 +9,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
+	"github.com/sleightproxy/sleight/pkg/origin"
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
@@ -123,6 +126,84 @@ func TestTheChainThatLastsLongestCounts(t *testing.T) {
 	}
 }
 
+// What pkg/sni says of a connection is told with what to do, however the origin came to do it.
+func TestCausesOfTheTransportAreTold(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name                  string
+		err                   sni.Error
+		route                 origin.Route
+		code, message, advice string
+	}{
+		{"renegotiation", sni.Error{Type: sni.TLSProtocolError, Err: sni.ErrRenegotiation}, origin.Route{},
+			"renegotiation", "asks for TLS renegotiation", "in the first handshake, for the whole site, or offer TLS 1.3; then put a certificate"},
+		{"renegotiation, with a client certificate", sni.Error{Type: sni.TLSProtocolError, Err: sni.ErrRenegotiation}, origin.Route{ClientCert: "shop"},
+			"renegotiation", "asks for TLS renegotiation", "or offer TLS 1.3"},
+		{"PING", sni.Error{Type: sni.ConnectionTerminated, Err: sni.ErrPingTimeout}, origin.Route{}, "ping_timeout", "did not answer an HTTP/2 PING", "leave h2 out of protocols"},
+		{"GOAWAY", sni.Error{Type: sni.ConnectionTerminated, Err: &sni.ResetError{GoAway: true, Code: "ENHANCE_YOUR_CALM", Debug: "too \x1b[2Jmuch"}}, origin.Route{},
+			"reset", `GOAWAY ENHANCE_YOUR_CALM: "too \x1b[2Jmuch"`, "leave h2 out of protocols"},
+		{"RST_STREAM of an origin that has one name", sni.Error{Type: sni.HTTPProtocolError, Err: &sni.ResetError{Code: "PROTOCOL_ERROR"}}, origin.Route{},
+			"reset", "RST_STREAM PROTOCOL_ERROR", "the origin's log"},
+		{"RST_STREAM of Tomcat", sni.Error{Type: sni.HTTPProtocolError, Err: &sni.ResetError{Code: "PROTOCOL_ERROR"}}, origin.Route{ServerName: "lb.test"},
+			"misdirected", "does not serve one.test under the server name lb.test", "make server_name and Host one name: set host_header to lb.test"},
+		{"GOAWAY of Tomcat", sni.Error{Type: sni.ConnectionTerminated, Err: &sni.ResetError{GoAway: true, Code: "PROTOCOL_ERROR"}}, origin.Route{ServerName: "lb.test"},
+			"reset", "GOAWAY PROTOCOL_ERROR", "the origin's log"},
+		{"HTTP/2 alone", sni.Error{Type: sni.TLSAlertReceived, Alert: noApplicationProtocol, Err: sni.ErrHTTP2Only}, origin.Route{},
+			"http2_only", "speaks only HTTP/2", `set protocols to ["h2"]`},
+	} {
+		c.route.Scheme = "https"
+		f := &facts{checker: &Checker{}, host: "one.test", route: &c.route, name: serverName(&c.route, "one.test"), err: &c.err, offered: []string{"http/1.1"}, now: time.Now()}
+		all := advise(f)
+		if len(all) != 1 || all[0].Code != c.code || all[0].Level != LevelFail || !strings.Contains(all[0].Message, c.message) || !strings.Contains(all[0].Advice, c.advice) {
+			t.Errorf("%s: %+v", c.name, all)
+		}
+	}
+}
+
+func TestTimesAreToldInWholeUnits(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		0: "less than a minute", 59 * time.Second: "less than a minute", time.Minute: "1 minute", 10*time.Minute + 30*time.Second: "10 minutes",
+		time.Hour: "1 hour", 24*time.Hour - 1: "23 hours", 24 * time.Hour: "1 day", 48*time.Hour - 1: "1 day", 48*time.Hour + 1: "2 days",
+	} {
+		if got, ago := span(d), span(-d); got != want || ago != want {
+			t.Errorf("%v: %q, and %q ago, want %q", d, got, ago, want)
+		}
+	}
+	for days, want := range map[int]string{0: "less than a day more", 1: "1 more day", 2: "2 more days"} {
+		if got := moreDays(days); got != want {
+			t.Errorf("%d: %q", days, got)
+		}
+	}
+}
+
+// Half a character would be shown as another, and a name that is none would be copied into a command.
+func FuzzTextsOfCertificates(f *testing.F) {
+	for _, s := range []string{"one.test", "x; rm -rf", strings.Repeat("ü", 200), "\xff\xfe", "\x1b[2J", "http://ca.test/i.crt", "https://[::1]/", "a.test:1", "192.0.2.1"} {
+		f.Add(s, 7)
+	}
+	f.Fuzz(func(t *testing.T, s string, n int) {
+		if n < 0 || n > 1<<16 {
+			return
+		}
+		got := cutAt(s, n)
+		if len(got) > n+len("...") || utf8.ValidString(s) && !utf8.ValidString(got) || len(s) <= n && got != s {
+			t.Errorf("%q cut at %d is %q", s, n, got)
+		}
+		for _, r := range sentence(s) {
+			if !unicode.IsPrint(r) {
+				t.Errorf("%q is told as %q", s, sentence(s))
+			}
+		}
+		if name, ok := hostnameOf(s); ok && strings.ContainsFunc(name, func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-_.", r) }) {
+			t.Errorf("%q is proposed as %q", s, name)
+		}
+		if u := issuerURL([]string{s}); u != "" && (!strings.HasPrefix(u, "http") || strings.ContainsAny(u, " \"<>`\n\x1b")) {
+			t.Errorf("%q is told as %q", s, u)
+		}
+	})
+}
+
 // Scripts read these names.
 func TestFieldsOfTheResultStay(t *testing.T) {
 	t.Parallel()
@@ -130,7 +211,7 @@ func TestFieldsOfTheResultStay(t *testing.T) {
 		"findings level code address ips message advice client cname addresses leads_to error took_ms " +
 		"origins address status cname dns_ms error ips ip status error type message connect_ms tls_ms first_byte_ms " +
 		"tls version cipher_suite alpn server_name verified client_cert_wanted pins_matched verification_error " +
-		"certificates subject names issuer not_before not_after days_left key signature spki_sha256 authority presented verified " +
+		"certificates subject names more_names issuer not_before not_after days_left key signature spki_sha256 authority presented verified " +
 		"http protocol method path status location server " +
 		"summary routes ok warn fail inactive inactive_fail"
 	var names []string

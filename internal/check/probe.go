@@ -40,10 +40,12 @@ type facts struct {
 	chain     []*x509.Certificate // that verified, the leaf first
 	response  *http.Response      // its body is closed
 	body      string              // the beginning of it
-}
 
-// maxBody is how much of an answer is read: what says whose error page it is stands at the top.
-const maxBody = 4 << 10
+	change  func(*sni.Target) // what is different in a second try; nil in the first
+	offered []string          // protocols, in the handshake
+	second  *facts            // what a second try came to; nil if there was none
+	unnamed bool              // a handshake without a name was answered in TLS, after one with the name was not
+}
 
 // probe sends the request to one address, and judges what came of it.
 func (c *Checker) probe(ctx context.Context, host string, route *origin.Route, entry string, ip netip.Addr, port string) Probe {
@@ -55,7 +57,10 @@ func (c *Checker) probe(ctx context.Context, host string, route *origin.Route, e
 	}
 	defer leave()
 	f := &facts{checker: c, host: host, name: serverName(route, host), route: route, origin: entry, ip: ip, port: port, now: now()}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout())
+	defer cancel()
 	f.ask(ctx)
+	f.tryAgain(ctx)
 	p.describe(f)
 	p.findings = advise(f)
 	p.answered = f.exchange.RemoteAddr.IsValid() || f.err != nil && f.err.Type == sni.TLSCertificateError
@@ -76,8 +81,6 @@ func (c *Checker) probe(ctx context.Context, host string, route *origin.Route, e
 // ask sends the request as the proxy would.
 func (f *facts) ask(ctx context.Context) {
 	c := f.checker
-	ctx, cancel := context.WithTimeout(ctx, c.timeout())
-	defer cancel()
 	ctx = sni.WithCertificateRequest(ctx, func(*tls.CertificateRequestInfo) { f.asked = true })
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{TLSHandshakeDone: func(state tls.ConnectionState, err error) {
 		f.state, f.shaken = state, err == nil
@@ -89,6 +92,12 @@ func (f *facts) ask(ctx context.Context) {
 	}})
 	target := proxy.Target(f.route)
 	target.Addresses = []string{net.JoinHostPort(f.ip.String(), f.port)}
+	if f.change != nil {
+		f.change(&target)
+	}
+	if f.offered = target.ALPN; len(f.offered) == 0 {
+		f.offered = []string{"http/1.1"}
+	}
 	timeouts := c.Timeouts.For(f.route)
 	target.ConnectTimeout, target.HandshakeTimeout = timeouts.Connect, timeouts.Handshake
 	transport := &sni.Transport{ // of its own: what another address or route left behind proves nothing
@@ -137,7 +146,7 @@ func (f *facts) request(ctx context.Context) *http.Request {
 // describe fills in what was seen.
 func (p *Probe) describe(f *facts) {
 	if f.err != nil {
-		p.Error = &Failure{string(f.err.Type), f.err.Error()}
+		p.Error = &Failure{string(f.err.Type), cutAt(f.err.Error(), maxMessage)}
 	}
 	phase := func(into **Millis, took time.Duration) {
 		if took > 0 {
@@ -175,15 +184,6 @@ func (p *Probe) describe(f *facts) {
 		days := daysLeft(endOf(f.chain), f.now)
 		p.daysLeft = &days
 	}
-}
-
-// cut shortens what an origin says of itself.
-func cut(s string) string {
-	const most = 300
-	if len(s) > most {
-		return s[:most] + "..."
-	}
-	return s
 }
 
 // isElsewhere reports whether an address was out of reach because of where the check runs.

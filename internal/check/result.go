@@ -155,7 +155,11 @@ type HTTP struct {
 	Server   string `json:"server,omitempty"`
 }
 
-func (r *Result) add(f Finding) { r.Findings = append(r.Findings, f) }
+// add takes a finding in, with its sentences bounded and safe for terminals: they have strangers' words.
+func (r *Result) add(f Finding) {
+	f.Message, f.Advice = sentence(f.Message), sentence(f.Advice)
+	r.Findings = append(r.Findings, f)
+}
 
 // InForce reports whether the route is what the proxy uses now. One that is disabled or expired is
 // checked, but its failure hurts nobody.
@@ -255,19 +259,12 @@ func (r *Result) summary() string {
 	}
 	s := fmt.Sprintf("works at %d %s", ips, plural(ips, "address", "addresses"))
 	if r.DaysLeft != nil {
-		s += fmt.Sprintf(", certificate for %d more %s", *r.DaysLeft, plural(*r.DaysLeft, "day", "days"))
+		s += ", certificate for " + moreDays(*r.DaysLeft)
 	}
 	if status != 0 {
 		s += fmt.Sprintf(", HTTP %d", status)
 	}
 	return s
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return one
-	}
-	return many
 }
 
 // findings are those of the entry, of which the same about several addresses is one.
