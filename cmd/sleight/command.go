@@ -11,6 +11,7 @@ import (
 
 	"github.com/sleightproxy/sleight/internal/demo"
 	"github.com/sleightproxy/sleight/internal/routetable"
+	"github.com/sleightproxy/sleight/internal/terminal"
 )
 
 // usageError is a mistake in how the command was called.
@@ -52,9 +53,10 @@ func exitStatus(err error) int {
 	return 1
 }
 
-// message is what a person is told of an error.
+// message is what a person is told of an error: the last line of each command that fails. It has what
+// origins, tables and documents say, so it is made safe for terminals.
 func message(err error) string {
-	return strings.ReplaceAll(err.Error(), context.Canceled.Error(), "interrupted")
+	return terminal.Safe(strings.ReplaceAll(err.Error(), context.Canceled.Error(), "interrupted"))
 }
 
 func newCommand(getenv func(string) string) *cobra.Command {

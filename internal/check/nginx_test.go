@@ -38,7 +38,7 @@ func TestWhatNginxSaysIsUnderstood(t *testing.T) {
 		}
 		return path
 	}
-	certificate := write("one.pem", w.leaf([]string{"one.test", "mtls.test", "loop.test", "down.test"}))
+	certificate := write("one.pem", w.leaf([]string{"one.test", "mtls.test", "optional.test", "loop.test", "down.test"}))
 	clients := filepath.Join(dir, "clients.pem")
 	if err := os.WriteFile(clients, []byte(w.stranger.PEM()), 0o600); err != nil {
 		t.Fatal(err)
@@ -64,6 +64,7 @@ func TestWhatNginxSaysIsUnderstood(t *testing.T) {
 		`, dir, address)+
 		server("one.test", "location / { return 200 ok; }")+
 		server("mtls.test", "ssl_verify_client on; ssl_client_certificate "+clients+"; location / { return 200 ok; }")+
+		server("optional.test", "ssl_verify_client optional; ssl_client_certificate "+clients+"; location / { return 200 ok; }")+
 		server("loop.test", "location / { return 301 https://$host$request_uri; }")+
 		server("down.test", "location / { return 503; }")+"}\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -88,17 +89,23 @@ func TestWhatNginxSaysIsUnderstood(t *testing.T) {
 		}
 	})
 	_, resolver := tlstest.NameServer(t, tlstest.Names{})
-	for _, c := range []struct{ host, scheme, code, message string }{
-		{"one.test", "https", "", ""},
-		{"unknown.test", "https", "unrecognized_name", "knows no server of the name unknown.test"},
-		{"mtls.test", "https", "client_cert_wanted", "answers 400 without"},
-		{"loop.test", "https", "redirect_loop", "the very URL"},
-		{"down.test", "https", "server_error", "(503)"},
-		{"one.test", "http", "tls_port", "is for TLS"},
+	forClients := func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }
+	certificates := certificateMap{"trusted": leafOf(t, w.stranger, nil, []string{"shop"}, forClients), "another": w.leaf([]string{"shop"}, forClients)}
+	for _, c := range []struct{ host, scheme, clientCert, code, message string }{
+		{"one.test", "https", "", "", ""},
+		{"unknown.test", "https", "", "unrecognized_name", "knows no server of the name unknown.test"},
+		{"mtls.test", "https", "", "client_cert_wanted", "answers 400 without"},
+		{"mtls.test", "https", "another", "client_cert_refused", `refuses the client certificate "another" (400)`},
+		{"mtls.test", "https", "trusted", "", ""},
+		{"optional.test", "https", "another", "client_cert_refused", `refuses the client certificate "another" (400)`},
+		{"optional.test", "https", "trusted", "", ""},
+		{"loop.test", "https", "", "redirect_loop", "the very URL"},
+		{"down.test", "https", "", "server_error", "(503)"},
+		{"one.test", "http", "", "tls_port", "is for TLS"},
 	} {
-		t.Run(c.host+" "+c.scheme, func(t *testing.T) {
-			checker := &check.Checker{AllowCIDRs: w.checker.AllowCIDRs, RootCAs: w.checker.RootCAs, Resolver: resolver, WarnDays: -1}
-			r := checker.Check(t.Context(), c.host, &origin.Route{Host: c.host, Scheme: c.scheme, TLSMin: tls.VersionTLS12, Addresses: []string{address}})
+		t.Run(strings.TrimSpace(c.host+" "+c.scheme+" "+c.clientCert), func(t *testing.T) {
+			checker := &check.Checker{AllowCIDRs: w.checker.AllowCIDRs, RootCAs: w.checker.RootCAs, Resolver: resolver, WarnDays: -1, ClientCertificates: certificates}
+			r := checker.Check(t.Context(), c.host, &origin.Route{Host: c.host, Scheme: c.scheme, TLSMin: tls.VersionTLS12, Addresses: []string{address}, ClientCert: c.clientCert})
 			if c.code == "" {
 				if r.Status != check.OK {
 					t.Errorf("%+v", r.Findings)
