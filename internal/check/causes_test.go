@@ -60,13 +60,13 @@ var causes = []verdict{
 	{code: "misdirected", name: "Tomcat", level: fail, origin: func(w *world) string {
 		return w.serve(w.leaf([]string{"other.test"}), oneNameOnly(page(400, "", tomcatPage)))
 	}, change: named("other.test", ""), message: "does not serve one.test under the server name other.test (400)",
-		advice: "make server_name and Host one name: set host_header to other.test; or have the customer install a certificate for one.test, and remove server_name, so that the name is one.test; or have the customer add one.test"},
+		advice: "make server_name and Host one name: set host_header to other.test; or remove server_name, so that the name is one.test, if the origin has a certificate for that; or have the customer add one.test"},
 	{code: "misdirected", name: "Tomcat, whose certificate has both", level: fail, origin: func(w *world) string {
 		return w.serve(w.leaf([]string{"other.test", "one.test"}), oneNameOnly(page(400, "", tomcatPage)))
 	}, change: named("other.test", ""), message: "does not serve one.test", advice: "one name: remove server_name, so that the name is one.test, which the certificate is for too; or set host_header to other.test"},
 	{code: "misdirected", name: "Tomcat, by host_header", level: fail, origin: func(w *world) string {
 		return w.good(oneNameOnly(page(400, "", tomcatPage)))
-	}, change: named("", "other.test"), message: "does not serve other.test under the server name one.test", advice: "one name: remove host_header, so that Host is one.test; or have the customer install a certificate for other.test, and set server_name to other.test"},
+	}, change: named("", "other.test"), message: "does not serve other.test under the server name one.test", advice: "one name: remove host_header, so that Host is one.test; or set server_name to other.test, if the origin has a certificate for that"},
 	{code: "misdirected", name: "Tomcat, by both", level: fail, origin: func(w *world) string {
 		return w.serve(w.leaf([]string{"other.test", "lb.test"}), oneNameOnly(page(400, "", tomcatPage)))
 	}, change: named("lb.test", "other.test"), message: "does not serve other.test under the server name lb.test", advice: "one name: set server_name to other.test, which the certificate is for too; or set host_header to lb.test"},

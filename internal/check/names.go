@@ -30,7 +30,7 @@ func (f *facts) oneName() string {
 	if leaf := f.leaf(); leaf != nil && leaf.VerifyHostname(host) == nil {
 		return "make server_name and Host one name: " + asHost + ", which the certificate is for too; or " + asName
 	}
-	return "make server_name and Host one name: " + asName + "; or have the customer install a certificate for " + host + ", and " + asHost
+	return "make server_name and Host one name: " + asName + "; or " + asHost + ", if the origin has a certificate for that"
 }
 
 // oneNameFirst puts that advice before another, if it applies.
