@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/sleightproxy/sleight/internal/check"
 	"github.com/sleightproxy/sleight/internal/tlstest"
@@ -209,6 +210,30 @@ func TestNoCertificateIsToldWhole(t *testing.T) {
 			}
 			if c := r.Origins[0].IPs[0].Certificates[0]; what == "names" && len(c.Names)+c.MoreNames != len(names) {
 				t.Errorf("%d names, and %d more", len(c.Names), c.MoreNames)
+			}
+		}
+	}
+}
+
+// A name is a stranger's text, also where it is one of many in a sentence.
+func TestFindingsAreSafeForTerminals(t *testing.T) {
+	t.Parallel()
+	const evil = "\x1b[2J\a\n\u202e\u009b"
+	w := newWorld(t)
+	port := w.serve(leafOf(t, w.stranger, nil, []string{"\x1b[2J.test"}, func(c *x509.Certificate) {
+		c.Subject.CommonName, c.NotAfter = evil, time.Now().Add(-time.Minute)
+	}), nil)
+	for what, r := range map[string]*check.Result{
+		"certificate": w.check(&origin.Route{Host: "one.test", Scheme: "https", TLSMin: tls.VersionTLS12, Addresses: []string{"127.0.0.1:" + port}}),
+		"attribute":   check.Invalid("one.test", &origin.InvalidRouteError{Host: "one.test", Attribute: evil, Reason: evil}),
+		"error":       check.Invalid("one.test", errors.New(evil)),
+	} {
+		if len(r.Findings) == 0 {
+			t.Errorf("%s: nothing is found", what)
+		}
+		for _, f := range r.Findings {
+			if strings.ContainsFunc(f.Message+f.Advice+r.Verdict+r.Advice, func(c rune) bool { return !unicode.IsPrint(c) }) {
+				t.Errorf("%s: %+q", what, f)
 			}
 		}
 	}

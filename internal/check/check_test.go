@@ -343,7 +343,7 @@ func TestVerdictsSayWhatIsWrongAndWhatToChange(t *testing.T) {
 			}
 			if v.level == fail && v.code != "untrusted" { // which is said beside another
 				for n, other := range r.Findings {
-					if n != i && other.Level == fail {
+					if n != i && (other.Level == fail || other.Level == warn && other.Address != "") {
 						t.Errorf("says %q beside", other.Code)
 					}
 				}
