@@ -4,7 +4,8 @@
 // change.
 //
 // What is verified here is therefore what the proxy verifies, by the same code. Nothing is sent to
-// an address that the proxy would not dial, and nothing over a connection that did not verify.
+// an address that the proxy would not dial, and nothing over a connection that did not verify. If the
+// first try leaves open which of two causes a failure has, a second one tells (see tryAgain).
 package check
 
 import (
