@@ -32,7 +32,7 @@ func (f *facts) try(ctx context.Context, change func(*sni.Target)) *facts {
 	return second
 }
 
-// protocols are those that a request offers to an origin, and of which it may speak one.
+// protocols are all that a request may offer to an origin.
 var protocols = []string{"http/1.1", "h2"}
 
 // notOffered returns the protocol that was not offered, and "" if both were.
@@ -76,5 +76,5 @@ func (f *facts) shakesUnnamed(ctx context.Context) bool {
 		return true
 	}
 	op, ok := errors.AsType[*net.OpError](err)
-	return ok && op.Op == "remote error" // by which crypto/tls marks alerts of the other side
+	return ok && op.Op == "remote error" // crypto/tls marks alerts of the other side so
 }

@@ -43,7 +43,7 @@ func plural(n int, one, many string) string {
 	return many
 }
 
-// span says how long a time is, whatever its sign, in the largest unit of which it has a whole one.
+// span says how long a time is, in its largest whole unit. The sign does not count.
 func span(d time.Duration) string {
 	for _, unit := range []struct {
 		is        time.Duration
@@ -64,14 +64,14 @@ func moreDays(left int) string {
 	return fmt.Sprintf("%d more %s", left, plural(left, "day", "days"))
 }
 
-// hostnameOf returns the hostname that a name in a certificate is. Who made the certificate chose the
-// name, so it may be anything.
+// hostnameOf returns a name of a certificate, and false if it is no hostname: strangers make certificates,
+// and may put anything there.
 func hostnameOf(name string) (string, bool) {
 	clean, err := hostname.Normalize(name)
 	return clean, err == nil && strings.EqualFold(clean, name) && !hostname.IsIP(clean)
 }
 
-// issuerURL returns where a certificate says that its issuer's is, and "" if that is no URL to follow.
+// issuerURL returns the first URL of those at which a certificate has its issuer's, and "" if none is one to follow.
 func issuerURL(said []string) string {
 	for _, s := range said {
 		if u, err := url.Parse(s); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && len(s) <= maxText {
