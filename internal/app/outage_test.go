@@ -214,6 +214,12 @@ func TestBadHourOfDynamoDBIsNotNoticedWhereRoutesAreKnown(t *testing.T) {
 			"access is denied":            {dynamodbtest.Denied, "allow the proxy's role dynamodb:BatchGetItem"},
 			"the credentials are expired": {dynamodbtest.Expired, "have expired"},
 			"the table is gone":           {dynamodbtest.NoTable, "there is no table"},
+			"an empty success":            {dynamodbtest.EmptySuccess, "is not DynamoDB"},
+			"an empty object":             {dynamodbtest.EmptyObject, "is not DynamoDB"},
+			"other JSON":                  {dynamodbtest.OtherJSON, "is not DynamoDB"},
+			"another table's answer":      {dynamodbtest.OtherTable, "is not DynamoDB"},
+			"another host's item":         {dynamodbtest.OtherHost, "is not DynamoDB"},
+			"a page":                      {dynamodbtest.Page, "is not DynamoDB"},
 		} {
 			o := w.start(t)
 			all.Go(func() { // all at once: most of it is waiting

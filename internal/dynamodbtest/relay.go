@@ -222,6 +222,36 @@ func Unprocessed(w http.ResponseWriter, _ *http.Request, body []byte) bool {
 	return true
 }
 
+// OtherHost answers a BatchGetItem with the item of a host that it has not asked for.
+func OtherHost(w http.ResponseWriter, _ *http.Request, body []byte) bool {
+	var in struct{ RequestItems map[string]json.RawMessage }
+	if json.Unmarshal(body, &in) != nil || in.RequestItems == nil {
+		return false
+	}
+	for table := range in.RequestItems {
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		fmt.Fprintf(w, `{"Responses":{%q:[{"host":{"S":"somebody.else.test"},"origin":{"S":"127.0.0.1:1"}}]},"UnprocessedKeys":{}}`, table)
+	}
+	return true
+}
+
+// What answers with success and is not DynamoDB, at a wrong endpoint or in between.
+var (
+	EmptySuccess = success("text/plain", "")
+	EmptyObject  = success("application/json", "{}")
+	OtherJSON    = success("application/json", `{"message":"ok"}`)
+	OtherTable   = success("application/x-amz-json-1.0", `{"Responses":{"another-table":[]},"UnprocessedKeys":{}}`)
+	Page         = success("text/html", "<html><body>Log in to use this network.</body></html>")
+)
+
+func success(kind, body string) Fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
+		w.Header().Set("Content-Type", kind)
+		io.WriteString(w, body)
+		return true
+	}
+}
+
 // What DynamoDB says where it refuses.
 var (
 	Throttled   = refusal(400, `{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"The level of configured provisioned throughput for the table was exceeded. Consider increasing your provisioning level with the UpdateTable API."}`)

@@ -38,21 +38,11 @@ func (d *DynamoDB) readBatch(ctx context.Context, hosts []string) (found []origi
 	}
 	out, err := d.Client.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{RequestItems: map[string]types.KeysAndAttributes{
 		d.Table: {Keys: keys, ConsistentRead: aws.Bool(true)},
-	}})
-	if err != nil {
-		return nil, nil, d.failure("BatchGetItem", err)
+	}}, signed)
+	if err == nil {
+		found, left, err = origin.ReadBatch(out, d.Table, hosts)
 	}
-	for _, items := range out.Responses { // by whatever name the table was asked for
-		for _, item := range items {
-			found = append(found, origin.FromDynamoDB(item))
-		}
-	}
-	for _, unprocessed := range out.UnprocessedKeys {
-		for _, key := range unprocessed.Keys {
-			left = append(left, origin.FromDynamoDB(key).Host())
-		}
-	}
-	return found, left, nil
+	return found, left, d.failure("BatchGetItem", err)
 }
 
 func (d *DynamoDB) readPage(ctx context.Context, start any) ([]origin.Item, any, error) {
@@ -60,7 +50,10 @@ func (d *DynamoDB) readPage(ctx context.Context, start any) ([]origin.Item, any,
 	if key, ok := start.(map[string]types.AttributeValue); ok {
 		input.ExclusiveStartKey = key
 	}
-	out, err := d.Client.Scan(ctx, input)
+	out, err := d.Client.Scan(ctx, input, signed)
+	if err == nil && out.Items == nil {
+		err = &foreignError{"it has no list of items"}
+	}
 	if err != nil {
 		return nil, nil, d.failure("Scan", err)
 	}
@@ -68,7 +61,7 @@ func (d *DynamoDB) readPage(ctx context.Context, start any) ([]origin.Item, any,
 	for _, item := range out.Items {
 		items = append(items, origin.FromDynamoDB(item))
 	}
-	if out.LastEvaluatedKey == nil {
+	if len(out.LastEvaluatedKey) == 0 {
 		return items, nil, nil
 	}
 	return items, out.LastEvaluatedKey, nil

@@ -31,14 +31,18 @@ func hostKey(host string) map[string]types.AttributeValue {
 // Get implements [Table].
 func (d *DynamoDB) Get(ctx context.Context, host string) (origin.Item, error) {
 	consistent := true
-	out, err := d.Client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &d.Table, Key: hostKey(host), ConsistentRead: &consistent})
+	out, err := d.Client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &d.Table, Key: hostKey(host), ConsistentRead: &consistent}, signed)
 	if err != nil {
 		return nil, d.failure("GetItem", err)
 	}
 	if out.Item == nil {
 		return nil, ErrNotFound
 	}
-	return origin.FromDynamoDB(out.Item), nil
+	item := origin.FromDynamoDB(out.Item)
+	if err := about(host, item); err != nil {
+		return nil, d.failure("GetItem", err)
+	}
+	return item, nil
 }
 
 // All implements [Table].
@@ -78,18 +82,21 @@ func (d *DynamoDB) Write(ctx context.Context, c Change) error {
 			TableName: &d.Table, Key: hostKey(c.Host()),
 			ConditionExpression: &expression, ExpressionAttributeNames: names, ExpressionAttributeValues: values,
 			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-		})
+		}, signed)
 	} else {
 		_, err = d.Client.PutItem(ctx, &dynamodb.PutItemInput{
 			TableName: &d.Table, Item: c.After.DynamoDB(),
 			ConditionExpression: &expression, ExpressionAttributeNames: names, ExpressionAttributeValues: values,
 			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-		})
+		}, signed)
 	}
 	if failed, ok := errors.AsType[*types.ConditionalCheckFailedException](err); ok {
 		var current origin.Item
 		if failed.Item != nil {
 			current = origin.FromDynamoDB(failed.Item)
+			if err := about(c.Host(), current); err != nil {
+				return d.failure(action, err)
+			}
 		}
 		// The SDK sends a write again whose answer was lost. Of one that had succeeded, the condition then
 		// fails on what it wrote itself.

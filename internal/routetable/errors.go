@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
 // RequestError is a request to DynamoDB that failed, said so that an operator knows what to do.
@@ -97,6 +99,12 @@ func (d *DynamoDB) explain(action string, err error) (ErrorKind, string) {
 		return Refused, fmt.Sprintf("refused by DynamoDB: %s, which is 400 KB; shorten its ca_pem or its note", strings.TrimSuffix(message, "."))
 	case code == "ValidationException":
 		return Refused, fmt.Sprintf("refused by DynamoDB: %s; the table has to have the partition key \"host\", a string, and no sort key", message)
+	case errors.Is(err, origin.ErrForeignAnswer):
+		why := err
+		if foreign, ok := errors.AsType[*foreignError](err); ok {
+			why = foreign // without what the SDK says of it
+		}
+		return Unreachable, fmt.Sprintf("%v; check the endpoint of %s (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB) and the proxies in between%s", why, d.where(), unknown)
 	case errors.Is(err, context.DeadlineExceeded):
 		return Unreachable, fmt.Sprintf("no answer in time from %s; check the network, the region and the endpoint (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB)%s", d.where(), unknown)
 	case code == "" && errors.As(err, &request):

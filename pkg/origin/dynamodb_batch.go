@@ -107,33 +107,30 @@ func (d *DynamoDB) read(ctx context.Context, c *call, questions []*question) (re
 			err = fmt.Errorf("the client panicked: %v", v)
 		}
 	}()
-	request := map[string]types.KeysAndAttributes{d.Table: {Keys: keysOf(questions)}}
+	names := namesOf(questions)
 	found := map[string]*record{}
 	for n := range maxReads {
 		if n > 0 && !sleep(ctx, rand.N(readPause<<(n-1))) {
 			return rest, ctx.Err()
 		}
-		out, err := d.Client.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{RequestItems: request})
+		out, err := d.Client.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{
+			RequestItems: map[string]types.KeysAndAttributes{d.Table: {Keys: keysOf(names)}},
+		})
 		if err != nil {
 			return rest, err
 		}
-		for _, item := range out.Responses[d.Table] {
-			attrs := FromDynamoDB(item)
-			if name, ok := attrs["host"].(string); ok {
-				route, err := attrs.Route()
-				found[name] = &record{route, err}
-			}
+		items, left, err := ReadBatch(out, d.Table, names)
+		if err != nil {
+			return rest, err
 		}
-		left := map[string]bool{}
-		for _, key := range out.UnprocessedKeys[d.Table].Keys {
-			if name, ok := key["host"].(*types.AttributeValueMemberS); ok {
-				left[name.Value] = true
-			}
+		for _, item := range items {
+			route, err := item.Route()
+			found[item.Host()] = &record{route, err}
 		}
 		var open []*question
 		for _, q := range rest {
 			// Going on with what there is could take a wildcard for a host whose own item exists.
-			if slices.ContainsFunc(q.names, func(name string) bool { return left[name] }) {
+			if slices.ContainsFunc(q.names, func(name string) bool { return slices.Contains(left, name) }) {
 				open = append(open, q)
 				continue
 			}
@@ -147,20 +144,20 @@ func (d *DynamoDB) read(ctx context.Context, c *call, questions []*question) (re
 		if rest = open; len(rest) == 0 {
 			return nil, nil
 		}
-		request = out.UnprocessedKeys
+		names = left
 	}
 	return rest, errThrottled
 }
 
-// keysOf returns the keys to read, each once: DynamoDB refuses a call that has one twice, and hosts
-// share wildcards.
-func keysOf(questions []*question) (want []map[string]types.AttributeValue) {
+// namesOf returns the names whose items to read, each once: DynamoDB refuses a call that has one twice,
+// and hosts share wildcards.
+func namesOf(questions []*question) (want []string) {
 	seen := map[string]bool{}
 	for _, q := range questions {
 		for _, name := range q.names {
 			if !seen[name] {
 				seen[name] = true
-				want = append(want, map[string]types.AttributeValue{"host": &types.AttributeValueMemberS{Value: name}})
+				want = append(want, name)
 			}
 		}
 	}

@@ -66,6 +66,9 @@ func (f *fakeTable) BatchGetItem(ctx context.Context, in *dynamodb.BatchGetItemI
 		}
 		keys = keys[:left]
 	}
+	if len(keys) > 0 {
+		out.Responses["t"] = []map[string]types.AttributeValue{}
+	}
 	for _, key := range keys {
 		if origin, ok := f.items[key]; ok {
 			out.Responses["t"] = append(out.Responses["t"], map[string]types.AttributeValue{"host": s(key), "origin": s(origin)})

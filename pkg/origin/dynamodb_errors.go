@@ -50,6 +50,8 @@ func (e *tableError) Advice() string {
 		return "DynamoDB's name is not found: check AWS_REGION, AWS_ENDPOINT_URL_DYNAMODB and the DNS of the VPC"
 	case errors.Is(e.err, context.DeadlineExceeded), errors.Is(e.err, context.Canceled), errors.As(e.err, &timeout) && timeout.Timeout(), errors.Is(e.err, errNoAnswer):
 		return "DynamoDB does not answer in time: in a VPC, check its endpoint or NAT gateway, security groups and routes"
+	case isForeign(e.err):
+		return "what answers is not DynamoDB: check AWS_ENDPOINT_URL_DYNAMODB and AWS_ENDPOINT_URL, and the proxies in between"
 	case errors.As(e.err, new(*net.OpError)):
 		return "DynamoDB cannot be reached: in a VPC, check its endpoint or NAT gateway, security groups and routes"
 	}

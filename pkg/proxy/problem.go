@@ -123,7 +123,7 @@ var problems = []problem{
 		usually: "An attribute that is misspelt, of the wrong type or out of range. No other host is affected."},
 	{name: "routes-unavailable", cause: as[*lookupError], status: 503, errorType: sni.ProxyInternalError, level: slog.LevelError, retry: retryLater, after: 5 * time.Second, mend: byProxy, // not 500, since it passes
 		title: "Routes unavailable", happened: "The routes cannot be read at the moment.", next: "Try again in some seconds.",
-		usually: "The table is throttled, gone or in another Region, or the proxy may not read it. Hosts that were asked for before go on with the routes of then."},
+		usually: "The table is throttled, gone or in another Region, the proxy may not read it, or something else answers in its place. Hosts that were asked for before go on with the routes of then."},
 	{name: "loop", cause: is(ErrLoop), status: 502, errorType: proxyLoopDetected, level: slog.LevelError, retry: retryNever, mend: byProxy,
 		title: "Loop", happened: "The request for {host} came back to the proxy that had sent it.", next: "Its operator has to give the route an origin that does not lead here again.",
 		usually: "A route whose origin is the public name of the site, which DNS points at the proxy."},
