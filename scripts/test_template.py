@@ -6,6 +6,7 @@ parameters, as CloudFormation would. Nothing here reaches AWS.
 """
 
 import copy
+import itertools
 import json
 import logging
 import pathlib
@@ -37,6 +38,7 @@ DOMAIN = {"DomainName": "shop.example.com", "CertificateArn": CERTIFICATE}
 ZONE = {**DOMAIN, "HostedZoneId": "Z0123"}
 FRONTS = ("http-api", "rest", "rest-stream", "function-url")
 APIS = FRONTS[:3]
+PROTECTION = {"ThrottleRate": 7, "ThrottleBurst": 9, "ReservedConcurrency": 100}
 
 
 class Fault(AssertionError):
@@ -236,8 +238,13 @@ def check_http_api(s, domain):
     equal(api["Body"]["servers"], [endpoint(domain)], "execute-api address")
     stage = s.resources["HttpApiApiGatewayDefaultStage"]
     equal((stage["ApiId"], stage["StageName"], stage["AutoDeploy"]), ("${HttpApi}", "$default", True), "stage")
+    equal(stage.get("DefaultRouteSettings"), throttling(s), "throttling")
     check_access_log(stage["AccessLogSettings"])
     equal(s.resources["ProxyFunctionAnyRequestPermission"], api_permission("${HttpApi}/*/*"), "permission")
+
+
+def throttling(s):
+    return {"ThrottlingRateLimit": s.parameters["ThrottleRate"], "ThrottlingBurstLimit": s.parameters["ThrottleBurst"]}
 
 
 def endpoint(domain):
@@ -273,6 +280,7 @@ def check_rest(s, stream, domain):
         ("${RestApi}", "${" + deployment + "}", "live"),
         "stage",
     )
+    equal(stage.get("MethodSettings"), [{"HttpMethod": "*", "ResourcePath": "/*", **throttling(s)}], "throttling")
     if s.parameters["RestAccessLog"] == "true":
         check_access_log(stage["AccessLogSetting"])
     else:
@@ -330,6 +338,9 @@ def check_function(s, stream):
     f = s.resources["ProxyFunction"]
     equal(f["Type"], "AWS::Lambda::Function", "ProxyFunction")
     equal(f["Timeout"], s.parameters["StreamTimeout"] if stream else 29, "the function's timeout")
+    # Any reservation fails in an account that may run 10 or 100 at a time, so none is asked for unless it is wanted.
+    reserved = s.parameters["ReservedConcurrency"]
+    equal(f.get("ReservedConcurrentExecutions"), None if reserved == -1 else reserved, "reserved concurrency")
     variables = f["Environment"]["Variables"]
     equal(variables["RESPONSE_MODE"], "stream" if stream else "buffered", "RESPONSE_MODE")
     equal(variables["BASE_PATH"], s.parameters["StripBasePath"], "BASE_PATH")
@@ -340,6 +351,12 @@ def check_function(s, stream):
     equal(variables["TRUSTED_PROXIES"], s.parameters["TrustedProxies"], "TRUSTED_PROXIES")
     # A CDN id of RFC 8586 that no other stack has.
     equal(variables["CDN_LOOP_ID"], "sleight-" + PSEUDO["AWS::StackId"].split("/")[-1], "CDN_LOOP_ID")
+
+
+def check_table(s):
+    equal(s.resources["RoutesTable"].get("DeletionProtectionEnabled"), True, "deletion protection of the table")
+    table = s.template["Resources"]["RoutesTable"]
+    equal((table.get("DeletionPolicy"), table.get("UpdateReplacePolicy")), ("Retain", "Retain"), "the table stays")
 
 
 def check_domain(s, front):
@@ -409,6 +426,7 @@ def check(text, front, **parameters):
     domain, zone = "DomainName" in parameters, "HostedZoneId" in parameters
     check_resources(s, front, domain, zone)
     check_function(s, stream)
+    check_table(s)
     if front == "http-api":
         check_http_api(s, domain)
     elif front == "function-url":
@@ -452,8 +470,40 @@ class Deployed(unittest.TestCase):
                 with self.subTest(front, seconds=seconds, path=path):
                     check(TEXT, front, StreamTimeout=seconds, StripBasePath=path)
 
+    def test_protection_of_the_account(self):
+        for front in FRONTS:
+            for rate, burst, reserved in itertools.product((1, 10_000), (1, 5_000), (-1, 0, 100)):
+                with self.subTest(front, rate=rate, burst=burst, reserved=reserved):
+                    check(TEXT, front, ThrottleRate=rate, ThrottleBurst=burst, ReservedConcurrency=reserved)
+        for domain in DOMAIN, ZONE:
+            for front in APIS:
+                with self.subTest(front, zone=domain is ZONE):
+                    check(TEXT, front, **domain, **PROTECTION)
+
+    def test_the_defaults_suit_every_account(self):
+        defaults = {name: p.get("Default") for name, p in yaml_parse(TEXT)["Parameters"].items()}
+        self.assertEqual(defaults["ReservedConcurrency"], -1)
+        # API Gateway's quota where it is smallest.
+        self.assertLessEqual(defaults["ThrottleRate"], 2_500)
+        self.assertLessEqual(defaults["ThrottleBurst"], 1_250)
+
+    def test_what_checkov_shall_not_ask_for_has_a_reason(self):
+        skips = [
+            skip
+            for resource in yaml_parse(TEXT)["Resources"].values()
+            for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", [])
+        ]
+        self.assertTrue(skips)
+        for skip in skips:
+            self.assertEqual(sorted(skip), ["comment", "id"])
+            self.assertRegex(skip["id"], r"^CKV2?_AWS_[0-9]+$")
+            self.assertRegex(skip["comment"], r"^[A-Z].* .*\.$")
+
     def test_refused_parameters(self):
         for name, values in {
+            "ThrottleRate": [0, -1],
+            "ThrottleBurst": [0, -1],
+            "ReservedConcurrency": [-2],
             "Front": ["", "alb", "REST", "rest_stream"],
             "StreamTimeout": [0, 901],
             "StripBasePath": ["/", "shop", "/shop/", "//shop", "/a//b", "/a b", "/a%20b", "/a\n"],
@@ -484,6 +534,8 @@ MODE = "responseTransferMode: !If [IsStream, STREAM, BUFFERED]"
 TIMEOUT = "timeoutInMillis: !If [IsStream, 900000, 29000]"
 SAM_HTTP_API = "    Type: AWS::Serverless::HttpApi\n"
 PERMISSION = "    Properties:\n      FunctionName"
+RESERVED = 'ReservedConcurrentExecutions: !If [HasReservedConcurrency, !Ref ReservedConcurrency, !Ref "AWS::NoValue"]'
+RATE = "ThrottlingRateLimit: !Ref ThrottleRate"
 REST = ("rest", "rest-stream")
 STREAMS = ("rest-stream", "function-url")
 
@@ -524,6 +576,16 @@ MUTATIONS = [
     ("Timeout: !If [IsStream, !Ref StreamTimeout, 29]", "Timeout: !Ref StreamTimeout", ("http-api", "rest")),
     ("RESPONSE_MODE: !If [IsStream, stream, buffered]", "RESPONSE_MODE: buffered", STREAMS),
     ("RESPONSE_MODE: !If [IsStream, stream, buffered]", "RESPONSE_MODE: !If [IsStream, STREAM, buffered]", FRONTS),
+    (RESERVED, "ReservedConcurrentExecutions: !Ref ReservedConcurrency", FRONTS),
+    (RESERVED, "ReservedConcurrentExecutions: 100", FRONTS),
+    ("        ThrottlingRateLimit: !Ref ThrottleRate\n        Throttling", "        Throttling", ("http-api",)),
+    ("          ThrottlingRateLimit: !Ref ThrottleRate\n          Throttling", "          Throttling", REST),
+    ("          ResourcePath: /*\n", "          ResourcePath: /\n", REST),
+    ('        - HttpMethod: "*"\n', "        - HttpMethod: GET\n", REST),
+    ("      DeletionProtectionEnabled: true\n", "", FRONTS),
+    ("DeletionProtectionEnabled: true", "DeletionProtectionEnabled: false", FRONTS),
+    ("    DeletionPolicy: Retain\n", "", FRONTS),
+    ("    DeletionPolicy: Retain\n    UpdateReplacePolicy: Retain\n", "    DeletionPolicy: Retain\n", FRONTS),
     ("          BASE_PATH: !Ref StripBasePath\n", '          BASE_PATH: "/"\n', FRONTS),
     (SAM_HTTP_API + "    Condition: IsHttpApi\n", SAM_HTTP_API, FRONTS[1:]),
     ("    Condition: HasAccessLog\n    DeletionPolicy", "    DeletionPolicy", ("function-url",)),
@@ -547,11 +609,21 @@ DOMAIN_MUTATIONS = [
 ]
 
 
+# The same with a protection of one's own.
+PROTECTION_MUTATIONS = [
+    (RESERVED, 'ReservedConcurrentExecutions: !Ref "AWS::NoValue"', FRONTS),
+    ("!Not [!Equals [!Ref ReservedConcurrency, -1]]", "!Equals [!Ref ReservedConcurrency, -1]", FRONTS),
+    (RATE, "ThrottlingRateLimit: 100", APIS),
+    (RATE, "ThrottlingRateLimit: !Ref ThrottleBurst", APIS),
+    ("ThrottlingBurstLimit: !Ref ThrottleBurst", "ThrottlingBurstLimit: 200", APIS),
+]
+
+
 class Broken(unittest.TestCase):
     """A check that cannot fail proves nothing."""
 
     def test_every_mutation_fails(self):
-        for mutations, parameters in (MUTATIONS, {}), (DOMAIN_MUTATIONS, DOMAIN):
+        for mutations, parameters in (MUTATIONS, {}), (DOMAIN_MUTATIONS, DOMAIN), (PROTECTION_MUTATIONS, PROTECTION):
             for old, new, fronts in mutations:
                 self.assertIn(old, TEXT)
                 broken = TEXT.replace(old, new)
