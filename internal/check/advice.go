@@ -222,8 +222,7 @@ var failures = []rule{
 			return fmt.Sprintf("the origin wants a client certificate (alert: %v)", f.err.Alert), "put one that the customer trusts into CLIENT_CERTS_DIR, and its name into client_cert"
 		}},
 	{code: "http2_without_alpn", level: LevelFail, when: func(f *facts) bool {
-		return f.shaken && f.state.NegotiatedProtocol == "" && !f.speaksOther() &&
-			(errors.Is(f.err, sni.ErrHTTP2Only) || strings.Contains(f.err.Err.Error(), `malformed HTTP response "\x00\x00`))
+		return f.shaken && f.state.NegotiatedProtocol == "" && !f.speaksOther() && errors.Is(f.err, sni.ErrHTTP2Only)
 	},
 		say: fixed("the origin answers in HTTP/2 without having agreed to it", `have the customer enable ALPN for h2 on the port, and set protocols to ["h2"]; or have the customer enable HTTP/1.1`)},
 	{code: "http2_only", level: LevelFail, when: func(f *facts) bool {
@@ -291,10 +290,6 @@ var failures = []rule{
 	// The request.
 	{code: "not_http", level: LevelFail, when: isType(sni.HTTPProtocolError),
 		say: func(f *facts) (string, string) {
-			// By which net/http says that something came which nobody had asked for yet.
-			if strings.Contains(f.err.Err.Error(), "readLoopPeekFail") {
-				return "what the origin sends is not HTTP: it speaks before it is asked", "correct the port in origin; if it is a server for HTTP/2 alone, have the customer enable ALPN for h2"
-			}
 			return "what the origin sends is not HTTP: " + cut(f.err.Err.Error()), "correct the port in origin, or have the customer look at what listens there"
 		}},
 	{code: "answer_timeout", level: LevelFail, when: isType(sni.HTTPResponseTimeout),

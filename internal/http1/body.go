@@ -177,7 +177,7 @@ func (b *body) beginChunk(r *bufio.Reader) error {
 
 // readTrailers reads the trailer section, and returns io.EOF if the body has come to its end.
 func (b *body) readTrailers(r *bufio.Reader) error {
-	section, err := readSection(r, b.x.c.MaxHeaderBytes, false)
+	section, err := readSection(r, b.x.c.MaxHeaderBytes)
 	if err != nil {
 		return noEOF(err)
 	}

@@ -41,60 +41,73 @@ func readHead(r *bufio.Reader, limit int64) (head, error) {
 	if err := speaksHTTP2(r); err != nil {
 		return head{}, err
 	}
-	section, err := readSection(r, limit, true)
+	line, err := readLine(r, nil, limit)
 	if err != nil {
 		return head{}, err
 	}
-	line, fields, _ := strings.Cut(section, "\n")
-	h, err := parseStatusLine(line)
+	h, err := parseStatusLine(string(line)) // at once: what is no HTTP may have no more lines
 	if err != nil {
 		return head{}, err
+	}
+	fields, err := readSection(r, limit)
+	if err != nil {
+		return head{}, noEOF(err)
 	}
 	h.header, err = parseFields(fields)
 	return h, err
 }
 
 // readSection reads lines up to an empty one, and returns them without it, each with "\n" at its
-// end alone. An end of the stream before the first byte is io.EOF. RFC 9112 section 2.2 allows to
-// take a single LF for the end of a line, and wants a CR anywhere else refused.
-//
-// What is counted for a line is what "name: value" CR LF comes to. The status line is no field.
-func readSection(r *bufio.Reader, limit int64, statusLine bool) (string, error) {
+// end alone. What is counted for a line is what "name: value" CR LF comes to. An end of the stream
+// before the first byte is io.EOF.
+func readSection(r *bufio.Reader, limit int64) (string, error) {
 	var (
 		buf     [1 << 10]byte // most headers fit in, and then nothing is allocated but the result
 		section = buf[:0]
-		start   = 0 // of the line
-		size    = int64(0)
 	)
 	for {
+		start := len(section)
+		longer, err := readLine(r, section, limit)
+		switch {
+		case err != nil && start > 0:
+			return "", noEOF(err)
+		case err != nil:
+			return "", err
+		case len(longer) == start:
+			return string(section), nil
+		}
+		section = append(longer, '\n')
+		limit -= int64(len(section)-start) + 1
+	}
+}
+
+// readLine appends a line without its end to b. RFC 9112 section 2.2 allows to take a single LF for the end
+// of a line, and wants a CR anywhere else refused.
+func readLine(r *bufio.Reader, b []byte, limit int64) ([]byte, error) {
+	start := len(b)
+	for {
 		part, err := r.ReadSlice('\n')
-		section = append(section, part...)
-		if size += int64(len(part)); size > limit && len(part) > len("\r\n") {
-			return "", &HeaderSizeError{limit}
+		b = append(b, part...)
+		// CR LF is counted, but not that of the empty line, which ends the header.
+		if n := len(b) - start; int64(n) > limit && n > len("\r\n") {
+			return nil, &HeaderSizeError{limit}
 		}
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):
 			continue
-		case errors.Is(err, io.EOF) && len(section) > 0:
-			return "", io.ErrUnexpectedEOF
+		case errors.Is(err, io.EOF) && len(b) > start:
+			return nil, io.ErrUnexpectedEOF
 		case err != nil:
-			return "", err
+			return nil, err
 		}
-		line := section[start : len(section)-1]
-		if n := len(line); n > 0 && line[n-1] == '\r' {
-			line = line[:n-1]
+		b = b[:len(b)-1]
+		if n := len(b); n > start && b[n-1] == '\r' {
+			b = b[:n-1]
 		}
-		if bytes.IndexByte(line, '\r') >= 0 {
-			return "", invalid("a CR stands amid a line of the header")
+		if bytes.IndexByte(b[start:], '\r') >= 0 {
+			return nil, invalid("a CR stands amid a line of the header")
 		}
-		if len(line) == 0 {
-			return string(section[:start]), nil
-		}
-		if statusLine {
-			statusLine, size = false, 0
-		}
-		section = append(section[:start+len(line)], '\n')
-		start = len(section)
+		return b, nil
 	}
 }
 

@@ -154,10 +154,6 @@ func (w way) dialAddress(ctx context.Context, a *address, left int, n need, x *E
 			netConn.Close()
 			failed := &Error{ServerName: p.key.serverName, Address: a.String(), Unprocessed: true}
 			failed.setHandshake(err)
-			const noApplicationProtocol = 120 // RFC 7301 section 3.2
-			if failed.Alert == noApplicationProtocol && !slices.Contains(p.tls.NextProtos, "h2") {
-				failed.Err = fmt.Errorf("%w: %w", ErrHTTP2Only, failed.Err)
-			}
 			return lease{}, failed
 		}
 		ready, c.secure, c.tls = tlsConn, tlsConn, state

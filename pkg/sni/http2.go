@@ -185,7 +185,7 @@ func (l lease) exchange2(req *http.Request, x *Exchange) (*http.Response, error)
 	}
 	hooked, wrote := hook(req, x != nil)
 	resp, err := m.http.RoundTrip(hooked)
-	if wrote != nil && wrote.Load() {
+	if err == nil || wrote != nil && wrote.Load() { // which may be told after the answer
 		x.wrote()
 	}
 	if err != nil && !l.reused && m.http.Err() != nil {
