@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -39,7 +40,7 @@ func decode(attrs Item) (*Route, error) {
 		}
 	}
 	if r.Scheme == "http" {
-		for _, name := range []string{"server_name", "ca_pem", "tls_min", "spki_pins", "client_cert", "handshake_timeout"} {
+		for _, name := range []string{"server_name", "ca_pem", "tls_min", "spki_pins", "client_cert", "protocols", "handshake_timeout"} {
 			if _, ok := attrs[name]; ok {
 				return fail(name, "has no effect where the origin is http://; remove it, or make the origin https://")
 			}
@@ -160,6 +161,18 @@ var decoders = map[string]func(*Route, any) error{
 		}
 		return nil
 	},
+	"protocols": func(r *Route, v any) (err error) { r.Protocols, err = protocols(v); return err },
+	"max_connections": func(r *Route, v any) error {
+		n, err := integer(v)
+		if err != nil {
+			return err
+		}
+		if n < 1 || n > maxMaxConnections {
+			return fmt.Errorf("is %d and has to be from 1 to %d; leave it out for no bound of its own", n, maxMaxConnections)
+		}
+		r.MaxConnections = int(n)
+		return nil
+	},
 	"rewrite": func(r *Route, v any) error {
 		rewrite, err := boolean(v)
 		r.Rewrite = &rewrite
@@ -206,6 +219,8 @@ var decoders = map[string]func(*Route, any) error{
 }
 
 const maxOrigins = 16 // what one request may try
+
+const maxMaxConnections = 65535 // an address of ours has no more ports for one of the origin's
 
 const maxTimeout = 24 * time.Hour // beyond which nobody waits, but a unit was mistaken
 
@@ -279,6 +294,38 @@ func strs(v any) ([]string, error) {
 		return all, nil
 	}
 	return nil, wrongType(v, "a set of strings")
+}
+
+// protocols reads names of ALPN (RFC 7301 section 6), in order of preference.
+func protocols(v any) ([]string, error) {
+	const write = `write a list such as ["h2", "http/1.1"], the preferred first`
+	switch v.(type) {
+	case StringSet:
+		return nil, errors.New("is a set, which has no order; " + write + " (in DynamoDB an L of S)")
+	case string:
+		return nil, errors.New("is a string; " + write)
+	}
+	list, ok := v.([]any)
+	if !ok {
+		return nil, fmt.Errorf("%w; %s", wrongType(v, "a list"), write)
+	}
+	if len(list) == 0 {
+		return nil, errors.New(`is an empty list; leave it out for the default, ["http/1.1"]`)
+	}
+	names := make([]string, 0, len(list))
+	for _, e := range list {
+		name, ok := e.(string)
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("has an element that %w; %s", wrongType(e, "a string"), write)
+		case name != "http/1.1" && name != "h2":
+			return nil, fmt.Errorf(`has %.40q, which is not known; write "http/1.1" for HTTP/1.1 and "h2" for HTTP/2`, name)
+		case slices.Contains(names, name):
+			return nil, fmt.Errorf("has %q twice; write it once, where its place in the order of preference is", name)
+		}
+		names = append(names, name)
+	}
+	return names, nil
 }
 
 func integer(v any) (int64, error) {

@@ -33,6 +33,7 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 		"spki_pins": StringSet(pins), "client_cert": "customer-a",
 		"host": "*.spec-trust.com", "origin": []any{"https://LB1.example.com:8443", "lb2.example.com", "[2001:db8::1]:443", "10.0.0.1"},
 		"server_name": "Origin.example.com", "host_header": "Origin.example.com:8443", "ca_pem": ca + "\n" + ca, "tls_min": "1.3",
+		"protocols": []any{"h2", "http/1.1"}, "max_connections": json.Number("20"),
 		"rewrite": false, "connect_timeout": "500ms", "handshake_timeout": "5s", "response_timeout": "1m30s", "idle_timeout": "1h", "request_timeout": "24h",
 		"enabled": false, "expires_at": json.Number("4102444800"), "version": json.Number("7"), "updated_at": "2026-11-23T00:00:00Z", "note": "",
 	})
@@ -42,6 +43,7 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 		ServerName: "origin.example.com", HostHeader: "Origin.example.com:8443", CAPEM: ca + "\n" + ca, TLSMin: tls.VersionTLS13,
 		Disabled: true, ExpiresAt: time.Unix(4102444800, 0), Version: 7, UpdatedAt: "2026-11-23T00:00:00Z",
 		SPKIPins: [][32]byte{sha256.Sum256(nil), {}}, ClientCert: "customer-a",
+		Protocols: []string{"h2", "http/1.1"}, MaxConnections: 20,
 		Rewrite:  new(bool),
 		Timeouts: Timeouts{Connect: 500 * time.Millisecond, Handshake: 5 * time.Second, Response: 90 * time.Second, Idle: time.Hour, Request: 24 * time.Hour},
 	}
@@ -72,6 +74,7 @@ func TestParseOrigin(t *testing.T) {
 func TestLargestValuesAreNoneTooMany(t *testing.T) {
 	for name, value := range map[string]any{
 		"origin": slices.Repeat([]any{"lb.test"}, 16), "request_timeout": "24h", "expires_at": json.Number("99999999999"),
+		"max_connections": json.Number("65535"),
 	} {
 		route := Item{"host": "a.test", "origin": "lb.test"}
 		route[name] = value
@@ -119,6 +122,22 @@ func TestInvalidAttributesAreNamed(t *testing.T) {
 		{"client_cert", "-----BEGIN PRIVATE KEY-----", "private key"},
 		{"tls_min", "1.1", `has to be "1.2" or "1.3"`},
 		{"tls_min", json.Number("1.2"), "is a number and has to be a string"},
+		{"protocols", "h2", `is a string; write a list such as ["h2", "http/1.1"]`},
+		{"protocols", StringSet{"h2", "http/1.1"}, `no order; write a list such as ["h2", "http/1.1"]`},
+		{"protocols", []any{}, `leave it out for the default, ["http/1.1"]`},
+		{"protocols", nil, `is null and has to be a list; write a list such as`},
+		{"protocols", json.Number("2"), "is a number and has to be a list; write"},
+		{"protocols", []any{"h2", json.Number("1.1")}, "has an element that is a number and has to be a string; write"},
+		{"protocols", []any{"h2", "http/1.1", "h2"}, `has "h2" twice`},
+		{"protocols", []any{"http2"}, `has "http2", which is not known; write "http/1.1" for HTTP/1.1 and "h2" for HTTP/2`},
+		{"protocols", []any{"HTTP/1.1"}, `has "HTTP/1.1", which is not known`}, // ALPN compares byte by byte
+		{"protocols", []any{"h2c"}, "is not known"},
+		{"protocols", []any{""}, "is not known"},
+		{"max_connections", json.Number("0"), "has to be from 1 to 65535; leave it out"},
+		{"max_connections", json.Number("-1"), "has to be from 1"},
+		{"max_connections", json.Number("65536"), "has to be from 1 to 65535"},
+		{"max_connections", json.Number("2.5"), "whole number"},
+		{"max_connections", "20", "is a string and has to be a number"},
 		{"rewrite", "false", "is a string and has to be true or false"},
 		{"connect_timeout", json.Number("5"), "is a number and has to be a string"},
 		{"handshake_timeout", "5", `is "5" and has to be a duration such as 5s`},
@@ -146,7 +165,7 @@ func TestInvalidAttributesAreNamed(t *testing.T) {
 		}
 	}
 	for attribute, value := range map[string]any{
-		"server_name": "b.test", "ca_pem": tlstest.NewAuthority(t).PEM(), "tls_min": "1.3", "client_cert": "shop",
+		"server_name": "b.test", "ca_pem": tlstest.NewAuthority(t).PEM(), "tls_min": "1.3", "client_cert": "shop", "protocols": []any{"http/1.1"},
 		"spki_pins": StringSet{base64.StdEncoding.EncodeToString(make([]byte, 32))}, "handshake_timeout": "5s",
 	} {
 		var invalid *InvalidRouteError
@@ -180,6 +199,7 @@ func FuzzRoutesFile(f *testing.F) {
 	f.Add(`{"routes":[{"host":"*.a.test","origin":["https://b.test:1","[::1]:2"],"tls_min":"1.3","enabled":false,"expires_at":9,"version":1}]}`)
 	f.Add(`{"routes":[{"host":"a.test","origin":"http://b.test","server_name":"c.test","host_header":"d.test:1","note":"x"}]}`)
 	f.Add(`{"routes":[{"host":"a.test","origin":"b.test","rewrite":true,"connect_timeout":"5s","handshake_timeout":"1h","response_timeout":"0","idle_timeout":"1ns","request_timeout":"25h"}]}`)
+	f.Add(`{"routes":[{"host":"a.test","origin":"b.test","protocols":["h2","http/1.1"],"max_connections":1},{"host":"c.test","origin":"b.test","protocols":["h2","h2"],"max_connections":1e9}]}`)
 	f.Add(`{"routes":[{"host":"a.test"},{"host":"a.test","origin":5},{"host":null}]}`)
 	f.Add(`{"routes":null}`)
 	f.Fuzz(func(t *testing.T, document string) {
@@ -204,6 +224,8 @@ func FuzzDynamoDBItem(f *testing.F) {
 	f.Add("origin", "SS", "a.test", "enabled", "BOOL", "true")
 	f.Add("spki_pins", "SS", "AAAA", "ca_pem", "NULL", "")
 	f.Add("idle_timeout", "S", "1m", "rewrite", "BOOL", "true")
+	f.Add("protocols", "L", "h2,http/1.1", "max_connections", "N", "20")
+	f.Add("protocols", "SS", "h2,http/1.1", "max_connections", "N", "0")
 	f.Add("tls_min", "B", "1.2", "x", "M", "")
 	value := func(kind, s string) types.AttributeValue {
 		switch kind {
@@ -251,6 +273,14 @@ func checkRoute(t *testing.T, host string, r *Route) {
 	t.Helper()
 	if r.Host != host || len(r.Addresses) == 0 || r.Scheme != "https" && r.Scheme != "http" || r.TLSMin < tls.VersionTLS12 ||
 		strings.ContainsAny(r.ServerName, ":* ") || strings.ContainsAny(r.HostHeader, " \r\n\x00") || len(r.SPKIPins) > 0 || r.ClientCert != "" {
+		t.Fatalf("%q: %+v", host, r)
+	}
+	for i, p := range r.Protocols {
+		if p != "h2" && p != "http/1.1" || slices.Contains(r.Protocols[:i], p) || r.Scheme != "https" {
+			t.Fatalf("%q: %+v", host, r)
+		}
+	}
+	if r.MaxConnections < 0 || r.MaxConnections > 65535 {
 		t.Fatalf("%q: %+v", host, r)
 	}
 	for _, d := range []time.Duration{r.Timeouts.Connect, r.Timeouts.Handshake, r.Timeouts.Response, r.Timeouts.Idle, r.Timeouts.Request} {

@@ -38,7 +38,7 @@ const (
 // attributeOrder is the order in which attributes are written: what a route is, what it
 // needs, when it holds, what tools know of it. Others follow by name.
 var attributeOrder = []string{
-	"host", "origin", "server_name", "host_header", "ca_pem", "spki_pins", "client_cert", "tls_min", "rewrite",
+	"host", "origin", "server_name", "host_header", "ca_pem", "spki_pins", "client_cert", "tls_min", "protocols", "max_connections", "rewrite",
 	"connect_timeout", "handshake_timeout", "response_timeout", "idle_timeout", "request_timeout",
 	"enabled", "expires_at", "note", VersionAttribute, UpdatedAtAttribute, UpdatedByAttribute,
 }

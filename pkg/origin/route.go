@@ -48,6 +48,13 @@ type Route struct {
 	// TLSMin is the lowest TLS version, as in crypto/tls.
 	TLSMin uint16
 
+	// Protocols are what the origin is offered, the preferred first: "http/1.1" and "h2". Empty means
+	// "http/1.1" alone, as it does with Scheme "http".
+	Protocols []string
+
+	// MaxConnections bounds the connections to the origin. 0 means the proxy's own bound, if it has one.
+	MaxConnections int
+
 	// Rewrite says whether names of the origin in its answers (Location, Content-Location,
 	// Refresh, Link, Set-Cookie's Domain) become the client's. Nil means: where HostHeader
 	// differs from the host that the client asked for.
