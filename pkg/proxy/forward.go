@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -114,16 +115,25 @@ func Target(route *origin.Route) sni.Target {
 		HostHeader:       route.HostHeader,
 		SPKIPins:         route.SPKIPins,
 		ClientCert:       route.ClientCert,
+		MaxConns:         route.MaxConnections,
 		ConnectTimeout:   route.Timeouts.Connect,
 		HandshakeTimeout: route.Timeouts.Handshake,
 	}
 	if route.Scheme != "http" || route.TLSMin != tls.VersionTLS12 { // which every route has, if no other
 		target.MinVersion = route.TLSMin
 	}
+	if route.Scheme != "http" {
+		target.ALPN = route.Protocols
+	}
 	if route.CAPEM != "" {
 		target.Roots = sni.PEM(route.CAPEM)
 	}
 	return target
+}
+
+// offersHTTP1 reports whether an origin may be spoken to in HTTP/1.1.
+func offersHTTP1(route *origin.Route) bool {
+	return route.Scheme == "http" || len(route.Protocols) == 0 || slices.Contains(route.Protocols, "http/1.1")
 }
 
 // checkStatus refuses what is no final answer (RFC 9110 section 15). Further on, such a

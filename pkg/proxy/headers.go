@@ -152,11 +152,16 @@ func answeredHere(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // switchOver refuses WebSockets where the connection to the client is not the server's to give, as
-// in Lambda.
+// in Lambda, and those whose route does not offer HTTP/1.1 to its origin.
 func (h *Handler) switchOver(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if exchangeOf(r.Context()).upgrade && !hijackable(w) {
+		x := exchangeOf(r.Context())
+		if x.upgrade && !hijackable(w) {
 			h.Fail(w, r, ErrUpgrade)
+			return
+		}
+		if x.upgrade && !offersHTTP1(x.route) {
+			h.Fail(w, r, ErrUpgradeProtocol)
 			return
 		}
 		next.ServeHTTP(w, r)

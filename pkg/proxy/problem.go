@@ -110,6 +110,9 @@ var problems = []problem{
 	{name: "upgrade-unsupported", cause: is(ErrUpgrade), status: 501, errorType: httpUpgradeFailed, level: slog.LevelInfo, retry: retryNever, mend: byProxy, // not 502: the origin was not asked
 		title: "No protocol switch here", happened: "The request asks for another protocol, such as WebSocket, which cannot be had here.", next: "Use plain requests, if the site has them. Its operator can run the proxy where connections can switch protocols.",
 		usually: "A site with WebSockets behind a front that takes each request by itself, as all fronts of Lambda do."},
+	{name: "upgrade-not-in-route", cause: is(ErrUpgradeProtocol), status: 501, errorType: httpUpgradeFailed, level: slog.LevelWarn, retry: retryNever, mend: byProxy, // not 502: the origin was not asked
+		title: "No protocol switch on this route", happened: "The request asks for another protocol, such as WebSocket, and the origin of {host} is spoken to in HTTP/2 alone, which has no such switch here.", next: "Use plain requests, if the site has them. Its operator can add http/1.1 to the route's protocols, if the origin speaks it.",
+		usually: "A route with `protocols` of `h2` alone, for a site with WebSockets. With `h2` and `http/1.1` the proxy asks for WebSockets over HTTP/1.1, and for the rest over HTTP/2."},
 	{name: "bad-request", cause: is(ErrBadRequest), status: 400, errorType: sni.HTTPRequestError, level: slog.LevelInfo, retry: retryNever, mend: byClient,
 		title: "Malformed request", happened: "The request could not be understood.", next: "Check how it is made: method, path, headers and body encoding.",
 		usually: "A body whose chunks are broken or that ended early, or an event that comes from no HTTP front: a test event of the console, a queue."},

@@ -39,6 +39,7 @@ var causes = []struct {
 	{fmt.Errorf("%w: its body: %w", ErrBadRequest, &http.MaxBytesError{Limit: 8192}), "request-body-too-large"},
 	{fmt.Errorf("%w: its body: %w", ErrBadRequest, ErrSlowBody), "request-body-timeout"},
 	{ErrUpgrade, "upgrade-unsupported"},
+	{ErrUpgradeProtocol, "upgrade-not-in-route"},
 	{ErrUpgradeMismatch, "wrong-upgrade"},
 	{failed(sni.HTTPUpgradeFailed, ""), "wrong-upgrade"},
 	{ErrLoop, "loop"},
@@ -245,7 +246,7 @@ func TestEveryExportedCauseHasARow(t *testing.T) {
 	t.Parallel()
 	known := map[string]error{
 		"ErrBadRequest": ErrBadRequest, "ErrMethod": ErrMethod, "ErrURLTooLong": ErrURLTooLong, "ErrHeaderTooLarge": ErrHeaderTooLarge, "ErrBodyTooLarge": ErrBodyTooLarge,
-		"ErrSlowBody": ErrSlowBody, "ErrUpgrade": ErrUpgrade, "ErrUpgradeMismatch": ErrUpgradeMismatch, "ErrLoop": ErrLoop, "ErrIncompleteResponse": ErrIncompleteResponse,
+		"ErrSlowBody": ErrSlowBody, "ErrUpgrade": ErrUpgrade, "ErrUpgradeProtocol": ErrUpgradeProtocol, "ErrUpgradeMismatch": ErrUpgradeMismatch, "ErrLoop": ErrLoop, "ErrIncompleteResponse": ErrIncompleteResponse,
 		"ErrResponseTooLarge": ErrResponseTooLarge, "ErrResponseHeaderTooLarge": ErrResponseHeaderTooLarge, "ErrResponseStalled": ErrResponseStalled, "ErrUploadStalled": ErrUploadStalled,
 		"ErrTimeout": ErrTimeout, "ErrClientGone": ErrClientGone, "ErrSlowClient": ErrSlowClient, "ErrTooManyFields": ErrTooManyFields, "ErrWebSocketIdle": ErrWebSocketIdle,
 	}
@@ -286,7 +287,7 @@ var recommended = map[sni.ErrorType]int{
 
 func TestRowsAreWhole(t *testing.T) {
 	t.Parallel()
-	deviate := []string{"unknown-host", "method-not-allowed", "upgrade-unsupported", "routes-unavailable", "no-file-descriptors"} // the table says why
+	deviate := []string{"unknown-host", "method-not-allowed", "upgrade-unsupported", "upgrade-not-in-route", "routes-unavailable", "no-file-descriptors"} // the table says why
 	kebab := regexp.MustCompile(`^[a-z]+(-[a-z0-9]+)*$`)
 	names, texts := map[string]bool{}, map[string]string{}
 	for _, p := range problems {
