@@ -236,7 +236,7 @@ func TestTruncatedBodyDoesNotArriveAsAWholeOne(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		})}
 		o.Start(t)
-		b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
+		b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM(), "protocols": offers(!http1)}))
 		r, _ := http.NewRequestWithContext(t.Context(), "GET", b.url, nil)
 		r.Host = "a.test"
 		resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)

@@ -36,6 +36,7 @@ func TestLineHasNoMoreThanItShould(t *testing.T) {
 	plain := &tlstest.Origin{Plain: true}
 	plain.Start(t)
 	store := routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}, route{"host": "*.wild.test", "origin": o.Addr, "ca_pem": ca.PEM(), "server_name": "a.test"},
+		route{"host": "modern.test", "origin": o.Addr, "ca_pem": ca.PEM(), "server_name": "a.test", "protocols": []string{"h2"}},
 		route{"host": "wrong.test", "origin": o.Addr, "ca_pem": ca.PEM()}, route{"host": "plain.test", "origin": "http://" + plain.Addr})
 	lines := make(logLines, 9)
 	b := start(t, store, logTo(lines), func(c *proxy.Config) { c.Transport.ForceHTTPS = false })
@@ -43,8 +44,10 @@ func TestLineHasNoMoreThanItShould(t *testing.T) {
 		name, host, attributes string
 		want                   map[string]any
 	}{
-		{"a new connection", "a.test", secured + " connect_ms tls_ms certificate_sha256", map[string]any{"host": "a.test", "reused": false, "protocol": "HTTP/2", "sni": "a.test", "tls_version": "1.3", "status": 200.0, "bytes": 11.0, "origin": o.Addr, "origin_ip": "127.0.0.1", "level": "INFO"}},
-		{"one of before", "a.test", secured, map[string]any{"reused": true, "protocol": "HTTP/2", "tls_version": "1.3"}},
+		{"a new connection", "a.test", secured + " connect_ms tls_ms certificate_sha256", map[string]any{"host": "a.test", "reused": false, "protocol": "HTTP/1.1", "sni": "a.test", "tls_version": "1.3", "status": 200.0, "bytes": 11.0, "origin": o.Addr, "origin_ip": "127.0.0.1", "level": "INFO"}},
+		{"one of before", "a.test", secured, map[string]any{"reused": true, "protocol": "HTTP/1.1", "tls_version": "1.3"}},
+		{"a new connection over HTTP/2", "modern.test", secured + " connect_ms tls_ms certificate_sha256", map[string]any{"reused": false, "protocol": "HTTP/2", "sni": "a.test", "tls_version": "1.3"}},
+		{"one of before over HTTP/2", "modern.test", secured, map[string]any{"reused": true, "protocol": "HTTP/2", "tls_version": "1.3"}},
 		{"the route's key", "secret-label.wild.test", secured, map[string]any{"host": "*.wild.test"}},
 		{"plain HTTP", "plain.test", reached + " connect_ms", map[string]any{"protocol": "HTTP/1.1", "reused": false}},
 		{"no route", "secret-name.test", every + failed, map[string]any{"status": 404.0, "problem": "unknown-host", "error_type": "destination_not_found", "level": "INFO"}},

@@ -353,13 +353,16 @@ func TestUpgradeIsNotPassedOn(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test")
-	b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
-	for _, upgrade := range []string{"h2c", "h2c, websockets", "\xff"} {
-		got := b.do(t, "a.test", func(r *http.Request) {
-			r.Header = http.Header{"Connection": {"Upgrade, HTTP2-Settings"}, "Upgrade": {upgrade}, "Http2-Settings": {"x"}}
-		})
-		if h := o.Last(t).Header; got.status != 200 || len(h["Upgrade"])+len(h["Http2-Settings"])+len(h["Connection"]) != 0 {
-			t.Errorf("%q: %+v, the origin saw %v", upgrade, got, h)
+	for _, http2 := range []bool{false, true} {
+		b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM(), "protocols": offers(http2)}))
+		for _, upgrade := range []string{"h2c", "h2c, websockets", "\xff"} {
+			got := b.do(t, "a.test", func(r *http.Request) {
+				r.Header = http.Header{"Connection": {"Upgrade, HTTP2-Settings"}, "Upgrade": {upgrade}, "Http2-Settings": {"x"}}
+			})
+			last := o.Last(t)
+			if h := last.Header; got.status != 200 || (last.Proto == "HTTP/2.0") != http2 || len(h["Upgrade"])+len(h["Http2-Settings"])+len(h["Connection"]) != 0 {
+				t.Errorf("%q: %+v, the origin saw %s %v", upgrade, got, last.Proto, h)
+			}
 		}
 	}
 }
@@ -385,7 +388,7 @@ func BenchmarkHandler(b *testing.B) {
 		o := &tlstest.Origin{HTTP1: http1, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(b, ca, "a.test")},
 			Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(page) })}
 		o.Start(b)
-		store := &origin.Cache{Store: routes(b, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()})}
+		store := &origin.Cache{Store: routes(b, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM(), "protocols": offers(!http1)})}
 		h := start(b, store).handler
 		b.Run(map[bool]string{true: "HTTP1", false: "HTTP2"}[http1], func(b *testing.B) {
 			b.ReportAllocs()

@@ -47,7 +47,7 @@ func TestUploadGoesOnWhileTheAnswerComes(t *testing.T) {
 	ca := tlstest.NewAuthority(t)
 	upload := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
 	for _, originHTTP2 := range []bool{false, true} {
-		b, lines := one(t, route{"origin": serveOrigin(t, ca, originHTTP2, echo), "ca_pem": ca.PEM()})
+		b, lines := one(t, route{"origin": serveOrigin(t, ca, originHTTP2, echo), "ca_pem": ca.PEM(), "protocols": offers(originHTTP2)})
 		http2, http2URL := b.h2c(t)
 		http1 := &http.Transport{DisableCompression: true}
 		t.Cleanup(http1.CloseIdleConnections)
@@ -114,7 +114,7 @@ func TestClientThatLeavesIsLoggedAsGone(t *testing.T) {
 					defer func() { ended <- struct{}{} }()
 					c.answer(w, r)
 				})
-				store := routes(t, route{"host": "a.test", "origin": address, "ca_pem": ca.PEM()})
+				store := routes(t, route{"host": "a.test", "origin": address, "ca_pem": ca.PEM(), "protocols": offers(http2)})
 				if c.answer == nil {
 					store = storeFunc(func(ctx context.Context, _ string) (*origin.Route, error) {
 						arrived <- struct{}{}
@@ -141,25 +141,27 @@ func TestClientThatLeavesIsLoggedAsGone(t *testing.T) {
 func TestStreamThatIsResetIsLoggedAsGone(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
-	arrived, ended := make(chan struct{}), make(chan struct{})
-	b, lines := one(t, route{"origin": serveOrigin(t, ca, true, func(_ http.ResponseWriter, r *http.Request) {
-		close(arrived)
-		defer close(ended)
-		silent(nil, r)
-	}), "ca_pem": ca.PEM()})
-	client, url := b.h2c(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	pr, pw := io.Pipe()
-	defer pw.Close()
-	r, _ := http.NewRequestWithContext(ctx, "POST", url, pr)
-	r.Host = "a.test"
-	go func() { <-arrived; cancel() }()
-	if resp, err := client.RoundTrip(r); err == nil {
-		resp.Body.Close()
-		t.Error("no error")
+	for _, http2 := range []bool{false, true} {
+		arrived, ended := make(chan struct{}), make(chan struct{})
+		b, lines := one(t, route{"origin": serveOrigin(t, ca, http2, func(_ http.ResponseWriter, r *http.Request) {
+			close(arrived)
+			defer close(ended)
+			silent(nil, r)
+		}), "ca_pem": ca.PEM(), "protocols": offers(http2)})
+		client, url := b.h2c(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		pr, pw := io.Pipe()
+		defer pw.Close()
+		r, _ := http.NewRequestWithContext(ctx, "POST", url, pr)
+		r.Host = "a.test"
+		go func() { <-arrived; cancel() }()
+		if resp, err := client.RoundTrip(r); err == nil {
+			resp.Body.Close()
+			t.Error("no error")
+		}
+		<-ended
+		wantLine(t, lines.next(t), 499, "client-gone")
 	}
-	<-ended
-	wantLine(t, lines.next(t), 499, "client-gone")
 }
 
 // A body that grows over the limit while the origin answers is the client's fault.
@@ -167,7 +169,7 @@ func TestLimitThatIsMetDuringTheAnswerIsTold(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	for _, http2 := range []bool{false, true} {
-		b, lines := one(t, route{"origin": serveOrigin(t, ca, http2, echo), "ca_pem": ca.PEM()}, func(c *proxy.Config) { c.Limits.BodyBytes = 10 })
+		b, lines := one(t, route{"origin": serveOrigin(t, ca, http2, echo), "ca_pem": ca.PEM(), "protocols": offers(http2)}, func(c *proxy.Config) { c.Limits.BodyBytes = 10 })
 		c := b.send(t, aPost+"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil || resp.StatusCode != 200 {
@@ -255,7 +257,7 @@ func TestTrailersDoNotSayWhoAsked(t *testing.T) {
 		b, _ := one(t, route{"origin": serveOrigin(t, ca, http2, func(w http.ResponseWriter, r *http.Request) {
 			io.Copy(io.Discard, r.Body)
 			r.Trailer.Write(w)
-		}), "ca_pem": ca.PEM()})
+		}), "ca_pem": ca.PEM(), "protocols": offers(http2)})
 		got := answer(t, b.send(t, aPost+"Te: trailers\r\nTrailer: X-Forwarded-For, X-Sum, Via, Connection\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"+
 			"X-Forwarded-For: 6.6.6.6\r\nX-Sum: 1\r\nX-Forwarded-Host: evil.test\r\nVia: 1.1 evil\r\nConnection: X-Sum\r\nForwarded: for=6.6.6.6\r\n\r\n"))
 		if strings.TrimSpace(got.body) != "X-Sum: 1" {

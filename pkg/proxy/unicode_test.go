@@ -60,8 +60,8 @@ func TestNameInUnicodeIsAnALabelFromHereOn(t *testing.T) {
 		}
 		o.Start(t)
 		b := start(t, routes(t,
-			route{"host": "xn--bcher-kva.example", "origin": o.Addr, "ca_pem": ca.PEM(), "host_header": "intern.Bücher.example"},
-			route{"host": "*.xn--strae-oqa.example", "origin": o.Addr, "ca_pem": ca.PEM()},
+			route{"host": "xn--bcher-kva.example", "origin": o.Addr, "ca_pem": ca.PEM(), "protocols": offers(!old), "host_header": "intern.Bücher.example"},
+			route{"host": "*.xn--strae-oqa.example", "origin": o.Addr, "ca_pem": ca.PEM(), "protocols": offers(!old)},
 		), func(c *proxy.Config) { c.TrustedHostHeader = "X-Client-Host" })
 		for host, want := range map[string]struct{ sni, host, client, location, cookie string }{
 			"BÜCHER。example:8443":        {"xn--bcher-kva.example", "intern.xn--bcher-kva.example", "xn--bcher-kva.example:8443", "http://xn--bcher-kva.example:8443/next", "a=b; Domain=xn--bcher-kva.example"},

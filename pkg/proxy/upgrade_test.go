@@ -119,7 +119,7 @@ func TestWebSocketToAnOriginWithHTTP2(t *testing.T) {
 		io.CopyN(c, b, int64(len("ping")))
 	})}
 	o.Start(t)
-	b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
+	b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM(), "protocols": offers(true)}, route{"host": "modern.test", "server_name": "a.test", "origin": o.Addr, "ca_pem": ca.PEM(), "protocols": []string{"h2"}}))
 	w := &wire{addr: strings.TrimPrefix(b.url, "http://")}
 	client := w.dial(t)
 	io.WriteString(client, handshake)
@@ -130,6 +130,14 @@ func TestWebSocketToAnOriginWithHTTP2(t *testing.T) {
 	readAs(t, client, "ping")
 	if r := o.Last(t); r.SNI != "a.test" || r.Host != "a.test" || r.Proto != "HTTP/1.1" || r.Header.Get("Upgrade") != "websocket" {
 		t.Errorf("the origin saw %+v", r)
+	}
+	// HTTP/1.1 is not what that route allows, so that nothing is dialled.
+	if got := w.send(t, strings.Replace(strings.Replace(handshake, "keep-alive", "close", 1), "a.test", "modern.test", 1)); !strings.HasPrefix(got, "HTTP/1.1 501 ") ||
+		field(got, "Proxy-Status") != "sleight; error=http_upgrade_failed" || !strings.Contains(got, "add http/1.1 to the route's protocols") {
+		t.Errorf("under a route with HTTP/2 alone: %q", got)
+	}
+	if n := len(o.Requests()); n != 1 {
+		t.Errorf("the origin saw %d requests", n)
 	}
 }
 

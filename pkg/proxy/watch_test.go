@@ -6,8 +6,10 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -66,6 +68,14 @@ func serveOrigin(t testing.TB, ca *devca.Authority, http2 bool, h http.HandlerFu
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	return strings.TrimPrefix(s.URL, "https://")
+}
+
+// offers is the attribute protocols of a route whose origin serveOrigin has made so.
+func offers(http2 bool) []string {
+	if http2 {
+		return []string{"h2", "http/1.1"}
+	}
+	return []string{"http/1.1"}
 }
 
 // one starts a proxy with one route, for a.test, and its log.
@@ -141,19 +151,22 @@ func TestOriginThatDoesNotAnswerHasATime(t *testing.T) {
 		"the shorter one, of two":           {route{"request_timeout": "30s"}, proxy.Timeouts{Response: short}, "origin-timeout"},
 		"no bound on the beginning, but so": {route{}, proxy.Timeouts{Response: -1, Request: short}, "time-budget"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			ca := tlstest.NewAuthority(t)
-			ended := make(chan struct{}, 1)
-			c.route["ca_pem"], c.route["origin"] = ca.PEM(), serveOrigin(t, ca, true, func(w http.ResponseWriter, r *http.Request) {
-				defer func() { ended <- struct{}{} }()
-				silent(w, r)
+		for _, http2 := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", HTTP/2 ", http2), func(t *testing.T) {
+				t.Parallel()
+				ca := tlstest.NewAuthority(t)
+				ended := make(chan struct{}, 1)
+				r := route{"ca_pem": ca.PEM(), "protocols": offers(http2), "origin": serveOrigin(t, ca, http2, func(w http.ResponseWriter, r *http.Request) {
+					defer func() { ended <- struct{}{} }()
+					silent(w, r)
+				})}
+				maps.Copy(r, c.route)
+				b, lines := one(t, r, within(c.timeouts))
+				b.do(t, "a.test").want(t, 504, "http_response_timeout")
+				wantLine(t, lines.next(t), 504, c.problem)
+				<-ended // it need not work any longer
 			})
-			b, lines := one(t, c.route, within(c.timeouts))
-			b.do(t, "a.test").want(t, 504, "http_response_timeout")
-			wantLine(t, lines.next(t), 504, c.problem)
-			<-ended // it need not work any longer
-		})
+		}
 	}
 }
 
@@ -231,7 +244,7 @@ func TestAnswerThatStallsIsCutOff(t *testing.T) {
 		for _, http2 := range []bool{false, true} {
 			ca := tlstest.NewAuthority(t)
 			ended := make(chan struct{})
-			b, lines := one(t, route{"origin": serveOrigin(t, ca, http2, func(w http.ResponseWriter, r *http.Request) { defer close(ended); begins(w, r) }), "ca_pem": ca.PEM()}, within(timeouts))
+			b, lines := one(t, route{"origin": serveOrigin(t, ca, http2, func(w http.ResponseWriter, r *http.Request) { defer close(ended); begins(w, r) }), "ca_pem": ca.PEM(), "protocols": offers(http2)}, within(timeouts))
 			c := b.send(t, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
 			all, err := io.ReadAll(c)
 			if err != nil || !strings.HasPrefix(string(all), "HTTP/1.1 200 ") || !strings.HasSuffix(string(all), "half\r\n") {
@@ -255,32 +268,36 @@ func TestClientThatDoesNotTakeTheAnswerIsCutOff(t *testing.T) {
 		"client-too-slow": {Idle: medium},                // until the buffers in between are full, things have to move
 		"time-budget":     {Idle: long, Request: medium}, // which must not go on waiting for who takes nothing
 	} {
-		ca := tlstest.NewAuthority(t)
-		ended := make(chan struct{})
-		b, lines := one(t, route{"origin": serveOrigin(t, ca, true, func(w http.ResponseWriter, r *http.Request) { pours(w, r); close(ended) }), "ca_pem": ca.PEM()}, within(timeouts))
-		b.send(t, aGet)
-		wantLine(t, lines.next(t), 200, problem)
-		<-ended
+		for _, http2 := range []bool{false, true} {
+			ca := tlstest.NewAuthority(t)
+			ended := make(chan struct{})
+			b, lines := one(t, route{"origin": serveOrigin(t, ca, http2, func(w http.ResponseWriter, r *http.Request) { pours(w, r); close(ended) }), "ca_pem": ca.PEM(), "protocols": offers(http2)}, within(timeouts))
+			b.send(t, aGet)
+			wantLine(t, lines.next(t), 200, problem)
+			<-ended
+		}
 	}
 }
 
 func TestStreamThatDoesNotTakeTheAnswerIsCutOff(t *testing.T) {
 	t.Parallel()
 	for problem, timeouts := range map[string]proxy.Timeouts{"client-too-slow": {Idle: medium}, "time-budget": {Idle: long, Request: medium}} {
-		ca := tlstest.NewAuthority(t)
-		b, lines := one(t, route{"origin": serveOrigin(t, ca, true, pours), "ca_pem": ca.PEM()}, within(timeouts))
-		client, url := b.h2c(t)
-		r, _ := http.NewRequestWithContext(t.Context(), "GET", url, nil)
-		r.Host = "a.test"
-		resp, err := client.RoundTrip(r)
-		if err != nil {
-			t.Fatal(err)
+		for _, http2 := range []bool{false, true} {
+			ca := tlstest.NewAuthority(t)
+			b, lines := one(t, route{"origin": serveOrigin(t, ca, http2, pours), "ca_pem": ca.PEM(), "protocols": offers(http2)}, within(timeouts))
+			client, url := b.h2c(t)
+			r, _ := http.NewRequestWithContext(t.Context(), "GET", url, nil)
+			r.Host = "a.test"
+			resp, err := client.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantLine(t, lines.next(t), 200, problem)
+			if _, err := io.Copy(io.Discard, resp.Body); err == nil {
+				t.Error("half an answer passed for a whole one")
+			}
+			resp.Body.Close()
 		}
-		wantLine(t, lines.next(t), 200, problem)
-		if _, err := io.Copy(io.Discard, resp.Body); err == nil {
-			t.Error("half an answer passed for a whole one")
-		}
-		resp.Body.Close()
 	}
 }
 
@@ -318,23 +335,25 @@ func TestClientThatOnlyAsksIsCutOff(t *testing.T) {
 func TestConnectionIsAsBeforeAfterATimeout(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
-	b, _ := one(t, route{"origin": serveOrigin(t, ca, true, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/slow" {
-			silent(w, r)
-		}
-	}), "ca_pem": ca.PEM()}, within(proxy.Timeouts{Response: medium, Idle: long}))
-	c := b.send(t, "")
-	reader := bufio.NewReader(c)
-	for _, request := range []string{"GET /slow HTTP/1.1\r\n", "GET / HTTP/1.1\r\n", "POST /slow HTTP/1.1\r\nContent-Length: 0\r\n", "POST / HTTP/1.1\r\nContent-Length: 0\r\n"} {
-		io.WriteString(c, request+"Host: a.test\r\n\r\n")
-		resp, err := http.ReadResponse(reader, nil)
-		if err != nil {
-			t.Fatal(request, err)
-		}
-		io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-		if want := 200 + 304*strings.Count(request, "/slow"); resp.StatusCode != want || resp.Close {
-			t.Errorf("%q: status %d, close %v", request, resp.StatusCode, resp.Close)
+	for _, http2 := range []bool{false, true} {
+		b, _ := one(t, route{"origin": serveOrigin(t, ca, http2, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				silent(w, r)
+			}
+		}), "ca_pem": ca.PEM(), "protocols": offers(http2)}, within(proxy.Timeouts{Response: medium, Idle: long}))
+		c := b.send(t, "")
+		reader := bufio.NewReader(c)
+		for _, request := range []string{"GET /slow HTTP/1.1\r\n", "GET / HTTP/1.1\r\n", "POST /slow HTTP/1.1\r\nContent-Length: 0\r\n", "POST / HTTP/1.1\r\nContent-Length: 0\r\n"} {
+			io.WriteString(c, request+"Host: a.test\r\n\r\n")
+			resp, err := http.ReadResponse(reader, nil)
+			if err != nil {
+				t.Fatal(request, err)
+			}
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if want := 200 + 304*strings.Count(request, "/slow"); resp.StatusCode != want || resp.Close {
+				t.Errorf("HTTP/2 %v, %q: status %d, close %v", http2, request, resp.StatusCode, resp.Close)
+			}
 		}
 	}
 }
@@ -379,7 +398,7 @@ func TestWebSocketThatIsSilentEnds(t *testing.T) {
 	t.Parallel()
 	for problem, timeouts := range map[string]proxy.Timeouts{"websocket-idle": {Idle: short}, "time-budget": {Request: medium}} {
 		ca := tlstest.NewAuthority(t)
-		b, lines := one(t, route{"origin": serveOrigin(t, ca, true, upgrades(func(c net.Conn) { io.Copy(c, c) })), "ca_pem": ca.PEM()}, within(timeouts))
+		b, lines := one(t, route{"origin": serveOrigin(t, ca, true, upgrades(func(c net.Conn) { io.Copy(c, c) })), "ca_pem": ca.PEM(), "protocols": offers(true)}, within(timeouts))
 		c := b.send(t, aSwitch)
 		reader := bufio.NewReader(c)
 		resp, err := http.ReadResponse(reader, nil)
@@ -409,13 +428,15 @@ func upgrades(serve func(net.Conn)) http.HandlerFunc {
 func TestContextsDeadlineWinsOverLongerTimes(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
-	b, lines := one(t, route{"origin": serveOrigin(t, ca, true, silent), "ca_pem": ca.PEM()}, within(proxy.Timeouts{Response: long, Request: long}))
-	ctx, cancel := context.WithTimeout(t.Context(), short)
-	defer cancel()
-	w := httptest.NewRecorder()
-	b.handler.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "http://a.test/", nil))
-	result{w.Code, w.Header(), w.Body.String()}.want(t, 504, "http_response_timeout")
-	wantLine(t, lines.next(t), 504, "origin-timeout")
+	for _, http2 := range []bool{false, true} {
+		b, lines := one(t, route{"origin": serveOrigin(t, ca, http2, silent), "ca_pem": ca.PEM(), "protocols": offers(http2)}, within(proxy.Timeouts{Response: long, Request: long}))
+		ctx, cancel := context.WithTimeout(t.Context(), short)
+		w := httptest.NewRecorder()
+		b.handler.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "http://a.test/", nil))
+		cancel()
+		result{w.Code, w.Header(), w.Body.String()}.want(t, 504, "http_response_timeout")
+		wantLine(t, lines.next(t), 504, "origin-timeout")
+	}
 }
 
 // A client that sends no body to whom has refused it must not keep the connection either.

@@ -1,0 +1,71 @@
+package proxy_test
+
+import (
+	"crypto/tls"
+	"strings"
+	"testing"
+
+	"github.com/sleightproxy/sleight/internal/tlstest"
+	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/proxy"
+)
+
+// An origin that would speak HTTP/2 is spoken to in HTTP/1.1 unless its route says otherwise, and by
+// the route's order of preference if it does.
+func TestOriginIsOfferedWhatTheRouteLists(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	offered := make(chan []string, 1)
+	both := &tlstest.Origin{Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Config: func(c *tls.Config) {
+		c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			offered <- hello.SupportedProtos
+			return nil, nil
+		}
+	}}
+	both.Start(t)
+	old := &tlstest.Origin{Certificates: both.Certificates, HTTP1: true}
+	old.Start(t)
+	for _, c := range []struct {
+		name      string
+		origin    string
+		protocols []string
+		offered   string
+		protocol  string
+	}{
+		{"by default", both.Addr, nil, "http/1.1", "HTTP/1.1"},
+		{"HTTP/1.1", both.Addr, []string{"http/1.1"}, "http/1.1", "HTTP/1.1"},
+		{"HTTP/2", both.Addr, []string{"h2"}, "h2", "HTTP/2"},
+		{"HTTP/2 first", both.Addr, []string{"h2", "http/1.1"}, "h2 http/1.1", "HTTP/2"},
+		{"HTTP/1.1 first", both.Addr, []string{"http/1.1", "h2"}, "http/1.1 h2", "HTTP/2"}, // an origin may choose by its own order
+		{"HTTP/2 first, of an origin without", old.Addr, []string{"h2", "http/1.1"}, "h2 http/1.1", "HTTP/1.1"},
+	} {
+		r := route{"origin": c.origin, "ca_pem": ca.PEM()}
+		if c.protocols != nil {
+			r["protocols"] = c.protocols
+		}
+		b, lines := one(t, r)
+		if got := b.do(t, "a.test"); got.status != 200 {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+		if line := lines.next(t); line["protocol"] != c.protocol {
+			t.Errorf("%s: over %v, want %s", c.name, line["protocol"], c.protocol)
+		}
+		if c.origin != both.Addr {
+			continue
+		}
+		if got := strings.Join(<-offered, " "); got != c.offered {
+			t.Errorf("%s: offered %q, want %q", c.name, got, c.offered)
+		}
+	}
+	b, _ := one(t, route{"origin": old.Addr, "ca_pem": ca.PEM(), "protocols": []string{"h2"}})
+	b.do(t, "a.test").want(t, 502, "tls_alert_received")
+}
+
+func TestBoundOfConnectionsIsTheRoutes(t *testing.T) {
+	t.Parallel()
+	for most, want := range map[int]int{0: 0, 7: 7} {
+		if got := proxy.Target(&origin.Route{Scheme: "https", MaxConnections: most}).MaxConns; got != want {
+			t.Errorf("%d is %d to the transport", most, got)
+		}
+	}
+}
