@@ -78,7 +78,7 @@ func TestBrowserReadsTheSameAsDirectly(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) { // one browser at a time: it takes memory
 			ca := tlstest.NewAuthority(t)
 			names := []string{"shop.test"}
-			route := map[string]any{"host": "shop.test", "ca_pem": ca.PEM()}
+			route := map[string]any{"host": "shop.test", "ca_pem": ca.PEM(), "protocols": offers(c.http1)}
 			if c.self != "" {
 				names = append(names, c.self)
 				route["host_header"] = c.self

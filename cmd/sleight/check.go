@@ -88,7 +88,7 @@ type checkCommand struct {
 
 	file, as                         string
 	all, verbose, inactive           bool
-	origins, pins, target            []string
+	origins, pins, target, offered   []string
 	serverName, hostHeader, caFile   string
 	clientCert, tlsMin, path, method string
 	resolver                         string
@@ -139,6 +139,7 @@ docs/check.md has the fields of --output json, which stay as they are, and the c
 	f.StringSliceVar(&k.pins, "pin", nil, "as if the route had this `pin` among its spki_pins; may be repeated")
 	f.StringVar(&k.clientCert, "client-cert", "", "as if the route had this `name` for client_cert")
 	f.StringVar(&k.tlsMin, "tls-min", "", "as if the route had this `version` for tls_min: 1.2 or 1.3")
+	f.StringSliceVar(&k.offered, "protocols", nil, "as if the route had this `list` for protocols, such as h2,http/1.1")
 	f.StringVar(&k.path, "path", "/", "`path` and query of the request")
 	f.StringVar(&k.method, "method", "GET", "`method` of the request: GET, HEAD or OPTIONS")
 	f.StringSliceVar(&k.target, "target", nil, "`name` or address of the proxy, to which clients should be led; may be repeated")
@@ -152,7 +153,7 @@ docs/check.md has the fields of --output json, which stay as they are, and the c
 	addOutput(c, &k.output)
 	completeTables(c)
 	completeValues(c,
-		map[string][]string{"method": {"GET", "HEAD", "OPTIONS"}, "tls-min": {"1.2", "1.3"}},
+		map[string][]string{"method": {"GET", "HEAD", "OPTIONS"}, "tls-min": {"1.2", "1.3"}, "protocols": protocolLists},
 		map[string][]string{"from-file": {"json", "yaml", "yml"}, "ca-file": {"pem", "crt", "cer"}},
 		"as", "origin", "server-name", "host-header", "pin", "client-cert", "path", "target", "resolver", "parallel", "timeout", "warn-days")
 	return c
@@ -169,7 +170,7 @@ func (k *checkCommand) validate(c *cobra.Command, args []string) error {
 		}
 		return ""
 	}
-	altered := given("origin", "server-name", "host-header", "ca-file", "pin", "client-cert", "tls-min", "as")
+	altered := given("origin", "server-name", "host-header", "ca-file", "pin", "client-cert", "tls-min", "protocols", "as")
 	stored := given("table", "routes")
 	u, err := url.ParseRequestURI(k.path)
 	switch {
@@ -362,6 +363,9 @@ func (k *checkCommand) alter(c *cobra.Command, item origin.Item) error {
 	set("tls_min", k.tlsMin)
 	if len(k.pins) > 0 {
 		item["spki_pins"] = origin.StringSet(k.pins)
+	}
+	if c.Flags().Changed("protocols") {
+		item["protocols"] = list(k.offered)
 	}
 	if k.caFile != "" {
 		b, err := readInput(c, k.caFile, maxDocument)

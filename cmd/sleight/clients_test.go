@@ -65,23 +65,31 @@ var curls = []struct{ flag, serve, version string }{
 	{"--http2-prior-knowledge", "--h2c", "2"},
 }
 
-// everyCurl serves the site for shop.test, and runs test with each version of HTTP.
+// everyCurl serves the site for shop.test, and runs test with each version of HTTP, of the client and
+// of the origin.
 func everyCurl(t *testing.T, test func(t *testing.T, o *tlstest.Origin, version string, call func(input, path string, args ...string) heard)) {
 	for _, c := range curls {
-		t.Run(c.flag+" "+c.serve, func(t *testing.T) {
-			t.Parallel()
-			ca := tlstest.NewAuthority(t)
-			_, o := newSite(t, ca, "", false, "shop.test")
-			_, url, _ := startServe(t, routesFile(t, map[string]any{"host": "shop.test", "origin": o.Addr, "ca_pem": ca.PEM()}), c.serve)
-			test(t, o, c.version, func(input, path string, args ...string) heard {
-				t.Helper()
-				h := curl(t, url, input, "http://shop.test"+path, append(args, c.flag)...)
-				if h.version != c.version {
-					t.Errorf("%s: answered over HTTP/%s", path, h.version)
+		for _, http1 := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s %s, origin HTTP/1.1 %v", c.flag, c.serve, http1), func(t *testing.T) {
+				t.Parallel()
+				ca := tlstest.NewAuthority(t)
+				_, o := newSite(t, ca, "", false, "shop.test")
+				_, url, _ := startServe(t, routesFile(t, map[string]any{"host": "shop.test", "origin": o.Addr, "ca_pem": ca.PEM(), "protocols": offers(http1)}), c.serve)
+				test(t, o, c.version, func(input, path string, args ...string) heard {
+					t.Helper()
+					h := curl(t, url, input, "http://shop.test"+path, append(args, c.flag)...)
+					if h.version != c.version {
+						t.Errorf("%s: answered over HTTP/%s", path, h.version)
+					}
+					return h
+				})
+				for _, r := range o.Requests() {
+					if (r.Proto == "HTTP/1.1") != http1 {
+						t.Errorf("%s %s came over %s", r.Method, r.URI, r.Proto)
+					}
 				}
-				return h
 			})
-		})
+		}
 	}
 }
 
@@ -176,14 +184,17 @@ func TestOriginGetsWhatCurlSends(t *testing.T) {
 
 func TestCurlLogsIn(t *testing.T) {
 	t.Parallel()
-	for _, self := range []string{"", "backend.test"} {
-		t.Run(self, func(t *testing.T) {
+	for _, c := range []struct {
+		self  string
+		http1 bool
+	}{{"", true}, {"", false}, {"backend.test", true}, {"backend.test", false}} {
+		t.Run(fmt.Sprintf("%s, HTTP/1.1 %v", c.self, c.http1), func(t *testing.T) {
 			t.Parallel()
 			ca := tlstest.NewAuthority(t)
-			_, o := newSite(t, ca, self, false, "shop.test")
-			route := map[string]any{"host": "shop.test", "origin": o.Addr, "ca_pem": ca.PEM()}
-			if self != "" {
-				route["host_header"] = self
+			_, o := newSite(t, ca, c.self, false, "shop.test")
+			route := map[string]any{"host": "shop.test", "origin": o.Addr, "ca_pem": ca.PEM(), "protocols": offers(c.http1)}
+			if c.self != "" {
+				route["host_header"] = c.self
 			}
 			_, url, _ := startServe(t, routesFile(t, route))
 			jar := filepath.Join(t.TempDir(), "cookies")
@@ -292,7 +303,7 @@ func TestWebSocketsOpenWhereConnectionsAreServes(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	_, o := newSite(t, ca, "", false, "shop.test")
-	routes := routesFile(t, map[string]any{"host": "shop.test", "origin": o.Addr, "ca_pem": ca.PEM()})
+	routes := routesFile(t, map[string]any{"host": "shop.test", "origin": o.Addr, "ca_pem": ca.PEM(), "protocols": offers(false)})
 	const key = "dGhlIHNhbXBsZSBub25jZQ=="
 	for _, c := range []struct {
 		name   string

@@ -48,6 +48,8 @@ type forwarded struct {
 	Pins       int               `json:"pins"`
 	TLSMin     string            `json:"tls_min,omitempty"`
 	ClientCert string            `json:"client_cert,omitempty"`
+	Protocols  []string          `json:"protocols"` // that the origin is offered, the preferred first
+	MaxConns   int               `json:"max_connections,omitempty"`
 	Host       string            `json:"host_header"`
 	Rewrite    bool              `json:"rewrite"`
 	Timeouts   map[string]string `json:"timeouts"`
@@ -64,7 +66,8 @@ func newExplain(getenv func(string) string) *cobra.Command {
 		Long: `Says which route of --table or --routes a request for HOST gets, and why: its own, that of a
 wildcard, none because one is disabled, has expired or is not valid, or because the name is
 refused. And what becomes of the request: what is dialled, in which order, what TLS names and
-verifies, what is sent as Host, which timeouts hold. Nothing is dialled: sleight check does that.
+verifies, which protocols the origin is offered, what is sent as Host, which timeouts hold.
+Nothing is dialled: sleight check does that.
 
 Settings of the proxy are read from its variables, and may be given as flags.
 The exit status is 1 where no route is in force for HOST.`,
@@ -173,7 +176,10 @@ func forward(s app.Settings, route *origin.Route, host string) *forwarded {
 	target := proxy.Target(route)
 	f := &forwarded{
 		Route: route.Host, Scheme: target.Scheme, Host: cmp.Or(target.HostHeader, host), ClientCert: target.ClientCert, Pins: len(target.SPKIPins), Note: route.Note,
-		Rewrite: proxy.RewritesNames(route, host), Timeouts: map[string]string{},
+		Rewrite: proxy.RewritesNames(route, host), Timeouts: map[string]string{}, Protocols: target.ALPN, MaxConns: target.MaxConns,
+	}
+	if len(f.Protocols) == 0 {
+		f.Protocols = []string{"http/1.1"}
 	}
 	port := "443"
 	if f.Scheme == "http" {
@@ -262,6 +268,21 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
+// spoken says what the protocols of a route come to.
+func spoken(protocols []string) string {
+	var names []string
+	for _, p := range protocols {
+		names = append(names, map[string]string{"http/1.1": "HTTP/1.1", "h2": "HTTP/2"}[p])
+	}
+	switch {
+	case len(protocols) > 1:
+		return strings.Join(names, " or ") + ", offered in this order; WebSockets over HTTP/1.1"
+	case protocols[0] == "h2":
+		return "HTTP/2 alone; WebSockets are refused"
+	}
+	return names[0]
+}
+
 // showExplanation shows a person the explanation.
 func showExplanation(t *terminal.Terminal, e *explanation, source routeSource) {
 	word, style := "no", terminal.Bad
@@ -320,6 +341,10 @@ func showExplanation(t *terminal.Terminal, e *explanation, source routeSource) {
 		}
 	} else {
 		field("verified", "nothing: plain HTTP")
+	}
+	field("spoken", spoken(f.Protocols))
+	if f.MaxConns > 0 {
+		field("at most", count(f.MaxConns, "connection")+" to the origin, beyond which requests wait")
 	}
 	field("Host", f.Host)
 	rewrite := "the origin's names in answers stay as they are"

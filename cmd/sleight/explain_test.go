@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -11,7 +12,7 @@ func TestExplainSaysWhatBecomesOfARequest(t *testing.T) {
 	t.Parallel()
 	routes := routesFile(t, map[string]any{
 		"host": "one.test", "origin": []string{"lb.test", "[2001:db8::1]:8443"}, "server_name": "lb.test", "host_header": "shop.test", "tls_min": "1.3",
-		"spki_pins": []string{"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}, "client_cert": "shop", "response_timeout": "90s", "expires_at": 32503680000, "note": "for\x1b[2Jshop",
+		"spki_pins": []string{"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}, "client_cert": "shop", "protocols": []string{"h2", "http/1.1"}, "max_connections": 20, "response_timeout": "90s", "expires_at": 32503680000, "note": "for\x1b[2Jshop",
 	})
 	c := runCheck(t, []string{"CONNECT_TIMEOUT=3s", "REQUEST_TIMEOUT=2m", "IDLE_TIMEOUT=0"}, "", "explain", "One.Test:443", "--routes", routes)
 	if c.status != 0 || c.err != "" {
@@ -30,12 +31,42 @@ dialled   lb.test:PORT
 named     lb.test (SNI)
 verified  for lb.test, by the system's roots, TLS 1.3 or later, the pinned key in the chain
 shows     the client certificate "shop", where the origin asks
+spoken    HTTP/2 or HTTP/1.1, offered in this order; WebSockets over HTTP/1.1
+at most   20 connections to the origin, beyond which requests wait
 Host      shop.test
 rewrite   the origin's names in answers become the client's
 timeouts  connect 3s, TLS 5s, answer 1m30s, idle none, whole 2m0s
 expires   DATET00:00:00Z
 note      for`+"\ufffd"+`[2Jshop
 `)
+}
+
+func TestExplainSaysWhatIsSpoken(t *testing.T) {
+	t.Parallel()
+	routes := routesFile(t,
+		map[string]any{"host": "default.test", "origin": "lb.test"}, map[string]any{"host": "old.test", "origin": "lb.test", "protocols": []string{"http/1.1"}},
+		map[string]any{"host": "new.test", "origin": "lb.test", "protocols": []string{"h2"}, "max_connections": 1}, map[string]any{"host": "both.test", "origin": "lb.test", "protocols": []string{"http/1.1", "h2"}},
+		map[string]any{"host": "plain.test", "origin": "http://lb.test", "max_connections": 3},
+	)
+	for host, want := range map[string]struct{ text, protocols, most string }{
+		"default.test": {"spoken    HTTP/1.1\n", "[http/1.1]", "<nil>"},
+		"old.test":     {"spoken    HTTP/1.1\n", "[http/1.1]", "<nil>"},
+		"new.test":     {"spoken    HTTP/2 alone; WebSockets are refused\nat most   1 connection to", "[h2]", "1"},
+		"both.test":    {"spoken    HTTP/1.1 or HTTP/2, offered in this order; WebSockets over HTTP/1.1\n", "[http/1.1 h2]", "<nil>"},
+		"plain.test":   {"spoken    HTTP/1.1\nat most   3 connections to", "[http/1.1]", "3"},
+	} {
+		if c := runCheck(t, nil, "", "explain", host, "--routes", routes, "--force-https=false"); !strings.Contains(c.out, want.text) {
+			t.Errorf("%s: %v, want %q", host, c, want.text)
+		}
+		var e struct{ Forwarded map[string]any }
+		c := runCheck(t, nil, "", "explain", host, "--routes", routes, "--force-https=false", "-o", "json")
+		if err := json.Unmarshal([]byte(c.out), &e); err != nil {
+			t.Fatal(err, c)
+		}
+		if got, most := fmt.Sprint(e.Forwarded["protocols"]), fmt.Sprint(e.Forwarded["max_connections"]); got != want.protocols || most != want.most {
+			t.Errorf("%s: %s, %s; want %s, %s", host, got, most, want.protocols, want.most)
+		}
+	}
 }
 
 func TestExplainSaysWhyThereIsNoRoute(t *testing.T) {

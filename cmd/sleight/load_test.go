@@ -33,7 +33,7 @@ const (
 	restartEvery = 2 * time.Second
 )
 
-// loadHost is a name that one wrk asks for, over connections of its own. Most are served over
+// loadHost is a name that one wrk asks for, over connections of its own. Most of their routes ask for
 // HTTP/2: with a connection for each request at once, the origins, which may be built with the
 // race detector, would do little but handshakes.
 type loadHost struct {
@@ -213,8 +213,12 @@ func (l *load) document(t *testing.T) string {
 		if h.http1 {
 			at /= 5 // each change costs it a handshake per connection
 		}
+		protocols := []string{"h2"}
+		if h.http1 {
+			protocols = []string{"http/1.1"}
+		}
 		routes = append(routes, map[string]any{
-			"host": h.name, "origin": h.origins[at%len(h.origins)].addr, "ca_pem": l.ca.PEM(),
+			"protocols": protocols, "host": h.name, "origin": h.origins[at%len(h.origins)].addr, "ca_pem": l.ca.PEM(),
 			"connect_timeout": "20s", "handshake_timeout": "20s", // for a busy machine
 		})
 	}

@@ -156,7 +156,7 @@ func TestDemoShowsWhatItPromises(t *testing.T) {
 	p.waitFor(t, "Ctrl-C")
 	for _, pattern := range []string{
 		`asked for +one\.spec-trust\.test`, `dialled +localhost:\d+ \(127\.0\.0\.1:\d+\)`, `SNI sent +one\.spec-trust\.test`,
-		`verified +certificate for one\.spec-trust\.test, issued by "sleight demo root"`, `protocol +HTTP/2 over TLS 1\.3`, `status +200 OK`,
+		`verified +certificate for one\.spec-trust\.test, issued by "sleight demo root"`, `protocol +HTTP/1\.1 over TLS 1\.3`, `status +200 OK`,
 		`time +DNS [\d.]+ ms, connect [\d.]+ ms, TLS [\d.]+ ms, first byte [\d.]+ ms; [\d.]+ ms in all`,
 	} {
 		if !regexp.MustCompile(`(?m)^ +` + pattern + `$`).MatchString(p.output()) {

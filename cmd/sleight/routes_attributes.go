@@ -20,6 +20,8 @@ type attributeFlags struct {
 	c        *cobra.Command
 	origins  []string
 	pins     []string
+	offered  []string
+	most     int64
 	texts    map[string]*string // by attribute
 	expires  string
 	caFile   string
@@ -42,6 +44,8 @@ func (a *attributeFlags) add(c *cobra.Command) {
 	f.StringSliceVar(&a.pins, "pin", nil, "base64 of the SHA-256 of a public key that is allowed, `HASH`; may be repeated, all are replaced (spki_pins)")
 	text("client_cert", "`name` of the client certificate to show")
 	text("tls_min", "lowest TLS `version`: 1.2 or 1.3")
+	f.StringSliceVar(&a.offered, "protocols", nil, "`list` of the protocols to offer the origin, the preferred first, such as h2,http/1.1; without it HTTP/1.1 alone")
+	f.Int64Var(&a.most, "max-connections", 0, "at most `N` connections to the origin, beyond which requests wait")
 	f.BoolVar(&a.rewrite, "rewrite", false, "whether names of the origin in its answers become the client's")
 	for _, part := range []struct{ name, of string }{
 		{"connect", "to connect to one address"}, {"handshake", "of a TLS handshake"}, {"response", "until an answer begins"},
@@ -53,10 +57,13 @@ func (a *attributeFlags) add(c *cobra.Command) {
 	f.BoolVar(&a.disabled, "disabled", false, "the opposite of --enabled")
 	f.StringVar(&a.expires, "expires-at", "", "`time` when the route ceases to be: RFC 3339, seconds since 1970, or from now on such as +48h or +30d")
 	text("note", "`text` for people")
-	completeValues(c, map[string][]string{"tls-min": {"1.2", "1.3"}}, map[string][]string{"ca-file": {"pem", "crt", "cer"}},
-		"origin", "server-name", "host-header", "ca-pem", "pin", "client-cert", "expires-at", "note",
+	completeValues(c, map[string][]string{"tls-min": {"1.2", "1.3"}, "protocols": protocolLists}, map[string][]string{"ca-file": {"pem", "crt", "cer"}},
+		"origin", "server-name", "host-header", "ca-pem", "pin", "client-cert", "max-connections", "expires-at", "note",
 		"connect-timeout", "handshake-timeout", "response-timeout", "idle-timeout", "request-timeout")
 }
+
+// protocolLists are all values of the attribute protocols, for completion.
+var protocolLists = []string{"http/1.1", "h2,http/1.1", "h2", "http/1.1,h2"}
 
 func flagName(attribute string) string { return strings.ReplaceAll(attribute, "_", "-") }
 
@@ -78,6 +85,12 @@ func (a *attributeFlags) given(now time.Time) (origin.Item, error) {
 	if changed("pin") {
 		pins := slices.Sorted(slices.Values(a.pins))
 		item["spki_pins"] = origin.StringSet(slices.Compact(pins))
+	}
+	if changed("protocols") {
+		item["protocols"] = list(a.offered)
+	}
+	if changed("max-connections") {
+		item["max_connections"] = json.Number(strconv.FormatInt(a.most, 10))
 	}
 	if changed("ca-file") {
 		if changed("ca-pem") {
@@ -117,11 +130,16 @@ func listOrOne(all []string) any {
 	if len(all) == 1 {
 		return all[0]
 	}
-	list := make([]any, 0, len(all))
+	return list(all)
+}
+
+// list is the attribute's value for several texts.
+func list(all []string) []any {
+	values := make([]any, 0, len(all))
 	for _, s := range all {
-		list = append(list, s)
+		values = append(values, s)
 	}
-	return list
+	return values
 }
 
 func epoch(t time.Time) json.Number { return json.Number(strconv.FormatInt(t.Unix(), 10)) }

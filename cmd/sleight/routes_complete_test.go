@@ -36,6 +36,10 @@ func TestCompletion(t *testing.T) {
 		{[]string{"routes", "put", "--unset", "n"}, "note", "4"}, // the shell picks
 		{[]string{"routes", "put", "--unset", ""}, "ca_pem tls_min", "4"},
 		{[]string{"routes", "put", "--tls-min", ""}, ".1.2 1.3", "4"},
+		{[]string{"routes", "put", "--protocols", ""}, ".http/1.1 h2,http/1.1 h2 http/1.1,h2", "4"},
+		{[]string{"routes", "put", "--max-connections", ""}, ".", "4"},
+		{[]string{"routes", "put", "--unset", "p"}, "protocols", "4"},
+		{[]string{"check", "--protocols", ""}, ".http/1.1 h2,http/1.1 h2 http/1.1,h2", "4"},
 		{[]string{"routes", "put", "--ca-file", ""}, ".pem crt cer", "8"},
 		{[]string{"routes", "put", "--orig"}, "--origin", "4"},
 		{[]string{"routes", "list", "--routes", ""}, ".json", "8"},

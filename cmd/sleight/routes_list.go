@@ -194,7 +194,7 @@ func count(n int, what string) string {
 // printList writes the table. Columns that no route has anything for are left out. What matters stands before
 // what may be long: a terminal cuts lines off at their end.
 func printList(t *terminal.Terminal, all []stated) {
-	header := []string{"host", "state", "origin", "server name", "host header", "version", "updated", "by", "problem"}
+	header := []string{"host", "state", "origin", "server name", "host header", "protocols", "max connections", "version", "updated", "by", "problem"}
 	used := map[int]bool{0: true, 1: true, 2: true}
 	rows := make([][]string, 0, len(all))
 	for _, i := range all {
@@ -210,7 +210,7 @@ func printList(t *terminal.Terminal, all []stated) {
 			text, problem, _ = strings.Cut(s.text, ": ")
 		}
 		row := []string{
-			value("host"), t.Styled(s.style, text), value("origin"), value("server_name"), value("host_header"),
+			value("host"), t.Styled(s.style, text), value("origin"), value("server_name"), value("host_header"), value("protocols"), value("max_connections"),
 			value("version"), value("updated_at"), value("updated_by"), "",
 		}
 		if problem != "" {

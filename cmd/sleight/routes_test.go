@@ -161,23 +161,23 @@ func testPut(t *testing.T, p *place) {
 		t.Errorf("%v, want it by %s", got, by)
 	}
 	o = p.run(t, "put", "--force", "a.test", "--origin", "b.test:8443", "--origin", "c.test", "--tls-min", "1.3", "--rewrite=false", "--disabled", "--connect-timeout", "2s",
-		"--pin", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "--client-cert", "c", "--server-name", "s.test", "--host-header", "h.test", "--expires-at", "4000000000", "--by", "somebody")
-	wantOutcome(t, "some attributes", o, 0, regexp.QuoteMeta(fmt.Sprintf("Changed \"a.test\" in %s (version 2, was 1): origin, server_name, host_header, spki_pins, client_cert, tls_min, rewrite, connect_timeout, enabled, expires_at\n", p.named))+"It is not in force: disabled\n", "")
+		"--pin", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "--protocols", "h2,http/1.1", "--max-connections", "20", "--client-cert", "c", "--server-name", "s.test", "--host-header", "h.test", "--expires-at", "4000000000", "--by", "somebody")
+	wantOutcome(t, "some attributes", o, 0, regexp.QuoteMeta(fmt.Sprintf("Changed \"a.test\" in %s (version 2, was 1): origin, server_name, host_header, spki_pins, client_cert, tls_min, protocols, max_connections, rewrite, connect_timeout, enabled, expires_at\n", p.named))+"It is not in force: disabled\n", "")
 	all := `{"host":"a.test","origin":["b.test:8443","c.test"],"note":"first","tls_min":"1.3","rewrite":false,"enabled":false,"connect_timeout":"2s",
-		"spki_pins":["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="],"client_cert":"c","server_name":"s.test","host_header":"h.test","expires_at":4000000000}`
+		"spki_pins":["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="],"client_cert":"c","protocols":["h2","http/1.1"],"max_connections":20,"server_name":"s.test","host_header":"h.test","expires_at":4000000000}`
 	if got := p.want(t, "a.test", all); got["updated_by"] != "somebody" {
 		t.Errorf("%v", got)
 	}
-	for _, args := range [][]string{{"--origin", "b.test:8443,c.test", "--tls-min", "1.3"}, {"--unset", "ca_pem"}, {"--enabled=false"}} {
+	for _, args := range [][]string{{"--origin", "b.test:8443,c.test", "--tls-min", "1.3"}, {"--protocols", "h2", "--protocols", "http/1.1"}, {"--unset", "ca_pem"}, {"--enabled=false"}} {
 		o = p.run(t, append([]string{"put", "--force", "a.test"}, args...)...)
 		wantOutcome(t, "what is so already", o, 0, ".* is so already; nothing was written\n", "")
 	}
 	if got := p.want(t, "a.test", all); got["version"] != json.Number("2") {
 		t.Errorf("what changes nothing was counted: %v", got)
 	}
-	p.must(t, "put", "--force", "a.test", "--unset", "client_cert,server_name", "--unset", "note", "--enabled", "--origin", "b.test")
+	p.must(t, "put", "--force", "a.test", "--unset", "client_cert,server_name", "--protocols", "h2", "--unset", "max_connections", "--unset", "note", "--enabled", "--origin", "b.test")
 	p.want(t, "a.test", `{"host":"a.test","origin":"b.test","tls_min":"1.3","rewrite":false,"enabled":true,"connect_timeout":"2s",
-		"spki_pins":["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="],"host_header":"h.test","expires_at":4000000000}`)
+		"spki_pins":["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="],"protocols":["h2"],"host_header":"h.test","expires_at":4000000000}`)
 	p.must(t, "put", "--force", "a.test", "--replace", "--origin", "z.test")
 	if got := p.want(t, "a.test", `{"host":"a.test","origin":"z.test"}`); got["version"] != json.Number("4") {
 		t.Errorf("replacing does not count on: %v", got)
@@ -200,6 +200,12 @@ func testPut(t *testing.T, p *place) {
 		{[]string{"put", "--force", "a.test", "--tls-min", "1.1"}, `attribute "tls_min" is "1.1"`},
 		{[]string{"put", "--force", "a.test", "--server-name", ""}, "leave it out for the default"},
 		{[]string{"put", "--force", "a.test", "--pin", "x"}, "not the base64 of a SHA-256 hash"},
+		{[]string{"put", "--force", "a.test", "--protocols", "http2"}, `attribute "protocols" has "http2", which is not known; write`},
+		{[]string{"put", "--force", "a.test", "--protocols", ""}, `attribute "protocols" is an empty list; leave it out`},
+		{[]string{"put", "--force", "a.test", "--protocols", "h2,h2"}, `has "h2" twice`},
+		{[]string{"put", "--force", "a.test", "--origin", "http://b.test", "--protocols", "h2"}, `attribute "protocols" has no effect where the origin is http://`},
+		{[]string{"put", "--force", "a.test", "--max-connections", "0"}, "has to be from 1 to 65535"},
+		{[]string{"put", "--force", "a.test", "--max-connections", "many"}, "--max-connections"},
 		{[]string{"put", "--force", "a.test", "--ca-pem", "x"}, "not a list of certificates"},
 		{[]string{"put", "--force", "a.test", "--ca-file", "/no/such/file"}, "/no/such/file"},
 		{[]string{"put", "--force", "a.test", "--ca-pem", "x", "--ca-file", "y"}, "both given"},

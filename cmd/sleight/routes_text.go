@@ -48,7 +48,7 @@ func parseItem(document []byte, now time.Time) (origin.Item, error) {
 }
 
 // typed are the attributes that are not text.
-var typed = []string{"spki_pins", "rewrite", "enabled", "expires_at", origin.VersionAttribute}
+var typed = []string{"spki_pins", "rewrite", "enabled", "expires_at", "max_connections", origin.VersionAttribute}
 
 // position is the one behind some text.
 func position(before []byte) string {

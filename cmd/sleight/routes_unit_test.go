@@ -67,7 +67,7 @@ func everyKind(t *testing.T) []origin.Item {
 		`{"host":"misspelt.example","orgin":"a.example"}`,
 		`{"host":"hostile.example","origin":"a.example","tls_min":"\u001b[2J"}`,
 		fmt.Sprintf(`{"host":"full.example","origin":"https://a.example:8443","ca_pem":%s,"spki_pins":["BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB=","AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="],
-			"client_cert":"ours","tls_min":"1.3","rewrite":false,"connect_timeout":"5s","note":"two\nlines","x":{"y":[1,null]}}`, pem),
+			"client_cert":"ours","tls_min":"1.3","protocols":["h2","http/1.1"],"max_connections":20,"rewrite":false,"connect_timeout":"5s","note":"two\nlines","x":{"y":[1,null]}}`, pem),
 	} {
 		var i origin.Item
 		if err := json.Unmarshal([]byte(document), &i); err != nil {

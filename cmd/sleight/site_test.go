@@ -46,6 +46,15 @@ func newSite(t *testing.T, ca *devca.Authority, self string, http1 bool, names .
 	return s, o
 }
 
+// offers is the attribute protocols of a route to a site that is to be asked in HTTP/1.1 alone, or
+// rather in HTTP/2.
+func offers(http1 bool) []string {
+	if http1 {
+		return []string{"http/1.1"}
+	}
+	return []string{"h2", "http/1.1"}
+}
+
 // blob is large, and no two parts of it are alike.
 var blob = func() []byte {
 	b := make([]byte, 5<<20)

@@ -36,11 +36,15 @@ type freezer struct {
 }
 
 // newFreezer starts a function whose hosts are all at address.
-func newFreezer(t *testing.T, name, method, address, caPEM string, hosts []string) *freezer {
+func newFreezer(t *testing.T, name, method, address string, http1 bool, caPEM string, hosts []string) *freezer {
 	t.Helper()
+	protocols := []string{"h2"}
+	if http1 {
+		protocols = []string{"http/1.1"}
+	}
 	var routes []object
 	for _, host := range hosts {
-		routes = append(routes, object{"host": host, "origin": address, "ca_pem": caPEM})
+		routes = append(routes, object{"host": host, "origin": address, "ca_pem": caPEM, "protocols": protocols})
 	}
 	document, err := json.Marshal(object{"routes": routes})
 	if err != nil {
@@ -209,7 +213,7 @@ func TestNothingIsLostOrDoubledWhenFlowsAreForgottenWhileFrozen(t *testing.T) {
 		o := &tlstest.Origin{HTTP1: c.http1, Certificates: certificates}
 		o.Start(t)
 		relay := tlstest.NewRelay(t, o.Addr)
-		z := newFreezer(t, c.name, c.method, relay.Addr, ca.PEM(), hosts)
+		z := newFreezer(t, c.name, c.method, relay.Addr, c.http1, ca.PEM(), hosts)
 		z.relay, z.seen = relay, seenBy(o)
 		all = append(all, z)
 	}
@@ -262,7 +266,7 @@ func TestNothingIsLostOrDoubledWhenTheOriginHangsUpWhileFrozen(t *testing.T) {
 						t.Fatal(err)
 					}
 					addr := o.start(t, leaf, protocol == "HTTP1")
-					z := newFreezer(t, method+" over "+protocol, method, addr, ca.PEM(), hosts)
+					z := newFreezer(t, method+" over "+protocol, method, addr, protocol == "HTTP1", ca.PEM(), hosts)
 					z.seen = o.times
 					origins, all = append(origins, o), append(all, z)
 				}
@@ -356,7 +360,7 @@ func TestPingFromBeforeTheFlowWasForgottenIsNoSignOfLife(t *testing.T) {
 	// The client of a flow that was reset would soon know. Here it has nothing but what it heard.
 	relay := &tlstest.Relay{Origin: o.start(t, leaf, false), Blackhole: true}
 	relay.Start(t)
-	z := newFreezer(t, "POST", "POST", relay.Addr, ca.PEM(), hosts)
+	z := newFreezer(t, "POST", "POST", relay.Addr, false, ca.PEM(), hosts)
 	z.seen, z.relay = o.times, relay
 	all := []*freezer{z}
 	warm(t, all)
