@@ -268,7 +268,7 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// spoken says what the protocols of a route come to.
+// spoken names the protocols of a route for people.
 func spoken(protocols []string) string {
 	var names []string
 	for _, p := range protocols {
@@ -276,7 +276,7 @@ func spoken(protocols []string) string {
 	}
 	switch {
 	case len(protocols) > 1:
-		return strings.Join(names, " or ") + ", offered in this order; WebSockets over HTTP/1.1"
+		return strings.Join(names, " or ") + ", offered in this order, of which the origin chooses; WebSockets over HTTP/1.1"
 	case protocols[0] == "h2":
 		return "HTTP/2 alone; WebSockets are refused"
 	}

@@ -31,7 +31,7 @@ dialled   lb.test:PORT
 named     lb.test (SNI)
 verified  for lb.test, by the system's roots, TLS 1.3 or later, the pinned key in the chain
 shows     the client certificate "shop", where the origin asks
-spoken    HTTP/2 or HTTP/1.1, offered in this order; WebSockets over HTTP/1.1
+spoken    HTTP/2 or HTTP/1.1, offered in this order, of which the origin chooses; WebSockets over HTTP/1.1
 at most   20 connections to the origin, beyond which requests wait
 Host      shop.test
 rewrite   the origin's names in answers become the client's
@@ -52,7 +52,7 @@ func TestExplainSaysWhatIsSpoken(t *testing.T) {
 		"default.test": {"spoken    HTTP/1.1\n", "[http/1.1]", "<nil>"},
 		"old.test":     {"spoken    HTTP/1.1\n", "[http/1.1]", "<nil>"},
 		"new.test":     {"spoken    HTTP/2 alone; WebSockets are refused\nat most   1 connection to", "[h2]", "1"},
-		"both.test":    {"spoken    HTTP/1.1 or HTTP/2, offered in this order; WebSockets over HTTP/1.1\n", "[http/1.1 h2]", "<nil>"},
+		"both.test":    {"spoken    HTTP/1.1 or HTTP/2, offered in this order, of which the origin chooses; WebSockets over HTTP/1.1\n", "[http/1.1 h2]", "<nil>"},
 		"plain.test":   {"spoken    HTTP/1.1\nat most   3 connections to", "[http/1.1]", "3"},
 	} {
 		if c := runCheck(t, nil, "", "explain", host, "--routes", routes, "--force-https=false"); !strings.Contains(c.out, want.text) {

@@ -220,7 +220,7 @@ var decoders = map[string]func(*Route, any) error{
 
 const maxOrigins = 16 // what one request may try
 
-const maxMaxConnections = 65535 // an address of ours has no more ports for one of the origin's
+const maxMaxConnections = 65535 // one of our addresses has no more ports to reach one of the origin's
 
 const maxTimeout = 24 * time.Hour // beyond which nobody waits, but a unit was mistaken
 
@@ -321,7 +321,7 @@ func protocols(v any) ([]string, error) {
 		case name != "http/1.1" && name != "h2":
 			return nil, fmt.Errorf(`has %.40q, which is not known; write "http/1.1" for HTTP/1.1 and "h2" for HTTP/2`, name)
 		case slices.Contains(names, name):
-			return nil, fmt.Errorf("has %q twice; write it once, where its place in the order of preference is", name)
+			return nil, fmt.Errorf("has %q twice; write it once, at its place in the order of preference", name)
 		}
 		names = append(names, name)
 	}

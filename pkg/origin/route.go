@@ -48,11 +48,12 @@ type Route struct {
 	// TLSMin is the lowest TLS version, as in crypto/tls.
 	TLSMin uint16
 
-	// Protocols are what the origin is offered, the preferred first: "http/1.1" and "h2". Empty means
-	// "http/1.1" alone, as it does with Scheme "http".
+	// Protocols are offered to the origin, the preferred first: "http/1.1" and "h2", names of ALPN (RFC
+	// 7301). Empty means "http/1.1" alone. With Scheme "http" they have no effect.
 	Protocols []string
 
-	// MaxConnections bounds the connections to the origin. 0 means the proxy's own bound, if it has one.
+	// MaxConnections bounds the connections of this process to the origin, for each server name. 0 means
+	// the proxy's own bound, if it has one.
 	MaxConnections int
 
 	// Rewrite says whether names of the origin in its answers (Location, Content-Location,

@@ -44,7 +44,7 @@ var (
 
 	// ErrUpgradeProtocol is for a request that asks for another protocol under a route that offers
 	// its origin HTTP/2 alone.
-	ErrUpgradeProtocol = errors.New("proxy: the route does not list http/1.1, over which alone protocols are switched")
+	ErrUpgradeProtocol = errors.New("proxy: the route does not list http/1.1, and protocols are switched over that alone")
 
 	// ErrUpgradeMismatch is for an origin that switches to another protocol than was asked for.
 	ErrUpgradeMismatch = errors.New("proxy: the origin switched to another protocol than was asked for")

@@ -131,7 +131,7 @@ func TestWebSocketToAnOriginWithHTTP2(t *testing.T) {
 	if r := o.Last(t); r.SNI != "a.test" || r.Host != "a.test" || r.Proto != "HTTP/1.1" || r.Header.Get("Upgrade") != "websocket" {
 		t.Errorf("the origin saw %+v", r)
 	}
-	// HTTP/1.1 is not what that route allows, so that nothing is dialled.
+	// That route does not allow HTTP/1.1, so that nothing is dialled.
 	if got := w.send(t, strings.Replace(strings.Replace(handshake, "keep-alive", "close", 1), "a.test", "modern.test", 1)); !strings.HasPrefix(got, "HTTP/1.1 501 ") ||
 		field(got, "Proxy-Status") != "sleight; error=http_upgrade_failed" || !strings.Contains(got, "add http/1.1 to the route's protocols") {
 		t.Errorf("under a route with HTTP/2 alone: %q", got)
