@@ -99,8 +99,10 @@ func translate(ctx context.Context, _ string) (sni.Target, error) {
 	}
 	target := Target(x.route)
 	target.ConnectTimeout, target.HandshakeTimeout = x.watch.timeouts.Connect, x.watch.timeouts.Handshake
-	if x.upgrade {
-		target.ALPN = []string{"http/1.1"} // WebSockets over HTTP/2 (RFC 8441) are not in net/http
+	// WebSockets over HTTP/2 (RFC 8441) are not in net/http. Any other list stays as it is: the transport
+	// closes the idle connections of a host whose target changes.
+	if x.upgrade && slices.Contains(target.ALPN, "h2") {
+		target.ALPN = []string{"http/1.1"}
 	}
 	return target, nil
 }

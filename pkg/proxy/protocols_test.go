@@ -1,8 +1,12 @@
 package proxy_test
 
 import (
+	"bufio"
 	"crypto/tls"
+	"net"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sleightproxy/sleight/internal/tlstest"
@@ -66,6 +70,48 @@ func TestBoundOfConnectionsIsTheRoutes(t *testing.T) {
 	for most, want := range map[int]int{0: 0, 7: 7} {
 		if got := proxy.Target(&origin.Route{Scheme: "https", MaxConnections: most}).MaxConns; got != want {
 			t.Errorf("%d is %d to the transport", most, got)
+		}
+	}
+}
+
+// The transport closes the idle connections of a host whose target changes.
+func TestWebSocketLeavesIdleConnectionsOfItsHostAlone(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	for name, protocols := range map[string][]string{"by default": nil, "HTTP/1.1": {"http/1.1"}} {
+		var both sync.WaitGroup
+		both.Add(2)
+		r := route{"ca_pem": ca.PEM(), "origin": serveOrigin(t, ca, true, func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Header.Get("Upgrade") != "":
+				upgrades(func(net.Conn) {})(w, r)
+			case r.Method == http.MethodPost: // two at once, so that there are two connections
+				both.Done()
+				both.Wait()
+			}
+		})}
+		if protocols != nil {
+			r["protocols"] = protocols
+		}
+		b, lines := one(t, r)
+		ask := func(request string, want int) {
+			c := b.send(t, request)
+			defer c.Close()
+			if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != want {
+				t.Errorf("%s, %.20q: %v, %v", name, request, resp, err)
+			}
+		}
+		var posts sync.WaitGroup
+		for range 2 {
+			posts.Go(func() { ask(aPost+"Content-Length: 0\r\n\r\n", 200) })
+		}
+		posts.Wait()
+		ask(aSwitch, 101) // takes one of them
+		ask(aGet, 200)
+		for range 4 {
+			if line := lines.next(t); line["method"] == "GET" && line["status"] == 200.0 && line["reused"] != true {
+				t.Errorf("%s: %v", name, line)
+			}
 		}
 	}
 }
