@@ -154,6 +154,23 @@ chain     verified
 `)
 }
 
+func TestCheckOffersTheProtocolsThatAreAskedFor(t *testing.T) {
+	t.Parallel()
+	s := newTarget(t, nil)
+	for protocols, want := range map[string]string{
+		"h2": " 200 HTTP/2 TLS 1.3 AES_128_GCM_SHA256 ALPN h2\n", "h2,http/1.1": " ALPN h2\n", "http/1.1": " ALPN http/1.1 (h2 on offer)\n",
+		"http2": `protocols has "http2", which is not known`,
+	} {
+		c := runCheck(t, nil, "", s.args("check", "one.test", "--origin", s.addr, "--ca-file", s.caFile, "--protocols", protocols)...)
+		if !strings.Contains(c.out, want) || (c.status == 0) != (protocols != "http2") {
+			t.Errorf("%s: %v, want %q", protocols, c, want)
+		}
+	}
+	if c := runCheck(t, nil, "", "check", "--all", "--routes", "routes.json", "--protocols", "h2"); c.status != 2 || !strings.Contains(c.err, "--protocols is given with --all") {
+		t.Errorf("%v", c)
+	}
+}
+
 func TestCheckOfARouteThatFails(t *testing.T) {
 	t.Parallel()
 	s := newTarget(t, nil)
