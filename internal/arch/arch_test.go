@@ -69,11 +69,13 @@ var testRooms = []string{"internal/testdeps", "internal/tlstest", "internal/lamb
 // mayImport has for each room what it may import beside the standard library: rooms, and
 // modules by prefix. Why is in docs/decisions.
 var mayImport = map[string][]string{
+	"pkg/uri":             {},
 	"pkg/hostname":        {"golang.org/x/net/idna", "golang.org/x/net/publicsuffix"},
-	"pkg/sni":             {"pkg/hostname", "golang.org/x/"},
+	"pkg/sni":             {"internal/http1", "pkg/hostname", "golang.org/x/"},
+	"internal/http1":      {"golang.org/x/net/http/httpguts"},
 	"pkg/origin":          {"pkg/hostname", "github.com/aws/aws-sdk-go-v2/", "github.com/aws/smithy-go", "github.com/hashicorp/golang-lru/v2"},
-	"pkg/proxy":           {"pkg/hostname", "pkg/origin", "pkg/sni"},
-	"pkg/lambdahttp":      {"github.com/aws/aws-lambda-go/", "github.com/awslabs/aws-lambda-go-api-proxy/"},
+	"pkg/proxy":           {"pkg/hostname", "pkg/origin", "pkg/sni", "pkg/uri"},
+	"pkg/lambdahttp":      {"pkg/uri", "github.com/aws/aws-lambda-go/", "github.com/awslabs/aws-lambda-go-api-proxy/"},
 	"internal/app":        {"pkg/"},
 	"internal/devca":      {},
 	"internal/demo":       {"internal/app", "internal/devca", "pkg/hostname"},

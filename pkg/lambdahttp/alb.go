@@ -8,6 +8,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/awslabs/aws-lambda-go-api-proxy/core"
+
+	"github.com/sleightproxy/sleight/pkg/uri"
 )
 
 // alb is an Application Load Balancer. Its target group decides whether headers and
@@ -20,14 +22,14 @@ type alb struct {
 }
 
 func (f alb) request(e *event) (*parts, error) {
-	query, err := e.query(func(s string) string { return escape(s, inParameter) }) // as the client encoded it
+	query, err := e.query(uri.EscapeParameter) // as the client encoded it
 	if err != nil {
 		return nil, err
 	}
 	headers := e.headers()
 	return &parts{
 		method:  e.HTTPMethod,
-		path:    escape(e.Path, inEncodedPath),
+		path:    uri.EscapePath(e.Path),
 		query:   query,
 		headers: headers,
 		client:  lastForwarded(headers),

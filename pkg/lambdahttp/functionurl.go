@@ -1,5 +1,7 @@
 package lambdahttp
 
+import "github.com/sleightproxy/sleight/pkg/uri"
+
 // functionURL is a Lambda function URL: payload format 2.0, but for a path that is as the
 // client encoded it.
 // https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
@@ -9,7 +11,7 @@ func (f functionURL) request(e *event) (*parts, error) {
 	if e.RawPath == "" {
 		return f.httpAPI.request(e) // its other path is decoded here too
 	}
-	return f.parts(e, escape(e.RawPath, inEncodedPath)), nil
+	return f.parts(e, uri.EscapePath(e.RawPath)), nil
 }
 
 func (f functionURL) prelude(a *answer) any { return f.head(a) }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/awslabs/aws-lambda-go-api-proxy/core"
+
+	"github.com/sleightproxy/sleight/pkg/uri"
 )
 
 // httpAPI is an API Gateway HTTP API with payload format 2.0.
@@ -24,7 +26,7 @@ func (f httpAPI) request(e *event) (*parts, error) {
 	// HTTP APIs decode the path before they invoke the function. Which characters the client
 	// had encoded is lost; an encoded slash (%2F) for instance arrives as a plain one. What
 	// needs no encoding stays, as clients mostly send it so.
-	return f.parts(e, escape(path, inPath)), nil
+	return f.parts(e, uri.EscapeDecodedPath(path)), nil
 }
 
 // parts are those of every event of format 2.0, but for the path.
@@ -32,7 +34,7 @@ func (f httpAPI) parts(e *event, path string) *parts {
 	p := &parts{
 		method:  f.context.HTTP.Method,
 		path:    path,
-		query:   escape(e.RawQueryString, inQuery),
+		query:   uri.EscapeQuery(e.RawQueryString),
 		headers: e.headers(),
 		domain:  f.context.DomainName,
 		client:  f.context.HTTP.SourceIP,

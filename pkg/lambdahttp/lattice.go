@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/textproto"
 	"strings"
+
+	"github.com/sleightproxy/sleight/pkg/uri"
 )
 
 // lattice is VPC Lattice with event version V2. The library has no type for it.
@@ -40,7 +42,7 @@ func (f lattice) request(e *event) (*parts, error) {
 	// The query is in the map. Should a path have one as well, that has the client's order.
 	path, query, found := strings.Cut(e.Path, "?")
 	if !found {
-		query = joinQuery(f.event.Query, func(s string) string { return escape(s, inParameter) })
+		query = joinQuery(f.event.Query, uri.EscapeParameter)
 	}
 	headers := make(http.Header, len(f.event.Headers))
 	for name, values := range f.event.Headers {
@@ -51,8 +53,8 @@ func (f lattice) request(e *event) (*parts, error) {
 	}
 	return &parts{
 		method:  e.Method,
-		path:    escape(path, inEncodedPath),
-		query:   escape(query, inQuery),
+		path:    uri.EscapePath(path),
+		query:   uri.EscapeQuery(query),
 		headers: headers,
 		client:  lastForwarded(headers), // Lattice overwrites these headers
 		tls:     overTLS(headers),

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sleightproxy/sleight/pkg/uri"
 )
 
 // parts are what a front makes of its event.
@@ -83,7 +85,7 @@ func (a *Adapter) request(ctx context.Context, p *parts, e *event) (*http.Reques
 		rawPath = "/" + rawPath
 	}
 	if a.StripStage {
-		rawPath = withoutPrefix(rawPath, "/"+escape(p.stage, inPath))
+		rawPath = withoutPrefix(rawPath, "/"+uri.EscapeDecodedPath(p.stage))
 	}
 	rawPath = withoutPrefix(rawPath, a.BasePath)
 	path, err := url.PathUnescape(rawPath)

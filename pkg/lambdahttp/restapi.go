@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/awslabs/aws-lambda-go-api-proxy/core"
+
+	"github.com/sleightproxy/sleight/pkg/uri"
 )
 
 // restAPI is an API Gateway REST API with a Lambda proxy integration, whose responses are
@@ -29,7 +30,7 @@ type restAPIContext struct {
 }
 
 func (f restAPI) request(e *event) (*parts, error) {
-	query, err := e.query(url.QueryEscape) // the values come decoded
+	query, err := e.query(uri.EscapeDecodedParameter)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +38,7 @@ func (f restAPI) request(e *event) (*parts, error) {
 		method: e.HTTPMethod,
 		// Encoded, as the client sent it. What it should have encoded too is, since net/url would
 		// otherwise take the whole for not encoded, and turn %2F into a slash.
-		path:    escape(e.Path, inEncodedPath),
+		path:    uri.EscapePath(e.Path),
 		query:   query,
 		headers: e.headers(),
 		domain:  f.context.DomainName,
