@@ -50,7 +50,7 @@ const (
 
 // Normalize returns the canonical form of the host in an HTTP authority (RFC 9110
 // section 4.2.3): lower case, A-labels (xn--...), without port, without the trailing dot of
-// a fully qualified name. Normalizing twice changes nothing.
+// a fully qualified name. Normalizing twice changes nothing. A port is one of TCP, 1 to 65535, or empty.
 //
 // It accepts the names of RFC 1123, names in Unicode, and what works beside them: underscores, and
 // hyphens at the third and fourth place of a label ("r3---sn-x"). A-labels are checked: one that does
@@ -186,7 +186,7 @@ func SplitAddress(address string) (host, port string, err error) {
 	host = address
 	if i := strings.LastIndexByte(address, ':'); i > strings.LastIndexByte(address, ']') {
 		host, port = address[:i], address[i+1:]
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		if !isPort(port) {
 			return "", "", fmt.Errorf("%q: the port has to be a number from 1 to 65535", address)
 		}
 	}
@@ -225,11 +225,16 @@ func cutPort(authority string) (string, error) {
 	if strings.Contains(port, ":") {
 		return "", invalid(authority, "an IP address, not a name")
 	}
-	// RFC 3986 section 3.2.3 allows an empty port.
-	if len(port) > 5 || port != "" && !isDigits(port) {
-		return "", invalid(authority, "the port is not a number")
+	if port != "" && !isPort(port) { // RFC 3986 section 3.2.3 allows an empty port
+		return "", invalid(authority, "the port is not a number from 1 to 65535")
 	}
 	return name, nil
+}
+
+// isPort reports whether s is a port that a server can listen on. 0 is none (RFC 6335 section 6).
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0 && len(s) <= len("65535")
 }
 
 func badLabel(label string) string {

@@ -127,14 +127,22 @@ func cutUnquoted(s string, sep byte) (before, after string) {
 	return s, ""
 }
 
+// isToken reports whether s is a token of RFC 9110 section 5.6.2, as field names are.
 func isToken(s string) bool {
-	for _, c := range []byte(s) {
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
+	for i := range len(s) {
+		if !inToken[s[i]] {
 			return false
 		}
 	}
 	return s != ""
 }
+
+var inToken = func() (in [256]bool) {
+	for c := '!'; c <= '~'; c++ {
+		in[c] = !strings.ContainsRune(`"(),/:;<=>?@[\]{}`, c)
+	}
+	return in
+}()
 
 // isQuoted reports whether s is one quoted string (RFC 9110 section 5.6.4).
 func isQuoted(s string) bool {

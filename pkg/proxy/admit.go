@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 // client sees.
 type Limits struct {
 	HeaderFields int   // how many header fields: 256 by default. Many small ones cost more than their bytes
-	HeaderBytes  int   // names and values together: 64 KiB, what AWS's load balancers take
+	HeaderBytes  int   // names and values together, with those that the proxy adds: 64 KiB, what AWS's load balancers take
 	URLBytes     int   // path and query: 16 KiB
 	BodyBytes    int64 // of the request; no limit by default, since bodies stream through
 }
@@ -38,7 +39,7 @@ func limit(n, zero int) (int, bool) {
 
 // refuse answers requests that no origin should see.
 func (h *Handler) refuse(next http.Handler) http.Handler {
-	checks := []func(*http.Request) error{checkMethod, checkTarget, h.checkLimits, h.checkLoop}
+	checks := []func(*http.Request) error{checkMethod, checkTarget, checkFraming, h.checkLimits, h.checkLoop}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, check := range checks {
 			if err := check(r); err != nil {
@@ -70,6 +71,25 @@ func checkTarget(r *http.Request) error {
 		return fmt.Errorf("%w: its target has the scheme %.20q", ErrBadRequest, u.Scheme)
 	case u.Opaque != "", u.Path == "*" && r.Method != http.MethodOptions, u.Path != "" && u.Path != "*" && u.Path[0] != '/':
 		return fmt.Errorf("%w: its target is not a path", ErrBadRequest)
+	case u.Host != "" && u.Host != r.Host: // over HTTP/1.1 they are the same
+		return fmt.Errorf("%w: its target names another host than its authority", ErrBadRequest)
+	}
+	return nil
+}
+
+// checkFraming refuses what net/http's server refuses over HTTP/1.1 and lets pass over HTTP/2: a Host that
+// differs from :authority (RFC 9113 section 8.3.1), and lengths that differ or are none (RFC 9110 section
+// 8.6). Whoever reads the other one sees another request.
+func checkFraming(r *http.Request) error {
+	hosts := r.Header["Host"]
+	if len(hosts) > 1 || len(hosts) == 1 && !strings.EqualFold(hosts[0], r.Host) {
+		return fmt.Errorf("%w: its Host differs from its authority, or comes twice", ErrBadRequest)
+	}
+	lengths := r.Header["Content-Length"]
+	for _, length := range lengths {
+		if length != lengths[0] || length == "" || strings.Trim(length, digits) != "" {
+			return fmt.Errorf("%w: its Content-Length is none, or there are two that differ", ErrBadRequest)
+		}
 	}
 	return nil
 }
@@ -77,25 +97,33 @@ func checkTarget(r *http.Request) error {
 func (h *Handler) checkLimits(r *http.Request) error {
 	limits := &h.config.Limits
 	if most, ok := limit(limits.URLBytes, defaultURLBytes); ok {
-		if n := len(r.URL.RawQuery) + len(r.URL.Path); n > most || n > most/3 && len(r.URL.RequestURI()) > most {
+		if n := len(r.URL.RawQuery) + len(r.URL.Path); n > most || n > most/3 && targetLength(r.URL) > most {
 			return &RequestTooLargeError{ErrURLTooLong, int64(most)}
 		}
 	}
-	fields, size := 0, 0
-	for name, values := range r.Header {
+	if most := limits.BodyBytes; most > 0 && r.ContentLength > most {
+		return &RequestTooLargeError{ErrBodyTooLarge, most}
+	}
+	fields := 0
+	for _, values := range r.Header {
 		fields += len(values)
-		for _, v := range values {
-			size += len(name) + len(v)
-		}
 	}
 	if most, ok := limit(limits.HeaderFields, defaultHeaderFields); ok && fields > most {
 		return &RequestTooLargeError{ErrTooManyFields, int64(most)}
 	}
-	if most, ok := limit(limits.HeaderBytes, defaultHeaderBytes); ok && size > most {
-		return &RequestTooLargeError{ErrHeaderTooLarge, int64(most)}
+	return h.checkHeaderBytes(r)
+}
+
+// checkHeaderBytes is called for what comes, and again for what is sent, with what the proxy has added.
+func (h *Handler) checkHeaderBytes(r *http.Request) error {
+	size := 0
+	for name, values := range r.Header {
+		for _, v := range values {
+			size += len(name) + len(v)
+		}
 	}
-	if most := limits.BodyBytes; most > 0 && r.ContentLength > most {
-		return &RequestTooLargeError{ErrBodyTooLarge, most}
+	if most, ok := limit(h.config.Limits.HeaderBytes, defaultHeaderBytes); ok && size > most {
+		return &RequestTooLargeError{ErrHeaderTooLarge, int64(most)}
 	}
 	return nil
 }
@@ -121,7 +149,7 @@ func (h *Handler) route(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r.Context())
 		var err error
-		if x.authority, x.host, err = h.asked(r); err == nil {
+		if x.authority, x.host, err = h.asked(x, r); err == nil {
 			begin := time.Now()
 			x.route, err = h.config.Routes.Lookup(r.Context(), x.host)
 			x.lookup = time.Since(begin)
@@ -141,9 +169,9 @@ func (h *Handler) route(next http.Handler) http.Handler {
 // asked returns which host the client asked for: the authority as it wrote it, but in ASCII,
 // since that goes into the fields of requests and answers, and the name under which the route is
 // looked up.
-func (h *Handler) asked(r *http.Request) (authority, host string, err error) {
+func (h *Handler) asked(x *exchange, r *http.Request) (authority, host string, err error) {
 	authority = r.Host
-	if name := h.config.TrustedHostHeader; name != "" {
+	if name := h.config.TrustedHostHeader; name != "" && (x.trusted || len(h.config.TrustedProxies) == 0) {
 		switch values := r.Header.Values(name); len(values) {
 		case 0:
 		case 1:
@@ -155,11 +183,11 @@ func (h *Handler) asked(r *http.Request) (authority, host string, err error) {
 	if host, err = hostname.Normalize(authority); err == nil {
 		return hostname.ASCII(authority), host, nil
 	}
-	bare := authority
-	if name, _, splitErr := net.SplitHostPort(authority); splitErr == nil {
-		bare = name
+	bare, port := authority, ""
+	if name, number, splitErr := net.SplitHostPort(authority); splitErr == nil {
+		bare, port = name, number
 	}
-	if hostname.IsIP(bare) {
+	if n, portErr := strconv.ParseUint(port, 10, 16); hostname.IsIP(bare) && (port == "" || portErr == nil && n > 0) {
 		return "", "", &lookupError{bare, origin.ErrNotFound} // well-formed, but no route has one
 	}
 	return "", "", &badHostError{err}

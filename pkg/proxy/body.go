@@ -18,9 +18,9 @@ type requestBody struct {
 	whole   atomic.Bool // it was read to its end
 }
 
-func newRequestBody(r *http.Request, x *exchange, limit int64) *requestBody {
-	b := &requestBody{ReadCloser: r.Body, x: x, trailer: newTrailer(r.Trailer), left: -1}
-	if limit > 0 {
+func (h *Handler) newRequestBody(r *http.Request, x *exchange) *requestBody {
+	b := &requestBody{ReadCloser: r.Body, x: x, trailer: h.newTrailer(r.Trailer), left: -1}
+	if limit := h.config.Limits.BodyBytes; limit > 0 {
 		b.left, b.limit = limit, limit
 	}
 	return b
@@ -64,7 +64,7 @@ func followBody(r *http.Response) error {
 	}
 	x := exchangeOf(ctx)
 	x.watch.answered()
-	body := responseBody{r.Body, x, ctx}
+	body := responseBody{ReadCloser: r.Body, x: x, ctx: ctx, answer: r, announced: r.Trailer}
 	if both, ok := r.Body.(io.ReadWriteCloser); ok && r.StatusCode == http.StatusSwitchingProtocols {
 		x.watch.moving(ErrWebSocketIdle)
 		r.Body = &upgradedBody{body, both}
@@ -75,11 +75,36 @@ func followBody(r *http.Response) error {
 	return nil
 }
 
-// responseBody is the origin's body on its way to the client.
+// responseBody is the origin's body on its way to the client, and the trailers behind it.
 type responseBody struct {
 	io.ReadCloser
 	x   *exchange
 	ctx context.Context // of the request
+
+	answer    *http.Response
+	announced http.Header // its trailers; the transport may fill this map or make another one
+	ended     bool        // the trailers were passed on
+}
+
+// trailers makes ready what came behind the body.
+func (b *responseBody) trailers() error {
+	if b.ended {
+		return nil
+	}
+	b.ended = true
+	came := http.Header{}
+	for _, fields := range []http.Header{b.announced, b.answer.Trailer} {
+		for name, values := range fields {
+			if len(values) > 0 {
+				came[name] = values
+			}
+		}
+	}
+	if len(came) == 0 {
+		return nil
+	}
+	b.answer.Trailer = came
+	return b.x.passAnswer(answerTrailer, came)
 }
 
 func (b *responseBody) Read(p []byte) (int, error) {
@@ -90,6 +115,8 @@ func (b *responseBody) Read(p []byte) (int, error) {
 			err = broken
 		} else if b.ctx.Err() != nil {
 			err = context.Cause(b.ctx)
+		} else if bad := b.trailers(); bad != nil {
+			err = bad // too late for a 502: the answer breaks off, and the cause is in the log
 		}
 	}
 	if err != nil && err != io.EOF && b.x.readErr == nil {

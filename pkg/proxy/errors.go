@@ -251,7 +251,7 @@ func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
 		r, done = h.Begin(r)
 		defer done()
 		x = exchangeOf(r.Context())
-		_, x.host, _ = h.asked(r) // as far as the server has understood it
+		_, x.host, _ = h.asked(x, r) // as far as the server has understood it
 	}
 	ours := x.records(w)
 	if ours && x.status == http.StatusSwitchingProtocols {

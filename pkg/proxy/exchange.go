@@ -37,11 +37,12 @@ type exchange struct {
 	origin sni.Exchange  // zero until the transport has told
 	watch  *watch        // nil until the route is known
 
-	status   int   // that the client was told; 0 where it was told none
-	bytes    int64 // of the body that it was sent
-	writeErr error // why no more could be sent to it
-	readErr  error // why no more of the origin's answer could be read
-	complete bool  // the handler has returned
+	status     int   // that the client was told; 0 where it was told none
+	bytes      int64 // of the body that it was sent
+	writeErr   error // why no more could be sent to it
+	interimErr error // what is wrong with an interim answer of the origin
+	readErr    error // why no more of the origin's answer could be read
+	complete   bool  // the handler has returned
 
 	failed *problem // what the client was told in place of an answer, or why that broke off; nil where all is well
 	err    error    // the cause

@@ -17,6 +17,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/hostname"
 	"github.com/sleightproxy/sleight/pkg/origin"
 	"github.com/sleightproxy/sleight/pkg/sni"
+	"github.com/sleightproxy/sleight/pkg/uri"
 )
 
 // forwarder sends requests to their origins, and what these answer through the hooks to the
@@ -38,6 +39,7 @@ func (h *Handler) forwarder() http.Handler {
 					return err
 				}
 			}
+			announce(r)
 			return nil
 		},
 	}
@@ -53,8 +55,8 @@ func rewrite(pr *httputil.ProxyRequest) {
 	x := exchangeOf(pr.In.Context())
 	pr.Out.URL.Scheme = x.route.Scheme
 	pr.Out.URL.Host = x.host
-	pr.Out.URL.RawPath = encoded(pr.In.URL)
-	pr.Out.URL.RawQuery = pr.In.URL.RawQuery // ReverseProxy drops what it cannot parse, such as ";"
+	pr.Out.URL.RawPath = encodedPath(pr.In.URL)
+	pr.Out.URL.RawQuery = uri.EscapeQuery(pr.In.URL.RawQuery) // ReverseProxy drops what it cannot parse, such as ";"
 	pr.Out.Host = pr.In.Host
 	pr.Out.Trailer = pr.In.Trailer // the very map, which is filled when the body has been read
 	for _, name := range asSent {
@@ -64,30 +66,23 @@ func rewrite(pr *httputil.ProxyRequest) {
 	}
 }
 
-// encoded returns the path as the client encoded it, with what no path may have (RFC 3986 section 3.3)
-// encoded too. Of a path that has such a byte anywhere, such as the "|" of browsers, net/url would
-// otherwise send its own encoding, in which "%2F" is a slash.
-func encoded(u *url.URL) string {
-	raw := u.RawPath
-	if raw == "" || u.EscapedPath() == raw {
-		return raw
+// encodedPath returns what goes into RawPath for the path to be sent as the client encoded it, with what no path
+// may have encoded too. Of a path that has such a byte anywhere, such as the "|" of browsers, net/url
+// would otherwise send its own encoding, in which "%2F" is a slash.
+func encodedPath(u *url.URL) string {
+	if u.RawPath == "" || u.EscapedPath() == u.RawPath {
+		return u.RawPath
 	}
-	const (
-		hex = "0123456789ABCDEF"
-		// Brackets are no path's either, but net/url takes them.
-		inPath = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=:@/%[]"
-	)
-	var b strings.Builder
-	for i := range len(raw) {
-		if c := raw[i]; strings.IndexByte(inPath, c) >= 0 {
-			b.WriteByte(c)
-		} else {
-			b.WriteByte('%')
-			b.WriteByte(hex[c>>4])
-			b.WriteByte(hex[c&15])
-		}
+	return uri.EscapePath(u.RawPath)
+}
+
+// targetLength returns how long the path and the query are as they are sent.
+func targetLength(u *url.URL) int {
+	path := encodedPath(u)
+	if path == "" {
+		path = u.EscapedPath()
 	}
-	return b.String()
+	return len(path) + len(uri.EscapeQuery(u.RawQuery))
 }
 
 // translate hands the route of the request to the transport. Without one there is
@@ -150,16 +145,6 @@ func checkStatus(r *http.Response) error {
 	case r.StatusCode < 200 || r.StatusCode > 599:
 		return &sni.Error{Type: sni.HTTPProtocolError, Err: fmt.Errorf("origin answered with status %d", r.StatusCode)}
 	}
-	return nil
-}
-
-// mapNames gives an answer the client's name where it has the origin's.
-func mapNames(r *http.Response) error {
-	x := exchangeOf(r.Request.Context())
-	if !RewritesNames(x.route, x.host) {
-		return nil
-	}
-	newNames(x.route, x.scheme, x.authority).rewrite(r.Header)
 	return nil
 }
 

@@ -10,13 +10,6 @@ import (
 // name is what the proxy calls itself in Via, Proxy-Status and, unless told otherwise, CDN-Loop.
 const name = "sleight"
 
-// hopByHop are the fields that are for the next hop alone (RFC 9110 section 7.6.1), whether or not
-// Connection names them.
-var hopByHop = []string{
-	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
-	"Te", "Trailer", "Transfer-Encoding", "Upgrade",
-}
-
 // endToEnd takes the fields out that were for the proxy alone. It comes before all that adds any, so
 // that a client cannot have those removed by naming them in Connection.
 func (h *Handler) endToEnd(next http.Handler) http.Handler {
@@ -29,14 +22,15 @@ func (h *Handler) endToEnd(next http.Handler) http.Handler {
 		r.Header = header
 		trailers := lists(header["Te"], "trailers")
 		x.upgrade = r.ProtoMajor == 1 && r.ProtoMinor > 0 && lists(header["Connection"], "upgrade") && lists(header["Upgrade"], "websocket")
-		for _, field := range header["Connection"] {
-			for option := range strings.SplitSeq(field, ",") {
-				header.Del(strings.TrimSpace(option))
-			}
+		if err := h.passRequest(requestHeader, header); err != nil {
+			h.Fail(w, r, err)
+			return
 		}
-		for _, name := range hopByHop {
-			delete(header, name)
+		if x.body != nil && x.body.trailer.err != nil {
+			h.Fail(w, r, x.body.trailer.err)
+			return
 		}
+		delete(header, "Host") // over HTTP/2 it may come beside :authority; checkFraming has compared them
 		if trailers {
 			header["Te"] = []string{"trailers"}
 		}
@@ -58,7 +52,11 @@ func (h *Handler) introduce(next http.Handler) http.Handler {
 		}
 		add(r.Header, "Via", strconv.Itoa(r.ProtoMajor)+"."+strconv.Itoa(r.ProtoMinor)+" "+name) // RFC 9110 section 7.6.3
 		add(r.Header, "Cdn-Loop", h.config.LoopID)
-		x.forwarded(r)
+		h.forwarded(x, r)
+		if err := h.checkHeaderBytes(r); err != nil {
+			h.Fail(w, r, err)
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -66,7 +64,7 @@ func (h *Handler) introduce(next http.Handler) http.Handler {
 // forwarded sets the fields that tell of the client. What a stranger says of who went before is
 // replaced, also in what we do not send ourselves: origins believe X-Forwarded-Port or -Prefix from
 // whom they believe the others.
-func (x *exchange) forwarded(r *http.Request) {
+func (h *Handler) forwarded(x *exchange, r *http.Request) {
 	x.scheme = "http"
 	if r.TLS != nil {
 		x.scheme = "https"
@@ -78,6 +76,9 @@ func (x *exchange) forwarded(r *http.Request) {
 			if strings.HasPrefix(field, "X-Forwarded-") {
 				delete(header, field)
 			}
+		}
+		if len(h.config.TrustedProxies) > 0 && h.config.TrustedHostHeader != "" {
+			header.Del(h.config.TrustedHostHeader) // asked has not believed it
 		}
 	} else if said := header["X-Forwarded-Proto"]; len(said) == 1 && (said[0] == "https" || said[0] == "http") {
 		x.scheme = said[0]
@@ -94,28 +95,21 @@ func (x *exchange) forwarded(r *http.Request) {
 		header["X-Forwarded-Host"] = []string{x.authority}
 	}
 	header["X-Forwarded-Proto"] = []string{x.scheme}
-	if len(header["Forwarded"]) == 0 { // RFC 7239 section 7.4: the same in the other form
-		for _, field := range before {
-			for client := range strings.SplitSeq(field, ",") {
-				if client = strings.TrimSpace(client); client != "" && client != peer {
-					add(header, "Forwarded", "for="+node(client))
-				}
-			}
-		}
-	}
-	element := "host=" + quoted(x.authority) + ";proto=" + x.scheme
-	if peer != "" {
-		element = "for=" + node(peer) + ";" + element
-	}
-	add(header, "Forwarded", element)
-}
 
-// node returns a node identifier of RFC 7239 section 6.
-func node(address string) string {
-	if strings.Contains(address, ":") && !strings.HasPrefix(address, "[") && strings.Count(address, ":") > 1 {
-		address = "[" + address + "]"
+	var list strings.Builder
+	if said := header["Forwarded"]; len(said) > 0 && readable(said) {
+		list.WriteString(strings.Join(said, ", "))
+	} else { // RFC 7239 section 7.4: the same in the other form
+		appendForwardedFor(&list, before, peer)
 	}
-	return quoted(address)
+	if list.Len() > 0 {
+		list.WriteString(", ")
+	}
+	if peer != "" {
+		list.WriteString("for=" + node(peer) + ";")
+	}
+	list.WriteString("host=" + quoted(x.authority) + ";proto=" + x.scheme)
+	header["Forwarded"] = []string{list.String()}
 }
 
 // quoted returns s as a token, or as a quoted-string where it is none (RFC 9110 section 5.6.4).

@@ -21,7 +21,7 @@ func outgoing(h *Handler, r *http.Request) (sent *http.Request) {
 	x.authority, x.host = r.Host, "a.test"
 	w := &responseWriter{ResponseWriter: httptest.NewRecorder(), x: x}
 	chain := Chain(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { sent = r }), h.endToEnd, h.introduce)
-	for _, check := range []func(*http.Request) error{checkMethod, checkTarget, h.checkLimits, h.checkLoop} {
+	for _, check := range []func(*http.Request) error{checkMethod, checkTarget, checkFraming, h.checkLimits, h.checkLoop} {
 		if check(r) != nil {
 			return nil
 		}

@@ -19,6 +19,8 @@ func TestRequestOverALimitIsToldWhichOne(t *testing.T) {
 	head := func(line string, fields ...string) string {
 		return line + " HTTP/1.1\r\nHost: a.test\r\n" + strings.Join(fields, "") + "\r\n"
 	}
+	// What the proxy adds to a request of this test counts too.
+	const own = len("Via"+"1.1 sleight"+"Cdn-Loop"+"sleight"+"X-Forwarded-For"+"127.0.0.1"+"X-Forwarded-Host"+"a.test"+"X-Forwarded-Proto"+"http"+"Forwarded"+"for=127.0.0.1;host=a.test;proto=http")
 	many := func(n int) string { return strings.Repeat("X: y\r\n", n) }
 	for _, c := range []struct {
 		name, request, problem, says string
@@ -29,11 +31,13 @@ func TestRequestOverALimitIsToldWhichOne(t *testing.T) {
 		{"URL", head("GET /" + strings.Repeat("a", 16<<10)), "url-too-long", "16 KiB", proxy.Limits{}, 414},
 		{"query", head("GET /?" + strings.Repeat("a", 16<<10)), "url-too-long", "16 KiB", proxy.Limits{}, 414},
 		{"URL whose path is longer as it is written", head("GET /" + strings.Repeat("%20", 90)), "url-too-long", "200 bytes", proxy.Limits{URLBytes: 200}, 414},
+		{"query of bytes that are written as three each", head("GET /?" + strings.Repeat("\xe9", 67)), "url-too-long", "200 bytes", proxy.Limits{URLBytes: 200}, 414},
 		{"URL without a limit", head("GET /" + strings.Repeat("a", 17<<10)), "", "", proxy.Limits{URLBytes: -1}, 200},
 		{"fields, at most", head("GET /", many(fields)), "", "", proxy.Limits{HeaderFields: fields}, 200},
 		{"fields", head("GET /", many(fields+1)), "too-many-request-headers", "more than 5 header fields", proxy.Limits{HeaderFields: fields}, 431},
 		{"fields by default", head("GET /", many(257)), "too-many-request-headers", "256", proxy.Limits{}, 431},
-		{"header, at most", head("GET /", "Xx: "+strings.Repeat("a", 98)+"\r\n"), "", "", proxy.Limits{HeaderBytes: 100}, 200},
+		{"header, at most", head("GET /", "Xx: "+strings.Repeat("a", 298-own)+"\r\n"), "", "", proxy.Limits{HeaderBytes: 300}, 200},
+		{"header with what is added", head("GET /", "Xx: "+strings.Repeat("a", 299-own)+"\r\n"), "request-header-too-large", "300 bytes", proxy.Limits{HeaderBytes: 300}, 431},
 		{"header", head("GET /", "Xx: "+strings.Repeat("a", 99)+"\r\n"), "request-header-too-large", "100 bytes", proxy.Limits{HeaderBytes: 100}, 431},
 		{"header by default", head("GET /", "Cookie: "+strings.Repeat("a", 64<<10)+"\r\n"), "request-header-too-large", "64 KiB", proxy.Limits{}, 431},
 		{"body, at most", head("POST /", "Content-Length: 10\r\n") + "0123456789", "", "", proxy.Limits{BodyBytes: 10}, 200},

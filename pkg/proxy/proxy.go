@@ -28,13 +28,14 @@ type Config struct {
 	Transport *sni.Transport
 
 	// TrustedHostHeader names the header in which a CDN in front passes the host that the
-	// client asked for. Whoever can reach the proxy directly can set it too, so it is for
-	// proxies that only the CDN can reach. Empty means that Host alone counts.
+	// client asked for. It is believed from TrustedProxies alone. If there are none, it is believed from all:
+	// whoever can reach the proxy directly can set it too, so that is for proxies that only the
+	// CDN can reach. Empty means that Host alone counts.
 	TrustedHostHeader string
 
 	// TrustedProxies are the networks of the proxies in front. What such a peer says of its client
 	// (X-Forwarded-*, Forwarded, X-Request-Id) is kept and added to; what others say
-	// is replaced. Nil trusts nobody.
+	// is replaced. Nil trusts nobody, but for TrustedHostHeader.
 	TrustedProxies []netip.Prefix
 
 	// LoopID is how the proxy knows its own requests again, in CDN-Loop (RFC 8586): give each
@@ -90,8 +91,8 @@ func New(c Config) *Handler {
 	}
 	h.hooks = []ResponseHook{
 		checkStatus,
-		followBody, // time, and what ends it
-		mapNames,   // Location, Link, cookies: from the origin's name to the client's
+		passFields, // names checked, hop-by-hop fields end here; Location, Link, cookies: from the origin's name to the client's
+		followBody, // time, and what ends it; its trailers
 	}
 	requests = append(requests, c.Middleware...)
 	h.hooks = append(h.hooks, c.ResponseHooks...)
@@ -115,7 +116,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.complete = false // until it returns: a panic means that what was written is not all
 	own := newResponseWriter(w, r, x)
 	if r.Body != nil && r.Body != http.NoBody {
-		x.body = newRequestBody(r, x, h.config.Limits.BodyBytes)
+		x.body = h.newRequestBody(r, x)
 		r.Body = x.body
 	}
 	h.chain.ServeHTTP(own, r)

@@ -3,7 +3,6 @@ package proxy
 import (
 	"net/http"
 	"slices"
-	"strings"
 )
 
 // trailer is what may come behind the body of a request: the fields that were announced. Others
@@ -12,29 +11,24 @@ import (
 type trailer struct {
 	fields    http.Header // of the request; the server fills it when the body has been read
 	announced []string
+	err       error // why the request cannot be passed on
 }
 
-// neverTrailers are fields by which messages are framed, routed or accounted for, and those that the
-// proxy sets.
-var neverTrailers = []string{"Host", "Content-Length", "Content-Encoding", "Content-Type", "Content-Range", "Authorization", "Cookie", "Forwarded", "Via", "Cdn-Loop", "Max-Forwards", "Expect"}
-
-func newTrailer(fields http.Header) trailer {
-	t := trailer{fields: fields}
+// newTrailer takes those out of fields that are not to be passed on.
+func (h *Handler) newTrailer(fields http.Header) trailer {
+	t := trailer{fields: fields, err: h.passRequest(requestTrailer, fields)}
 	for name := range fields {
-		if slices.Contains(neverTrailers, name) || slices.Contains(hopByHop, name) || strings.HasPrefix(name, "X-Forwarded-") {
-			delete(fields, name)
-		} else {
-			t.announced = append(t.announced, name)
-		}
+		t.announced = append(t.announced, name)
 	}
 	return t
 }
 
-// keepAnnounced takes out what came without having been announced.
+// keepAnnounced takes out what came without having been announced, and control characters.
 func (t trailer) keepAnnounced() {
 	for name := range t.fields {
 		if !slices.Contains(t.announced, name) {
 			delete(t.fields, name)
 		}
 	}
+	requestTrailer.clean(t.fields) // the names are those that it has seen before
 }

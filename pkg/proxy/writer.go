@@ -43,7 +43,7 @@ func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter 
 func (w *responseWriter) WriteHeader(status int) {
 	if status < 200 {
 		// 100 is said by the server itself, once the body is read.
-		if !w.http10 && status != http.StatusContinue {
+		if !w.http10 && status != http.StatusContinue && w.interim() {
 			w.ResponseWriter.WriteHeader(status)
 		}
 		return
@@ -65,6 +65,19 @@ func (w *responseWriter) WriteHeader(status int) {
 	}
 	w.x.status = status
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// interim makes the header of an interim answer ready, and reports whether it can be sent. What is wrong with
+// it is told as soon as the origin has answered. ReverseProxy calls this while it waits for that.
+func (w *responseWriter) interim() bool {
+	if w.x.route == nil { // not the origin's
+		return true
+	}
+	err := w.x.passAnswer(interimHeader, w.Header())
+	if err != nil && w.x.interimErr == nil {
+		w.x.interimErr = err
+	}
+	return err == nil
 }
 
 func (w *responseWriter) Write(b []byte) (int, error) {

@@ -1,0 +1,43 @@
+package proxy
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// ownNames are the fields that the proxy sets or removes in the header of every request, X-Forwarded-* aside.
+var ownNames = append([]string{"Via", "Cdn-Loop", "Forwarded", "Max-Forwards", "Host", "Content-Length"}, hopByHop...)
+
+// isAlias reports whether a server could take name for a field that the proxy sets or removes in such a section.
+// CGI (RFC 3875 section 4.1.18) and what came after it, such as WSGI, Rack and PHP, make
+// HTTP_X_FORWARDED_FOR of X-Forwarded-For and of X_Forwarded_For alike, and some of X.Forwarded.For
+// too. If both come, a stranger's value may win.
+func (h *Handler) isAlias(s section, name string) bool {
+	plain := plainName(name)
+	if plain == name {
+		return false
+	}
+	hostHeader := http.CanonicalHeaderKey(h.config.TrustedHostHeader)
+	return strings.HasPrefix(plain, "X-Forwarded-") || slices.Contains(ownNames, plain) || s == requestTrailer && s.never(plain) ||
+		plain == plainName(hostHeader) && name != hostHeader
+}
+
+// plainName returns a name with hyphens in place of all that is no letter and no digit, and name itself if
+// there is none of that.
+func plainName(name string) string {
+	if strings.IndexFunc(name, notAlphanumeric) < 0 {
+		return name
+	}
+	return http.CanonicalHeaderKey(strings.Map(func(c rune) rune {
+		if notAlphanumeric(c) {
+			return '-'
+		}
+		return c
+	}, name))
+}
+
+// notAlphanumeric reports whether c is something else than a letter, a digit or a hyphen.
+func notAlphanumeric(c rune) bool {
+	return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-')
+}
