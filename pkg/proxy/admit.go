@@ -87,8 +87,9 @@ func checkFraming(r *http.Request) error {
 	}
 	lengths := r.Header["Content-Length"]
 	for _, length := range lengths {
-		if length != lengths[0] || length == "" || strings.Trim(length, digits) != "" {
-			return fmt.Errorf("%w: its Content-Length is none, or there are two that differ", ErrBadRequest)
+		n, err := strconv.ParseInt(length, 10, 64)
+		if err != nil || length != lengths[0] || strings.Trim(length, digits) != "" || r.ProtoMajor == 2 && n != r.ContentLength {
+			return fmt.Errorf("%w: its Content-Length is none or another than the body's, or there are two that differ", ErrBadRequest)
 		}
 	}
 	return nil

@@ -3,9 +3,11 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,12 +103,21 @@ func FuzzHeaders(f *testing.F) {
 				}
 			}
 		}
+		for name := range header {
+			if plain := plainName(name); plain != name && (strings.HasPrefix(plain, "X-Forwarded-") || ours[plain]) {
+				t.Errorf("%q is a second spelling of the proxy's %q", name, plain)
+			}
+		}
+		const largest = (forwardedElements + 2) * len(`for="[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]:65535", `)
+		if list := header["Forwarded"][0]; before["Forwarded"] == nil && len(list) > largest {
+			t.Errorf("Forwarded has %d bytes", len(list))
+		}
 		again := in.Clone(t.Context())
 		again.Header = header.Clone()
 		if h.checkLoop(again) != ErrLoop {
 			t.Errorf("the proxy would not know its request again: %q", header["Cdn-Loop"])
 		}
-		if list := header["Forwarded"][0]; before["Forwarded"] == nil && !balanced(list) {
+		if list := header["Forwarded"][0]; !balanced(list) {
 			t.Errorf("Forwarded %q cannot be read", list)
 		}
 	})
@@ -134,4 +145,32 @@ func closes(s string) bool {
 		}
 	}
 	return !quoted
+}
+
+func FuzzSection(f *testing.F) {
+	for _, fields := range []string{"X: 1\r\n", "Connection: x, Keep-Alive\r\nX: 1\r\nKeep-Alive: 1\r\n", "Set-Cookie: a\r\nIf-Match: *\r\nContent-Length: 1\r\nX : 1\r\n", "X: \x01\r\n"} {
+		f.Add(fields)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		read := http.Header{}
+		for line := range strings.SplitSeq(text, "\r\n") {
+			name, value, _ := strings.Cut(line, ":")
+			read[http.CanonicalHeaderKey(name)] = append(read[http.CanonicalHeaderKey(name)], value)
+		}
+		for _, s := range []section{requestHeader, requestTrailer, interimHeader, answerHeader, answerTrailer} {
+			h := read.Clone()
+			if s.clean(h) != nil {
+				continue
+			}
+			left := h.Clone()
+			if err := s.clean(h); err != nil || !maps.EqualFunc(left, h, slices.Equal) {
+				t.Errorf("%s: %q, and again %q, %v", s, left, h, err)
+			}
+			for name, values := range h {
+				if !isToken(name) || slices.Contains(hopByHop, name) || (s == requestTrailer || s == answerTrailer) && s.never(name) || strings.ContainsAny(strings.Join(values, ""), "\r\n\x00") {
+					t.Errorf("%s has %q: %q", s, name, values)
+				}
+			}
+		}
+	})
 }

@@ -20,7 +20,7 @@ func TestRequestOverALimitIsToldWhichOne(t *testing.T) {
 		return line + " HTTP/1.1\r\nHost: a.test\r\n" + strings.Join(fields, "") + "\r\n"
 	}
 	// What the proxy adds to a request of this test counts too.
-	const own = len("Via"+"1.1 sleight"+"Cdn-Loop"+"sleight"+"X-Forwarded-For"+"127.0.0.1"+"X-Forwarded-Host"+"a.test"+"X-Forwarded-Proto"+"http"+"Forwarded"+"for=127.0.0.1;host=a.test;proto=http")
+	const own = len("Via" + "1.1 sleight" + "Cdn-Loop" + "sleight" + "X-Forwarded-For" + "127.0.0.1" + "X-Forwarded-Host" + "a.test" + "X-Forwarded-Proto" + "http" + "Forwarded" + "for=127.0.0.1;host=a.test;proto=http")
 	many := func(n int) string { return strings.Repeat("X: y\r\n", n) }
 	for _, c := range []struct {
 		name, request, problem, says string

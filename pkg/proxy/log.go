@@ -156,7 +156,7 @@ func appendFailure(attrs []slog.Attr, x *exchange) []slog.Attr {
 	if x.failed.errorType != "" {
 		attrs = append(attrs, slog.String("error_type", string(x.failed.errorType)))
 	}
-	attrs = append(attrs, slog.String("error", bounded(x.err.Error(), 2000)))
+	attrs = append(attrs, slog.String("error", bounded(x.cleanError(), 2000)))
 	if e, ok := errors.AsType[*sni.Error](x.err); ok {
 		if e.Address != "" && x.origin.Address == "" {
 			attrs = append(attrs, slog.String("origin", e.Address))
@@ -172,6 +172,26 @@ func appendFailure(attrs []slog.Attr, x *exchange) []slog.Attr {
 		}
 	}
 	return attrs
+}
+
+// cleanError is the cause without what the origin sent, which net/http quotes if it cannot read it: a line of
+// a header may be a cookie, and what is not HTTP somebody's data.
+func (x *exchange) cleanError() string {
+	whole, read := x.err.Error(), x.readErr
+	if e, ok := errors.AsType[*sni.Error](x.err); ok {
+		if e.Type != sni.HTTPProtocolError && read == nil {
+			return whole
+		}
+		read = e.Err
+	}
+	if read == nil || as[*sni.ResetError](read) { // the latter is meant to be read
+		return whole
+	}
+	detail := read.Error()
+	if before, _, quoted := strings.Cut(detail, `"`); quoted {
+		return strings.Replace(whole, detail, before+"(left out)", 1)
+	}
+	return whole
 }
 
 // namesOf lists the names of a certificate, as far as they are proper ones: whoever made

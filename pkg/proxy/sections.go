@@ -39,19 +39,17 @@ var neverTrailers = []string{
 }
 
 // clean takes out of h what is not passed on in such a section: the fields that Connection names, those of
-// one hop, and those that have no place there. Control characters in values become blanks, as RFC 9110
-// section 5.5 has it: over HTTP/2 a field that has one would be lost. The error is for a name that is no
-// token, which net/http would leave out without a word. h may be nil.
+// one hop, and those that have no place there. The error is for a name that is no token and for a value with
+// a control character: net/http would leave such a field out without a word. It has no more of the field
+// than that byte. h may be nil.
 func (s section) clean(h http.Header) error {
 	for name, values := range h {
 		if !isToken(name) {
 			return fmt.Errorf("the %s has a field name with the byte %q, which no name may have (RFC 9110 section 5.6.2)", s, notInToken(name))
 		}
-		for i, v := range values {
-			if blank := withoutControls(v); blank != v {
-				values = slices.Clone(values)
-				values[i] = blank
-				h[name] = values
+		for _, v := range values {
+			if i := strings.IndexFunc(v, isControl); i >= 0 {
+				return fmt.Errorf("the %s has a field value with the byte %q, which no value may have (RFC 9110 section 5.5)", s, v[i])
 			}
 		}
 	}
@@ -144,23 +142,8 @@ func announce(r *http.Response) {
 	r.Trailer = nil
 }
 
-// withoutControls returns a field value with blanks in place of what it may not have (RFC 9110 section 5.5).
-func withoutControls(v string) string {
-	for i := range len(v) {
-		if isControl(v[i]) {
-			b := []byte(v) // of no particular encoding
-			for ; i < len(b); i++ {
-				if isControl(b[i]) {
-					b[i] = ' '
-				}
-			}
-			return string(b)
-		}
-	}
-	return v
-}
-
-func isControl(c byte) bool { return c < ' ' && c != '\t' || c == 0x7f }
+// isControl reports whether c may not be in a field value.
+func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
 
 // notInToken returns the first byte of name that no token may have, and 0 if the name is empty.
 func notInToken(name string) byte {

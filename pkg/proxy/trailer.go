@@ -23,12 +23,11 @@ func (h *Handler) newTrailer(fields http.Header) trailer {
 	return t
 }
 
-// keepAnnounced takes out what came without having been announced, and control characters.
+// keepAnnounced takes out what came without having been announced.
 func (t trailer) keepAnnounced() {
 	for name := range t.fields {
 		if !slices.Contains(t.announced, name) {
 			delete(t.fields, name)
 		}
 	}
-	requestTrailer.clean(t.fields) // the names are those that it has seen before
 }
