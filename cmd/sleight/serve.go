@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"strings"
 
@@ -96,6 +97,7 @@ as built by make build, which knows no profiles: give it credentials in the envi
 			return usageError{errors.New("no routes: give --routes FILE or --table NAME")}
 		}
 		s.logger = slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: settings.LogLevel}))
+		app.LogLibraries(log.Default(), s.logger)
 		if f.Changed("front") {
 			front := &frontServer{kind, *bootstrap, setting, settings, c.ErrOrStderr(), s.logger}
 			return front.serve(c.Context(), s)

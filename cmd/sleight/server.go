@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/sleightproxy/sleight/internal/app"
 )
 
 // server runs a handler on the network until it is told to stop. It is for one run.
@@ -151,7 +153,7 @@ func (s *server) httpServer(h http.Handler) *http.Server {
 		ReadHeaderTimeout: s.limits.readHeader,
 		IdleTimeout:       s.limits.idle,
 		MaxHeaderBytes:    s.limits.header,
-		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
+		ErrorLog:          app.LibraryLog(s.logger),
 
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is for the origin
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"log"
 	"os"
 	"runtime"
 
@@ -16,7 +17,7 @@ func main() {
 	if n := app.Procs(os.Getenv); n > 0 {
 		runtime.GOMAXPROCS(min(n, runtime.GOMAXPROCS(0)))
 	}
-	function, err := app.NewFunction(os.Getenv, os.Stdout)
+	function, err := app.NewFunction(os.Getenv, os.Stdout, log.Default())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "sleight:", err)
 		os.Exit(1)

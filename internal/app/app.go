@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"time"
@@ -78,13 +79,15 @@ func Routes(s Settings, logger *slog.Logger, client func() (origin.BatchGetter, 
 }
 
 // NewFunction makes what the Lambda function runs, from its environment. It logs JSON to
-// out. Its error is one line that says what to set.
-func NewFunction(getenv func(string) string, out io.Writer) (*lambdahttp.Adapter, error) {
+// out, and has std, the logger that libraries write to, do likewise. Its error is one line that says what
+// to set.
+func NewFunction(getenv func(string) string, out io.Writer, std *log.Logger) (*lambdahttp.Adapter, error) {
 	s, err := FromEnvironment(getenv)
 	if err != nil {
 		return nil, err
 	}
 	logger := slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: s.LogLevel, ReplaceAttr: lambdaNames}))
+	LogLibraries(std, logger)
 	routes, err := Routes(s, slog.New(invocationHandler{logger.Handler()}), func() (origin.BatchGetter, error) { return origin.NewDynamoDBClient(getenv) })
 	if err != nil {
 		return nil, err

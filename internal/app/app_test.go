@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -140,7 +141,7 @@ func TestWrongConfigurationFailsWithOneLineThatSaysWhatToSet(t *testing.T) {
 		{with("WARM_HOSTS", "one.test,,two.test"), []string{"WARM_HOSTS", "one.example.com"}},
 		{environment{"ROUTES_TTL": "x", "FORCE_HTTPS": "y"}, []string{"ROUTES_TTL", "FORCE_HTTPS"}},
 	} {
-		_, err := app.NewFunction(c.env.get, io.Discard)
+		_, err := app.NewFunction(c.env.get, io.Discard, log.New(io.Discard, "", 0))
 		if err == nil {
 			t.Errorf("%v: no error", c.env)
 			continue
@@ -154,7 +155,7 @@ func TestWrongConfigurationFailsWithOneLineThatSaysWhatToSet(t *testing.T) {
 			t.Errorf("%v: %q is more than a line", c.env, err)
 		}
 	}
-	if _, err := app.NewFunction(credentials.get, io.Discard); err != nil {
+	if _, err := app.NewFunction(credentials.get, io.Discard, log.New(io.Discard, "", 0)); err != nil {
 		t.Errorf("the right configuration: %v", err)
 	}
 }

@@ -1,0 +1,79 @@
+package main_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sleightproxy/sleight/internal/lambdatest"
+	"github.com/sleightproxy/sleight/internal/tlstest"
+)
+
+// CloudWatch and Lambda's log filter read lines of JSON. What an origin sends belongs to the client, and
+// libraries quote it.
+func TestOutputIsJSONLineByLineWhateverAnOriginSends(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	address := tlstest.NewBrokenOrigin(t, tlstest.Leaf(t, ca, streamHost))
+	routes := routesFile(t, object{"host": streamHost, "origin": address, "ca_pem": ca.PEM()})
+	for _, mode := range []string{"buffered", "stream"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			f := lambdatest.Start(t, lambdatest.Build(t), "ROUTES_FILE="+routes, "ORIGIN_ALLOW_CIDRS=127.0.0.0/8", "RESPONSE_MODE="+mode, "LOG_LEVEL=debug")
+			ask := func(method, path string) {
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				e := withoutBody(t, event(t, "function-url", streamHost, path), method)
+				if mode == "stream" {
+					r := f.Stream(ctx, t, e)
+					io.Copy(io.Discard, r.Body)
+					r.Body.Close()
+				} else if _, err := f.Invoke(ctx, e); err != nil {
+					t.Error(err)
+				}
+			}
+			asked := 0
+			for i, broken := range tlstest.BrokenAnswers {
+				ask(broken.Method, "/"+strconv.Itoa(i))
+				ask("GET", "/fine")
+				asked += 2
+			}
+			// Once it stands still, the libraries have said what they had to say.
+			if err := f.Freeze(); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Thaw(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.Invoke(t.Context(), event(t, "http-api", "unmapped.test", "/")); err != nil { // what comes before it is in the log by then
+				t.Fatal(err)
+			}
+			if err := f.AwaitLog(t.Context(), "unmapped.test"); err != nil {
+				t.Fatal(err)
+			}
+			requests, failed := 0, 0
+			for line := range strings.SplitSeq(f.Log(), "\n") {
+				var got struct{ Timestamp, Level, Msg, Problem string }
+				if err := json.Unmarshal([]byte(line), &got); err != nil || got.Timestamp == "" || got.Level == "" || got.Msg == "" {
+					t.Errorf("not a line of the log: %.300q", line)
+				}
+				if strings.Contains(line, "SECRET") {
+					t.Errorf("it has what the origin sent: %.600s", line)
+				}
+				if got.Msg == "request" {
+					requests++
+				}
+				if got.Problem == "origin-protocol-error" || got.Problem == "incomplete-response" {
+					failed++
+				}
+			}
+			if requests != asked+1 || failed < 10 {
+				t.Errorf("%d lines for %d requests, %d of them failed:\n%s", requests, asked+1, failed, f.Log())
+			}
+		})
+	}
+}
