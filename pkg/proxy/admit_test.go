@@ -3,6 +3,8 @@ package proxy_test
 import (
 	"net/http"
 	"net/netip"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -13,7 +15,7 @@ import (
 
 // aliases are spellings that CGI, WSGI, PHP or Rack make the same variable of as of a field of the proxy's.
 var aliases = []string{"X_Forwarded_For", "x_forwarded_for", "X-Forwarded_For", "X_Forwarded-For", "X.Forwarded.For", "X_Forwarded_Proto", "X_FORWARDED_HOST", "X_Forwarded_Port",
-	"X~Forwarded~Anything", "CDN_Loop", "Max_Forwards", "Content_Length", "Transfer_Encoding", "Proxy_Authorization", "Proxy_Connection", "Keep_Alive", "X_Cdn_Host"}
+	"X~Forwarded~Anything", "CDN_Loop", "Max_Forwards", "Content_Length", "Transfer_Encoding", "Proxy_Authorization", "Proxy_Connection", "Keep_Alive", "X_Cdn_Host", "X_Amzn_Request_Context"}
 
 func trusting(c *proxy.Config) { c.TrustedProxies = tlstest.Loopback }
 
@@ -184,5 +186,37 @@ func TestAnnouncedTrailerWhoseNameIsNoneIsRefused(t *testing.T) {
 	got := w.send(t, "POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nTrailer: X Bad\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX Bad: 1\r\n\r\n")
 	if seen := w.requests(); !strings.HasPrefix(got, "HTTP/1.1 400 ") || len(seen) != 0 {
 		t.Errorf("%q, the origin saw %q", got, seen)
+	}
+}
+
+// The table is for operators of origins, who have to know what nobody vouches for.
+func TestDocumentedFieldsPassFromStrangers(t *testing.T) {
+	t.Parallel()
+	document, err := os.ReadFile("../../docs/http.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(document), "### What passes from strangers")
+	section, _, _ = strings.Cut(section, "**From a trusted peer**")
+	var names []string
+	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]*)\\|").FindAllStringSubmatch(section, -1) {
+		for _, name := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[1], -1) {
+			names = append(names, strings.ReplaceAll(name[1], "*", "Verify"))
+		}
+	}
+	if len(names) < 20 {
+		t.Fatalf("%d names in the table: %q", len(names), names)
+	}
+	w := newWire(t, always(ok))
+	w.send(t, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n"+strings.Join(names, ": as it came\r\n")+": as it came\r\n\r\n")
+	for _, seen := range w.requests() {
+		for _, name := range names {
+			if v := field(seen, name); v != "as it came" {
+				t.Errorf("%s reached the origin as %q", name, v)
+			}
+		}
+	}
+	if len(w.requests()) != 1 {
+		t.Errorf("the origin saw %q", w.requests())
 	}
 }

@@ -6,8 +6,11 @@ import (
 	"strings"
 )
 
-// ownNames are the fields that the proxy sets or removes in the header of every request, X-Forwarded-* aside.
-var ownNames = append([]string{"Via", "Cdn-Loop", "Forwarded", "Max-Forwards", "Host", "Content-Length"}, hopByHop...)
+// ownNames are the fields that the proxy sets or removes in the header of every request, X-Forwarded-* aside,
+// and those that the Lambda edge removes, since adapters of other makers say there who calls.
+var ownNames = append([]string{
+	"Via", "Cdn-Loop", "Forwarded", "Max-Forwards", "Host", "Content-Length", "X-Amzn-Request-Context", "X-Amzn-Lambda-Context",
+}, hopByHop...)
 
 // isAlias reports whether a server could take name for a field that the proxy sets or removes in such a section.
 // CGI (RFC 3875 section 4.1.18) and what came after it, such as WSGI, Rack and PHP, make
