@@ -7,24 +7,24 @@ import (
 	"strings"
 )
 
-// LogLibraries has what libraries write to std, Go's standard logger in a program, come to logger: a line at
-// level WARN each, without what they quote. net/http's client for one writes there what an origin sends
-// behind its answer, which may be anybody's data. It is safe for concurrent use; std keeps no prefix and
-// no flags.
+// LogLibraries sends what libraries write to std to logger, each line at level WARN and without the strings that
+// it quotes. In a program, std is Go's standard logger. net/http's client for example quotes there what an
+// origin sends behind its answer, which may be a customer's data. The prefix and the flags of std are
+// cleared. It is safe for concurrent use.
 func LogLibraries(std *log.Logger, logger *slog.Logger) {
 	std.SetFlags(0)
 	std.SetPrefix("")
 	std.SetOutput(libraryLog{logger})
 }
 
-// LibraryLog returns a logger for what a library lets be set apart, such as the ErrorLog of an http.Server.
-// Its lines come to logger as those of [LogLibraries] do.
+// LibraryLog returns a logger that does the same, for a library that takes one, such as the ErrorLog of an
+// http.Server.
 func LibraryLog(logger *slog.Logger) *log.Logger { return log.New(libraryLog{logger}, "", 0) }
 
 // libraryLog is the output of a log.Logger, which calls Write once for each line.
 type libraryLog struct{ logger *slog.Logger }
 
-// quoted is a string as %q writes it, or the rest of a text where that does not end.
+// quoted is a string as %q writes it. If its end is missing, it is the rest of the text.
 var quoted = regexp.MustCompile("\"(?:[^\"\\\\]|\\\\.)*(?:\"|\\\\?$)|`[^`]*(?:`|$)")
 
 func (l libraryLog) Write(p []byte) (int, error) {

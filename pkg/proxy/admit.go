@@ -78,8 +78,8 @@ func checkTarget(r *http.Request) error {
 }
 
 // checkFraming refuses what net/http's server refuses over HTTP/1.1 and lets pass over HTTP/2: a Host that
-// differs from :authority (RFC 9113 section 8.3.1), and lengths that differ or are none (RFC 9110 section
-// 8.6). Whoever reads the other one sees another request.
+// differs from :authority (RFC 9113 section 8.3.1), and lengths that differ or are no numbers (RFC 9110
+// section 8.6). Two servers that read such a request could see two different ones.
 func checkFraming(r *http.Request) error {
 	hosts := r.Header["Host"]
 	if len(hosts) > 1 || len(hosts) == 1 && !strings.EqualFold(hosts[0], r.Host) {

@@ -182,11 +182,13 @@ func TestTrustedHostHeaderOfAStrangerIsNotBelieved(t *testing.T) {
 // A name that is no token would be announced to the origin, and its field lost or worse.
 func TestAnnouncedTrailerWhoseNameIsNoneIsRefused(t *testing.T) {
 	t.Parallel()
-	w := newWire(t, always(ok))
+	log := make(logLines, 9)
+	w := newWire(t, always(ok), logTo(log))
 	got := w.send(t, "POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nTrailer: X Bad\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX Bad: 1\r\n\r\n")
 	if seen := w.requests(); !strings.HasPrefix(got, "HTTP/1.1 400 ") || len(seen) != 0 {
 		t.Errorf("%q, the origin saw %q", got, seen)
 	}
+	wantLine(t, log.next(t), 400, "bad-request") // before anything is dialled
 }
 
 // The table is for operators of origins, who have to know what nobody vouches for.

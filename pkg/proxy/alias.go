@@ -26,8 +26,7 @@ func (h *Handler) isAlias(s section, name string) bool {
 		plain == plainName(hostHeader) && name != hostHeader
 }
 
-// plainName returns a name with hyphens in place of all that is no letter and no digit, and name itself if
-// there is none of that.
+// plainName returns name with a hyphen in place of each byte that is not a letter or a digit.
 func plainName(name string) string {
 	if strings.IndexFunc(name, notAlphanumeric) < 0 {
 		return name
@@ -40,7 +39,7 @@ func plainName(name string) string {
 	}, name))
 }
 
-// notAlphanumeric reports whether c is something else than a letter, a digit or a hyphen.
+// notAlphanumeric reports whether c is not a letter, a digit or a hyphen.
 func notAlphanumeric(c rune) bool {
 	return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-')
 }

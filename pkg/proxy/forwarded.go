@@ -8,9 +8,9 @@ import (
 // forwardedElements bounds how many elements of a trusted peer's X-Forwarded-For are put into Forwarded.
 const forwardedElements = 64
 
-// appendForwardedFor writes a list of X-Forwarded-For in the form of Forwarded (RFC 7239 section 7.4), without
-// the addresses of the peer itself, and without what is empty. It takes time in proportion to the list. Of
-// a list that is too long it writes the last elements, behind one that says that who was first is unknown.
+// appendForwardedFor writes a list of X-Forwarded-For in the form of Forwarded (RFC 7239 section 7.4). It leaves
+// out empty elements and the address of the peer itself. It takes time in proportion to the list. If the
+// list is too long, it writes "for=unknown" and the last elements.
 func appendForwardedFor(b *strings.Builder, fields []string, peer string) {
 	tooMany := len(fields) - forwardedElements
 	for _, field := range fields {
@@ -37,9 +37,9 @@ func appendForwardedFor(b *strings.Builder, fields []string, peer string) {
 	}
 }
 
-// node returns a node identifier of RFC 7239 section 6: an IP address, with or without a port, "unknown", or
-// a name that begins with an underscore. What is none of them, such as a hostname, is "unknown": it would
-// be somebody's text in a place where origins look for an address.
+// node returns client as a node identifier of RFC 7239 section 6: an IP address, with or without a port,
+// "unknown", or a name that begins with an underscore. It returns "unknown" for anything else, such as a
+// hostname: origins look for an address there, and should not find a stranger's text.
 func node(client string) string {
 	const longest = len("[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]:65535")
 	if len(client) > longest {
@@ -65,8 +65,8 @@ func node(client string) string {
 	return "unknown"
 }
 
-// readable reports whether all quoted-strings of a list end. Of one that does not, what is added would be
-// a part.
+// readable reports whether all quoted-strings of a list end. If one did not, an element that the proxy adds would
+// become a part of it.
 func readable(fields []string) bool {
 	for _, list := range fields {
 		for {

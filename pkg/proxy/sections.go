@@ -9,8 +9,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// A section says which header section of a message is passed on. What is done to one is done to all:
-// clients over HTTP/2 get no answer at all if the 103 before it has a field that HTTP/2 forbids.
+// A section says which header section of a message is passed on. All of them are treated alike: a client over
+// HTTP/2 gets no answer at all if the 103 before it has a field that HTTP/2 forbids.
 type section string
 
 const (
@@ -28,9 +28,9 @@ var hopByHop = []string{
 	"Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
-// neverTrailers are the fields that no trailer section may have: those by which messages are framed, routed,
-// authenticated, read, cached or accounted for (RFC 9110 section 6.5.1), and those that the proxy sets.
-// Servers and clients that merge trailers into headers would take them for what was checked there.
+// neverTrailers are the fields that no trailer section may have: they frame, route, authenticate or describe a
+// message, or tell caches what to do (RFC 9110 section 6.5.1), or the proxy sets them. Servers and clients
+// that merge trailers into headers would believe that the proxy has checked them there.
 var neverTrailers = []string{
 	"Content-Length", "Content-Encoding", "Content-Type", "Content-Range",
 	"Host", "Location", "Forwarded", "Via", "Cdn-Loop", "Max-Forwards", "Expect", "Range",
@@ -38,17 +38,17 @@ var neverTrailers = []string{
 	"Age", "Cache-Control", "Date", "Expires", "Pragma", "Retry-After", "Vary",
 }
 
-// clean takes out of h what is not passed on in such a section: the fields that Connection names, those of
-// one hop, and those that have no place there. The error is for a name that is no token and for a value with
-// a control character: net/http would leave such a field out without a word. It has no more of the field
-// than that byte. h may be nil.
+// clean removes from h the fields that Connection names, the other fields of one hop, and those that have no
+// place in such a section. It returns an error for a name that is not a token and for a value with a
+// control character, since net/http would leave such a field out without a word. The error shows that
+// one byte and nothing else of the field. h may be nil.
 func (s section) clean(h http.Header) error {
 	for name, values := range h {
 		if !isToken(name) {
 			return fmt.Errorf("the %s has a field name with the byte %q, which no name may have (RFC 9110 section 5.6.2)", s, notInToken(name))
 		}
 		for _, v := range values {
-			if i := strings.IndexFunc(v, isControl); i >= 0 {
+			if i := controlIn(v); i >= 0 {
 				return fmt.Errorf("the %s has a field value with the byte %q, which no value may have (RFC 9110 section 5.5)", s, v[i])
 			}
 		}
@@ -104,8 +104,8 @@ func (x *exchange) passAnswer(s section, fields http.Header) error {
 	return nil
 }
 
-// passFields is the hook for the header of a final answer, or of 101, and for what the origin announces of
-// its trailers; [responseBody] has the trailers themselves, and [responseWriter] the interim answers.
+// passFields is the hook for the header of a final answer, or of 101, and for the names of trailers that the
+// origin announces. [responseBody] does the same for the trailers, and [responseWriter] for interim answers.
 func passFields(r *http.Response) error {
 	x := exchangeOf(r.Request.Context())
 	if x.interimErr != nil {
@@ -125,9 +125,9 @@ func passFields(r *http.Response) error {
 	return nil
 }
 
-// announce tells the client of the trailers that the origin has announced. It takes them from r.Trailer, since
-// ReverseProxy would send those that are announced together with the fields of the same name in the header.
-// A name that is in the header is not announced, since net/http's server does likewise.
+// announce tells the client which trailers the origin has announced. It empties r.Trailer, since ReverseProxy
+// would send announced trailers together with the fields of the same name in the header. It does not
+// announce a name that the header has too, since net/http's server makes the same mistake.
 func announce(r *http.Response) {
 	var names []string
 	for name := range r.Trailer {
@@ -142,8 +142,15 @@ func announce(r *http.Response) {
 	r.Trailer = nil
 }
 
-// isControl reports whether c may not be in a field value.
-func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
+// controlIn returns where a field value has its first control character, and -1 if it has none. A tab is not one.
+func controlIn(value string) int {
+	for i := range len(value) {
+		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return i
+		}
+	}
+	return -1
+}
 
 // notInToken returns the first byte of name that no token may have, and 0 if the name is empty.
 func notInToken(name string) byte {

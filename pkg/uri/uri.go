@@ -1,9 +1,8 @@
-// Package uri holds the one rule for which bytes a request target may have. Clients over HTTP/1.1 and
-// HTTP/2 and the fronts of AWS let different bytes through; what goes into a request line is the same
-// for all of them.
+// Package uri holds the one rule for the bytes of a request target. Clients over HTTP/1.1, clients over HTTP/2 and
+// the fronts of AWS can send different bytes; this package decides which of them go into a request line.
 //
-// Nothing is decoded, and what is encoded already stays as it is: "%2F" is not "/", and a query that is
-// signed keeps its bytes. A "%" that begins no escape stays too.
+// Nothing is decoded, and an escape stays as it is: "%2F" does not become "/", and a signed query keeps its
+// bytes. A "%" that does not begin an escape stays too.
 package uri
 
 import "strings"
