@@ -92,19 +92,10 @@ func (b *responseBody) trailers() error {
 		return nil
 	}
 	b.ended = true
-	came := http.Header{}
-	for _, fields := range []http.Header{b.announced, b.answer.Trailer} {
-		for name, values := range fields {
-			if len(values) > 0 {
-				came[name] = values
-			}
-		}
+	if err := b.x.passAnswer(answerTrailer, b.announced); err != nil {
+		return err
 	}
-	if len(came) == 0 {
-		return nil
-	}
-	b.answer.Trailer = came
-	return b.x.passAnswer(answerTrailer, came)
+	return b.x.passAnswer(answerTrailer, b.answer.Trailer)
 }
 
 func (b *responseBody) Read(p []byte) (int, error) {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -125,10 +126,14 @@ func passFields(r *http.Response) error {
 	return nil
 }
 
-// announce tells the client which trailers the origin has announced. It empties r.Trailer, since ReverseProxy
-// would send announced trailers together with the fields of the same name in the header. It does not
-// announce a name that the header has too, since net/http's server makes the same mistake.
+// announce tells the client which trailers the origin, or a hook, has announced. Until the body is closed it keeps
+// them from ReverseProxy, which would send announced trailers together with the fields of the same name
+// in the header. It does not announce a name that the header has too, since net/http's server makes the
+// same mistake.
 func announce(r *http.Response) {
+	if r.StatusCode == http.StatusSwitchingProtocols {
+		return
+	}
 	var names []string
 	for name := range r.Trailer {
 		if r.Header[name] == nil {
@@ -139,7 +144,27 @@ func announce(r *http.Response) {
 		slices.Sort(names)
 		r.Header["Trailer"] = []string{strings.Join(names, ", ")}
 	}
-	r.Trailer = nil
+	r.Body = &withheldTrailers{r.Body, r, r.Trailer}
+	r.Trailer = http.Header{}
+}
+
+// withheldTrailers is the body of an answer that has its trailers once it is closed.
+type withheldTrailers struct {
+	io.ReadCloser
+	answer *http.Response
+	fields http.Header // may be filled until then, as may answer.Trailer
+}
+
+func (b *withheldTrailers) Close() error {
+	for name, values := range b.fields {
+		if _, ok := b.answer.Trailer[name]; !ok && len(values) > 0 {
+			if b.answer.Trailer == nil {
+				b.answer.Trailer = http.Header{}
+			}
+			b.answer.Trailer[name] = values
+		}
+	}
+	return b.ReadCloser.Close()
 }
 
 // controlIn returns where a field value has its first control character, and -1 if it has none. A tab is not one.

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -217,3 +218,58 @@ func TestFieldInHeaderAndTrailerStaysOneInEach(t *testing.T) {
 		}
 	}
 }
+
+// A hook may add a trailer, before the body or behind it, and may read the body before the answer begins.
+func TestHooksHaveTheTrailers(t *testing.T) {
+	t.Parallel()
+	atEnd := func(r *http.Response, do func()) {
+		r.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(r.Body, readerFunc(func([]byte) (int, error) { do(); return 0, io.EOF })), r.Body}
+	}
+	for name, hook := range map[string]proxy.ResponseHook{
+		"none": func(*http.Response) error { return nil },
+		"before": func(r *http.Response) error {
+			r.Trailer = http.Header{"X-Sum": r.Trailer["X-Sum"], "X-Own": {"own"}}
+			return nil
+		},
+		"behind": func(r *http.Response) error {
+			r.Trailer["X-Own"] = nil
+			atEnd(r, func() { r.Trailer["X-Own"] = []string{strings.Join(r.Trailer["X-Sum"], "")} })
+			return nil
+		},
+		"all of the body": func(r *http.Response) error {
+			body, err := io.ReadAll(r.Body)
+			r.Body = struct {
+				io.Reader
+				io.Closer
+			}{bytes.NewReader(body), r.Body}
+			r.Trailer["X-Own"] = []string{"own"}
+			return err
+		},
+	} {
+		for client, ask := range clients {
+			w := newWire(t, always("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: own\r\nX-Unannounced: u\r\nSet-Cookie: a=b\r\n\r\n"),
+				func(c *proxy.Config) { c.ResponseHooks = []proxy.ResponseHook{hook} })
+			got := ask(t, &bench{handler: w.handler.(*proxy.Handler), url: "http://" + w.addr})
+			if len(got.sections) != 2 || got.body != "ok" {
+				t.Errorf("%s, %s: %+v", name, client, got)
+				continue
+			}
+			trailer := got.sections[1]
+			slices.Sort(trailer)
+			want := fields{"x-own: own", "x-sum: own", "x-unannounced: u"}
+			if name == "none" {
+				want = want[1:]
+			}
+			if !slices.Equal(trailer, want) || len(got.sections[0].get("trailer")) != 1 {
+				t.Errorf("%s, %s: %+v", name, client, got)
+			}
+		}
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
