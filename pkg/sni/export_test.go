@@ -13,3 +13,13 @@ func (t *Transport) Sweep() { t.sweep() }
 
 // ConnectErrorType is the type of an error of the dialler's.
 var ConnectErrorType = connectErrorType
+
+// Waiting counts the requests that wait for one of the connections that their Target may have.
+func (t *Transport) Waiting() (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.targets.pools {
+		n += len(p.queue)
+	}
+	return n
+}

@@ -110,7 +110,7 @@ type originProcess struct{ Address, Roots string }
 
 const asOrigin = "SNI_TEST_AS_ORIGIN"
 
-func startOriginProcess(b *testing.B) (o originProcess) {
+func startOriginProcess(b testing.TB) (o originProcess) {
 	b.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), asOrigin+"=1")

@@ -1,0 +1,258 @@
+package sni_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sleightproxy/sleight/internal/tlstest"
+	"github.com/sleightproxy/sleight/pkg/sni"
+)
+
+// waiting waits until n requests stand in the queue for a connection.
+func waiting(t *testing.T, tr *sni.Transport, n int) {
+	t.Helper()
+	for tr.Waiting() != n {
+		if t.Context().Err() != nil {
+			t.FailNow()
+		}
+		runtime.Gosched()
+	}
+}
+
+// Beyond the bound, requests have their turn in the order in which they came.
+func TestRequestsBeyondTheBoundWaitInOrder(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"GET", "POST"} {
+		ca := tlstest.NewAuthority(t)
+		h := startHeld(t, true, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: 1}))
+		tr.UnsafeReuse = time.Minute
+		var wg sync.WaitGroup
+		ask := func(path string) {
+			wg.Go(func() {
+				if _, err := sendTo(t, tr, method, path, nil); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		ask("/held")
+		<-h.began
+		const n = 20
+		for i := range n {
+			ask(fmt.Sprintf("/%02d", i))
+			waiting(t, tr, i+1)
+		}
+		close(h.let)
+		wg.Wait()
+		if h.Conns() != 1 {
+			t.Errorf("%s: %d connections", method, h.Conns())
+		}
+		for i, r := range h.Requests()[1:] {
+			if want := fmt.Sprintf("/%02d", i); r.URI != want {
+				t.Errorf("%s: request %d is %s, want %s", method, i, r.URI, want)
+			}
+		}
+	}
+}
+
+// Over whatever protocol, there are never more connections than the bound, and nobody is forgotten.
+func TestConnectionsAreNeverMoreThanTheBound(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		for name, c := range map[string]struct {
+			target, transport int
+			change            func(*sni.Transport)
+		}{
+			"of the target":           {3, 100, func(*sni.Transport) {}},
+			"of the transport":        {0, 3, func(*sni.Transport) {}},
+			"none is used again":      {3, 0, func(tr *sni.Transport) { tr.IdleConnTimeout = -1 }},
+			"none for what is unsafe": {3, 0, func(tr *sni.Transport) { tr.UnsafeReuse = -1 }},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				ca := tlstest.NewAuthority(t)
+				o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+				tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: c.target}))
+				tr.MaxConnsPerTarget = c.transport
+				c.change(tr)
+				var wg sync.WaitGroup
+				for i := range 60 {
+					wg.Go(func() {
+						var body io.Reader
+						if i%3 == 0 {
+							body = strings.NewReader("x")
+						}
+						if _, err := sendTo(t, tr, []string{"POST", "GET"}[i%2], "/", body); err != nil {
+							t.Error(err)
+						}
+						if _, _, conns, _ := tr.Held(); conns > 3 {
+							t.Errorf("%d connections", conns)
+						}
+					})
+				}
+				wg.Wait()
+				if n := len(o.Requests()); n != 60 || tr.Waiting() != 0 {
+					t.Errorf("%d requests arrived, %d wait", n, tr.Waiting())
+				}
+			})
+		}
+	})
+}
+
+func TestRequestThatWaitsForTooLongSaysWhatFor(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	h := startHeld(t, true, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "b.test": tlstest.Leaf(t, ca, "b.test")})
+	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: 2}))
+	tr.DialTimeout = 50 * time.Millisecond
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() { mustGet(t, tr, "https://a.test/held") })
+		<-h.began
+	}
+	last := observe(tr)
+	_, err := get(t, tr, "https://a.test/")
+	e := wantType(t, err, sni.ConnectionLimitReached)
+	if !errors.Is(err, sni.ErrConnLimit) || !e.Unprocessed || !strings.Contains(err.Error(), ": 2") || last().Sent != 0 {
+		t.Errorf("%v, unprocessed %t, sent %d times", err, e.Unprocessed, last().Sent)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	boom := errors.New("boom")
+	wg.Go(func() { waiting(t, tr, 1); cancel(boom) })
+	req, _ := http.NewRequestWithContext(ctx, "GET", "https://a.test/", nil)
+	if _, err := send(tr, req); !errors.Is(err, boom) {
+		t.Errorf("one that is given up: %v", err)
+	}
+	mustGet(t, tr, "https://b.test/") // whose connections are its own
+	close(h.let)
+	wg.Wait()
+	mustGet(t, tr, "https://a.test/")
+	if tr.Waiting() != 0 {
+		t.Error("somebody still waits")
+	}
+}
+
+// A connection that cannot be made gives its place to the next.
+func TestFailedConnectionsLeaveTheirPlace(t *testing.T) {
+	t.Parallel()
+	tr := newTransport(t, to(sni.Target{Addresses: []string{unusedAddress(t)}, MaxConns: 1}))
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			_, err := get(t, tr, "https://a.test/")
+			wantType(t, err, sni.ConnectionRefused)
+		})
+	}
+	wg.Wait()
+}
+
+// A client that asks again and again must not have the origin shake hands each time.
+func TestFailedHandshakeIsNotRepeatedForEachRequest(t *testing.T) {
+	t.Parallel()
+	ca, other := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test", "b.test")
+	for name, c := range map[string]struct {
+		remember   time.Duration
+		handshakes int
+	}{"a while": {time.Hour, 1}, "not at all": {-1, 5}} {
+		s := &switchable{sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(other.PEM())}}
+		tr := newTransport(t, s)
+		tr.RememberFailure = c.remember
+		before := len(o.Handshakes())
+		var errs []error
+		for range 5 {
+			_, err := get(t, tr, "https://a.test/")
+			wantType(t, err, sni.TLSCertificateError)
+			errs = append(errs, err)
+		}
+		if n := len(o.Handshakes()) - before; n != c.handshakes {
+			t.Errorf("remembered for %s: %d handshakes, want %d", name, n, c.handshakes)
+		}
+		if errs[0].Error() != errs[4].Error() {
+			t.Errorf("errors %v, %v", errs[0], errs[4])
+		}
+		if _, err := get(t, tr, "https://b.test/"); err == nil { // is another one
+			t.Error("another host is trusted")
+		}
+		s.target.Roots = sni.PEM(ca.PEM()) // which is another pool
+		mustGet(t, tr, "https://a.test/")
+	}
+}
+
+// Who was given up says nothing about the origin.
+func TestHandshakeThatWasGivenUpIsNotRemembered(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test")
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+	tr.RememberFailure = time.Hour
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	req, _ := http.NewRequestWithContext(ctx, "GET", "https://a.test/", nil)
+	send(tr, req)
+	mustGet(t, tr, "https://a.test/")
+}
+
+// With descriptors used up by idle connections, a new one takes the place of some of them; without any
+// of these the error says what is missing.
+func TestWantOfDescriptorsClosesIdleConnectionsFirst(t *testing.T) {
+	if os.Getenv(fewDescriptors) == "" {
+		runAlone(t, fewDescriptors)
+		return
+	}
+	o := startOriginProcess(t)
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Address}, Roots: sni.PEM(o.Roots)}))
+	tr.MaxTargets, tr.MaxIdleConns = 1000, 1000
+	limit := syscall.Rlimit{Cur: 100, Max: 100}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 200 {
+		mustGet(t, tr, fmt.Sprintf("https://h%d.many.test/", i))
+	}
+	if _, _, conns, _ := tr.Held(); conns < 50 || conns > 100 {
+		t.Errorf("%d connections under a limit of 100 descriptors", conns)
+	}
+	tr.CloseIdleConnections()
+	var files []*os.File
+	for {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			break
+		}
+		files = append(files, f)
+	}
+	_, err := get(t, tr, "https://h0.many.test/")
+	e := wantType(t, err, sni.ProxyInternalError)
+	if !errors.Is(err, sni.ErrNoDescriptors) || !e.Unprocessed {
+		t.Errorf("%v, unprocessed %t", err, e.Unprocessed)
+	}
+	for _, f := range files {
+		f.Close()
+	}
+	mustGet(t, tr, "https://h0.many.test/") // it is no fault of the address
+}
+
+const fewDescriptors = "SNI_TEST_FEW_DESCRIPTORS"
+
+// runAlone runs the test in a process of its own, in which the variable is set: what it does to its
+// process would disturb the other tests.
+func runAlone(t *testing.T, variable string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
+	cmd.Env = append(os.Environ(), variable+"=1")
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "PASS") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
