@@ -8,6 +8,13 @@ LISTEN ?= 127.0.0.1:8080
 # ROUTES, TESTFLAGS, BENCH and BENCHFLAGS are for the command line; see CONTRIBUTING.md.
 BENCH ?= .
 
+# Every go that make runs is of the release in go.mod, or of one that GOTOOLCHAIN names; see scripts/toolchain.
+override GOTOOLCHAIN := $(shell GOTOOLCHAIN='$(GOTOOLCHAIN)' scripts/toolchain)
+ifeq ($(GOTOOLCHAIN),)
+$(error scripts/toolchain names no release of Go to build with)
+endif
+export GOTOOLCHAIN
+
 RELEASE := -trimpath -ldflags "-s -w"
 # lambda.norpc leaves out the old Go 1.x runtime's RPC server.
 FUNCTION := -tags lambda.norpc $(RELEASE)
@@ -76,7 +83,7 @@ check-sam: ## Check template.yaml, build it, and look at what would be deployed
 	scripts/sam --python scripts/test_template.py
 	rm -rf .aws-sam/build
 	scripts/sam build
-	$(GO) run ./scripts/elfcheck .aws-sam/build/ProxyFunction/bootstrap
+	$(GO) run ./scripts/elfcheck -go $(GOTOOLCHAIN) .aws-sam/build/ProxyFunction/bootstrap
 
 .PHONY: clean
 clean: ## Remove what was built; downloads stay in the user's cache

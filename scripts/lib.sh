@@ -4,6 +4,10 @@
 # The Go tests apply the same rule.
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sleight
 
+# Each go that a script runs, or that runs beneath it, is of this release. Make has set it already.
+GOTOOLCHAIN=$("$(dirname "$0")/toolchain")
+export GOTOOLCHAIN
+
 die() {
     echo "${0##*/}: $*" >&2
     exit 1

@@ -1,11 +1,13 @@
 package lambdatest
 
 import (
+	"debug/buildinfo"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -73,8 +75,24 @@ func goBuild(pkg string, flags []string) *built {
 	cmd.Env = append(os.Environ(), cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		b.err = fmt.Errorf("lambdatest: go build %s: %w\n%s", pkg, err, out)
+		return b
 	}
+	b.err = checkRelease(b.binary)
 	return b
+}
+
+// checkRelease reports if another release of Go than this test's built the file: what the test shows
+// would then be no promise of what is deployed. go test puts its own go first on the PATH; a test that was
+// compiled to a file, and runs by itself, may find another.
+func checkRelease(file string) error {
+	info, err := buildinfo.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("lambdatest: %w", err)
+	}
+	if info.GoVersion != runtime.Version() {
+		return fmt.Errorf("lambdatest: the go on the PATH is %s, and this test was built with %s: run it by go test, or set GOTOOLCHAIN=%[2]s", info.GoVersion, runtime.Version())
+	}
+	return nil
 }
 
 // lookAtSources has the test depend on what is built: go test repeats a result that it has

@@ -1,27 +1,46 @@
 // Command elfcheck tells whether a file is what Lambda's provided.al2023 runtime
-// starts on arm64: a statically linked arm64 ELF executable named bootstrap.
+// starts on arm64, a statically linked arm64 ELF executable named bootstrap, and whether it was built
+// with one release of Go.
 //
-//	go run ./scripts/elfcheck .aws-sam/build/ProxyFunction/bootstrap
+//	go run ./scripts/elfcheck -go "$(scripts/toolchain)" .aws-sam/build/ProxyFunction/bootstrap
 package main
 
 import (
+	"debug/buildinfo"
 	"debug/elf"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 )
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: elfcheck FILE")
+	release := flag.String("go", "", "the `release` of Go that has to have built FILE, such as go1.26.11")
+	flag.Parse()
+	if flag.NArg() != 1 || *release == "" {
+		fmt.Fprintln(os.Stderr, "usage: elfcheck -go RELEASE FILE")
 		os.Exit(2)
 	}
-	if err := check(os.Args[1]); err != nil {
-		fmt.Fprintf(os.Stderr, "elfcheck: %s: %v\n", os.Args[1], err)
+	file := flag.Arg(0)
+	if err := errors.Join(check(file), checkRelease(file, *release)); err != nil {
+		fmt.Fprintf(os.Stderr, "elfcheck: %s: %v\n", file, err)
 		os.Exit(1)
 	}
-	fmt.Printf("elfcheck: %s: static arm64 executable\n", os.Args[1])
+	fmt.Printf("elfcheck: %s: static arm64 executable, built with %s\n", file, *release)
+}
+
+// checkRelease reports if another release of Go built the file. A build that does not get GOTOOLCHAIN
+// takes what is installed, which may lack a fix, and says nothing.
+func checkRelease(file, release string) error {
+	info, err := buildinfo.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("does not say which Go built it: %w", err)
+	}
+	if info.GoVersion != release {
+		return fmt.Errorf("was built with %s, not %s: GOTOOLCHAIN did not reach its go build", info.GoVersion, release)
+	}
+	return nil
 }
 
 // check reports the first reason why Lambda could not start the file.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -76,5 +77,28 @@ func TestCheckAcceptsOnlyWhatLambdaCanStart(t *testing.T) {
 				t.Fatalf("check: %v, want an error with %q", err, test.want)
 			}
 		})
+	}
+}
+
+func TestFileOfAnotherReleaseIsRefused(t *testing.T) {
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := checkRelease(binary, runtime.Version()); err != nil {
+		t.Errorf("checkRelease: %v, want it accepted", err)
+	}
+	if err := checkRelease(binary, "go1.26.0"); err == nil || !strings.Contains(err.Error(), runtime.Version()+", not go1.26.0") {
+		t.Errorf("checkRelease: %v, want an error with both releases", err)
+	}
+	if err := checkRelease(binary, runtime.Version()[:len(runtime.Version())-1]); err == nil { // go1.26.1 for go1.26.11
+		t.Error("checkRelease took the beginning of a release's name for the whole")
+	}
+	script := filepath.Join(t.TempDir(), "bootstrap")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkRelease(script, runtime.Version()); err == nil || !strings.Contains(err.Error(), "does not say which Go") {
+		t.Errorf("checkRelease: %v, want an error", err)
 	}
 }
