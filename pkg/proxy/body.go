@@ -16,6 +16,7 @@ type requestBody struct {
 	limit   int64
 	left    int64       // of the limit; negative means that there is none
 	whole   atomic.Bool // it was read to its end
+	closed  atomic.Bool // the transport has no more use for it
 }
 
 func (h *Handler) newRequestBody(r *http.Request, x *exchange) *requestBody {
@@ -29,7 +30,19 @@ func (h *Handler) newRequestBody(r *http.Request, x *exchange) *requestBody {
 // unread reports whether there may be more of the body on the connection. A nil body has been read.
 func (b *requestBody) unread() bool { return b != nil && !b.whole.Load() }
 
+// Close ends what is read, and leaves the rest to the server, which closes the body itself after the answer.
+// An HTTP/1.1 server's own Close reads that rest, up to 256 KiB of it, and waits for a client that
+// sends none; an early answer would wait with it. Up to Go 1.26, ReverseProxy kept it from the server as well.
+// It may be called during a Read, which goes on.
+func (b *requestBody) Close() error {
+	b.closed.Store(true)
+	return nil
+}
+
 func (b *requestBody) Read(p []byte) (int, error) {
+	if b.closed.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
 	watch := b.x.watch
 	watch.uploading(true, watch.timeouts.Idle, ErrSlowBody)
 	if b.left >= 0 && int64(len(p)) > b.left+1 {

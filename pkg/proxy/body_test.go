@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/iotest"
 )
@@ -17,5 +18,33 @@ func TestClosedBodyIsNotABrokenOne(t *testing.T) {
 		if _, got := b.Read(make([]byte, 1)); got != err || (x.brokenBody(t.Context()) != nil) != broken {
 			t.Errorf("%v: broken is %v, error %v", err, x.brokenBody(t.Context()), got)
 		}
+	}
+}
+
+// closeCounter is a server's body, whose Close may wait for the client.
+type closeCounter struct {
+	io.Reader
+	closed int
+}
+
+func (c *closeCounter) Close() error { c.closed++; return nil }
+
+// What a closed body had left is not the origin's any more, and an early answer must not wait for it.
+func TestClosedBodyIsLeftToTheServer(t *testing.T) {
+	servers := &closeCounter{Reader: strings.NewReader("hello")}
+	x := &exchange{watch: &watch{}}
+	b := &requestBody{ReadCloser: servers, x: x, left: -1}
+	p := make([]byte, 2)
+	if n, err := b.Read(p); n != 2 || err != nil {
+		t.Fatalf("%d bytes, error %v", n, err)
+	}
+	if err := b.Close(); err != nil || servers.closed != 0 {
+		t.Errorf("error %v, the server's body was closed %d times", err, servers.closed)
+	}
+	if n, err := b.Read(p); n != 0 || err != http.ErrBodyReadAfterClose {
+		t.Errorf("%d bytes after the end, error %v", n, err)
+	}
+	if !b.unread() || x.brokenBody(t.Context()) != nil {
+		t.Errorf("unread %v, broken %v", b.unread(), x.brokenBody(t.Context()))
 	}
 }
