@@ -110,9 +110,10 @@ func TestRouteFilesAreOneRouteOrADocument(t *testing.T) {
 		"- host: a.test\n":                  `error: has to be an object`,
 		" \n":                               `error: is empty`,
 		"null":                              `error: is null`,
-		`{"host":"a.test"`:                  `error: is neither JSON nor YAML: line 1, column 16: unexpected end of JSON input`,
-		"{\"routes\":[\n{\"host\" 1}]}":     `error: is neither JSON nor YAML: line 2, column 9: invalid character '1'`,
-		`{"routes":[{"host":"a.test"}]} {}`: `error: is neither JSON nor YAML: line 1, column 32: invalid character '{' after`,
+		`{"host":"a.test"`:                  `error: is neither JSON nor YAML: line 1, column 17: unexpected EOF`,
+		"{\"routes\":[\n{\"host\" 1}]}":     `error: is neither JSON nor YAML: line 2, column 9: `,
+		"{\"routes\":[\n{\"host\" é}]}":     `error: is neither JSON nor YAML: line 2, column 9: `,
+		`{"routes":[{"host":"a.test"}]} {}`: `error: is neither JSON nor YAML: line 1, column 32: `,
 		"host: a.test\n---\nhost: b.test\n": `error: is neither JSON nor YAML: has more than one document`,
 		"host,origin\na.test,b.test\n":      `error: has to be an object, of one route or of "routes"`,
 		// What "routes put --file" takes is not refused here.

@@ -289,7 +289,7 @@ func testPutFile(t *testing.T, p *place) {
 		"{\"host\":\"c.test\",\"origin\":\"x\",\n\"note\":\"\ufffd caf\xe9\"}": "line 2, column 16: is not UTF-8",
 		"- a\n- b":                            "has to be an object",
 		`{"note":"x",}`:                       `"c.test" has no route yet`, // which is YAML
-		`{"host":"c.test" "origin":"x"}`:      "line 1, column 18: invalid character",
+		`{"host":"c.test" "origin":"x"}`:      "line 1, column 18: ",
 		`{"host":"c.test","host":"d.test"}`:   `has "host" twice`,
 		"host: c.test\nhost: d.test\n":        `has "host" twice`,
 		"a: &a x\nhost: *a\n":                 "alias",

@@ -57,12 +57,16 @@ func position(before []byte) string {
 
 // jsonFault says where a document stops being JSON, nil if it does not.
 func jsonFault(document []byte) error {
-	var whole json.RawMessage
-	err := json.Unmarshal(document, &whole)
-	if fault, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return fmt.Errorf("%s: %w", position(document[:max(fault.Offset-1, 0)]), err)
+	at := origin.SyntaxFault(document)
+	if at < 0 {
+		return nil
 	}
-	return err
+	err := io.ErrUnexpectedEOF
+	if at < len(document) {
+		var whole json.RawMessage
+		err = json.Unmarshal(document, &whole)
+	}
+	return fmt.Errorf("%s: %w", position(document[:at]), err)
 }
 
 func fromYAML(document []byte) (origin.Item, error) {

@@ -435,8 +435,8 @@ func TestDocumentsThatCannotBeImported(t *testing.T) {
 		says           string
 	}{
 		{"not JSON", "routes:\n- host: a.test", false, 1, "line 1, column 1"},
-		{"empty", "", false, 1, "unexpected EOF"},
-		{"cut off", `{"routes":[{"host":"a.test","origin":"b.test"},`, false, 1, "unexpected EOF"},
+		{"empty", "", false, 1, "line 1, column 1: unexpected EOF"},
+		{"cut off", `{"routes":[{"host":"a.test","origin":"b.test"},`, false, 1, "line 1, column 48: route 2 of the list: unexpected EOF"},
 		{"no routes", `{}`, false, 1, `has no "routes"`},
 		{"an array", `[]`, false, 1, "has to be JSON of the form"},
 		{"something behind it", `{"routes":[]}x`, false, 1, "column 14"},

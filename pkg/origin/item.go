@@ -253,59 +253,73 @@ func Items(r io.Reader) iter.Seq2[Item, error] {
 
 // readItems is [Items] with its error apart, nil where yield wants no more.
 func readItems(r io.Reader, yield func(Item) bool) error {
-	lines := &lineReader{r: r}
-	d := json.NewDecoder(lines)
-	malformed := func(err error) error {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return fmt.Errorf("has to be JSON of the form {\"routes\":[...]}: %s: %w", lines.position(faultOffset(d, err)), err)
+	kept := &keeper{r: r}
+	d := json.NewDecoder(kept)
+	form := func(offset int64, err error) error {
+		return fmt.Errorf("has to be JSON of the form {\"routes\":[...]}: %s: %w", kept.position(offset), err)
 	}
-	if err := expectDelim(d, '{'); err != nil {
-		return malformed(err)
+	malformed := func(err error, route string) error {
+		offset, err := kept.fault(err)
+		return form(offset, fmt.Errorf("%s%w", route, err))
+	}
+	// delim reads one delimiter.
+	delim := func(want json.Delim, otherwise string) error {
+		before := d.InputOffset()
+		switch token, err := d.Token(); {
+		case err != nil:
+			return malformed(err, "")
+		case token != want:
+			return form(kept.next(before), fmt.Errorf(otherwise, token))
+		}
+		return nil
+	}
+	if err := delim('{', "%v is where { has to be"); err != nil {
+		return err
 	}
 	found := false
 	for d.More() {
 		switch name, err := d.Token(); {
 		case err != nil:
-			return malformed(err)
+			return malformed(err, "")
 		case name != "routes":
 			return fmt.Errorf("has %q beside \"routes\"", name)
 		case found:
 			return errors.New("has \"routes\" twice in one object")
 		}
 		found = true
+		before := d.InputOffset()
 		switch token, err := d.Token(); {
 		case err != nil:
-			return malformed(err)
+			return malformed(err, "")
 		case token == nil:
 			return errNoRoutes
 		case token != json.Delim('['):
-			return malformed(errors.New("\"routes\" is no list"))
+			return form(kept.next(before), errors.New("\"routes\" is no list"))
 		}
 		for n := 1; d.More(); n++ {
-			lines.forget(d.InputOffset())
+			kept.forget(d.InputOffset(), n > 1)
 			var item Item
 			var raw json.RawMessage
 			if err := d.Decode(&raw); err != nil {
-				return malformed(fmt.Errorf("route %d of the list: %w", n, err))
+				return malformed(err, fmt.Sprintf("route %d of the list: ", n))
 			}
 			if err := item.UnmarshalJSON(raw); err != nil {
-				return fmt.Errorf("route %d of the list (%s): %w", n, lines.position(d.InputOffset()-int64(len(raw))), err)
+				return fmt.Errorf("route %d of the list (%s): %w", n, kept.position(d.InputOffset()-int64(len(raw))), err)
 			}
 			if !yield(item) {
 				return nil
 			}
 		}
-		if err := expectDelim(d, ']'); err != nil {
-			return malformed(err)
+		if err := delim(']', "%v is where ] has to be"); err != nil {
+			return err
 		}
 	}
-	if err := expectDelim(d, '}'); err != nil {
-		return malformed(err)
+	if err := delim('}', "%v is where } has to be"); err != nil {
+		return err
 	}
+	before := d.InputOffset()
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return malformed(errors.New("something follows its end"))
+		return form(kept.next(before), errors.New("something follows its end"))
 	}
 	if !found {
 		return errNoRoutes
@@ -313,79 +327,70 @@ func readItems(r io.Reader, yield func(Item) bool) error {
 	return nil
 }
 
-// lineReader remembers where lines began in what was read from r, from the offset on that is not
-// forgotten yet.
-type lineReader struct {
-	r        io.Reader
-	offset   int64
-	newlines []int64
-	line     int   // how many lines are forgotten
-	start    int64 // where the line after them begins
+// keeper keeps what was read from r, from the offset on that is not forgotten yet.
+type keeper struct {
+	r     io.Reader
+	kept  []byte
+	from  int64  // the offset of what is kept
+	shape string // what stands for what is forgotten
+	line  int    // how many lines are forgotten
+	start int64  // where the line after them begins
 }
 
-func (l *lineReader) Read(p []byte) (int, error) {
-	n, err := l.r.Read(p)
-	for i, c := range p[:n] {
-		if c == '\n' {
-			l.newlines = append(l.newlines, l.offset+int64(i))
-		}
-	}
-	l.offset += int64(n)
+func (k *keeper) Read(p []byte) (int, error) {
+	n, err := k.r.Read(p)
+	k.kept = append(k.kept, p[:n]...)
 	return n, err
 }
 
-// forget gives up what is before an offset, so that a long document needs no memory.
-func (l *lineReader) forget(offset int64) {
-	i, _ := slices.BinarySearch(l.newlines, offset)
-	if i > 0 {
-		l.line, l.start = l.line+i, l.newlines[i-1]+1
-		l.newlines = slices.Delete(l.newlines, 0, i)
+// forget gives up what is before an offset in the list, so that a long document needs no memory. others
+// says whether there are routes before it.
+func (k *keeper) forget(offset int64, others bool) {
+	n := offset - k.from
+	if i := bytes.LastIndexByte(k.kept[:n], '\n'); i >= 0 {
+		k.line += bytes.Count(k.kept[:n], []byte("\n"))
+		k.start = k.from + int64(i) + 1
+	}
+	k.kept, k.from = k.kept[n:], offset
+	k.shape = `{"routes":[`
+	if others {
+		k.shape += "{}"
 	}
 }
 
 // position says where an offset is, for people. Columns are bytes.
-func (l *lineReader) position(offset int64) string {
-	l.forget(offset)
-	return fmt.Sprintf("line %d, column %d", l.line+1, offset-l.start+1)
+func (k *keeper) position(offset int64) string {
+	before := k.kept[:offset-k.from]
+	line, start := k.line, k.start
+	if i := bytes.LastIndexByte(before, '\n'); i >= 0 {
+		line += bytes.Count(before, []byte("\n"))
+		start = k.from + int64(i) + 1
+	}
+	return fmt.Sprintf("line %d, column %d", line+1, offset-start+1)
 }
 
-// faultOffset is where the decoder could not go on with that error. Its own SyntaxError counts from elsewhere, where tokens
-// were read before.
-func faultOffset(d *json.Decoder, fault error) int64 {
-	rest, _ := io.ReadAll(d.Buffered())
-	offset := d.InputOffset()
-	// It has to be the value that is read next: behind white space, and a comma.
-	value := bytes.TrimLeft(rest, " \t\r\n")
-	if comma, ok := bytes.CutPrefix(value, []byte(",")); ok {
-		value = bytes.TrimLeft(comma, " \t\r\n")
-	}
-	offset += int64(len(rest) - len(value))
-	var whole json.RawMessage
+// next returns the offset of the token behind another one, which ends at an offset.
+func (k *keeper) next(offset int64) int64 {
+	rest := k.kept[offset-k.from:]
+	return offset + int64(len(rest)-len(bytes.TrimLeft(rest, " \t\r\n:")))
+}
+
+// fault finds where the document stops being JSON, if a decoder's error says that it does.
+func (k *keeper) fault(err error) (int64, error) {
 	var syntax *json.SyntaxError
-	switch err := json.NewDecoder(bytes.NewReader(value)).Decode(&whole); {
-	case errors.As(err, &syntax) && syntax.Offset > 0:
-		return offset + syntax.Offset - 1
-	case errors.Is(err, io.ErrUnexpectedEOF) && errors.Is(fault, io.ErrUnexpectedEOF):
-		return offset + int64(len(value))
+	end := k.from + int64(len(k.kept))
+	if !errors.As(err, &syntax) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return end, err // the reader's
 	}
-	return offset
+	at := SyntaxFault(slices.Concat([]byte(k.shape), k.kept))
+	offset := k.from + int64(at-len(k.shape))
+	if at < 0 || offset == end {
+		return end, io.ErrUnexpectedEOF
+	}
+	return offset, err
 }
 
 var errNoRoutes = errors.New("has no \"routes\"; an empty list is written {\"routes\":[]}")
-
-// expectDelim reads one delimiter.
-func expectDelim(d *json.Decoder, want json.Delim) error {
-	token, err := d.Token()
-	switch {
-	case errors.Is(err, io.EOF):
-		return io.ErrUnexpectedEOF
-	case err != nil:
-		return err
-	case token != want:
-		return fmt.Errorf("%v is where %v has to be", token, want)
-	}
-	return nil
-}
 
 // checkMembers reads one value, and refuses objects that have a member twice. What is no JSON
 // at all is left for others to report.
