@@ -146,7 +146,7 @@ func (s *server) httpServer(h http.Handler) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(s.h2c)
-	return &http.Server{
+	server := &http.Server{
 		Handler:           h,
 		Protocols:         protocols,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: s.limits.streams, SendPingTimeout: s.limits.idle},
@@ -157,6 +157,8 @@ func (s *server) httpServer(h http.Handler) *http.Server {
 
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is for the origin
 	}
+	countFields(server, s.limits.header) // each has some bytes
+	return server
 }
 
 // running passes requests on and counts those that have not ended, on connections that

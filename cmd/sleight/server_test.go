@@ -106,6 +106,37 @@ func TestHeadersAreLimited(t *testing.T) {
 	}
 }
 
+// The proxy has a limit for how many fields a request may have, and says so.
+func TestFieldsAreNotCountedByTheServer(t *testing.T) {
+	t.Parallel()
+	const fields = 20_000
+	r := start(t, server{h2c: true, limits: serveLimits, handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, len(r.Header["X"]))
+	})})
+	c := r.send(t, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n"+strings.Repeat("X:\r\n", fields)+"\r\n")
+	answer, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200 ") || !strings.HasSuffix(string(answer), "\r\n20000") {
+		t.Errorf("%.200q, error %v", answer, err)
+	}
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	client := &http.Transport{Protocols: protocols}
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+r.addr+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header["X"] = make([]string, 2000) // HTTP/2 counts 32 bytes for each beside its own
+	resp, err := client.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got, err := io.ReadAll(resp.Body); string(got) != "2000" {
+		t.Errorf("HTTP/2: %d %q, error %v", resp.StatusCode, got, err)
+	}
+}
+
 // takeOver answers /taken as a protocol switch does: the connection is no longer HTTP, and
 // lasts until the request's context ends. It tells its context.
 func takeOver(t *testing.T, taken chan<- context.Context) http.Handler {
