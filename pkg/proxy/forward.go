@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -144,6 +145,29 @@ func checkStatus(r *http.Response) error {
 		}
 	case r.StatusCode < 200 || r.StatusCode > 599:
 		return &sni.Error{Type: sni.HTTPProtocolError, Err: fmt.Errorf("origin answered with status %d", r.StatusCode)}
+	}
+	return nil
+}
+
+// checkLength refuses an answer whose length is not one number (RFC 9110 section 8.6). net/http does so over HTTP/1.1.
+// Over HTTP/2, where frames end a body, Go up to 1.26.8 passes lengths on as they are, and whoever reads the answer
+// over HTTP/1.1 would go by one of them. The same number more than once is one.
+func checkLength(r *http.Response) error {
+	lengths, ok := r.Header["Content-Length"]
+	if !ok {
+		return nil
+	}
+	bad := len(lengths) == 0
+	for _, length := range lengths {
+		if _, err := strconv.ParseUint(length, 10, 63); err != nil || length != lengths[0] {
+			bad = true
+		}
+	}
+	if bad {
+		return &sni.Error{Type: sni.HTTPProtocolError, Err: fmt.Errorf("origin answered with Content-Length %.100q, which is not one length", lengths)}
+	}
+	if len(lengths) > 1 {
+		r.Header["Content-Length"] = lengths[:1]
 	}
 	return nil
 }

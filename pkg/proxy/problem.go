@@ -252,7 +252,7 @@ var problems = []problem{
 		usually: "An overloaded origin, or a request that takes longer than requests may."},
 	{name: "origin-protocol-error", cause: transport(sni.HTTPProtocolError), status: 502, errorType: sni.HTTPProtocolError, level: slog.LevelWarn, retry: retryNever, mend: byOrigin,
 		title: "Not a valid HTTP answer", happened: "The origin of {host} sent something that is not a valid HTTP answer.", next: "Look at the origin's log, and at what else listens on its port.",
-		usually: "A server that is not one for HTTP, a header that is malformed, or a status that there is not."},
+		usually: "A server that is not one for HTTP, a header that is malformed, lengths that contradict each other, or a status that there is not."},
 
 	// Last, since it is for whatever is left.
 	{name: "proxy-fault", cause: func(error) bool { return true }, status: 500, errorType: sni.ProxyInternalError, level: slog.LevelError, retry: retryLater, mend: byProxy,

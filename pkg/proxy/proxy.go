@@ -91,6 +91,7 @@ func New(c Config) *Handler {
 	}
 	h.hooks = []ResponseHook{
 		checkStatus,
+		checkLength,
 		passFields, // names checked, hop-by-hop fields end here; Location, Link, cookies: from the origin's name to the client's
 		followBody, // time, and what ends it; its trailers
 	}
