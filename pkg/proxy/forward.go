@@ -149,9 +149,9 @@ func checkStatus(r *http.Response) error {
 	return nil
 }
 
-// checkLength refuses an answer whose length is not one number (RFC 9110 section 8.6). net/http does so over HTTP/1.1.
-// Over HTTP/2, where frames end a body, Go up to 1.26.8 passes lengths on as they are, and whoever reads the answer
-// over HTTP/1.1 would go by one of them. The same number more than once is one.
+// checkLength refuses an answer whose length is not one number (RFC 9110 section 8.6): whoever reads it over HTTP/1.1
+// would go by one of two. pkg/sni and net/http do so too, each for a part: over HTTP/2, where frames end a body,
+// Go up to 1.26.8 passes lengths on as they are. The same number more than once is one.
 func checkLength(r *http.Response) error {
 	lengths, ok := r.Header["Content-Length"]
 	if !ok {

@@ -190,12 +190,13 @@ func (w way) speakHTTP2(ctx context.Context, c *conn) error {
 	c.raw.handed = true
 	// net/http begins to write at once, without regard for the context (golang/go#79253).
 	stop := context.AfterFunc(ctx, func() { c.raw.Close() })
-	client, err := w.t.base.NewClientConn(context.WithValue(context.Background(), handOverKey{}, net.Conn(c.secure)), w.key.scheme, "origin:443")
+	lengths := newLengthReader(c.secure)
+	client, err := w.t.base.NewClientConn(context.WithValue(context.Background(), handOverKey{}, net.Conn(lengths)), w.key.scheme, "origin:443")
 	if !stop() && err == nil {
 		client.Close()
 		err = context.Cause(ctx)
 	}
-	c.h2 = &multiplex{conn: c, http: client}
+	c.h2 = &multiplex{conn: c, http: client, lengths: lengths}
 	return err
 }
 

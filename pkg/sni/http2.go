@@ -1,6 +1,7 @@
 package sni
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -21,6 +22,7 @@ import (
 type multiplex struct {
 	conn    *conn
 	http    *http.ClientConn
+	lengths *lengthReader
 	alone   bool            // carries one request at a time: those that could end or hold up others
 	unknown bool            // how many requests it takes; only its first one is on it until then
 	waiting *flight         // what ends when that is known
@@ -187,6 +189,9 @@ func (l lease) exchange2(req *http.Request, x *Exchange) (*http.Response, error)
 	resp, err := m.http.RoundTrip(hooked)
 	if err == nil || wrote != nil && wrote.Load() { // which may be told after the answer
 		x.wrote()
+	}
+	if s, ok := errors.AsType[streamError](err); ok {
+		err = cmp.Or(m.lengths.fault(s.StreamID), err)
 	}
 	if err != nil && !l.reused && m.http.Err() != nil {
 		// net/http has forgotten why. Nobody reads this connection any more, and crypto/tls remembers.

@@ -374,10 +374,14 @@ func (t *Transport) init() {
 	if header <= math.MaxInt64-headerRoom {
 		header += headerRoom
 	}
+	// What is handed over is no tls.Conn, and net/http goes by the protocol that it is told: it speaks
+	// no other.
+	var http2 http.Protocols
+	http2.SetUnencryptedHTTP2(true)
 	t.base = &http.Transport{
-		DialContext:       handOver,
-		DialTLSContext:    handOver,
-		ForceAttemptHTTP2: true,
+		DialContext:    handOver,
+		DialTLSContext: handOver,
+		Protocols:      &http2,
 		HTTP2: &http.HTTP2Config{
 			SendPingTimeout: ping, PingTimeout: ping,
 			MaxReceiveBufferPerStream: streamBuffer, MaxReceiveBufferPerConnection: streamBuffer * maxStreams,

@@ -1,0 +1,213 @@
+package sni
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+
+	"golang.org/x/net/http2/hpack"
+)
+
+// lengthReader stands between TLS and net/http's client of HTTP/2, and refuses answers whose length is not one
+// number (RFC 9110 section 8.6, RFC 9113 section 8.1.1). Go up to 1.26.8 hands such lengths on as they are; later
+// releases take them away, and nobody learns that the answer may be cut off. To net/http such an answer has a
+// malformed field at its end, for which it resets the stream; others on the connection are not touched.
+//
+// Read is for one goroutine, as net.Conn's readers are; fault is safe for concurrent use.
+type lengthReader struct {
+	net.Conn
+
+	skip    int    // bytes of a frame that is none of ours
+	pending []byte // the beginning of a frame
+	held    []byte // the frames of a header section that has not ended
+	out     []byte // for the next Read
+	err     error  // of the connection, once out is read
+	blind   bool   // net/http refuses what comes, and is left to it
+
+	decoder *hpack.Decoder
+	section section
+
+	mu     sync.Mutex
+	faults map[uint32]error // by stream; taken once
+}
+
+// section is what counts of one header section.
+type section struct {
+	final   bool     // of an answer, and no interim one
+	lengths []string // different ones, the first few
+}
+
+// From RFC 9113 sections 4.1 and 6.
+const (
+	frameHeader = 9
+
+	headersFrame, promiseFrame, continuationFrame = 0x1, 0x5, 0x9
+
+	flagEndHeaders, flagPadded, flagPriority = 0x4, 0x8, 0x20
+)
+
+// malformedField is a field of HPACK whose name has a capital, which RFC 9113 section 8.2.1 forbids. It is not
+// indexed (RFC 7541 section 6.2.3), so that it changes nothing for the sections that follow.
+var malformedField = []byte{0x10, 1, 'X', 0}
+
+// maxSection bounds what is held back of one header section. net/http takes frames of 16 KiB, and sections
+// of a few times the size that it announces.
+const maxSection = 1 << 20
+
+func newLengthReader(c net.Conn) *lengthReader {
+	r := &lengthReader{Conn: c, faults: map[uint32]error{}}
+	r.decoder = hpack.NewDecoder(4096, func(f hpack.HeaderField) { // net/http announces no other size
+		switch f.Name {
+		case ":status":
+			r.section.final = len(f.Value) == 3 && f.Value[0] != '1'
+		case "content-length":
+			if known := r.section.lengths; len(known) < 4 && !slices.Contains(known, f.Value) {
+				r.section.lengths = append(known, f.Value)
+			}
+		}
+	})
+	return r
+}
+
+// fault returns what was wrong with the answer on a stream, nil if nothing was.
+func (r *lengthReader) fault(stream uint32) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err := r.faults[stream]
+	delete(r.faults, stream)
+	return err
+}
+
+func (r *lengthReader) Read(p []byte) (int, error) {
+	for len(r.out) == 0 && r.err == nil {
+		n, err := r.Conn.Read(p)
+		if n > 0 && (r.blind || len(r.pending) == 0 && n <= r.skip) {
+			r.skip = max(r.skip-n, 0)
+			return n, err
+		}
+		r.err = err
+		r.pending = append(r.pending, p[:n]...)
+		if r.look(); err != nil { // what has come of the next frame is all of it
+			r.giveUp()
+			r.look()
+		}
+		if len(p) == 0 {
+			break
+		}
+	}
+	if len(r.out) == 0 {
+		return 0, r.err
+	}
+	n := copy(p, r.out)
+	r.out = r.out[n:]
+	return n, nil
+}
+
+// look moves what is pending to out, but for the beginning of a frame and a section that has not ended.
+func (r *lengthReader) look() {
+	for {
+		if n := min(r.skip, len(r.pending)); n > 0 {
+			r.pass(n)
+			r.skip -= n
+		}
+		if r.blind {
+			r.pass(len(r.pending))
+			return
+		}
+		if len(r.pending) < frameHeader {
+			return
+		}
+		length := int(r.pending[0])<<16 | int(r.pending[1])<<8 | int(r.pending[2])
+		switch kind := r.pending[3]; {
+		case kind == promiseFrame, len(r.held)+length > maxSection:
+			r.giveUp()
+			continue
+		case kind != headersFrame && kind != continuationFrame:
+			if len(r.held) > 0 { // nothing may come in between
+				r.giveUp()
+				continue
+			}
+			r.pass(frameHeader)
+			r.skip = length
+			continue
+		}
+		if len(r.pending) < frameHeader+length {
+			return
+		}
+		frame := r.pending[:frameHeader+length]
+		r.held = append(r.held, frame...)
+		r.pending = r.pending[len(frame):]
+		if !r.decode(frame) {
+			r.giveUp()
+		}
+	}
+}
+
+func (r *lengthReader) pass(n int) {
+	r.out = append(r.out, r.pending[:n]...)
+	r.pending = r.pending[n:]
+}
+
+// giveUp leaves the connection to net/http, which ends it at what was found.
+func (r *lengthReader) giveUp() {
+	r.blind = true
+	r.out = append(r.out, r.held...)
+	r.held = nil
+}
+
+// decode reads a frame of a header section, the last one held. If it ends the section, that goes to out.
+func (r *lengthReader) decode(frame []byte) bool {
+	kind, flags := frame[3], frame[4]
+	stream := binary.BigEndian.Uint32(frame[5:]) &^ (1 << 31)
+	fragment := frame[frameHeader:]
+	if kind == headersFrame {
+		padding, before := 0, 0
+		if flags&flagPadded != 0 {
+			if len(fragment) == 0 {
+				return false
+			}
+			padding, before = int(fragment[0]), 1
+		}
+		if flags&flagPriority != 0 {
+			before += 5
+		}
+		if before+padding > len(fragment) {
+			return false
+		}
+		fragment = fragment[before : len(fragment)-padding]
+	}
+	if _, err := r.decoder.Write(fragment); err != nil {
+		return false
+	}
+	if flags&flagEndHeaders == 0 {
+		return true
+	}
+	if r.decoder.Close() != nil {
+		return false
+	}
+	if r.section.final && !oneLength(r.section.lengths) {
+		r.mu.Lock()
+		r.faults[stream] = fmt.Errorf("the origin answered with Content-Length %.100q, which is not one length", r.section.lengths)
+		r.mu.Unlock()
+		r.held[len(r.held)-len(frame)+4] &^= flagEndHeaders
+		r.held = append(r.held, 0, 0, byte(len(malformedField)), continuationFrame, flagEndHeaders)
+		r.held = binary.BigEndian.AppendUint32(r.held, stream)
+		r.held = append(r.held, malformedField...)
+	}
+	r.section = section{}
+	r.out = append(r.out, r.held...)
+	r.held = r.held[:0]
+	return true
+}
+
+// oneLength reports whether different lengths are one number, or none are there.
+func oneLength(lengths []string) bool {
+	if len(lengths) == 0 {
+		return true
+	}
+	_, err := strconv.ParseUint(lengths[0], 10, 63)
+	return err == nil && len(lengths) == 1
+}
