@@ -170,6 +170,8 @@ func explain(presented []*x509.Certificate, err error) *CertificateError {
 		if strings.HasPrefix(unknown.Error(), `x509: certificate signed by unknown authority (possibly because of "x509: cannot verify signature: insecure algorithm`) {
 			e.Reason = InsecureSignature
 		}
+	case strings.Contains(err.Error(), "tls: no FIPS compatible certificate chains found"): // in FIPS mode, of a key in each chain
+		e.Reason = WeakKey
 	}
 	return e
 }
