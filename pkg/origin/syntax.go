@@ -2,7 +2,7 @@ package origin
 
 import "bytes"
 
-// SyntaxFault returns where a document stops being one value of JSON (RFC 8259): the offset of the first byte that
+// SyntaxFault looks whether a document is one value of JSON (RFC 8259). It returns the offset of the first byte that
 // cannot be there, or the length of the document if it is cut off, or -1 if it is JSON. The offset
 // in encoding/json's SyntaxError is another one in each release of Go, beside a character of several bytes for one.
 func SyntaxFault(document []byte) int {

@@ -149,7 +149,7 @@ func checkStatus(r *http.Response) error {
 	return nil
 }
 
-// checkLength refuses an answer whose length is not one number (RFC 9110 section 8.6): whoever reads it over HTTP/1.1
+// checkLength refuses an answer whose length is not one number (RFC 9110 section 8.6). A client over HTTP/1.1
 // would go by one of two. pkg/sni and net/http do so too, each for a part: over HTTP/2, where frames end a body,
 // Go up to 1.26.8 passes lengths on as they are. The same number more than once is one.
 func checkLength(r *http.Response) error {

@@ -14,13 +14,13 @@ import (
 // lengthReader stands between TLS and net/http's client of HTTP/2, and refuses answers whose length is not one
 // number (RFC 9110 section 8.6, RFC 9113 section 8.1.1). Go up to 1.26.8 hands such lengths on as they are; later
 // releases take them away, and nobody learns that the answer may be cut off. To net/http such an answer has a
-// malformed field at its end, for which it resets the stream; others on the connection are not touched.
+// malformed field at its end, and it resets the stream. Other streams of the connection are not touched.
 //
 // Read is for one goroutine, as net.Conn's readers are; fault is safe for concurrent use.
 type lengthReader struct {
 	net.Conn
 
-	skip    int    // bytes of a frame that is none of ours
+	skip    int    // bytes that are left of a frame without header fields
 	pending []byte // the beginning of a frame
 	held    []byte // the frames of a header section that has not ended
 	out     []byte // for the next Read
@@ -106,7 +106,7 @@ func (r *lengthReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// look moves what is pending to out, but for the beginning of a frame and a section that has not ended.
+// look moves what is pending to out. The beginning of a frame, and a section that has not ended, stay.
 func (r *lengthReader) look() {
 	for {
 		if n := min(r.skip, len(r.pending)); n > 0 {
