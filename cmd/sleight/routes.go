@@ -86,7 +86,8 @@ Files:
   attributes of a DynamoDB item. It is written with one line for each route. A change replaces
   it as a whole, by a new file of the same mode and owner; where it is a symbolic link, what the
   link points at. Writers lock the file itself (flock), so that none loses another's change;
-  editors know nothing of the lock. "routes put" makes a file that is not there.
+  editors know nothing of the lock. A command that has to wait for the lock says so, and gives
+  up after 30 seconds with exit status 1. "routes put" makes a file that is not there.
 
 Permissions in IAM, on the table:
   get                  dynamodb:GetItem

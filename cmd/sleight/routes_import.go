@@ -86,6 +86,7 @@ func (r *routesCommand) importFrom(c *cobra.Command, name string, flags importFl
 	if err != nil {
 		return err
 	}
+	sayWaiting(table, c.ErrOrStderr())
 	table = routetable.Patient(table)
 	sayHowInputEnds(c, name)
 	document, err := openDocument(ctx, c.InOrStdin(), name)

@@ -42,6 +42,7 @@ type writer struct {
 
 func (r *routesCommand) newWriter(c *cobra.Command, table routetable.Table, flags writeFlags) *writer {
 	w := &writer{writeFlags: flags, table: table, now: r.now, out: newTerminal(c), err: newErrTerminal(c), output: r.output}
+	sayWaiting(table, w.err.Err)
 	if w.by == "" {
 		w.by = author(r.tables.getenv)
 	}

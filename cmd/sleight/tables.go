@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sleightproxy/sleight/internal/routetable"
+	"github.com/sleightproxy/sleight/internal/terminal"
 )
 
 // tableFlags say where the routes are that a command reads or edits.
@@ -74,6 +76,18 @@ func (t *tableFlags) where() (table, file string, err error) {
 		return "", "", usageError{errors.New("no routes: give --table NAME or --routes FILE, or set ROUTES_TABLE or ROUTES_FILE")}
 	}
 	return table, file, nil
+}
+
+// sayWaiting has a routes file say that a change waits for another process, in place of nothing for
+// half a minute.
+func sayWaiting(table routetable.Table, stderr io.Writer) {
+	file, ok := table.(*routetable.File)
+	if !ok {
+		return
+	}
+	file.Waiting = func(atMost time.Duration) {
+		fmt.Fprintln(stderr, terminal.Safe(fmt.Sprintf("sleight: another process has locked %v, to change it: waiting for it for at most %v (Ctrl-C ends the wait)", file, atMost.Round(time.Second))))
+	}
 }
 
 // What one attempt at a request may take, of which the SDK makes three. It waits without end for a

@@ -21,8 +21,13 @@ import (
 //
 // Writers exclude each other, in all processes of one machine, by a lock (flock) on the file
 // itself, held from reading it to replacing it; there is no other file that could be left behind.
-// Editors, and systems without flock, know nothing of it.
+// Editors, and systems without flock, know nothing of it. A change waits for the lock for half a minute
+// at most.
 type File struct {
+	// Waiting, if it is not nil, is called by a change that has waited for the lock for a second,
+	// once, on the goroutine of the change. It must not be set while a change is under way.
+	Waiting func(atMost time.Duration)
+
 	name   string
 	create bool // where there is none, there are no routes yet
 
@@ -196,6 +201,7 @@ func (f *File) rewrite(ctx context.Context, plan func(old iter.Seq2[origin.Item,
 const (
 	lockPatience = 30 * time.Second // a change takes milliseconds
 	lockPause    = 5 * time.Millisecond
+	lockSilence  = time.Second // how long to wait before anybody is told
 )
 
 // lock opens the file, and locks it for its caller alone. The name is the one of the file itself, where
@@ -208,7 +214,7 @@ func (f *File) lock(ctx context.Context) (name string, file *os.File, err error)
 	if f.create {
 		flags |= os.O_CREATE
 	}
-	late := time.Now().Add(lockPatience)
+	began, told := time.Now(), f.Waiting == nil
 	for {
 		if file, err = os.OpenFile(f.name, flags, 0o666); err != nil {
 			return fail(err)
@@ -239,8 +245,13 @@ func (f *File) lock(ctx context.Context) (name string, file *os.File, err error)
 			}
 		}
 		file.Close()
-		if time.Now().After(late) {
+		waited := time.Since(began)
+		if waited > lockPatience {
 			return fail(fmt.Errorf("has been locked or replaced by other processes for %v: see who has it open (lsof), and try again", lockPatience))
+		}
+		if !told && waited >= lockSilence {
+			told = true
+			f.Waiting(lockPatience - waited)
 		}
 		select {
 		case <-ctx.Done():
