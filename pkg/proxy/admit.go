@@ -13,7 +13,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// Limits bound what a request may bring. For each, zero means the default and negative no
+// Limits bound what a request may bring, and how many there are. For each, zero means the default and negative no
 // limit. Servers have limits of their own, which must not be lower for these to be what a
 // client sees.
 type Limits struct {
@@ -21,6 +21,12 @@ type Limits struct {
 	HeaderBytes  int   // names and values together, with those that the proxy adds: 64 KiB, what AWS's load balancers take
 	URLBytes     int   // path and query: 16 KiB
 	BodyBytes    int64 // of the request; no limit by default, since bodies stream through
+
+	// Requests is how many may be under way at a time, WebSockets included; no limit by default. What is
+	// beyond fails with [ErrBusy]. One client does not get all of them: a connection gets half as many as it
+	// leaves free, which is a third, and an address (of IPv6, a /64) twice as many, which is two thirds.
+	// A client behind one of Config.TrustedProxies counts by the address that X-Forwarded-For ends in.
+	Requests int
 }
 
 const (

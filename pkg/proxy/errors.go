@@ -35,6 +35,9 @@ var (
 	// [RequestTooLargeError] it comes with how many may be.
 	ErrTooManyFields = errors.New("proxy: the request has too many header fields")
 
+	// ErrBusy is for a request beyond [Limits].Requests.
+	ErrBusy = errors.New("proxy: there is no room for another request")
+
 	// ErrSlowBody is for a request whose body did not arrive in time.
 	ErrSlowBody = errors.New("proxy: the request's body took too long")
 

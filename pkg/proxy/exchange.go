@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,8 +23,9 @@ import (
 type exchange struct {
 	began              time.Time
 	requestID, traceID string
-	peer               netip.Addr // who sent the request; zero where that is unknown
-	trusted            bool       // the peer is one of Config.TrustedProxies
+	from               netip.AddrPort // the client's end of the connection; zero where that is unknown
+	peer               netip.Addr     // who sent the request; zero where that is unknown
+	trusted            bool           // the peer is one of Config.TrustedProxies
 
 	authority string        // that the client asked for, as it wrote it, a name in Unicode as A-labels
 	host      string        // the same, normalized; empty until known
@@ -61,10 +63,8 @@ func exchangeOf(ctx context.Context) *exchange {
 func newExchange(h *Handler, r *http.Request) *exchange {
 	x := &exchange{began: time.Now(), complete: true, http2: r.ProtoMajor == 2}
 	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		x.peer = ap.Addr().Unmap().WithZone("")
-		for _, p := range h.config.TrustedProxies {
-			x.trusted = x.trusted || p.Contains(x.peer)
-		}
+		x.from, x.peer = ap, ap.Addr().Unmap().WithZone("")
+		x.trusted = h.trusts(x.peer)
 	}
 	if h.config.Identify != nil {
 		x.requestID, x.traceID = h.config.Identify(r)
@@ -78,6 +78,11 @@ func newExchange(h *Handler, r *http.Request) *exchange {
 		x.traceID = traceOf(parent)
 	}
 	return x
+}
+
+// trusts reports whether an address is one of a proxy in front.
+func (h *Handler) trusts(address netip.Addr) bool {
+	return slices.ContainsFunc(h.config.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
 // randomID returns an id that no other request has. To guess it is of no use to anybody.

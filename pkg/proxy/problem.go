@@ -63,6 +63,9 @@ const (
 	proxyLoopDetected      sni.ErrorType = "proxy_loop_detected"
 )
 
+// busyPause is long enough for others to be done, and short enough for people to wait.
+const busyPause = 5 * time.Second
+
 // The texts of more than one row.
 const (
 	certificateOf   = "The origin of {host} presented a certificate "
@@ -116,6 +119,10 @@ var problems = []problem{
 	{name: "bad-request", cause: is(ErrBadRequest), status: 400, errorType: sni.HTTPRequestError, level: slog.LevelInfo, retry: retryNever, mend: byClient,
 		title: "Malformed request", happened: "The request could not be understood.", next: "Check how it is made: method, path, headers and body encoding.",
 		usually: "A body whose chunks are broken or that ended early, or an event that comes from no HTTP front: a test event of the console, a queue."},
+
+	{name: "busy", cause: is(ErrBusy), status: 503, errorType: httpRequestDenied, level: slog.LevelWarn, retry: retryLater, after: busyPause, mend: byProxy, // not 403, since it passes
+		title: "Too many requests at a time", happened: "As many requests are under way here as may be at a time, or as many of this client.", next: "Try again in some seconds, with fewer requests at a time. Its operator can allow more of them (MAX_REQUESTS).",
+		usually: "A client that sends hundreds of requests at once, or leaves its answers unread; origins that have become slow, so that requests pile up; or a process that may have few file descriptors (`ulimit -n`). The log says which client has how many. Behind a balancer that is not in `TRUSTED_PROXIES`, all clients count as one."},
 
 	// What is wrong with the proxy, or its routes.
 	{name: "unknown-host", cause: is(origin.ErrNotFound), status: 404, errorType: destinationNotFound, level: slog.LevelInfo, retry: retryNever, mend: byProxy, // not 500: the client chose the name

@@ -37,6 +37,7 @@ var causes = []struct {
 	{ErrBodyTooLarge, "request-body-too-large"},
 	{&RequestTooLargeError{ErrBodyTooLarge, 8192}, "request-body-too-large"},
 	{fmt.Errorf("%w: its body: %w", ErrBadRequest, &http.MaxBytesError{Limit: 8192}), "request-body-too-large"},
+	{ErrBusy, "busy"},
 	{fmt.Errorf("%w: its body: %w", ErrBadRequest, ErrSlowBody), "request-body-timeout"},
 	{ErrUpgrade, "upgrade-unsupported"},
 	{ErrUpgradeProtocol, "upgrade-not-in-route"},

@@ -82,12 +82,13 @@ func New(c Config) *Handler {
 	c.Transport.Translate = sni.Func(translate)
 	c.Transport.Observe = observe
 	requests := []Middleware{
-		h.refuse,     // what no origin should see, or no proxy pass on
-		h.route,      // host -> route
-		h.limitTime,  // of the route, or the proxy's own
-		h.endToEnd,   // hop-by-hop fields end here
-		h.introduce,  // who asked, and through whom: Via, CDN-Loop, Forwarded, X-Forwarded-*
-		h.switchOver, // Upgrade
+		h.limitRequests, // at a time: of all clients, and of one
+		h.refuse,        // what no origin should see, or no proxy pass on
+		h.route,         // host -> route
+		h.limitTime,     // of the route, or the proxy's own
+		h.endToEnd,      // hop-by-hop fields end here
+		h.introduce,     // who asked, and through whom: Via, CDN-Loop, Forwarded, X-Forwarded-*
+		h.switchOver,    // Upgrade
 	}
 	h.hooks = []ResponseHook{
 		checkStatus,
@@ -124,6 +125,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	own.limitRest(h.config.Timeouts)
 	x.complete = true
 }
+
+// CloseIdleConnections closes the connections to origins that no request uses, for servers that have
+// no file descriptor left.
+func (h *Handler) CloseIdleConnections() { h.config.Transport.CloseIdleConnections() }
 
 // Begin starts the account of a request, and returns what writes it to the log when the answer is
 // done with. ServeHTTP does both itself; a server that may call [Handler.Fail] after ServeHTTP
