@@ -48,13 +48,25 @@ func run(t *testing.T, env []string, args ...string) *process {
 // keeps all.
 func runKeeping(t *testing.T, keep func(line []byte) bool, env []string, args ...string) *process {
 	t.Helper()
+	return start(t, keep, env, exec.Command(linked(t), args...))
+}
+
+// linked returns a name of the command's own.
+func linked(t *testing.T) string {
+	t.Helper()
 	// A link and not a copy: a process that another test starts meanwhile would hold the copy
 	// open for writing, and it could not be run.
 	binary := filepath.Join(t.TempDir(), "sleight")
 	if err := os.Link(lambdatest.BuildPackage(t, "./cmd/sleight"), binary); err != nil {
 		t.Fatal(err)
 	}
-	p := &process{cmd: exec.Command(binary, args...), lines: make(chan string, 1000), done: make(chan error, 1)}
+	return binary
+}
+
+// start runs a command as runKeeping does.
+func start(t *testing.T, keep func(line []byte) bool, env []string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, lines: make(chan string, 1000), done: make(chan error, 1)}
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TMPDIR=" + t.TempDir()}, env...)
 	pipe, err := p.cmd.StdoutPipe()
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,7 +45,7 @@ as built by make build, which knows no profiles: give it credentials in the envi
 	f.StringVar(&s.admin, "admin", "", "`address` to answer /livez and /readyz on (default none)")
 	f.DurationVar(&s.shutdownDelay, "shutdown-delay", 0, "for what `duration` to go on accepting after SIGTERM, while /readyz says 503 (default 0s)")
 	f.BoolVar(&s.h2c, "h2c", false, "also speak HTTP/2 without TLS, to clients that know beforehand")
-	f.IntVar(&s.maxConnections, "max-connections", 10_000, "how many connections to have open, `N`; more wait to be accepted; 0 sets no limit")
+	f.IntVar(&s.maxConnections, "max-connections", 0, "how many connections to have open, `N`; more wait to be accepted; 0 sets no limit (default as many as there are file descriptors for, 10000 at most)")
 	f.String("routes", "", "JSON `file` with the routes (ROUTES_FILE)")
 	f.String("table", "", "DynamoDB table with the routes, by its `name` (ROUTES_TABLE)")
 	aws.add(f)
@@ -61,6 +62,8 @@ as built by make build, which knows no profiles: give it credentials in the envi
 	f.String("idle-timeout", "", "`duration` that nothing may move in a body or WebSocket (IDLE_TIMEOUT, default 5m)")
 	f.String("request-timeout", "", "`duration` of a request as a whole (REQUEST_TIMEOUT, default none)")
 	f.String("max-request-body", "", "`size` of a request's body, such as 10MB (MAX_REQUEST_BODY, default no limit)")
+	f.String("max-requests", "", "how many requests to work on at a time, `N`; more get a 503; 0 sets no limit (MAX_REQUESTS, default as many as there are file descriptors for, 10000 at most)")
+	f.String("max-connections-per-origin", "", "how many connections to have to one origin, `N`; more requests wait; 0 sets no limit (MAX_CONNECTIONS_PER_ORIGIN, default no limit)")
 	f.String("log-level", "", "`level`: debug, info, warn or error (LOG_LEVEL, default info)")
 	addProxyFlags(c)
 	front := f.String("front", "", "`kind` of front to run the Lambda function behind: "+localfront.KindNames())
@@ -89,6 +92,9 @@ as built by make build, which knows no profiles: give it credentials in the envi
 		if s.shutdownDelay < 0 || s.maxConnections < 0 {
 			return usageError{errors.New("--shutdown-delay and --max-connections cannot be negative")}
 		}
+		if !f.Changed("max-connections") {
+			s.maxConnections = boundFor(mayHave())
+		}
 		settings, setting, err := proxySettings(f, getenv)
 		if err != nil {
 			return err
@@ -113,10 +119,15 @@ func serveProxy(ctx context.Context, on server, settings app.Settings, aws awsFl
 	if err != nil {
 		return err
 	}
+	bound := boundFor(mayHave())
+	settings.MaxRequests = cmp.Or(settings.MaxRequests, bound)
+	settings.MaxIdleConns = bound
 	handler, err := app.New(settings, on.logger, routes)
 	if err != nil {
 		return err
 	}
+	on.free = handler.CloseIdleConnections
+	on.started = func() { tellOfBounds(on.logger, mayHave(), on.maxConnections, settings.MaxRequests) }
 	app.Warm(ctx, settings, on.logger, handler)
 	on.handler = handler
 	on.reload = func() {

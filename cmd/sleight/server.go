@@ -27,6 +27,8 @@ type server struct {
 	limits         limits
 
 	handler http.Handler
+	started func()                // called once it serves; may be nil
+	free    func()                // closes what can be spared if no file descriptor is left; may be nil
 	reload  func()                // on SIGHUP
 	watch   func(context.Context) // runs beside until its context ends; may be nil
 	logger  *slog.Logger
@@ -41,6 +43,8 @@ type limits struct {
 	takenOver  time.Duration // what connections get to end that are no longer HTTP, after that
 	header     int           // bytes of a request's headers
 	streams    int           // of one HTTP/2 connection at a time
+	unread     int           // bytes of a body that an HTTP/2 client may send before they are read
+	unreadAll  int           // the same, of all bodies on its connection
 }
 
 var serveLimits = limits{
@@ -50,6 +54,11 @@ var serveLimits = limits{
 	takenOver:  time.Second,
 	header:     128 << 10, // above the proxy's own limit, which says more nicely what is wrong
 	streams:    250,
+
+	// net/http's are 1 MiB for either: a body that an origin does not take would hold up all others
+	// on the connection. Now it takes 63 of them.
+	unread:    64 << 10,
+	unreadAll: 4<<20 - 1,
 }
 
 // ballast has the garbage collector wait. Of the few MB that a proxy keeps, Go would look for what has
@@ -74,6 +83,7 @@ func (s *server) run(ctx context.Context) error {
 	if tcp, ok := listener.(*net.TCPListener); ok && s.maxConnections > 0 {
 		listener = limit(tcp, s.maxConnections)
 	}
+	listener = patient(listener, s.free, tellOfLack(s.logger, "clients"))
 	defer listener.Close()
 
 	// What the handlers of connections that were taken over end by: Shutdown does not know them.
@@ -92,12 +102,20 @@ func (s *server) run(ctx context.Context) error {
 			return fmt.Errorf("%w; choose another address with --admin", err)
 		}
 		attrs = append(attrs, slog.String("admin", "http://"+l.Addr().String()))
+		if tcp, ok := l.(*net.TCPListener); ok {
+			l = keepSpares(tcp)
+		}
+		l = patient(l, nil, tellOfLack(s.logger, "the admin address"))
 		admin := s.httpServer(state.handler())
-		defer admin.Close() // the last, so that it tells of the end to the end
+		admin.SetKeepAlivesEnabled(false) // whoever asks often must not use up the spare descriptors
+		defer admin.Close()               // the last, so that it tells of the end to the end
 		go func() { failed <- admin.Serve(l) }()
 	}
 	go func() { failed <- main.Serve(listener) }()
 	s.logger.LogAttrs(ctx, slog.LevelInfo, "serving", attrs...)
+	if s.started != nil {
+		s.started()
+	}
 
 	// Beside, and not waited for: a file system that hangs must not hold up the end.
 	beside, end := context.WithCancel(base)
@@ -147,9 +165,12 @@ func (s *server) httpServer(h http.Handler) *http.Server {
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(s.h2c)
 	server := &http.Server{
-		Handler:           h,
-		Protocols:         protocols,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: s.limits.streams, SendPingTimeout: s.limits.idle},
+		Handler:   h,
+		Protocols: protocols,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: s.limits.streams, SendPingTimeout: s.limits.idle,
+			MaxReceiveBufferPerStream: s.limits.unread, MaxReceiveBufferPerConnection: s.limits.unreadAll,
+		},
 		ReadHeaderTimeout: s.limits.readHeader,
 		IdleTimeout:       s.limits.idle,
 		MaxHeaderBytes:    s.limits.header,

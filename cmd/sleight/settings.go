@@ -34,6 +34,8 @@ var mirrors = []struct{ variable, flag string }{
 	{"IDLE_TIMEOUT", "idle-timeout"},
 	{"REQUEST_TIMEOUT", "request-timeout"},
 	{"MAX_REQUEST_BODY", "max-request-body"},
+	{"MAX_REQUESTS", "max-requests"},
+	{"MAX_CONNECTIONS_PER_ORIGIN", "max-connections-per-origin"},
 	{"LOG_LEVEL", "log-level"},
 }
 

@@ -17,17 +17,14 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
+// usualTargets is for how many hosts an [sni.Transport] remembers how to reach them.
+const usualTargets = 1024
+
 // New makes the proxy. Its routes are what [Routes] returns, or any other store.
 func New(s Settings, logger *slog.Logger, routes origin.Store) (*proxy.Handler, error) {
-	transport := &sni.Transport{
-		ForceHTTPS: s.ForceHTTPS,
-		AllowCIDRs: s.AllowCIDRs,
-	}
-	if s.ClientCertsDir != "" {
-		var err error
-		if transport.ClientCertificates, err = sni.OpenCertificateDir(s.ClientCertsDir); err != nil {
-			return nil, fmt.Errorf("%w: set CLIENT_CERTS_DIR to the directory of the client certificates, or leave it out", err)
-		}
+	transport, err := newTransport(s)
+	if err != nil {
+		return nil, err
 	}
 	return proxy.New(proxy.Config{
 		Routes:            routes,
@@ -35,11 +32,32 @@ func New(s Settings, logger *slog.Logger, routes origin.Store) (*proxy.Handler, 
 		TrustedHostHeader: s.TrustedHostHeader,
 		TrustedProxies:    s.TrustedProxies,
 		LoopID:            s.LoopID,
-		Limits:            proxy.Limits{BodyBytes: s.MaxRequestBody},
+		Limits:            proxy.Limits{BodyBytes: s.MaxRequestBody, Requests: s.MaxRequests},
 		Timeouts:          s.Timeouts,
 		Identify:          identify,
 		Logger:            logger,
 	}), nil
+}
+
+func newTransport(s Settings) (*sni.Transport, error) {
+	transport := &sni.Transport{
+		ForceHTTPS: s.ForceHTTPS,
+		AllowCIDRs: s.AllowCIDRs,
+
+		MaxConnsPerTarget:     s.MaxOriginConns,
+		MaxIdleConns:          s.MaxIdleConns,
+		MaxIdleConnsPerTarget: s.MaxIdleConns, // the one that was unused for the longest time goes first, whose ever it is
+	}
+	if s.MaxIdleConns > usualTargets {
+		transport.MaxTargets = s.MaxIdleConns // or else those of one host would close for another's
+	}
+	if s.ClientCertsDir != "" {
+		var err error
+		if transport.ClientCertificates, err = sni.OpenCertificateDir(s.ClientCertsDir); err != nil {
+			return nil, fmt.Errorf("%w: set CLIENT_CERTS_DIR to the directory of the client certificates, or leave it out", err)
+		}
+	}
+	return transport, nil
 }
 
 // identify finds a request by its invocation where it has one: so do Lambda's own lines in the log, and

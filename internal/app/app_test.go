@@ -38,11 +38,11 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"TRUSTED_HOST_HEADER": "X-Forwarded-Host", "LOG_LEVEL": "debug", "RESPONSE_MODE": "stream", "CLIENT_CERTS_DIR": "/etc/certs",
 		"FRONT_TIMEOUT": "60s", "BASE_PATH": "/api/", "STRIP_STAGE": "true", "TRUSTED_PROXIES": "192.0.2.0/24", "CDN_LOOP_ID": "sleight-1",
 		"CONNECT_TIMEOUT": "1s", "HANDSHAKE_TIMEOUT": "2s", "RESPONSE_TIMEOUT": "3s", "IDLE_TIMEOUT": "0", "REQUEST_TIMEOUT": "5s", "MAX_REQUEST_BODY": "2MiB",
-		"WARM_HOSTS": "one.test, TWO.test,one.test",
+		"WARM_HOSTS": "one.test, TWO.test,one.test", "MAX_REQUESTS": "700", "MAX_CONNECTIONS_PER_ORIGIN": "20",
 	}.get)
 	want := app.Settings{
 		RoutesFile: "routes.json", RoutesTTL: 90 * time.Second, RoutesMaxStale: 2 * time.Hour, RoutesMaxHosts: 500, TrustedHostHeader: "X-Forwarded-Host", LogLevel: slog.LevelDebug, ClientCertsDir: "/etc/certs",
-		Stream: true, FrontTimeout: time.Minute, BasePath: "/api", StripStage: true, LoopID: "sleight-1", MaxRequestBody: 2 << 20,
+		Stream: true, FrontTimeout: time.Minute, BasePath: "/api", StripStage: true, LoopID: "sleight-1", MaxRequestBody: 2 << 20, MaxRequests: 700, MaxOriginConns: 20,
 		WarmHosts:      []string{"one.test", "two.test"},
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 		Timeouts:       proxy.Timeouts{Connect: time.Second, Handshake: 2 * time.Second, Response: 3 * time.Second, Idle: -1, Request: 5 * time.Second},
@@ -81,6 +81,34 @@ func TestVariablesOfTheCacheReachIt(t *testing.T) {
 	}
 }
 
+func TestBoundsOfConnectionsReachTheTransport(t *testing.T) {
+	for _, c := range []struct {
+		env               environment
+		idle              int // what serve sets
+		perOrigin         int
+		kept, hosts, most int // the last being requests
+	}{
+		{environment{}, 0, 0, 0, 0, 0}, // in Lambda, all of the transport's own
+		{environment{"MAX_CONNECTIONS_PER_ORIGIN": "20", "MAX_REQUESTS": "5"}, 300, 20, 300, 0, 5},
+		{environment{"MAX_CONNECTIONS_PER_ORIGIN": "0", "MAX_REQUESTS": "0"}, 5000, 0, 5000, 5000, -1},
+	} {
+		c.env["ROUTES_TABLE"] = "routes"
+		s, err := app.FromEnvironment(c.env.get)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.MaxIdleConns = c.idle
+		transport, err := app.NewTransport(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if transport.MaxConnsPerTarget != c.perOrigin || transport.MaxIdleConns != c.kept || transport.MaxIdleConnsPerTarget != c.kept || transport.MaxTargets != c.hosts || s.MaxRequests != c.most {
+			t.Errorf("%v: %d connections to an origin, %d idle, %d of them to one, %d hosts, %d requests", c.env,
+				transport.MaxConnsPerTarget, transport.MaxIdleConns, transport.MaxIdleConnsPerTarget, transport.MaxTargets, s.MaxRequests)
+		}
+	}
+}
+
 func TestWrongConfigurationFailsWithOneLineThatSaysWhatToSet(t *testing.T) {
 	dir := t.TempDir()
 	broken := filepath.Join(dir, "broken.json")
@@ -107,6 +135,8 @@ func TestWrongConfigurationFailsWithOneLineThatSaysWhatToSet(t *testing.T) {
 		{environment{"ROUTES_FILE": broken}, []string{"broken.json", "JSON of the form"}},
 		{with("AWS_ACCESS_KEY_ID", ""), []string{"AWS_ACCESS_KEY_ID"}},
 		{with("AWS_REGION", ""), []string{"AWS_REGION"}},
+		{with("MAX_REQUESTS", "-1"), []string{`MAX_REQUESTS is "-1"`, "a number such as 1000"}},
+		{with("MAX_CONNECTIONS_PER_ORIGIN", "many"), []string{`MAX_CONNECTIONS_PER_ORIGIN is "many"`, "a number such as 100"}},
 		{with("AWS_ENDPOINT_URL_DYNAMODB", "localhost:8000"), []string{"AWS_ENDPOINT_URL_DYNAMODB", "localhost:8000"}},
 		{with("AWS_CA_BUNDLE", filepath.Join(dir, "none.pem")), []string{"AWS_CA_BUNDLE", "none.pem"}},
 		{with("AWS_CA_BUNDLE", broken), []string{"AWS_CA_BUNDLE", "no certificate"}},

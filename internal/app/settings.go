@@ -33,7 +33,14 @@ type Settings struct {
 	ClientCertsDir    string         // CLIENT_CERTS_DIR: what routes refer to by client_cert; empty means none
 	Timeouts          proxy.Timeouts // CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, RESPONSE_TIMEOUT, IDLE_TIMEOUT, REQUEST_TIMEOUT
 	MaxRequestBody    int64          // MAX_REQUEST_BODY, in bytes; zero means no limit
+	MaxRequests       int            // MAX_REQUESTS: at a time; zero means what the caller thinks right, else no limit; negative none
+	MaxOriginConns    int            // MAX_CONNECTIONS_PER_ORIGIN; zero means no limit
 	LogLevel          slog.Level     // LOG_LEVEL
+
+	// MaxIdleConns is how many connections to origins are kept that no request uses, and for how many hosts
+	// it is remembered how to reach them, if that is more than usual. No variable says it. Zero means what
+	// suits a function, which has 1,024 file descriptors.
+	MaxIdleConns int
 
 	// What only the function has a use for.
 	Stream       bool          // RESPONSE_MODE: answers are streamed
@@ -78,6 +85,12 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 		read(t.name, "a duration such as 10s, or 0 for no bound", timeout(t.into))
 	}
 	read("MAX_REQUEST_BODY", "a size such as 10MB, 512KiB or 1048576, or 0 for no limit", s.setMaxRequestBody)
+	read("MAX_REQUESTS", "a number such as 1000, or 0 for no limit", func(v string) bool {
+		ok := number(&s.MaxRequests)(v)
+		s.MaxRequests = cmp.Or(s.MaxRequests, -1) // whose zero is the default
+		return ok
+	})
+	read("MAX_CONNECTIONS_PER_ORIGIN", "a number such as 100, or 0 for no limit", number(&s.MaxOriginConns))
 	read("FORCE_HTTPS", "true or false", boolean(&s.ForceHTTPS))
 	read("TRUSTED_HOST_HEADER", "the name of a header, such as X-Forwarded-Host", s.setTrustedHostHeader)
 	read("LOG_LEVEL", "debug, info, warn or error", func(v string) bool { return s.LogLevel.UnmarshalText([]byte(v)) == nil })
@@ -106,6 +119,15 @@ func boolean(into *bool) func(string) bool {
 		var err error
 		*into, err = strconv.ParseBool(v)
 		return err == nil
+	}
+}
+
+// number takes a number from 0.
+func number(into *int) func(string) bool {
+	return func(v string) (ok bool) {
+		n, err := strconv.Atoi(v)
+		*into = n
+		return err == nil && n >= 0
 	}
 }
 

@@ -1,0 +1,156 @@
+package main_test
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/sleightproxy/sleight/internal/tlstest"
+)
+
+// serveWith runs serve under limits that a shell sets, and returns its URLs.
+func serveWith(t *testing.T, limits, routes string, args ...string) (p *process, url, admin string) {
+	t.Helper()
+	args = append([]string{"-c", limits + `; exec "$0" "$@"`, linked(t), "serve", "--routes", routes, "--allow-cidr", "127.0.0.0/8", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args...)
+	p = start(t, nil, nil, exec.Command("sh", args...))
+	m := p.waitFor(t, `msg=serving url=(http://127\.0\.0\.1:\d+).* admin=(http://127\.0\.0\.1:\d+)$`)
+	return p, m[1], m[2]
+}
+
+// Measured without a bound: two clients had used up 400 descriptors, and ten others got 500.
+func TestTwoGreedyClientsLeaveRoomForOthers(t *testing.T) {
+	t.Parallel()
+	const streams, others = 250, 10
+	ca := tlstest.NewAuthority(t)
+	held, release := make(chan struct{}, 2*streams), make(chan struct{})
+	o := &tlstest.Origin{HTTP1: true, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}}
+	o.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			held <- struct{}{}
+			<-release
+		}
+		io.WriteString(w, "here")
+	})
+	o.Start(t)
+	let := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(let)
+	p, url, _ := serveWith(t, "ulimit -n 400", routesFile(t, map[string]any{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}), "--h2c")
+	go func() {
+		for range p.lines { // some hundred, which must not fill it up
+		}
+	}()
+
+	answers := make(chan string, 2*streams)
+	for range 2 {
+		greedy := client(t, true)
+		if got, _ := ask(t, greedy, url); got != "200 here" { // so that all streams find the connection there
+			t.Fatal(got)
+		}
+		for range streams {
+			go func() { got, _ := ask(t, greedy, url+"/slow"); answers <- got }()
+		}
+	}
+	waiting, refused := 0, 0
+	count := func(got string) {
+		if refused++; !strings.HasPrefix(got, "503 ") || !strings.Contains(got, "errors.md#busy") {
+			t.Errorf("a greedy client got %s", got)
+		}
+	}
+	for waiting+refused < 2*streams {
+		select {
+		case <-held:
+			waiting++
+		case got := <-answers:
+			count(got)
+		}
+	}
+	if waiting == 0 || refused == 0 || waiting > 80 { // of 120
+		t.Errorf("%d requests of the greedy clients wait for the origin, and %d were refused", waiting, refused)
+	}
+	var all sync.WaitGroup
+	for range others {
+		all.Go(func() { expect(t, client(t, false), url, "200 here") })
+	}
+	all.Wait()
+	let()
+	for range waiting {
+		if got := <-answers; got != "200 here" {
+			t.Errorf("of a request that was taken: %s", got)
+		}
+	}
+	expect(t, client(t, true), url, "200 here")
+	if n := len(regexp.MustCompile(` msg=request .* status=503 .* problem=busy .* error="proxy: there is no room for another request: a connection from 127\.0\.0\.1 has \d+ of the \d+ that are under way, and the limit is 120"`).FindAllString(p.output(), -1)); n != refused {
+		t.Errorf("%d of %d refusals are logged", n, refused)
+	}
+}
+
+// Whoever sets the bounds too high can still be seen to live, and serves again once there is room.
+func TestAdminAnswersWhileNoDescriptorIsLeft(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	o := tlstest.NewOrigin(t, ca, "a.test")
+	p, url, admin := serveWith(t, "ulimit -n 100", routesFile(t, map[string]any{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}), "--max-connections", "0", "--max-requests", "0")
+	p.waitFor(t, "level=WARN .*lower --max-connections and --max-requests.* descriptors=100 ")
+	expect(t, client(t, false), url, "200 a.test")
+	o.WaitConns(t, 1) // which stays, idle
+	var idle []net.Conn
+	defer func() {
+		for _, c := range idle {
+			c.Close()
+		}
+	}()
+	for range 200 {
+		c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, c)
+	}
+	p.waitFor(t, `level=ERROR msg="no file descriptor is left to accept connections;.* of=clients `)
+	o.WaitConns(t, 0) // it could be spared
+	for i := range 3 * 8 {
+		if got, _ := ask(t, client(t, false), admin+"/livez"); got != "200 ok" {
+			t.Fatalf("livez, time %d: %s", i, got)
+		}
+	}
+	for _, c := range idle {
+		c.Close()
+	}
+	expect(t, client(t, false), url, "200 a.test")
+	p.cmd.Process.Kill()
+	p.exit(t)
+	for line := range strings.Lines(p.output()) {
+		if !strings.HasPrefix(line, "time=") || strings.Contains(line, "Accept error") {
+			t.Errorf("a line of somebody else: %s", line)
+		}
+	}
+	if n := strings.Count(p.output(), "no file descriptor is left"); n != 1 {
+		t.Errorf("it is said %d times", n)
+	}
+}
+
+func TestBoundsFollowFromTheDescriptorsThatThereMayBe(t *testing.T) {
+	t.Parallel()
+	for limits, want := range map[string]string{
+		"ulimit -n 1000": `descriptors=1000 max_connections=320 max_requests=320`,
+		// Shells and service managers give few to programs that do not ask for more.
+		"ulimit -S -n 100; ulimit -H -n 1000": `descriptors=(999|1000) max_connections=(319|320) max_requests=(319|320)`,
+	} {
+		p, _, _ := serveWith(t, limits, routesFile(t))
+		p.waitFor(t, "level=INFO .*to raise them, allow the process more.* "+want+"$")
+	}
+	p, _, _ := serveWith(t, "ulimit -n 1000", routesFile(t), "--max-connections", "500", "--max-requests", "300")
+	p.waitFor(t, "level=WARN .*allow the process more.* descriptors=1000 max_connections=500 max_requests=300$")
+	p, url, _ := serveWith(t, "ulimit -n 1000", routesFile(t), "--max-connections", "100", "--max-requests", "200")
+	get(t, url, "a.test")
+	p.waitFor(t, "msg=request ")
+	if strings.Contains(p.output(), "descriptors") {
+		t.Errorf("said of bounds that hold: %s", p.output())
+	}
+}
