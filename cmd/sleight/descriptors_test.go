@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -152,5 +153,57 @@ func TestBoundsFollowFromTheDescriptorsThatThereMayBe(t *testing.T) {
 	p.waitFor(t, "msg=request ")
 	if strings.Contains(p.output(), "descriptors") {
 		t.Errorf("said of bounds that hold: %s", p.output())
+	}
+}
+
+// With the 256 that a function keeps, each of these hosts would shake hands for each request.
+func TestManyBusyHostsKeepTheirConnections(t *testing.T) {
+	t.Parallel()
+	const hosts = 300
+	ca := tlstest.NewAuthority(t)
+	leaf := tlstest.Leaf(t, ca, "*.many.test")
+	o := &tlstest.Origin{HTTP1: true, Certificates: map[string]tls.Certificate{}}
+	for i := range hosts {
+		o.Certificates[fmt.Sprintf("h%d.many.test", i)] = leaf
+	}
+	o.Start(t)
+	_, url, _ := serveWith(t, "ulimit -n 1000", routesFile(t, map[string]any{"host": "*.many.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
+	for range 3 {
+		for host := range o.Certificates {
+			if status, body := get(t, url, host); status != 200 {
+				t.Fatalf("%s: %d %s", host, status, body)
+			}
+		}
+	}
+	if n := o.Conns(); n != hosts {
+		t.Errorf("%d connections for 3 requests to each of %d hosts", n, hosts)
+	}
+}
+
+// With the 100 that a transport keeps for one host by itself, the others would shake hands each time.
+func TestBusyHostKeepsItsConnections(t *testing.T) {
+	t.Parallel()
+	const rounds, atOnce = 5, 150
+	ca := tlstest.NewAuthority(t)
+	var arrived sync.WaitGroup
+	o := &tlstest.Origin{HTTP1: true, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}}
+	o.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		arrived.Done()
+		arrived.Wait() // for all of the round
+		io.WriteString(w, "here")
+	})
+	o.Start(t)
+	_, url, _ := serveWith(t, "ulimit -n 1000", routesFile(t, map[string]any{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
+	c := client(t, false)
+	for range rounds {
+		arrived.Add(atOnce)
+		var all sync.WaitGroup
+		for range atOnce {
+			all.Go(func() { expect(t, c, url, "200 here") })
+		}
+		all.Wait()
+	}
+	if n := o.Conns(); n > 2*atOnce { // some may be on their way to be idle, but not 50 each time
+		t.Errorf("%d connections for %d requests at a time", n, atOnce)
 	}
 }
