@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// descriptorsKept are for what is neither a client's connection nor an origin's: the listeners, the admin
+// descriptorsKept are for all else than connections of clients and to origins: the listeners, the admin
 // address, the routes, the table.
 const descriptorsKept = 40
 
@@ -30,7 +30,7 @@ func boundFor(descriptors uint64) int {
 	return int(min(max((descriptors-descriptorsKept)/3, 1), most))
 }
 
-// need returns how many descriptors the bounds may take, of which zero or less is no bound.
+// need returns how many descriptors the bounds may take. Zero or less means no bound.
 func need(connections, requests int) uint64 {
 	if connections <= 0 || requests <= 0 {
 		return math.MaxUint64
@@ -56,8 +56,8 @@ func noDescriptors(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
-// patientListener goes on accepting after there was no descriptor for a connection. net/http does so
-// too, but writes a line for each attempt, and frees nothing.
+// patientListener tries again if there was no descriptor for a connection. net/http does so too, but
+// writes a line of its own for each attempt, and frees nothing.
 type patientListener struct {
 	net.Listener
 	free func() // closes what can be spared; may be nil
@@ -114,8 +114,8 @@ func tellOfLack(logger *slog.Logger, what string) func(error) {
 	}
 }
 
-// spareListener has some descriptors of its own for when the process has none left, so that the
-// admin address answers then too.
+// spareListener keeps some descriptors open, and closes one for a connection if the process may open no
+// other. So the admin address answers then too.
 type spareListener struct {
 	*net.TCPListener
 

@@ -107,7 +107,7 @@ func (s *server) run(ctx context.Context) error {
 		}
 		l = patient(l, nil, tellOfLack(s.logger, "the admin address"))
 		admin := s.httpServer(state.handler())
-		admin.SetKeepAlivesEnabled(false) // whoever asks often must not use up the spare descriptors
+		admin.SetKeepAlivesEnabled(false) // a probe that keeps its connection would keep a spare descriptor
 		defer admin.Close()               // the last, so that it tells of the end to the end
 		go func() { failed <- admin.Serve(l) }()
 	}

@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// limitRequests refuses what is beyond Limits.Requests. It does not let requests wait: who waits
-// holds a connection and memory too, and a client that has its share can wait itself.
+// limitRequests refuses requests beyond Limits.Requests at once. A request that waits would hold a
+// connection and memory too, and a client that has its share can wait itself.
 func (h *Handler) limitRequests(next http.Handler) http.Handler {
 	most := h.config.Limits.Requests
 	if most <= 0 {
@@ -28,8 +28,8 @@ func (h *Handler) limitRequests(next http.Handler) http.Handler {
 }
 
 // counted returns by what the requests of a client are counted: by its connection and by its address.
-// A trusted proxy has no share of its own: the client counts that it tells of, if it tells of one.
-// What is not known is zero.
+// A trusted proxy has no share of its own: its client counts, if it names one. An address that is not
+// known is zero.
 func (h *Handler) counted(r *http.Request, x *exchange) (connection, client netip.AddrPort) {
 	if !x.trusted {
 		return x.from, clientKey(x.peer)
@@ -38,7 +38,7 @@ func (h *Handler) counted(r *http.Request, x *exchange) (connection, client neti
 	if len(fields) == 0 {
 		return netip.AddrPort{}, netip.AddrPort{}
 	}
-	// From the right, since what is on the left of a stranger's address was written by the stranger.
+	// From the right, since a stranger may have written all that is to the left of its own address.
 	rest := fields[len(fields)-1]
 	const most = 10 // trusted proxies in a row
 	for range most {
@@ -81,9 +81,9 @@ func clientKey(address netip.Addr) netip.AddrPort {
 }
 
 // underWay counts the requests that are under way. It lets no client take all places: a connection gets
-// one as long as it has fewer than half of what is free, and an address as long as it has fewer than
-// twice what is free. So one connection alone gets a third of the places, and one address two thirds. The
-// next one gets as much of what is left, and whoever has none gets one as long as there is one. A
+// one as long as it has fewer than half as many as are free, and an address as long as it has fewer than
+// twice as many as are free. So one connection alone gets a third of the places, and one address two
+// thirds. The next one gets the same part of the rest, and a client without a place gets the last one. A
 // fixed share would be too large for many clients, and too small for one.
 type underWay struct {
 	most int

@@ -88,7 +88,7 @@ func TestContradictingLengthsOverHTTP2ReachNobody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			address, roots := frames(t, withLengths(lengths...), "hello")
-			b, lines := one(t, route{"origin": address, "ca_pem": roots})
+			b, lines := one(t, route{"origin": address, "ca_pem": roots, "protocols": []string{"h2"}})
 			got := whole(t, b)
 			line := lines.next(t)
 			if !strings.HasPrefix(got, "HTTP/1.1 502 ") || field(got, "Proxy-Status") != "sleight; error=http_protocol_error" || !strings.Contains(fmt.Sprint(line), "not one length") {
@@ -102,7 +102,7 @@ func TestLengthOverHTTP2Passes(t *testing.T) {
 	t.Parallel()
 	for _, lengths := range [][]string{{"5"}, {"5", "5"}, {"005"}} {
 		address, roots := frames(t, withLengths(lengths...), "hello")
-		b, _ := one(t, route{"origin": address, "ca_pem": roots})
+		b, _ := one(t, route{"origin": address, "ca_pem": roots, "protocols": []string{"h2"}})
 		got := whole(t, b)
 		if !strings.HasPrefix(got, "HTTP/1.1 200 ") || field(got, "Content-Length") != lengths[0] || !strings.HasSuffix(got, "\r\n\r\nhello") {
 			t.Errorf("%q: %q", lengths, got)
@@ -120,7 +120,7 @@ func TestRefusedLengthsLeaveTheConnectionAsItIs(t *testing.T) {
 		}
 		return append(fields, hpack.HeaderField{Name: "x-indexed", Value: fmt.Sprint(request / 4)}, hpack.HeaderField{Name: "x-request", Value: fmt.Sprint(request)})
 	}, "hello")
-	b, _ := one(t, route{"origin": address, "ca_pem": roots})
+	b, _ := one(t, route{"origin": address, "ca_pem": roots, "protocols": []string{"h2"}})
 	for request := 1; request <= 8; request++ {
 		got := whole(t, b)
 		if request%2 == 1 && !strings.HasPrefix(got, "HTTP/1.1 502 ") ||

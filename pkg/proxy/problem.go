@@ -121,7 +121,7 @@ var problems = []problem{
 		usually: "A body whose chunks are broken or that ended early, or an event that comes from no HTTP front: a test event of the console, a queue."},
 
 	{name: "busy", cause: is(ErrBusy), status: 503, errorType: httpRequestDenied, level: slog.LevelWarn, retry: retryLater, after: busyPause, mend: byProxy, // not 403, since it passes
-		title: "Too many requests at a time", happened: "As many requests are under way here as may be at a time, or as many of this client.", next: "Try again in some seconds, with fewer requests at a time. Its operator can allow more of them (MAX_REQUESTS).",
+		title: "Too many requests at a time", happened: "The proxy works on as many requests as it may at a time, for all clients or for this one.", next: "Try again in some seconds, with fewer requests at a time. Its operator can allow more of them (MAX_REQUESTS).",
 		usually: "A client that sends hundreds of requests at once, or leaves its answers unread; origins that have become slow, so that requests pile up; or a process that may have few file descriptors (`ulimit -n`). The log says which client has how many. Behind a balancer that is not in `TRUSTED_PROXIES`, all clients count as one."},
 
 	// What is wrong with the proxy, or its routes.
