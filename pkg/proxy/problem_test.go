@@ -249,7 +249,7 @@ func TestEveryExportedCauseHasARow(t *testing.T) {
 		"ErrBadRequest": ErrBadRequest, "ErrMethod": ErrMethod, "ErrURLTooLong": ErrURLTooLong, "ErrHeaderTooLarge": ErrHeaderTooLarge, "ErrBodyTooLarge": ErrBodyTooLarge,
 		"ErrSlowBody": ErrSlowBody, "ErrUpgrade": ErrUpgrade, "ErrUpgradeProtocol": ErrUpgradeProtocol, "ErrUpgradeMismatch": ErrUpgradeMismatch, "ErrLoop": ErrLoop, "ErrIncompleteResponse": ErrIncompleteResponse,
 		"ErrResponseTooLarge": ErrResponseTooLarge, "ErrResponseHeaderTooLarge": ErrResponseHeaderTooLarge, "ErrResponseStalled": ErrResponseStalled, "ErrUploadStalled": ErrUploadStalled,
-		"ErrTimeout": ErrTimeout, "ErrClientGone": ErrClientGone, "ErrSlowClient": ErrSlowClient, "ErrTooManyFields": ErrTooManyFields, "ErrWebSocketIdle": ErrWebSocketIdle,
+		"ErrTimeout": ErrTimeout, "ErrClientGone": ErrClientGone, "ErrSlowClient": ErrSlowClient, "ErrTooManyFields": ErrTooManyFields, "ErrWebSocketIdle": ErrWebSocketIdle, "ErrBusy": ErrBusy,
 	}
 	found := 0
 	for _, f := range parsed(t, ".") {
