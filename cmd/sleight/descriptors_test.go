@@ -207,3 +207,51 @@ func TestBusyHostKeepsItsConnections(t *testing.T) {
 		t.Errorf("%d connections for %d requests at a time", n, atOnce)
 	}
 }
+
+func TestConnectionsToOneOriginAreBounded(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ env, flags []string }{
+		"flag":     {[]string{"MAX_CONNECTIONS_PER_ORIGIN=100"}, []string{"--max-connections-per-origin", "2"}},
+		"variable": {[]string{"MAX_CONNECTIONS_PER_ORIGIN=2"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ca := tlstest.NewAuthority(t)
+			held, release := make(chan struct{}, 3), make(chan struct{})
+			o := &tlstest.Origin{HTTP1: true, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "b.test": tlstest.Leaf(t, ca, "b.test")}}
+			o.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Host == "a.test" {
+					held <- struct{}{}
+					<-release
+				}
+				io.WriteString(w, r.Host)
+			})
+			o.Start(t)
+			let := sync.OnceFunc(func() { close(release) })
+			t.Cleanup(let)
+			p := run(t, c.env, append([]string{"serve", "--allow-cidr", "127.0.0.0/8", "--listen", "127.0.0.1:0", "--routes", routesFile(t,
+				map[string]any{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}, map[string]any{"host": "b.test", "origin": o.Addr, "ca_pem": ca.PEM()})}, c.flags...)...)
+			url := p.waitFor(t, `msg=serving url=(http://\S+)`)[1]
+			answers := make(chan string, 3)
+			for range 3 {
+				go func() { got, _ := ask(t, client(t, false), url); answers <- got }()
+			}
+			<-held
+			<-held
+			for range 50 { // time enough for the third, were it let through
+				if status, body := get(t, url, "b.test"); status != 200 || body != "b.test" {
+					t.Errorf("another host: %d %s", status, body)
+				}
+			}
+			if len(held) > 0 {
+				t.Error("a third request was sent to an origin that may have two connections")
+			}
+			let()
+			for range 3 {
+				if got := <-answers; got != "200 a.test" {
+					t.Error(got)
+				}
+			}
+		})
+	}
+}
