@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -101,17 +102,42 @@ func (l *patientListener) Close() error {
 
 // tellOfLack returns what logs that there was no descriptor for a connection to what, once a minute.
 func tellOfLack(logger *slog.Logger, what string) func(error) {
-	var mu sync.Mutex
-	var told time.Time
+	once := &onceAMinute{}
 	return func(err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if now := time.Now(); told.IsZero() || now.Sub(told) >= time.Minute {
-			told = now
+		if once.now() {
 			logger.LogAttrs(context.Background(), slog.LevelError, "no file descriptor is left to accept connections; lower --max-connections and --max-requests, or allow the process more descriptors (ulimit -n)",
 				slog.String("of", what), slog.String("error", err.Error()))
 		}
 	}
+}
+
+// tellOfShare returns what logs that connections of an address are closed, once a minute.
+func tellOfShare(logger *slog.Logger) func(netip.Addr) {
+	once := &onceAMinute{}
+	return func(client netip.Addr) {
+		if once.now() {
+			logger.LogAttrs(context.Background(), slog.LevelWarn, "connections of an address are closed that has its share of --max-connections; raise that, or if it is a balancer's, name it in TRUSTED_PROXIES",
+				slog.String("client", client.String()))
+		}
+	}
+}
+
+// onceAMinute keeps what happens often from filling the log.
+type onceAMinute struct {
+	mu   sync.Mutex
+	told time.Time
+}
+
+// now reports whether to tell.
+func (o *onceAMinute) now() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now()
+	if !o.told.IsZero() && now.Sub(o.told) < time.Minute {
+		return false
+	}
+	o.told = now
+	return true
 }
 
 // spareListener keeps some descriptors open, and closes one for a connection if the process may open no

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"container/list"
 	"net"
+	"net/http"
+	"net/netip"
+	"slices"
 	"sync"
 )
 
@@ -9,18 +13,37 @@ import (
 // kernel's backlog. A connection has its slot until it is closed, by whomever it was taken
 // over meanwhile.
 //
-// netutil.LimitListener of golang.org/x/net does so too, but its connections have lost
+// One address does not get all slots, but as long as it has fewer than twice as many as are free: two
+// thirds, if it is alone. Beyond, a new connection of it takes the place of the one that was without
+// a request for the longest time, or else is closed. Proxies that are trusted have no such share.
+//
+// netutil.LimitListener of golang.org/x/net limits connections too, but its connections have lost
 // CloseWrite: net/http could no longer end an answer before it cuts off a client that is
 // still sending, and that client would read a reset instead of the answer.
 type limitedListener struct {
 	*net.TCPListener
+	trusted   []netip.Prefix
+	refused   func(netip.Addr) // told of the address whose new connection is closed; may be nil
 	slots     chan struct{}
 	closed    chan struct{}
 	closeOnce sync.Once
+
+	mu   sync.Mutex
+	open int
+	of   map[netip.Addr]*share
 }
 
-func limit(l *net.TCPListener, connections int) *limitedListener {
-	return &limitedListener{TCPListener: l, slots: make(chan struct{}, connections), closed: make(chan struct{})}
+// share is what one address has.
+type share struct {
+	open int
+	idle list.List // of *limitedConn without a request, the one that was so for the longest time first
+}
+
+func limit(l *net.TCPListener, connections int, trusted []netip.Prefix) *limitedListener {
+	return &limitedListener{
+		TCPListener: l, trusted: trusted,
+		slots: make(chan struct{}, connections), closed: make(chan struct{}), of: map[netip.Addr]*share{},
+	}
 }
 
 func (l *limitedListener) Accept() (net.Conn, error) {
@@ -29,12 +52,94 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	case <-l.closed:
 		return nil, net.ErrClosed
 	}
-	c, err := l.AcceptTCP()
-	if err != nil {
-		<-l.slots
-		return nil, err
+	for {
+		tcp, err := l.AcceptTCP()
+		if err != nil {
+			<-l.slots
+			return nil, err
+		}
+		c := &limitedConn{TCPConn: tcp}
+		instead, ok := l.enter(c)
+		if instead != nil {
+			instead.Close()
+		}
+		if ok {
+			c.leave = sync.OnceFunc(func() { l.exit(c); <-l.slots })
+			return c, nil
+		}
+		tcp.Close()
+		if l.refused != nil {
+			l.refused(c.client)
+		}
 	}
-	return &limitedConn{TCPConn: c, leave: sync.OnceFunc(func() { <-l.slots })}, nil
+}
+
+// enter counts a connection, unless its address has its share. instead is another one of the address
+// that is to be closed in its favour; it may be nil.
+func (l *limitedListener) enter(c *limitedConn) (instead *limitedConn, ok bool) {
+	c.client = clientOf(c.RemoteAddr())
+	if slices.ContainsFunc(l.trusted, func(p netip.Prefix) bool { return p.Contains(c.client) }) {
+		c.client = netip.Addr{}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.client.IsValid() {
+		has := l.of[c.client]
+		if has == nil {
+			has = &share{}
+			l.of[c.client] = has
+		}
+		if has.open >= 2*(cap(l.slots)-l.open) {
+			oldest := has.idle.Front()
+			if oldest == nil {
+				return nil, false
+			}
+			instead = oldest.Value.(*limitedConn)
+			l.setIdle(instead, false)
+		}
+		has.open++
+		l.setIdle(c, true)
+	}
+	l.open++
+	return instead, true
+}
+
+// exit takes back what enter has counted.
+func (l *limitedListener) exit(c *limitedConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open--
+	if has := l.of[c.client]; has != nil {
+		l.setIdle(c, false)
+		c.gone = true
+		if has.open--; has.open == 0 {
+			delete(l.of, c.client)
+		}
+	}
+}
+
+// connState is for http.Server's ConnState.
+func (l *limitedListener) connState(conn net.Conn, state http.ConnState) {
+	c, ok := conn.(*limitedConn)
+	if !ok || state == http.StateClosed || !c.client.IsValid() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.setIdle(c, state == http.StateNew || state == http.StateIdle)
+}
+
+// setIdle notes whether a connection is without a request. l.mu is held.
+func (l *limitedListener) setIdle(c *limitedConn, idle bool) {
+	has := l.of[c.client]
+	switch {
+	case has == nil, c.gone:
+	case idle && c.idle == nil:
+		c.idle = has.idle.PushBack(c)
+	case !idle && c.idle != nil:
+		has.idle.Remove(c.idle)
+		c.idle = nil
+	}
 }
 
 // Close also ends an Accept that waits for a slot.
@@ -46,9 +151,29 @@ func (l *limitedListener) Close() error {
 type limitedConn struct {
 	*net.TCPConn
 	leave func()
+
+	client netip.Addr    // whose share it is in; zero means nobody's
+	idle   *list.Element // in that share; nil while it has a request
+	gone   bool
 }
 
 func (c *limitedConn) Close() error {
 	defer c.leave()
 	return c.TCPConn.Close()
+}
+
+// clientOf returns the address of a client, of IPv6 the /64, which is what one customer of a network has at
+// least.
+func clientOf(remote net.Addr) netip.Addr {
+	tcp, ok := remote.(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	address := tcp.AddrPort().Addr().Unmap().WithZone("")
+	if address.Is6() {
+		if p, err := address.Prefix(64); err == nil {
+			return p.Addr()
+		}
+	}
+	return address
 }

@@ -102,6 +102,7 @@ as built by make build, which knows no profiles: give it credentials in the envi
 		if settings.RoutesFile == "" && settings.RoutesTable == "" {
 			return usageError{errors.New("no routes: give --routes FILE or --table NAME")}
 		}
+		s.trusted = settings.TrustedProxies
 		s.logger = slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: settings.LogLevel}))
 		app.LogLibraries(log.Default(), s.logger)
 		if f.Changed("front") {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"runtime"
@@ -19,11 +20,12 @@ import (
 
 // server runs a handler on the network until it is told to stop. It is for one run.
 type server struct {
-	listen         string        // address
-	admin          string        // address of /livez and /readyz; empty means none
-	shutdownDelay  time.Duration // how long to go on accepting after the end was announced
-	h2c            bool          // HTTP/2 without TLS too, with prior knowledge
-	maxConnections int           // zero means any number
+	listen         string         // address
+	admin          string         // address of /livez and /readyz; empty means none
+	shutdownDelay  time.Duration  // how long to go on accepting after the end was announced
+	h2c            bool           // HTTP/2 without TLS too, with prior knowledge
+	maxConnections int            // zero means any number
+	trusted        []netip.Prefix // whose connections are not one client's
 	limits         limits
 
 	handler http.Handler
@@ -80,8 +82,11 @@ func (s *server) run(ctx context.Context) error {
 		return fmt.Errorf("%w; choose another address with --listen", err)
 	}
 	url := "http://" + listener.Addr().String()
+	var connState func(net.Conn, http.ConnState)
 	if tcp, ok := listener.(*net.TCPListener); ok && s.maxConnections > 0 {
-		listener = limit(tcp, s.maxConnections)
+		limited := limit(tcp, s.maxConnections, s.trusted)
+		limited.refused = tellOfShare(s.logger)
+		listener, connState = limited, limited.connState
 	}
 	listener = patient(listener, s.free, tellOfLack(s.logger, "clients"))
 	defer listener.Close()
@@ -92,6 +97,7 @@ func (s *server) run(ctx context.Context) error {
 	var state health
 	running := &running{handler: s.handler, last: state.stopping.Load}
 	main := s.httpServer(running)
+	main.ConnState = connState
 	main.BaseContext = func(net.Listener) context.Context { return base }
 	failed := make(chan error, 2)
 
