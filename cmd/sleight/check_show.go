@@ -126,6 +126,9 @@ func protocol(p *check.Probe) string {
 		if p.TLS.ALPN != "" {
 			said = append(said, "ALPN "+p.TLS.ALPN)
 		}
+		if http2 := p.TLS.SpeaksHTTP2; http2 != nil && *http2 && p.TLS.ALPN != "h2" {
+			said = append(said, "(h2 on offer)")
+		}
 	}
 	return strings.Join(said, " ")
 }

@@ -143,7 +143,7 @@ named     one.test (SNI, verified), Host one.test
 
 origin    lb.test:PORT, DNS N ms
     ADDRESS    CONNECT TLS ANSWER HTTP
-ok  127.0.0.1 N ms N ms N ms 200 HTTP/1.1 TLS 1.3 AES_128_GCM_SHA256 ALPN http/1.1
+ok  127.0.0.1 N ms N ms N ms 200 HTTP/1.1 TLS 1.3 AES_128_GCM_SHA256 ALPN http/1.1 (h2 on offer)
 
 chain     verified
 ── one.test, 90 days left (DATE)

@@ -221,21 +221,19 @@ var failures = []rule{
 		say: func(f *facts) (string, string) {
 			return fmt.Sprintf("the origin wants a client certificate (alert: %v)", f.err.Alert), "put one that the customer trusts into CLIENT_CERTS_DIR, and its name into client_cert"
 		}},
-	{code: "http2_without_alpn", level: LevelFail, when: func(f *facts) bool {
-		return f.shaken && f.state.NegotiatedProtocol == "" && !f.speaksOther() && errors.Is(f.err, sni.ErrHTTP2Only)
-	},
-		say: fixed("the origin answers in HTTP/2 without having agreed to it", `have the customer enable ALPN for h2 on the port, and set protocols to ["h2"]; or have the customer enable HTTP/1.1`)},
-	{code: "http2_only", level: LevelFail, when: func(f *facts) bool {
-		return errors.Is(f.err, sni.ErrHTTP2Only) || refusesProtocols(f) && f.notOffered() == "h2" && f.speaksOther()
-	},
-		say: fixed("the origin speaks only HTTP/2, which it was not offered", `set protocols to ["h2"], or have the customer enable HTTP/1.1 on the port`)},
-	{code: "no_common_protocol", level: LevelFail, when: refusesProtocols,
+	{code: "http2_without_alpn", level: LevelFail, when: answersUnagreed,
 		say: func(f *facts) (string, string) {
-			if f.speaksOther() { // which is not h2
-				return "the origin does not speak HTTP/2, which alone it was offered (alert: no application protocol)", `set protocols to ["http/1.1"], or have the customer enable HTTP/2 on the port`
+			if f.name == "" {
+				return "the origin answers in HTTP/2, which the proxy does not speak over http://", `have the customer enable HTTP/1.1 on the port; or make the origin https://, and set protocols to ["h2"]`
 			}
-			return "the origin speaks neither HTTP/2 nor HTTP/1.1 (alert: no application protocol)", "have the customer enable one of them for TLS on this port, or correct the port"
+			return "the origin answers in HTTP/2 without having agreed to it", `have the customer enable ALPN for h2 on the port, and set protocols to ["h2"]; or have the customer enable HTTP/1.1`
 		}},
+	{code: "http2_only", level: LevelFail, when: func(f *facts) bool { return f.instead == alpnHTTP2 || errors.Is(f.err, sni.ErrHTTP2Only) },
+		say: fixed("the origin speaks only HTTP/2, and the route offers it HTTP/1.1", `set protocols to ["h2"] (--protocols h2), or have the customer enable HTTP/1.1 on the port`)},
+	{code: "no_http2", level: LevelFail, when: func(f *facts) bool { return f.instead == alpnHTTP1 },
+		say: fixed("the origin does not speak HTTP/2, the only protocol that the route lists", "add http/1.1 to protocols, or remove protocols, or have the customer enable HTTP/2 on the port")},
+	{code: "no_common_protocol", level: LevelFail, when: isAlert(noApplicationProtocol),
+		say: fixed("the origin speaks neither HTTP/2 nor HTTP/1.1 (alert: no application protocol)", "have the customer enable one of them for TLS on this port, or correct the port")},
 	{code: "handshake_refused", level: LevelFail, when: isAlert(40),
 		say: func(f *facts) (string, string) {
 			return "the origin refuses the handshake (alert: handshake failure)",
@@ -353,9 +351,6 @@ func reasonOf(f *facts) *sni.CertificateError {
 func isAlert(n tls.AlertError) func(*facts) bool {
 	return func(f *facts) bool { return f.err.Type == sni.TLSAlertReceived && f.err.Alert == n }
 }
-
-// noApplicationProtocol is the alert of RFC 7301 section 3.2.
-const noApplicationProtocol tls.AlertError = 120
 
 // causeOf returns the cause of a type, and nil if there is none.
 func causeOf[E error](f *facts) E {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/sleightproxy/sleight/pkg/hostname"
@@ -110,6 +111,8 @@ var answers = []rule{
 			}
 			return fmt.Sprintf("the origin answers %s with an error (%d)", f.asking(), f.response.StatusCode), advice
 		}},
+	{code: "http2_not_agreed", level: LevelNote, when: func(f *facts) bool { return slices.Contains(f.offered, alpnHTTP2) && f.http2 != nil && !*f.http2 },
+		say: fixed("the origin does not agree to HTTP/2, which the route lists: it is asked in HTTP/1.1", "")},
 	{code: "expires_soon", level: LevelWarn, when: func(f *facts) bool {
 		return len(f.chain) > 0 && f.checker.warnDays() >= 0 && daysLeft(endOf(f.chain), f.now) < f.checker.warnDays()
 	},

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -136,18 +135,8 @@ var causes = []verdict{
 	}, message: "hangs up during the TLS handshake", advice: "it may not know the name: have the customer add one.test"},
 	{code: "handshake_refused", name: "a key of another kind", level: fail, origin: func(w *world) string { return w.raw(alert(40)) },
 		message: "refuses the handshake", advice: "a key of a kind that the proxy does not take (ML-DSA, RSASSA-PSS, brainpool)"},
-	{code: "http2_only", level: fail, origin: func(w *world) string {
-		return w.good(nil, func(c *tls.Config) {
-			other := c.Clone()
-			other.NextProtos = []string{"none of these"}
-			c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-				if slices.Contains(hello.SupportedProtos, "h2") {
-					return nil, nil
-				}
-				return other, nil
-			}
-		})
-	}, message: "speaks only HTTP/2", advice: `set protocols to ["h2"]`},
+	{code: "hung_up", name: "in HTTP/1.1, while HTTP/2 is there", level: fail, origin: func(w *world) string { return w.good(hangUp) },
+		message: "hangs up instead of answering", advice: "origin's log"},
 
 	// The certificate.
 	{code: "certificate_expired", name: "ten minutes ago", level: fail, origin: func(w *world) string {

@@ -5,7 +5,8 @@
 //
 // What is verified here is therefore what the proxy verifies, by the same code. Nothing is sent to
 // an address that the proxy would not dial, and nothing over a connection that did not verify. If the
-// first try leaves open which of two causes a failure has, a second one tells (see tryAgain).
+// first try leaves open which of two causes a failure has, or whether the origin speaks HTTP/2, further
+// tries tell (see tryAgain).
 package check
 
 import (

@@ -163,6 +163,25 @@ var verdicts = []verdict{
 		return w.good(page(400, "nginx", "<center>No required SSL certificate was sent</center>"), func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert })
 	}, message: "answers 400 without", advice: "client_cert"},
 	{code: "client_cert_refused", level: fail, origin: func(w *world) string { return w.good(nil, w.requireClient) }, change: clientCert, message: `refuses the client certificate "shop"`, advice: "trust the certificate's authority"},
+	{code: "http2_only", level: fail, origin: func(w *world) string { return w.good(nil, onlyHTTP2) },
+		message: "speaks only HTTP/2, and the route offers it HTTP/1.1", advice: `set protocols to ["h2"]`},
+	{code: "http2_only", name: "answers in it", level: fail, origin: func(w *world) string { return w.shaken(answerHTTP2, "h2") },
+		message: "speaks only HTTP/2", advice: `set protocols to ["h2"]`},
+	{code: "http2_only", name: "hangs up", level: fail, origin: func(w *world) string {
+		return w.shaken(func(c net.Conn) { c.Read(make([]byte, 2048)) }, "h2")
+	}, message: "speaks only HTTP/2", advice: `set protocols to ["h2"]`},
+	{code: "no_http2", level: fail, origin: func(w *world) string { return w.good(nil, onlyHTTP1) }, change: protocols("h2"),
+		message: "does not speak HTTP/2, the only protocol", advice: "add http/1.1 to protocols"},
+	{code: "no_http2", name: "nor ALPN", level: fail, origin: func(w *world) string { return w.shaken(answerHTTP1) }, change: protocols("h2"),
+		message: "does not speak HTTP/2, the only protocol", advice: "add http/1.1 to protocols"},
+	{code: "http2_not_agreed", level: note, origin: func(w *world) string { return w.good(nil, onlyHTTP1) }, change: protocols("h2", "http/1.1"),
+		message: "does not agree to HTTP/2, which the route lists"},
+	{code: "http2_not_agreed", name: "nor to ALPN", level: note, origin: func(w *world) string { return w.shaken(answerHTTP1) }, change: protocols("http/1.1", "h2"),
+		message: "does not agree to HTTP/2, which the route lists"},
+	{code: "no_common_protocol", name: "of a route with HTTP/2 alone", level: fail, origin: func(w *world) string { return w.good(nil, func(c *tls.Config) { c.NextProtos = []string{"smtp"} }) },
+		change: protocols("h2"), message: "neither HTTP/2 nor HTTP/1.1", advice: "correct the port"},
+	{code: "no_common_protocol", name: "of a route with both", level: fail, origin: func(w *world) string { return w.good(nil, func(c *tls.Config) { c.NextProtos = []string{"smtp"} }) },
+		change: protocols("h2", "http/1.1"), message: "neither HTTP/2 nor HTTP/1.1", advice: "correct the port"},
 	{code: "no_common_protocol", level: fail, origin: func(w *world) string { return w.good(nil, func(c *tls.Config) { c.NextProtos = []string{"smtp"} }) },
 		message: "neither HTTP/2 nor HTTP/1.1", advice: "correct the port"},
 	{code: "handshake_refused", level: fail, origin: func(w *world) string { return w.raw(alert(40)) }, message: "refuses the handshake", advice: "no certificate for one.test"},
@@ -174,12 +193,11 @@ var verdicts = []verdict{
 	{code: "tls_failed", level: fail, origin: func(w *world) string { return w.raw("\x16\x03\x03\x00\x05\x01\x00\x00\x01\x00") }, message: "TLS fails: ", advice: "TLS settings"},
 
 	// The request.
-	{code: "http2_without_alpn", level: fail, origin: func(w *world) string {
-		return w.shaken(func(c net.Conn) {
-			c.Read(make([]byte, 2048))
-			io.WriteString(c, "\x00\x00\x00\x04\x00\x00\x00\x00\x00")
-		})
-	}, message: "without having agreed to it", advice: "ALPN"},
+	{code: "http2_without_alpn", level: fail, origin: func(w *world) string { return w.shaken(answerHTTP2) }, message: "without having agreed to it", advice: "ALPN"},
+	{code: "http2_without_alpn", name: "nor TLS", level: fail, origin: func(w *world) string {
+		w.checker.ForceHTTPS = false
+		return w.raw("\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+	}, change: http_, message: "which the proxy does not speak over http://", advice: "enable HTTP/1.1 on the port; or make the origin https://"},
 	{code: "not_http", name: "speaks first", level: fail, origin: func(w *world) string {
 		return w.shaken(func(c net.Conn) { io.WriteString(c, "220 mail.test ESMTP\r\n") })
 	},
@@ -199,6 +217,9 @@ var verdicts = []verdict{
 		message: "hangs up instead of answering", advice: "origin's log"},
 	{code: "header_too_large", level: fail, origin: func(w *world) string { return w.good(status(200, "X-Large", strings.Repeat("x", 300<<10))) },
 		message: "larger than the proxy takes", advice: "256 KiB"},
+	{code: "header_too_large", name: "without a protocol, while HTTP/2 is there", level: fail, origin: func(w *world) string {
+		return w.good(status(200, "X-Large", strings.Repeat("x", 300<<10)), func(c *tls.Config) { c.NextProtos = []string{"h2"} }) // crypto/tls lets HTTP/1.1 in
+	}, message: "larger than the proxy takes", advice: "256 KiB"},
 
 	// The answer.
 	{code: "loop", level: fail, origin: func(w *world) string {
@@ -314,6 +335,40 @@ func at(name string) func(*world, *origin.Route) {
 }
 
 func http_(_ *world, r *origin.Route) { r.Scheme, r.TLSMin = "http", tls.VersionTLS12 }
+
+// protocols are those that the route lists.
+func protocols(all ...string) func(*world, *origin.Route) {
+	return func(_ *world, r *origin.Route) { r.Protocols = all }
+}
+
+func onlyHTTP1(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }
+
+// onlyHTTP2 ends the handshake of those who do not offer it, as OpenSSL does. crypto/tls would let a
+// client with HTTP/1.1 alone in without a word.
+func onlyHTTP2(c *tls.Config) {
+	c.NextProtos = []string{"h2"}
+	other := c.Clone()
+	other.NextProtos = []string{"smtp"}
+	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if !slices.Contains(hello.SupportedProtos, "h2") {
+			return other, nil
+		}
+		return nil, nil
+	}
+}
+
+// answerHTTP2 answers whatever comes with an empty SETTINGS frame.
+func answerHTTP2(c net.Conn) {
+	c.Read(make([]byte, 2048))
+	io.WriteString(c, "\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+}
+
+// answerHTTP1 answers one request.
+func answerHTTP1(c net.Conn) {
+	c.Read(make([]byte, 2048))
+	io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	io.Copy(io.Discard, c)
+}
 
 // clientCert has the proxy show a certificate to an origin that asks for one.
 func clientCert(w *world, r *origin.Route) {

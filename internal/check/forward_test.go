@@ -45,6 +45,7 @@ func TestCheckSendsWhatTheProxySends(t *testing.T) {
 		"host_header": func(r *origin.Route) { r.HostHeader = "other.test:8443" },
 		"both":        func(r *origin.Route) { r.ServerName, r.HostHeader = "lb.test", "lb.test" },
 		"client_cert": func(r *origin.Route) { r.ClientCert = "shop" },
+		"HTTP/2":      func(r *origin.Route) { r.Protocols = []string{"h2"} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -120,7 +121,7 @@ func TestResultHasWhatWasSeen(t *testing.T) {
 	if p.IP != "127.0.0.1" || p.Connect == nil || p.Handshake == nil || p.FirstByte == nil || p.Error != nil {
 		t.Errorf("probe %+v", p)
 	}
-	if got := *p.TLS; got.Version != "TLS 1.3" || got.ALPN != "http/1.1" || !got.Verified || got.CipherSuite == "" || !slices.Equal(got.PinsMatched, []string{base64.StdEncoding.EncodeToString(pin[:])}) {
+	if got := *p.TLS; got.Version != "TLS 1.3" || got.ALPN != "http/1.1" || got.SpeaksHTTP2 == nil || !*got.SpeaksHTTP2 || !got.Verified || got.CipherSuite == "" || !slices.Equal(got.PinsMatched, []string{base64.StdEncoding.EncodeToString(pin[:])}) {
 		t.Errorf("TLS %+v", got)
 	}
 	if got := *p.HTTP; got != (check.HTTP{Protocol: "HTTP/1.1", Method: "GET", Path: "/", Status: 200, Server: "nginx"}) {

@@ -210,7 +210,7 @@ func TestFieldsOfTheResultStay(t *testing.T) {
 	want := "host route state status verdict advice server_name host_header days_left checked_at took_ms " +
 		"findings level code address ips message advice client cname addresses leads_to error took_ms " +
 		"origins address status cname dns_ms error ips ip status error type message connect_ms tls_ms first_byte_ms " +
-		"tls version cipher_suite alpn server_name verified client_cert_wanted pins_matched verification_error " +
+		"tls version cipher_suite alpn speaks_http2 server_name verified client_cert_wanted pins_matched verification_error " +
 		"certificates subject names more_names issuer not_before not_after days_left key signature spki_sha256 authority presented verified " +
 		"http protocol method path status location server " +
 		"summary routes ok warn fail inactive inactive_fail"

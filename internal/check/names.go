@@ -86,7 +86,7 @@ func misdirected(f *facts) bool {
 	if hasStatus(http.StatusMisdirectedRequest)(f) || invalidSNI(f) {
 		return true
 	}
-	return mayRefuseNames(f) && f.second != nil && f.second.err == nil && f.second.response.StatusCode != f.response.StatusCode
+	return mayRefuseNames(f) && f.renamed != nil && f.renamed.err == nil && f.renamed.response.StatusCode != f.response.StatusCode
 }
 
 // resetForNames reports whether the origin ended the request by what Tomcat says to two names over HTTP/2.

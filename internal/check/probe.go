@@ -41,10 +41,14 @@ type facts struct {
 	response  *http.Response      // its body is closed
 	body      string              // the beginning of it
 
-	change  func(*sni.Target) // what is different in a second try; nil in the first
+	change  func(*sni.Target) // what is different in a further try; nil in the first
 	offered []string          // protocols, in the handshake
-	second  *facts            // what a second try came to; nil if there was none
-	unnamed bool              // a handshake without a name was answered in TLS, after one with the name was not
+
+	// What further tries came to (see tryAgain).
+	renamed *facts // of a request with one name; nil if there was none
+	unnamed bool   // a handshake without a name was answered in TLS, after one with the name was not
+	http2   *bool  // whether the origin agrees to HTTP/2; nil if that is not known
+	instead string // the protocol that the origin speaks, if the request failed since it was not offered; else empty
 }
 
 // probe sends the request to one address, and judges what came of it.
@@ -80,27 +84,51 @@ func (c *Checker) probe(ctx context.Context, host string, route *origin.Route, e
 
 // ask sends the request as the proxy would.
 func (f *facts) ask(ctx context.Context) {
+	transport := f.transport()
+	defer transport.CloseIdleConnections()
+	response, err := transport.RoundTrip(f.request(ctx))
+	if err != nil {
+		f.setError(err)
+		return
+	}
+	f.response = response
+	body, _ := io.ReadAll(io.LimitReader(response.Body, maxBody)) // what broke off is as good as what was there
+	response.Body.Close()
+	f.body = string(body)
+}
+
+// shake connects and shakes hands as ask does, and sends no request.
+func (f *facts) shake(ctx context.Context) {
+	transport := f.transport()
+	defer transport.CloseIdleConnections()
+	if err := transport.Connect(f.request(ctx)); err != nil {
+		f.setError(err)
+	}
+}
+
+func (f *facts) setError(err error) {
+	if failed, ok := errors.AsType[*sni.Error](err); ok {
+		f.err = failed
+	} else {
+		f.err = &sni.Error{Type: sni.ProxyInternalError, Err: err}
+	}
+}
+
+// transport makes the transport of one try, to this address alone. Each try has its own, since connections
+// and sessions of another prove nothing.
+func (f *facts) transport() *sni.Transport {
 	c := f.checker
-	ctx = sni.WithCertificateRequest(ctx, func(*tls.CertificateRequestInfo) { f.asked = true })
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{TLSHandshakeDone: func(state tls.ConnectionState, err error) {
-		f.state, f.shaken = state, err == nil
-		f.presented = state.PeerCertificates
-		if failed, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-			f.presented = failed.UnverifiedCertificates
-		}
-		f.chain = longestLasting(state.VerifiedChains)
-	}})
 	target := proxy.Target(f.route)
 	target.Addresses = []string{net.JoinHostPort(f.ip.String(), f.port)}
 	if f.change != nil {
 		f.change(&target)
 	}
 	if f.offered = target.ALPN; len(f.offered) == 0 {
-		f.offered = []string{"http/1.1"}
+		f.offered = []string{alpnHTTP1}
 	}
 	timeouts := c.Timeouts.For(f.route)
 	target.ConnectTimeout, target.HandshakeTimeout = timeouts.Connect, timeouts.Handshake
-	transport := &sni.Transport{ // of its own: what another address or route left behind proves nothing
+	return &sni.Transport{
 		Translate:          sni.Func(func(context.Context, string) (sni.Target, error) { return target, nil }),
 		ForceHTTPS:         c.ForceHTTPS,
 		RootCAs:            c.RootCAs,
@@ -109,20 +137,19 @@ func (f *facts) ask(ctx context.Context) {
 		IdleConnTimeout:    -1,
 		Observe:            func(_ context.Context, x *sni.Exchange) { f.exchange = *x },
 	}
-	defer transport.CloseIdleConnections()
-	response, err := transport.RoundTrip(f.request(ctx))
-	if err != nil {
-		if failed, ok := errors.AsType[*sni.Error](err); ok {
-			f.err = failed
-		} else {
-			f.err = &sni.Error{Type: sni.ProxyInternalError, Err: err}
+}
+
+// watch returns a context by which f learns of the handshake.
+func (f *facts) watch(ctx context.Context) context.Context {
+	ctx = sni.WithCertificateRequest(ctx, func(*tls.CertificateRequestInfo) { f.asked = true })
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{TLSHandshakeDone: func(state tls.ConnectionState, err error) {
+		f.state, f.shaken = state, err == nil
+		f.presented = state.PeerCertificates
+		if failed, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+			f.presented = failed.UnverifiedCertificates
 		}
-		return
-	}
-	f.response = response
-	body, _ := io.ReadAll(io.LimitReader(response.Body, maxBody)) // what broke off is as good as what was there
-	response.Body.Close()
-	f.body = string(body)
+		f.chain = longestLasting(state.VerifiedChains)
+	}})
 }
 
 // request makes the request as the proxy would send it for a client behind an HTTPS front.
@@ -140,7 +167,7 @@ func (f *facts) request(ctx context.Context) *http.Request {
 		"Cdn-Loop":          {cmp.Or(f.checker.LoopID, self)}, // by which a proxy of ours refuses it, instead of sending it on
 		"X-Forwarded-Host":  {f.host},
 		"X-Forwarded-Proto": {"https"},
-	}}).WithContext(ctx)
+	}}).WithContext(f.watch(ctx))
 }
 
 // describe fills in what was seen.
@@ -166,7 +193,7 @@ func (p *Probe) describe(f *facts) {
 	if f.name == "" || f.exchange.Handshake == 0 {
 		return
 	}
-	p.TLS = &TLS{ServerName: f.name, Verified: f.shaken, ClientCertWanted: f.asked}
+	p.TLS = &TLS{ServerName: f.name, Verified: f.shaken, ClientCertWanted: f.asked, SpeaksHTTP2: f.http2}
 	if f.state.Version != 0 {
 		p.TLS.Version, p.TLS.ALPN = tls.VersionName(f.state.Version), f.state.NegotiatedProtocol
 		p.TLS.CipherSuite = tls.CipherSuiteName(f.state.CipherSuite)

@@ -138,6 +138,7 @@ type TLS struct {
 	Version           string   `json:"version,omitempty"`
 	CipherSuite       string   `json:"cipher_suite,omitempty"`
 	ALPN              string   `json:"alpn,omitempty"`
+	SpeaksHTTP2       *bool    `json:"speaks_http2,omitempty"` // whether it would if the route listed h2 first; absent if not known
 	ServerName        string   `json:"server_name"`
 	Verified          bool     `json:"verified"`
 	ClientCertWanted  bool     `json:"client_cert_wanted"`
