@@ -75,7 +75,7 @@ func TestEverySectionOfAnAnswerIsTreatedLikeItsHeader(t *testing.T) {
 	origins := map[string]func(t testing.TB) *bench{
 		"HTTP/1.1": func(t testing.TB) *bench {
 			b := newWire(t, always("HTTP/1.1 103 Early Hints\r\n"+fieldLines(odd)+"Content-Length: 9\r\n\r\n"+
-				"HTTP/1.1 200 OK\r\n"+fieldLines(final)+"Transfer-Encoding: chunked\r\nTrailer: X-Stays, Connection, Upgrade\r\n\r\n2\r\nok\r\n0\r\n"+fieldLines(trailer)+"\r\n"))
+				"HTTP/1.1 200 OK\r\n"+fieldLines(final)+"Transfer-Encoding: chunked\r\nTrailer: X-Stays, Connection, Upgrade, Content-Length, Transfer-Encoding, Trailer\r\n\r\n2\r\nok\r\n0\r\n"+fieldLines(trailer)+"\r\n"))
 			return &bench{handler: b.handler.(*proxy.Handler), url: "http://" + b.addr}
 		},
 		"HTTP/2": func(t testing.TB) *bench {
