@@ -84,7 +84,7 @@ var mayImport = map[string][]string{
 	"functions/proxy":     {"internal/app", "github.com/aws/aws-lambda-go/lambda"},
 	"cmd/sleight": {"internal/app", "internal/demo", "internal/localfront", "internal/runtimeapi", "internal/routetable", "internal/check", "internal/terminal", "pkg/",
 		"github.com/spf13/", "go.yaml.in/yaml/v3", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/config", "github.com/aws/aws-sdk-go-v2/service/dynamodb", "github.com/aws/smithy-go/logging"},
-	"internal/routetable":   {"pkg/hostname", "pkg/origin", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/dynamodb"},
+	"internal/routetable":   {"pkg/hostname", "pkg/origin", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/dynamodb", "github.com/aws/smithy-go"},
 	"internal/check":        {"internal/terminal", "pkg/"},
 	"internal/terminal":     {"github.com/jedib0t/go-pretty/v6/", "golang.org/x/term"},
 	"internal/arch":         {},

@@ -38,7 +38,7 @@ func (d *DynamoDB) readBatch(ctx context.Context, hosts []string) (found []origi
 	}
 	out, err := d.Client.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{RequestItems: map[string]types.KeysAndAttributes{
 		d.Table: {Keys: keys, ConsistentRead: aws.Bool(true)},
-	}}, signed)
+	}}, readWhole)
 	if err == nil {
 		found, left, err = origin.ReadBatch(out, d.Table, hosts)
 	}
@@ -50,9 +50,9 @@ func (d *DynamoDB) readPage(ctx context.Context, start any) ([]origin.Item, any,
 	if key, ok := start.(map[string]types.AttributeValue); ok {
 		input.ExclusiveStartKey = key
 	}
-	out, err := d.Client.Scan(ctx, input, signed)
+	out, err := d.Client.Scan(ctx, input, readWhole)
 	if err == nil && out.Items == nil {
-		err = &foreignError{"it has no list of items"}
+		err = &unreadError{cause: origin.ErrForeignAnswer, why: "it has no list of items"}
 	}
 	if err != nil {
 		return nil, nil, d.failure("Scan", err)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
@@ -30,8 +31,7 @@ func hostKey(host string) map[string]types.AttributeValue {
 
 // Get implements [Table].
 func (d *DynamoDB) Get(ctx context.Context, host string) (origin.Item, error) {
-	consistent := true
-	out, err := d.Client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &d.Table, Key: hostKey(host), ConsistentRead: &consistent}, signed)
+	out, err := d.Client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &d.Table, Key: hostKey(host), ConsistentRead: aws.Bool(true)}, readWhole)
 	if err != nil {
 		return nil, d.failure("GetItem", err)
 	}
@@ -73,39 +73,84 @@ func inPages(read func(start any) (items []origin.Item, next any, err error)) it
 // removed, but not that one was added, unless that was counted in the version as tools do:
 // a condition cannot ask for those that it does not know.
 func (d *DynamoDB) Write(ctx context.Context, c Change) error {
-	expression, names, values := condition(c.Before)
-	action := "PutItem"
-	var err error
+	for n := 1; ; n++ {
+		err := d.write(ctx, c)
+		failed, refused := errors.AsType[*types.ConditionalCheckFailedException](err)
+		if !refused {
+			return d.failure(c.action(), err)
+		}
+		current, err := d.current(ctx, c, failed)
+		switch {
+		case err != nil:
+			return err
+		// The SDK sends a write again if its answer was lost. If it had succeeded, the condition fails on the
+		// item that it wrote itself.
+		case c.After != nil && current.Equal(c.After), c.After == nil && current == nil:
+			return nil
+		case !current.Equal(c.Before) || current == nil:
+			return &ConflictError{c, current}
+		case n == 2:
+			return &RequestError{Table: d.Table, Action: c.action(), Kind: Refused, Reason: fmt.Sprintf("%v refuses to change a route that is as it was seen. Nothing was written. It does not compare lists or maps as DynamoDB does (dynalite is known for it): use another engine, or a routes file", d.where()), Err: failed}
+		}
+		// It was changed and changed back meanwhile, or the engine compares otherwise than DynamoDB does.
+	}
+}
+
+// action is the name of the request that makes a change.
+func (c Change) action() string {
 	if c.After == nil {
-		action = "DeleteItem"
+		return "DeleteItem"
+	}
+	return "PutItem"
+}
+
+// write makes the request for a change. Its error is the SDK's.
+func (d *DynamoDB) write(ctx context.Context, c Change) (err error) {
+	expression, names, values := condition(c.Before)
+	if c.After == nil {
 		_, err = d.Client.DeleteItem(ctx, &dynamodb.DeleteItemInput{
 			TableName: &d.Table, Key: hostKey(c.Host()),
 			ConditionExpression: &expression, ExpressionAttributeNames: names, ExpressionAttributeValues: values,
 			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-		}, signed)
-	} else {
-		_, err = d.Client.PutItem(ctx, &dynamodb.PutItemInput{
-			TableName: &d.Table, Item: c.After.DynamoDB(),
-			ConditionExpression: &expression, ExpressionAttributeNames: names, ExpressionAttributeValues: values,
-			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-		}, signed)
+		}, readWhole)
+		return err
 	}
-	if failed, ok := errors.AsType[*types.ConditionalCheckFailedException](err); ok {
-		var current origin.Item
-		if failed.Item != nil {
-			current = origin.FromDynamoDB(failed.Item)
-			if err := about(c.Host(), current); err != nil {
-				return d.failure(action, err)
-			}
-		}
-		// The SDK sends a write again whose answer was lost. Of one that had succeeded, the condition then
-		// fails on what it wrote itself.
-		if c.After != nil && current.Equal(c.After) || c.After == nil && current == nil {
-			return nil
-		}
-		return &ConflictError{c, current}
+	_, err = d.Client.PutItem(ctx, &dynamodb.PutItemInput{
+		TableName: &d.Table, Item: c.After.DynamoDB(),
+		ConditionExpression: &expression, ExpressionAttributeNames: names, ExpressionAttributeValues: values,
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	}, readWhole)
+	return err
+}
+
+// current returns the item that has refused a change, and nil if there is none. DynamoDB sends it. Others
+// leave it out, and then it is not gone for that alone: it is read.
+func (d *DynamoDB) current(ctx context.Context, c Change, failed *types.ConditionalCheckFailedException) (origin.Item, error) {
+	if failed.Item != nil {
+		item := origin.FromDynamoDB(failed.Item)
+		return item, d.failure(c.action(), about(c.Host(), item))
 	}
-	return d.failure(action, err)
+	item, err := d.Get(ctx, c.Host())
+	if request, ok := errors.AsType[*RequestError](err); ok && request.Kind == Denied {
+		// Imports need the permission for batches alone.
+		switch found, left, batchErr := d.readBatch(ctx, []string{c.Host()}); {
+		case batchErr != nil:
+		case len(left) > 0:
+			err = errUnprocessed
+		case len(found) == 0:
+			err = ErrNotFound
+		default:
+			item, err = found[0], nil
+		}
+	}
+	switch request, ok := errors.AsType[*RequestError](err); {
+	case errors.Is(err, ErrNotFound):
+		return nil, nil
+	case ok:
+		request.Reason = fmt.Sprintf("the change was refused, since the route is not as it was seen any more, and what it is now cannot be read: %s", request.Reason)
+		return nil, request
+	}
+	return item, err
 }
 
 // maxCompared bounds the attributes that a condition compares: DynamoDB takes expressions of

@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/smithy-go"
+
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
@@ -21,6 +24,9 @@ type RequestError struct {
 	Kind   ErrorKind
 	Reason string // what happened and what to do
 	Err    error
+
+	// Unknown says that it was a write of which it is not known whether it was carried out.
+	Unknown bool
 }
 
 func (e *RequestError) Error() string {
@@ -41,6 +47,7 @@ const (
 	Unreachable   ErrorKind = "unreachable"    // the network
 	Interrupted   ErrorKind = "interrupted"    // by whoever called
 	Refused       ErrorKind = "refused"        // as no valid request for this table
+	Foreign       ErrorKind = "foreign"        // something that is not DynamoDB has answered
 	Failed        ErrorKind = "failed"         // anything else
 )
 
@@ -56,7 +63,7 @@ var notAccepted = []string{
 	"MissingAuthenticationTokenException", "MissingAuthenticationToken", "IncompleteSignatureException", "SignatureDoesNotMatch",
 }
 
-// writes are the actions of which one does not know what became when they fail without an answer.
+// writes are the actions that change something.
 var writes = []string{"PutItem", "DeleteItem"}
 
 // failure says what it means that a request to the table failed. Action is the request's
@@ -65,15 +72,20 @@ func (d *DynamoDB) failure(action string, err error) error {
 	if err == nil {
 		return nil
 	}
-	kind, reason := d.explain(action, err)
-	return &RequestError{d.Table, action, kind, reason, err}
+	if unlike, ok := errors.AsType[*smithy.DeserializationError](err); ok {
+		err = &unreadError{cause: origin.ErrForeignAnswer, why: unlike.Err.Error()}
+	}
+	e := &RequestError{Table: d.Table, Action: action, Err: err}
+	e.Kind, e.Reason, e.Unknown = d.explain(action, err)
+	if e.Unknown = e.Unknown && slices.Contains(writes, action); e.Unknown {
+		e.Reason += "; whether it was written is not known, look at the route before you go on"
+	}
+	return e
 }
 
-func (d *DynamoDB) explain(action string, err error) (ErrorKind, string) {
-	unknown := ""
-	if slices.Contains(writes, action) {
-		unknown = "; whether it was written is not known, look at the route before you go on"
-	}
+// explain says what a failure means, what can be done about it, and whether the request may have been
+// carried out.
+func (d *DynamoDB) explain(action string, err error) (kind ErrorKind, reason string, unknown bool) {
 	var api apiError
 	code, message := "", ""
 	if errors.As(err, &api) {
@@ -81,38 +93,65 @@ func (d *DynamoDB) explain(action string, err error) (ErrorKind, string) {
 	}
 	var network *net.OpError
 	var request *url.Error
+	answer, answered := errors.AsType[*unreadError](err)
 	switch {
 	case errors.Is(err, context.Canceled):
-		return Interrupted, "was interrupted" + unknown
-	case code == "ResourceNotFoundException":
-		return NoTable, fmt.Sprintf("there is no such table in %s; check the name, the region (--region, AWS_REGION) and the account (--profile, AWS_PROFILE)", d.where())
-	case strings.Contains(err.Error(), "get identity: "): // of which the SDK has no type
-		_, why, _ := strings.Cut(err.Error(), "get credentials: ")
-		return NoCredentials, fmt.Sprintf("no AWS credentials: log in (aws sso login), choose a profile (--profile, AWS_PROFILE), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (%s)", cmp.Or(why, err.Error()))
-	case slices.Contains(notAccepted, code):
-		return NoCredentials, fmt.Sprintf("the AWS credentials are not accepted in %s: they have expired, were deactivated, or belong elsewhere; log in again (aws sso login) or choose another profile (%s: %s)", d.where(), code, message)
-	case code == "AccessDeniedException":
-		return Denied, fmt.Sprintf("not allowed: the user or role needs the permission dynamodb:%s on the table (%s)", action, message)
-	case throttles.IsErrorThrottle(err).Bool():
-		return Throttled, fmt.Sprintf("throttled: more is asked of the table than it or the account may take; try again later, or raise its capacity (%s)", code)
-	case code == "ValidationException" && strings.Contains(strings.ToLower(message), "item size"):
-		return Refused, fmt.Sprintf("refused by DynamoDB: %s, which is 400 KB; shorten its ca_pem or its note", strings.TrimSuffix(message, "."))
-	case code == "ValidationException":
-		return Refused, fmt.Sprintf("refused by DynamoDB: %s; the table has to have the partition key \"host\", a string, and no sort key", message)
+		return Interrupted, "was interrupted", true
 	case errors.Is(err, origin.ErrForeignAnswer):
 		why := err
-		if foreign, ok := errors.AsType[*foreignError](err); ok {
-			why = foreign // without what the SDK says of it
+		if answered {
+			why = answer // without what the SDK says of the request
 		}
-		return Unreachable, fmt.Sprintf("%v; check the endpoint of %s (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB) and the proxies in between%s", why, d.where(), unknown)
+		return Foreign, fmt.Sprintf("%v; check the endpoint of %s (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB), its port, and the proxies in between (HTTPS_PROXY)", why, d.where()), !answered || answer.status/100 != 4
+	case answered:
+		times := ""
+		if all, ok := errors.AsType[*retry.MaxAttemptsError](err); ok {
+			times = fmt.Sprintf(", %d times in a row", all.Attempt)
+		}
+		return Failed, fmt.Sprintf("%v%s; check what is between here and %s, and try again", answer, times, d.where()), true
+	case code == "ResourceNotFoundException":
+		return NoTable, fmt.Sprintf("there is no such table in %s; check the name, the region (--region, AWS_REGION) and the account (--profile, AWS_PROFILE)", d.where()), false
+	case strings.Contains(err.Error(), "get identity: "): // of which the SDK has no type
+		_, why, _ := strings.Cut(err.Error(), "get credentials: ")
+		return NoCredentials, fmt.Sprintf("no AWS credentials: log in (aws sso login), choose a profile (--profile, AWS_PROFILE), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (%s)", cmp.Or(why, err.Error())), false
+	case slices.Contains(notAccepted, code):
+		return NoCredentials, fmt.Sprintf("the AWS credentials are not accepted in %s: they have expired, were deactivated, or belong elsewhere; log in again (aws sso login) or choose another profile (%s: %s)", d.where(), code, message), false
+	case code == "AccessDeniedException":
+		return Denied, fmt.Sprintf("not allowed: the user or role needs the permission dynamodb:%s on the table (%s)", action, message), false
+	case throttles.IsErrorThrottle(err).Bool():
+		return Throttled, fmt.Sprintf("throttled: more is asked of the table than it or the account may take; try again later, or raise its capacity (%s)", code), false
+	case code == "ValidationException":
+		return Refused, fmt.Sprintf("refused by DynamoDB: %s%s", strings.TrimSuffix(message, "."), remedy(message)), false
+	case slices.Contains(serverFailures, code):
+		return Failed, fmt.Sprintf("DynamoDB itself has failed in %s (%s: %s); try again in some seconds, and if it stays, look at the status of the service (https://health.aws.amazon.com)", d.where(), code, message), true
 	case errors.Is(err, context.DeadlineExceeded):
-		return Unreachable, fmt.Sprintf("no answer in time from %s; check the network, the region and the endpoint (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB)%s", d.where(), unknown)
+		return Unreachable, fmt.Sprintf("no answer in time from %s; check the network, the region and the endpoint (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB)", d.where()), true
 	case code == "" && errors.As(err, &request):
-		return Unreachable, fmt.Sprintf("%s cannot be reached; check the network, the region and the endpoint (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB)%s: %v", d.where(), unknown, request.Err)
+		return Unreachable, fmt.Sprintf("%s cannot be reached; check the network, the region and the endpoint (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB): %v", d.where(), request.Err), true
 	case code == "" && errors.As(err, &network):
-		return Unreachable, fmt.Sprintf("the connection to %s failed%s: %v", d.where(), unknown, network)
+		return Unreachable, fmt.Sprintf("the connection to %s failed; check the network and the endpoint (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB): %v", d.where(), network), true
 	}
-	return Failed, err.Error() + unknown
+	return Failed, err.Error(), true
+}
+
+// serverFailures are the codes of errors that are DynamoDB's own.
+var serverFailures = []string{"InternalServerError", "ServiceUnavailable", "ServiceUnavailableException", "InternalFailure", "InternalServerErrorException"}
+
+// remedy says what to do about a request that is not valid, as far as its message tells.
+func remedy(message string) string {
+	message = strings.ToLower(message)
+	says := func(parts ...string) bool {
+		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(message, part) })
+	}
+	switch {
+	case says("item size"):
+		return ", which is 400 KB; shorten its ca_pem or its note"
+	case says("does not match the schema", "key schema", "missing the key", "required key", "type mismatch for key", "conditions on the keys"):
+		return "; the table has to have the partition key \"host\", a string, and no sort key"
+	case says("table/index name", "tablename", "table name"):
+		return "; check the name of the table (--table, ROUTES_TABLE). Other engines than AWS's may take no ARN: give the name alone"
+	}
+	return ""
 }
 
 // where says whom the client asks.

@@ -103,6 +103,14 @@ func answerError(w http.ResponseWriter, status int, code string) bool {
 	return true
 }
 
+// cutAnswer begins an answer, and does not end it.
+func cutAnswer(w http.ResponseWriter) bool {
+	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+	w.Header().Set("Content-Length", "100")
+	io.WriteString(w, "{")
+	return true
+}
+
 func contents(t *testing.T, table Table) map[string]origin.Item {
 	t.Helper()
 	all := map[string]origin.Item{}
@@ -150,6 +158,8 @@ func TestImport(t *testing.T) {
 					return hangUp()
 				case 2:
 					return answerError(w, 500, "InternalServerError")
+				case 3, 4, 5: // it is written, and the answer breaks off
+					return cutAnswer(w)
 				}
 				return false
 			},

@@ -134,8 +134,8 @@ func isThrottled(err error) bool {
 // throttles knows what the SDK takes for too much at once.
 var throttles = retry.IsErrorThrottles(retry.DefaultThrottles)
 
-// mayPass reports whether the same request may succeed later: the network failed, the server did, or no
-// answer came in time.
+// mayPass reports whether the same request may succeed later: the network failed, the server did, no
+// answer came in time, or not the whole of one.
 func mayPass(err error) bool {
 	var network net.Error
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) ||

@@ -169,7 +169,7 @@ func TestThrottledRequestsAreMadeAgainForAsLongAsItTakes(t *testing.T) {
 			begin := time.Now()
 			f.fail = func(action, host string) error {
 				if time.Since(begin) < time.Hour {
-					return &RequestError{"t", "PutItem", Throttled, "throttled", err}
+					return &RequestError{Table: "t", Action: "PutItem", Kind: Throttled, Reason: "throttled", Err: err}
 				}
 				return nil
 			}
