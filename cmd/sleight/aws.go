@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -56,7 +57,23 @@ func (a *awsFlags) client(ctx context.Context, options ...func(*dynamodb.Options
 	if a.endpoint != "" {
 		options = append(options, func(o *dynamodb.Options) { o.BaseEndpoint = aws.String(a.endpoint) })
 	}
-	return dynamodb.NewFromConfig(cfg, options...), nil
+	client := dynamodb.NewFromConfig(cfg, options...)
+	if endpoint := client.Options().BaseEndpoint; endpoint != nil {
+		return client, a.checkEndpoint(*endpoint)
+	}
+	return client, nil
+}
+
+// checkEndpoint refuses what is no URL, before anything is asked there: the SDK speaks of URIs and schemes.
+func (a *awsFlags) checkEndpoint(endpoint string) error {
+	u, err := url.Parse(endpoint)
+	switch {
+	case err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "":
+		return nil
+	case endpoint == a.endpoint:
+		return usageError{fmt.Errorf("--endpoint-url is %q: it has to be a URL that begins with http:// or https://, such as http://127.0.0.1:8000", endpoint)}
+	}
+	return usageError{fmt.Errorf("the endpoint of DynamoDB is %q, by AWS_ENDPOINT_URL_DYNAMODB, AWS_ENDPOINT_URL or the AWS profile: it has to be a URL that begins with http:// or https://, such as http://127.0.0.1:8000", endpoint)}
 }
 
 // lastingClient is for a process that may live for months.

@@ -37,7 +37,7 @@ func newChecker(s app.Settings) (c *check.Checker, close func(), err error) {
 }
 
 // checkBeforeWrite returns what the commands that write single routes run before they do: a check of the
-// route as it is going to be, by a proxy with the settings of the environment. Its error is an
+// route as it is going to be, by a proxy with the settings of the environment and of --allow-cidr. Its error is an
 // *unworkableError for a route that cannot work, which only --force writes. What is less than that is
 // told on standard error. A route that is disabled, or has expired, harms nobody, and is not checked.
 func checkBeforeWrite(getenv func(string) string) func(c *cobra.Command, route *origin.Route) error {
@@ -45,9 +45,9 @@ func checkBeforeWrite(getenv func(string) string) func(c *cobra.Command, route *
 		if route.State(time.Now()) != origin.Usable {
 			return nil
 		}
-		settings, err := app.FromEnvironment(getenv)
+		settings, _, err := proxySettings(checkFlags(c.Flags()), getenv)
 		if err != nil {
-			return usageError{err}
+			return err
 		}
 		checker, close, err := newChecker(settings)
 		if err != nil {

@@ -29,9 +29,11 @@ type routesCommand struct {
 	check func(c *cobra.Command, route *origin.Route) error
 }
 
-func (r *routesCommand) addForce(c *cobra.Command, force *bool) {
+// addCheck gives a command the flags of that check.
+func (r *routesCommand) addCheck(c *cobra.Command, force *bool) {
 	if r.check != nil {
 		c.Flags().BoolVar(force, "force", false, "write the route also where it is found not to work")
+		addAllowCIDR(c)
 	}
 }
 
@@ -102,7 +104,7 @@ Permissions in IAM, on the table:
 Environment:
   ROUTES_TABLE, ROUTES_FILE  where the routes are, without --table and --routes
   AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL_DYNAMODB and all that the AWS SDK reads
-  ORIGIN_ALLOW_CIDRS, FORCE_HTTPS, CLIENT_CERTS_DIR and others of the proxy
+  ORIGIN_ALLOW_CIDRS (also --allow-cidr), FORCE_HTTPS, CLIENT_CERTS_DIR and others of the proxy
                              what "put", "edit" and "enable" check a route by
   VISUAL, EDITOR             what "routes edit" starts, vi by default
   NO_COLOR                   any value but the empty one: no colours`,

@@ -63,7 +63,7 @@ An attribute of a type that JSON has not can be removed by "routes put --unset",
 		},
 	}
 	flags.add(c)
-	r.addForce(c, &force)
+	r.addCheck(c, &force)
 	c.Flags().VarP(&as, "output", "o", "`format` to edit in: yaml or json")
 	completeValues(c, map[string][]string{"output": {"yaml", "json"}}, nil)
 	return c
@@ -160,7 +160,7 @@ func editText(item origin.Item, table routetable.Table, as format, now time.Time
 		return "", err
 	}
 	header := []string{
-		fmt.Sprintf("Route %s in %v, version %d%s.", shown(item.Host()), table, routetable.Version(item), byAndAt(item)),
+		fmt.Sprintf("Route %s in %v, version %s%s.", shown(item.Host()), table, routetable.VersionText(item), recordOf(item)),
 		"State: " + stateOf(item, now).text + ".",
 		"Save and close to write it. Without a change, or emptied, nothing is written.",
 		"Lines at the top that begin with # are left out.",

@@ -37,7 +37,8 @@ have changed that, nothing is written. A route that is invalid is left as it is.
 
 Exit status: 0 also where there was nothing to change; 1 where one was not there, or cannot
 work; 2 where one is invalid; 3 where others were first. The other routes are changed all the
-same. --output json and yaml print what became of each.`,
+same. One is counted as "not known" if no answer came to its change. --output json and yaml
+print what became of each.`,
 		Args:              usage(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: r.tables.completeHosts(true),
 		Annotations:       map[string]string{permissions: "dynamodb:GetItem, dynamodb:PutItem"},
@@ -55,7 +56,7 @@ same. --output json and yaml print what became of each.`,
 	}
 	flags.add(c)
 	if on {
-		r.addForce(c, &force)
+		r.addCheck(c, &force)
 	}
 	addOutput(c, &r.output)
 	return c
@@ -117,6 +118,7 @@ func (r *routesCommand) enable(c *cobra.Command, w *writer, args []string, on bo
 			sum.failed(w, &sum.Refused, host, "refused", err)
 			continue
 		case err != nil:
+			sum.unknown(host, err)
 			return sum.end(w, verb, found, err)
 		case before.SameRoute(after):
 			sum.add(&sum.Unchanged, host, "unchanged", nil)

@@ -103,12 +103,24 @@ type exceptions struct {
 	terminal          *terminal.Terminal
 	bar               *terminal.Progress
 	unusable, leftOut int
-	said              int
+	remarks           []remark
 }
 
-func (e *exceptions) say(format string, args ...any) {
-	if e.said++; e.said <= maxShown {
-		e.terminal.Sayf(e.bar, "%s", terminal.Safe("sleight: "+fmt.Sprintf(format, args...)))
+// remark is what is said of a route.
+type remark struct{ key, text string }
+
+func (e *exceptions) add(item origin.Item, format string, args ...any) {
+	e.remarks = append(e.remarks, remark{routetable.SortKey(item.Host()), fmt.Sprintf(format, args...)})
+}
+
+// say names the first routes in the order of their domains, whatever order they came in.
+func (e *exceptions) say() {
+	slices.SortStableFunc(e.remarks, func(a, b remark) int { return strings.Compare(a.key, b.key) })
+	for _, r := range e.remarks[:min(len(e.remarks), maxShown)] {
+		e.terminal.Sayf(e.bar, "%s", terminal.Safe("sleight: "+r.text))
+	}
+	if more := len(e.remarks) - maxShown; more > 0 {
+		e.terminal.Sayf(e.bar, "sleight: and %d more", more)
 	}
 }
 
@@ -141,21 +153,19 @@ func collect(ctx context.Context, t *terminal.Terminal, table routetable.Table) 
 		switch {
 		case err != nil:
 			e.leftOut++
-			e.say("%v; it is left out", err)
+			e.add(item, "%v; it is left out", err)
 			continue
 		case invalid != nil && !comesBack(item, b):
 			e.leftOut++
-			e.say("%v, and JSON cannot hold it as it is; it is left out", invalid)
+			e.add(item, "%v, and JSON cannot hold it as it is; it is left out", invalid)
 			continue
 		case invalid != nil:
 			e.unusable++
-			e.say("%v; it is exported as it is", invalid)
+			e.add(item, "%v; it is exported as it is", invalid)
 		}
 		routes = append(routes, exported{routetable.SortKey(item.Host()), b})
 	}
-	if e.said > maxShown {
-		t.Sayf(e.bar, "sleight: and %d more", e.said-maxShown)
-	}
+	e.say()
 	slices.SortStableFunc(routes, func(a, b exported) int { return strings.Compare(a.key, b.key) })
 	return routes, e, nil
 }

@@ -70,9 +70,35 @@ func TestRouteThatCannotWorkIsWrittenByForceAlone(t *testing.T) {
 	p.want(t, "a.x.test", fmt.Sprintf(`{"host":"a.x.test","origin":%q,"ca_pem":%q,"enabled":true}`, o.addr, o.pem))
 	p.want(t, "one.test", strings.Replace(broken, "{", `{"enabled":false,`, 1))
 	got = p.run(t, "enable", "one.test", "-o", "json")
-	if got.status != 1 || !strings.HasPrefix(compact(t, got.out), `{"routes":1,"done":0,"unchanged":0,"absent":0,"invalid":0,"refused":1,"conflicts":0,"left":0,"dry_run":false,"outcomes":[{"host":"one.test","what":"refused","error":"nothing was written, since `) {
+	if got.status != 1 || !strings.HasPrefix(compact(t, got.out), `{"routes":1,"done":0,"unchanged":0,"absent":0,"invalid":0,"refused":1,"conflicts":0,"unknown":0,"left":0,"dry_run":false,"outcomes":[{"host":"one.test","what":"refused","error":"nothing was written, since `) {
 		t.Errorf("enable in JSON: %+v", got)
 	}
 	p.must(t, "enable", "--force", "one.test")
 	p.want(t, "one.test", strings.Replace(broken, "{", `{"enabled":true,`, 1))
+}
+
+// The networks that "sleight check" may be told of, the commands that check before they write may too.
+func TestNetworksAreAllowedByFlagWhereRoutesAreChecked(t *testing.T) {
+	t.Parallel()
+	o, p := newTarget(t, nil), newFilePlace(t)
+	args := []string{"put", "one.test", "--origin", o.addr, "--ca-file", o.caFile, "--connect-timeout", "5s"}
+	if got := p.run(t, args...); got.status != 1 || !strings.Contains(got.err, "--allow-cidr") {
+		t.Errorf("without: %+v", got)
+	}
+	if got := p.run(t, append(args, "--allow-cidr", "localhost")...); got.status != 2 || !strings.Contains(got.err, `--allow-cidr is "localhost"`) {
+		t.Errorf("no network: %+v", got)
+	}
+	p.must(t, append(args, "--allow-cidr", "10.0.0.0/8", "--allow-cidr", "127.0.0.0/8")...)
+	p.must(t, "disable", "one.test")
+	if got := p.run(t, "enable", "one.test"); got.status != 1 {
+		t.Errorf("enable without: %+v", got)
+	}
+	p.must(t, "enable", "one.test", "--allow-cidr", "127.0.0.0/8")
+	edit := execute(t, append(p.env, "EDITOR="+editor(t, "edit 's/connect_timeout: 5s/connect_timeout: 6s/'")), "", "routes", "edit", "one.test", "--allow-cidr", "127.0.0.0/8")
+	if edit.status != 0 {
+		t.Errorf("edit: %+v", edit)
+	}
+	if got, err := p.table.Get(t.Context(), "one.test"); err != nil || got["connect_timeout"] != "6s" {
+		t.Errorf("%v, %v", got, err)
+	}
 }

@@ -52,7 +52,7 @@ all.
 and needs --yes elsewhere.
 
 The count at the end adds up: each route of the document was created, updated, unchanged, a
-conflict, failed, or is left after an interruption.
+conflict, failed, not known (no answer came to its write), or is left after an interruption.
 
 Exit status: 0 for success, 1 where a route or the import failed, 2 where the document or the
 call was wrong and nothing was written, 3 where there were conflicts and nothing else failed,
@@ -202,8 +202,10 @@ type importSum struct {
 	Unchanged   int             `json:"unchanged"`
 	Conflicts   int             `json:"conflicts"`
 	Failed      int             `json:"failed"`
-	Left        int             `json:"left"`    // not looked at, or not known
-	Removed     int             `json:"removed"` // beside the document's
+	Unknown     int             `json:"unknown"`         // whether they were written
+	Left        int             `json:"left"`            // not looked at
+	Removed     int             `json:"removed"`         // beside the document's
+	UnknownGone int             `json:"removed_unknown"` // whether they were removed
 	DryRun      bool            `json:"dry_run"`
 	Interrupted bool            `json:"interrupted"`
 	Seconds     float64         `json:"seconds"`
@@ -246,6 +248,12 @@ func (s *importSum) add(o routetable.Outcome) {
 		s.Failed++
 	case routetable.Removed:
 		s.Removed++
+	case routetable.NotKnown:
+		if o.After == nil {
+			s.UnknownGone++
+		} else {
+			s.Unknown++
+		}
 	}
 	switch {
 	case o.Err != nil && len(s.Problems) < maxListed:
@@ -263,7 +271,7 @@ func (s *importSum) add(o routetable.Outcome) {
 	s.Changes = append(s.Changes, importChange{o.Host, o.What, routetable.Difference(o.Before, o.After), o.Before, o.After})
 }
 
-func (s *importSum) done() int { return s.Created + s.Updated + s.Unchanged + s.Conflicts + s.Failed }
+func (s *importSum) done() int { return s.Created + s.Updated + s.Unchanged + s.Conflicts + s.Failed + s.Unknown }
 
 func (s *importSum) String() string {
 	would := ""
@@ -272,11 +280,17 @@ func (s *importSum) String() string {
 	}
 	line := fmt.Sprintf("%s: %s%d created, %d updated, %d unchanged, %s, %d failed", count(s.Routes, "route"), would,
 		s.Created, s.Updated, s.Unchanged, count(s.Conflicts, "conflict"), s.Failed)
+	if s.Unknown > 0 {
+		line += fmt.Sprintf(", %d not known", s.Unknown)
+	}
 	if s.Left > 0 {
 		line += fmt.Sprintf(", %d left", s.Left)
 	}
 	if s.Removed > 0 {
 		line += fmt.Sprintf("; %d not in the document %sremoved", s.Removed, would)
+	}
+	if s.UnknownGone > 0 {
+		line += fmt.Sprintf("; %d not in the document and not known whether removed", s.UnknownGone)
 	}
 	return line
 }
@@ -336,7 +350,7 @@ func (r *importRun) report(o routetable.Outcome) {
 	defer r.mu.Unlock()
 	r.sum.add(o)
 	r.bar.Add(1)
-	if o.Err == nil {
+	if o.Err == nil || o.What == routetable.NotKnown { // which ends the import, and is said then
 		return
 	}
 	switch shown := r.sum.Conflicts + r.sum.Failed; {

@@ -35,13 +35,14 @@ attributes. Where there is one, changes these attributes and leaves the others a
 used is refused, and nothing is read or written.
 
 Before it is written, a route that is going to be in force is checked as "sleight check" does
-it from here, and refused where it cannot work, unless --force. A change of "note" alone is
-not checked.
+it from here, and refused where it cannot work, unless --force. --allow-cidr says which networks
+that are not public may be dialled. A change of "note" alone is not checked.
 
 --file takes the attributes of one route as an object of JSON or YAML, such as "routes get -o
-json" prints; flags win over it, and HOST may be left out where the file has it. A "version"
-in the file is a condition: where the table has another one, the file is of an older route,
-and nothing is written (exit status 3). "updated_at" and "updated_by" in it mean nothing.
+json" prints, or as a document {"routes":[...]} with this one route. Flags win over it, and HOST
+may be left out where the file has it. A "version" in the file is a condition: where the table
+has another one, the file is of an older route, and nothing is written (exit status 3).
+"updated_at" and "updated_by" in it are not written.
 
 Where somebody else changes the route at the same time, the change is made on theirs, unless
 they have changed one of the same attributes: then nothing is written, both are shown, and the
@@ -76,7 +77,7 @@ A routes file that is not there is made.`,
 	f.StringVar(&p.file, "file", "", "`file` with one route in JSON or YAML; - is standard input")
 	f.StringSliceVar(&p.unset, "unset", nil, "`attribute` to remove, so that its default holds; may be repeated")
 	f.BoolVar(&p.replace, "replace", false, "remove all attributes that are not given")
-	r.addForce(c, &p.force)
+	r.addCheck(c, &p.force)
 	p.writeFlags.add(c)
 	completeValues(c, map[string][]string{"unset": removable()}, nil)
 	return c
@@ -94,12 +95,12 @@ type putting struct {
 	given   origin.Item
 	unset   []string
 	replace bool
-	version int64 // of what the file was made of, or -1
+	record  origin.Item // version, updated_at and updated_by of what the file was made of, as far as it has them
 }
 
 // read understands the call, and refuses what cannot become a route whatever is stored.
 func (p *putCommand) read(c *cobra.Command, args []string, now time.Time) (*putting, error) {
-	do := &putting{given: origin.Item{}, unset: p.unset, replace: p.replace, version: -1}
+	do := &putting{given: origin.Item{}, unset: p.unset, replace: p.replace}
 	if p.file == "-" && p.attributes.caFile == "-" {
 		return nil, errBothStdin("--file")
 	}
@@ -111,7 +112,7 @@ func (p *putCommand) read(c *cobra.Command, args []string, now time.Time) (*putt
 		if err != nil {
 			return nil, usageError{fmt.Errorf("--file: %w", err)}
 		}
-		item, err := parseItem(b, now)
+		item, err := parsePut(inputName(p.file), b, now)
 		if err != nil {
 			return nil, usageError{fmt.Errorf("--file %q: %w", p.file, err)}
 		}
@@ -159,16 +160,32 @@ func (p *putCommand) read(c *cobra.Command, args []string, now time.Time) (*putt
 	return do, validate(nil, probe)
 }
 
+// parsePut reads a file with one route: its object, or a routes document of this one.
+func parsePut(what string, b []byte, now time.Time) (origin.Item, error) {
+	item, err := parseItem(b, now)
+	if _, document := item["routes"]; err != nil || !document {
+		return item, err
+	}
+	d, err := parseRouteFile(what, b)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(d.items) != 1:
+		return nil, fmt.Errorf("is a document of %s, and has to be of one route: write several with \"sleight routes import\"", count(len(d.items), "route"))
+	}
+	item = d.items[0]
+	return item, parseExpiresAt(item, now)
+}
+
 // take takes the attributes of a file.
 func (d *putting) take(item origin.Item) error {
 	if v, ok := item[origin.VersionAttribute]; ok {
-		n, _ := v.(json.Number)
-		version, err := n.Int64()
-		if err != nil || version < 0 {
-			return errors.New("attribute \"version\" has to be a whole number")
+		if _, ok := v.(json.Number); !ok {
+			return errors.New("attribute \"version\" has to be a number")
 		}
-		d.version = version
 	}
+	d.record = maps.Clone(item)
+	maps.DeleteFunc(d.record, func(name string, _ any) bool { return !origin.IsRecord(name) })
 	if v, ok := item["host"]; ok {
 		s, ok := v.(string)
 		if !ok {
@@ -202,22 +219,21 @@ func (d *putting) edit(before origin.Item) (origin.Item, error) {
 	if err := validate(before, after); err != nil {
 		return nil, err
 	}
-	if stored := routetable.Version(before); before != nil && d.version >= 0 && d.version != stored {
-		return nil, &staleError{d.host, d.version, stored, before}
+	if _, ok := d.record[origin.VersionAttribute]; ok && before != nil && !routetable.SameVersion(d.record, before) {
+		return nil, &staleError{d.host, d.record, before}
 	}
 	return after, nil
 }
 
 // staleError says that a file is of an older route than there is.
 type staleError struct {
-	host           string
-	version, there int64
-	current        origin.Item
+	host          string
+	seen, current origin.Item // seen is the record of the file
 }
 
 func (e *staleError) Error() string {
-	return fmt.Sprintf("the file is of version %d of %s, and there is version %d%s; nothing was written. Look at it with \"sleight routes get\", or leave \"version\" out of the file to write regardless",
-		e.version, shown(e.host), e.there, byAndAt(e.current))
+	return fmt.Sprintf("the file is of version %s of %s, and there is version %s%s; nothing was written. Look at it with \"sleight routes get\", or leave \"version\" out of the file to write regardless",
+		routetable.VersionText(e.seen), shown(e.host), routetable.VersionText(e.current), byAndAt(e.seen, e.current))
 }
 
 func (r *routesCommand) put(c *cobra.Command, w *writer, do *putting, exists bool) error {

@@ -27,8 +27,8 @@ Where a wildcard covers a host, it is in force for it once the host's own route 
 have no route in force, disable it instead.
 
 Exit status: 0 where all were removed; 1 where one was not there, or the answer was no; 3
-where one was changed meanwhile. The others are removed all the same. --output json and yaml
-print what became of each.`,
+where one was changed meanwhile. The others are removed all the same. One is counted as "not
+known" if no answer came to its removal. --output json and yaml print what became of each.`,
 		Example: `  sleight routes rm one.spec-trust.com --table routes
   sleight routes rm --yes one.spec-trust.com two.spec-trust.com --routes routes.json`,
 		Args:              usage(cobra.MinimumNArgs(1)),
@@ -91,6 +91,7 @@ func (r *routesCommand) remove(c *cobra.Command, w *writer, args []string, yes b
 				continue
 			}
 			if err != nil {
+				sum.unknown(item.Host(), err)
 				return sum.end(w, "removed", len(items), err)
 			}
 		}
@@ -110,7 +111,8 @@ type tally struct {
 	Invalid   int    `json:"invalid"`
 	Refused   int    `json:"refused"` // since they cannot work
 	Conflicts int    `json:"conflicts"`
-	Left      int    `json:"left"` // as they were, or not known
+	Unknown   int    `json:"unknown"` // whether they were written
+	Left      int    `json:"left"`    // as they were
 	DryRun    bool   `json:"dry_run"`
 	Outcomes  []fate `json:"outcomes"`
 }
@@ -137,6 +139,14 @@ func (s *tally) failed(w *writer, n *int, host, what string, err error) {
 	fmt.Fprintln(w.err.Out, terminal.Safe("sleight: "+err.Error()))
 }
 
+// unknown adds the route whose change was under way when the command failed, unless it is known not to be
+// written.
+func (s *tally) unknown(host string, err error) {
+	if request, ok := errors.AsType[*routetable.RequestError](err); ok && request.Unknown {
+		s.add(&s.Unknown, host, "unknown", err)
+	}
+}
+
 func (s *tally) lost(w *writer, e *routetable.ConflictError) {
 	w.lost(e)
 	s.failed(w, &s.Conflicts, e.Change.Host(), "conflict", e)
@@ -146,7 +156,7 @@ func (s *tally) lost(w *writer, e *routetable.ConflictError) {
 // ends with. Found is how many routes there were.
 func (s *tally) end(w *writer, verb string, found int, err error) error {
 	s.Routes, s.DryRun = found+s.Absent, w.dryRun
-	s.Left = s.Routes - s.Done - s.Unchanged - s.Absent - s.Invalid - s.Refused - s.Conflicts
+	s.Left = s.Routes - s.Done - s.Unchanged - s.Absent - s.Invalid - s.Refused - s.Conflicts - s.Unknown
 	printed := w.output.print(w.out, s, func() {
 		if s.Routes > 1 || s.Absent+s.Invalid+s.Refused+s.Conflicts > 0 || err != nil {
 			w.sayf("%s", s.line(verb))
@@ -175,7 +185,7 @@ func (s *tally) line(verb string) string {
 	for _, part := range []struct {
 		n    int
 		what string
-	}{{s.Unchanged, "so already"}, {s.Absent, "not there"}, {s.Invalid, "invalid"}, {s.Refused, "that cannot work"}, {s.Conflicts, "changed by others meanwhile"}, {s.Left, "left as they were"}} {
+	}{{s.Unchanged, "so already"}, {s.Absent, "not there"}, {s.Invalid, "invalid"}, {s.Refused, "that cannot work"}, {s.Conflicts, "changed by others meanwhile"}, {s.Unknown, "not known"}, {s.Left, "left as they were"}} {
 		if part.n > 0 {
 			line += fmt.Sprintf(", %d %s", part.n, part.what)
 		}

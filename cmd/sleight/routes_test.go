@@ -255,14 +255,14 @@ func testPutFile(t *testing.T, p *place) {
 		text := p.must(t, "get", "a.test", "-o", format)
 		wantSays(t, "put again", p.must(t, "put", "--force", "--file", file(text), "--replace"), "so already")
 		changed := file(strings.Replace(text, "b.test", format+".test", 1))
-		wantSays(t, "put changed", p.must(t, "put", "--force", "--file", changed, "--replace"), "Changed", ": origin\n")
+		wantSays(t, "put changed", p.must(t, "put", "--force", "--file", changed, "--replace", "--by", "eve"), "Changed", ": origin\n")
 		before := p.must(t, "get", "a.test", "-o", "json")
 		// It is of an older version now.
 		o := p.run(t, "put", "--force", "--file", file(strings.Replace(text, "b.test", "stale.test", 1)))
 		if o.status != 3 {
 			t.Errorf("an old file: %+v", o)
 		}
-		wantSays(t, "an old file", o.err, "there is version", "by tester@", "- origin: "+format+".test", "+ origin: stale.test", "nothing was written")
+		wantSays(t, "an old file", o.err, "there is version", "by eve", "- origin: "+format+".test", "+ origin: stale.test", "nothing was written")
 		if after := p.must(t, "get", "a.test", "-o", "json"); after != before {
 			t.Errorf("%s became %s", before, after)
 		}
@@ -283,10 +283,27 @@ func testPutFile(t *testing.T, p *place) {
 	}
 	p.want(t, "b.test", `{"host":"b.test","origin":"y.test","note":"n","tls_min":"1.3"}`)
 
+	// A document of one route is as good as the route: what export writes, and what check reads.
+	for n, content := range []string{
+		`{"routes":[{"host":"r.test","origin":"b.test","expires_at":"2096-10-02T07:06:40Z"}]}`, "routes:\n- host: r.test\n  origin: b.test\n  expires_at: 2096-10-02T07:06:40Z\n", "routes: [{host: r.test, origin: b.test, expires_at: 4000000000}]\n",
+	} {
+		said := p.must(t, "put", "--force", "--file", file(content), "--note", "n")
+		wantSays(t, content, said, map[bool]string{true: "Created", false: "so already"}[n == 0])
+		p.want(t, "r.test", `{"host":"r.test","origin":"b.test","note":"n","expires_at":4000000000}`)
+	}
+
 	for content, says := range map[string]string{
-		"":                           "is empty",
-		"origin: x\nnote: caf\xe9\n": "UTF-8",
-		"{\"host\":\"c.test\",\"origin\":\"x\",\n\"note\":\"\ufffd caf\xe9\"}": "line 2, column 16: is not UTF-8",
+		"":              "is empty",
+		`{"routes":[]}`: "is a document of 0 routes",
+		`{"routes":[{"host":"c.test","origin":"x"},{"host":"d.test","origin":"x"}]}`: "is a document of 2 routes, and has to be of one route: write several with \"sleight routes import\"",
+		"routes:\n- host: c.test\n- host: d.test\n":                                  "is a document of 2 routes",
+		`{"routes":[{"host":"c.test","orgin":"x"}]}`:                                 `attribute "orgin" is not known`,
+		`{"routes":[{"host":"c.test","origin":"x"}],"comment":1}`:                    `"comment"`,
+		`{"routes":{"host":"c.test"}}`:                                               `"routes"`,
+		`{"host":"c.test","routes":[{"host":"c.test","origin":"x"}]}`:                `"host"`,
+		`{"routes":[{"host":"c.test","origin":"x","expires_at":"soon"}]}`:            `attribute "expires_at"`,
+		"origin: x\nnote: caf\xe9\n":                                                 "UTF-8",
+		"{\"host\":\"c.test\",\"origin\":\"x\",\n\"note\":\"\ufffd caf\xe9\"}":       "line 2, column 16: is not UTF-8",
 		"- a\n- b":                            "has to be an object",
 		`{"note":"x",}`:                       `"c.test" has no route yet`, // which is YAML
 		`{"host":"c.test" "origin":"x"}`:      "line 1, column 18: ",
@@ -381,7 +398,7 @@ func testRemove(t *testing.T, p *place) {
 	for _, dry := range []string{"--dry-run", "--yes"} {
 		p.put(t, `{"host":"a.test","origin":"o.test"}`)
 		o = p.run(t, "rm", dry, "a.test", "gone.test", "-o", "json")
-		want := fmt.Sprintf(`{"routes":2,"done":1,"unchanged":0,"absent":1,"invalid":0,"refused":0,"conflicts":0,"left":0,"dry_run":%v,"outcomes":[{"host":"gone.test","what":"absent","error":`, dry == "--dry-run")
+		want := fmt.Sprintf(`{"routes":2,"done":1,"unchanged":0,"absent":1,"invalid":0,"refused":0,"conflicts":0,"unknown":0,"left":0,"dry_run":%v,"outcomes":[{"host":"gone.test","what":"absent","error":`, dry == "--dry-run")
 		if got := compact(t, o.out); o.status != 1 || !strings.HasPrefix(got, want) || !strings.HasSuffix(got, `},{"host":"a.test","what":"removed"}]}`) {
 			t.Errorf("%s: %d %s, want %s", dry, o.status, got, want)
 		}
@@ -433,7 +450,7 @@ func testEnable(t *testing.T, p *place) {
 	p.must(t, "enable", "--force", "a.test")
 	p.want(t, "a.test", `{"host":"a.test","origin":"o.test","enabled":true}`)
 	o = p.run(t, "enable", "--force", "a.test", "bad.test", "two.x.test", "-o", "json")
-	if got := compact(t, o.out); o.status != 2 || !strings.HasPrefix(got, `{"routes":3,"done":1,"unchanged":1,"absent":0,"invalid":1,"refused":0,"conflicts":0,"left":0,"dry_run":false,"outcomes":[{"host":"a.test","what":"unchanged"},{"host":"bad.test","what":"invalid","error":`) || !strings.HasSuffix(got, `{"host":"two.x.test","what":"enabled"}]}`) {
+	if got := compact(t, o.out); o.status != 2 || !strings.HasPrefix(got, `{"routes":3,"done":1,"unchanged":1,"absent":0,"invalid":1,"refused":0,"conflicts":0,"unknown":0,"left":0,"dry_run":false,"outcomes":[{"host":"a.test","what":"unchanged"},{"host":"bad.test","what":"invalid","error":`) || !strings.HasSuffix(got, `{"host":"two.x.test","what":"enabled"}]}`) {
 		t.Errorf("in JSON: %d %s", o.status, got)
 	}
 	if out := p.must(t, "disable", "--dry-run", "a.test", "-o", "yaml"); !strings.HasPrefix(out, "routes: 1\ndone: 1\n") || !strings.HasSuffix(out, "outcomes:\n  - host: a.test\n    what: disabled\n") {

@@ -37,14 +37,21 @@ func parseItem(document []byte, now time.Time) (origin.Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s, ok := item["expires_at"].(string); ok {
-		at, err := parseExpiry(s, now)
-		if err != nil {
-			return nil, fmt.Errorf("attribute \"expires_at\" %w", err)
-		}
-		item["expires_at"] = epoch(at)
+	return item, parseExpiresAt(item, now)
+}
+
+// parseExpiresAt makes seconds of an "expires_at" that a person has written.
+func parseExpiresAt(item origin.Item, now time.Time) error {
+	s, ok := item["expires_at"].(string)
+	if !ok {
+		return nil
 	}
-	return item, nil
+	at, err := parseExpiry(s, now)
+	if err != nil {
+		return fmt.Errorf("attribute \"expires_at\" %w", err)
+	}
+	item["expires_at"] = epoch(at)
+	return nil
 }
 
 // typed are the attributes that are not text.

@@ -151,15 +151,23 @@ func (w *writer) lost(e *routetable.ConflictError) {
 	case current == nil:
 		fmt.Fprintf(w.err.Out, "Somebody else has removed %s meanwhile. It was:\n", host)
 	case before == nil:
-		fmt.Fprintf(w.err.Out, "Somebody else has made %s meanwhile%s. It is:\n", host, byAndAt(current))
+		fmt.Fprintf(w.err.Out, "Somebody else has made %s meanwhile%s. It is:\n", host, byAndAt(before, current))
 	default:
-		fmt.Fprintf(w.err.Out, "Somebody else has changed %s meanwhile%s. From what you saw to what is there now:\n", host, byAndAt(current))
+		fmt.Fprintf(w.err.Out, "Somebody else has changed %s meanwhile%s. From what you saw to what is there now:\n", host, byAndAt(before, current))
 	}
 	printDifferences(w.err, before, current)
 }
 
-// byAndAt says who has written an item and when, as far as it says so.
-func byAndAt(i origin.Item) string {
+// byAndAt says who has made an item of before and when, as far as it says so.
+func byAndAt(before, i origin.Item) string {
+	if routetable.Unsigned(before, i) {
+		return ", " + routetable.NoName
+	}
+	return recordOf(i)
+}
+
+// recordOf is what an item says of its last change.
+func recordOf(i origin.Item) string {
 	s := ""
 	if by, ok := i[origin.UpdatedByAttribute].(string); ok {
 		s += ", by " + terminal.Safe(by)
@@ -191,7 +199,7 @@ func (w *writer) report(before, after origin.Item) {
 	case after == nil:
 		w.sayf("Removed %s in %v", host, w.table)
 	default:
-		w.sayf("Changed %s in %v (version %d, was %d): %s", host, w.table, routetable.Version(after), routetable.Version(before),
+		w.sayf("Changed %s in %v (version %d, was %s): %s", host, w.table, routetable.Version(after), routetable.VersionText(before),
 			strings.Join(routetable.Difference(before, after), ", "))
 	}
 }

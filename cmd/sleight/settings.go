@@ -42,11 +42,25 @@ var mirrors = []struct{ variable, flag string }{
 // addProxyFlags gives a command the flags that decide which routes the proxy can use.
 func addProxyFlags(c *cobra.Command) {
 	f := c.Flags()
-	f.StringSlice("allow-cidr", nil, "`network` that the proxy may dial although it is not public; may be repeated (ORIGIN_ALLOW_CIDRS)")
+	addAllowCIDR(c)
 	f.String("client-certs", "", "`directory` of the client certificates that routes refer to (CLIENT_CERTS_DIR)")
 	f.Bool("force-https", true, "refuse routes with http:// (FORCE_HTTPS)")
-	completeValues(c, nil, nil, "allow-cidr")
 	c.MarkFlagDirname("client-certs")
+}
+
+// addAllowCIDR gives a command the flag that says which networks the proxy may dial.
+func addAllowCIDR(c *cobra.Command) {
+	c.Flags().StringSlice("allow-cidr", nil, "`network` that the proxy may dial although it is not public; may be repeated (ORIGIN_ALLOW_CIDRS)")
+	completeValues(c, nil, nil, "allow-cidr")
+}
+
+// checkFlags are the flags of a command that writes a route which are the proxy's and not the route's.
+func checkFlags(f *pflag.FlagSet) *pflag.FlagSet {
+	only := pflag.NewFlagSet("", pflag.ContinueOnError)
+	if flag := f.Lookup("allow-cidr"); flag != nil {
+		only.AddFlag(flag)
+	}
+	return only
 }
 
 // proxySettings are those of the proxy: what the flags say, and for the rest the variables. setting is the

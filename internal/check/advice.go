@@ -76,7 +76,7 @@ var failures = []rule{
 			if p, ok := errors.AsType[*sni.ProhibitedError](error(f.err)); ok {
 				what = fmt.Sprintf("%s, in a network that is not dialled (%s)", p.IP, p.Range)
 			}
-			return "the origin is " + what, "set origin to a public address; if this one is meant, allow its network by ORIGIN_ALLOW_CIDRS for the proxy and here (\"sleight check\" has --allow-cidr)"
+			return "the origin is " + what, "set origin to a public address; if this one is meant, allow its network by ORIGIN_ALLOW_CIDRS for the proxy and here (or by --allow-cidr here)"
 		}},
 	{code: "connection_refused", level: LevelFail, when: isType(sni.ConnectionRefused),
 		say: func(f *facts) (string, string) {

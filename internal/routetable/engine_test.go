@@ -1,10 +1,7 @@
 package routetable_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -16,57 +13,10 @@ import (
 	"github.com/sleightproxy/sleight/internal/routetable"
 )
 
-// engine stands before DynamoDB Local, and makes another engine of it: alter changes its answers, and gets
-// the action, how often it was asked for, and the answer.
-func engine(t *testing.T, db *dynamodbtest.Server, alter func(action string, n int64, answer *httptest.ResponseRecorder)) *routetable.DynamoDB {
+// engine is another engine than DynamoDB Local, which is made of it by altering its answers.
+func engine(t *testing.T, db *dynamodbtest.Server, alter dynamodbtest.Alteration) *routetable.DynamoDB {
 	t.Helper()
-	counts := map[string]*atomic.Int64{"GetItem": {}, "PutItem": {}, "DeleteItem": {}, "Scan": {}, "BatchGetItem": {}}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, action, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-		out := r.Clone(r.Context())
-		out.RequestURI = ""
-		out.URL.Scheme, out.URL.Host = "http", strings.TrimPrefix(db.Endpoint, "http://")
-		response, err := http.DefaultTransport.RoundTrip(out)
-		if err != nil {
-			panic(http.ErrAbortHandler)
-		}
-		defer response.Body.Close()
-		answer := httptest.NewRecorder()
-		answer.Code = response.StatusCode
-		io.Copy(answer.Body, response.Body)
-		alter(action, counts[action].Add(1), answer)
-		w.Header().Set("Connection", "close")
-		for _, name := range []string{"Content-Type", "X-Amzn-Requestid"} {
-			w.Header().Set(name, response.Header.Get(name))
-		}
-		for name, values := range answer.Header() {
-			w.Header()[name] = values
-		}
-		w.WriteHeader(answer.Code)
-		w.Write(answer.Body.Bytes())
-	}))
-	t.Cleanup(server.Close)
-	return &routetable.DynamoDB{Client: client(server.URL), Table: db.CreateRoutesTable(t)}
-}
-
-// withoutItem leaves the item out of a conflict, as dynalite 4 and roto 0.10 do.
-func withoutItem(_ string, _ int64, answer *httptest.ResponseRecorder) {
-	var conflict map[string]json.RawMessage
-	if json.Unmarshal(answer.Body.Bytes(), &conflict) == nil && bytes.Contains(conflict["__type"], []byte("ConditionalCheckFailed")) {
-		delete(conflict, "Item")
-		answer.Body.Reset()
-		json.NewEncoder(answer.Body).Encode(conflict)
-	}
-}
-
-// cutFirst breaks off the first answers to an action.
-func cutFirst(action string, times int64) func(string, int64, *httptest.ResponseRecorder) {
-	return func(asked string, n int64, answer *httptest.ResponseRecorder) {
-		if asked == action && n <= times {
-			answer.Header().Set("Content-Length", fmt.Sprint(answer.Body.Len()))
-			answer.Body.Truncate(answer.Body.Len() / 2)
-		}
-	}
+	return &routetable.DynamoDB{Client: client(db.Altered(t, alter)), Table: db.CreateRoutesTable(t)}
 }
 
 func TestOtherEngines(t *testing.T) {
@@ -76,7 +26,7 @@ func TestOtherEngines(t *testing.T) {
 	mine := item(t, `{"host":"a.test","origin":"mine","version":2}`)
 
 	t.Run("what is still there is never said to be gone", func(t *testing.T) {
-		table := engine(t, db, withoutItem)
+		table := engine(t, db, dynamodbtest.WithoutItem)
 		write(t, table, nil, other)
 		for _, change := range []routetable.Change{{Before: seen}, {Before: seen, After: mine}, {After: seen}} {
 			err := table.Write(t.Context(), change)
@@ -97,8 +47,8 @@ func TestOtherEngines(t *testing.T) {
 
 	t.Run("what cannot be read is not said to be gone", func(t *testing.T) {
 		for name, denied := range map[string][]string{"all": {"GetItem", "BatchGetItem"}, "single": {"GetItem"}} {
-			table := engine(t, db, func(action string, n int64, answer *httptest.ResponseRecorder) {
-				withoutItem(action, n, answer)
+			table := engine(t, db, func(action string, answer *httptest.ResponseRecorder) {
+				dynamodbtest.WithoutItem(action, answer)
 				for _, d := range denied {
 					if action == d {
 						answer.Code = 400
@@ -157,7 +107,7 @@ func TestOtherEngines(t *testing.T) {
 			},
 		} {
 			for times := int64(1); times <= 3; times++ {
-				table := engine(t, db, cutFirst(action, times))
+				table := engine(t, db, dynamodbtest.CutOff(action, times))
 				whole := &routetable.DynamoDB{Client: client(db.Endpoint), Table: table.Table}
 				write(t, whole, nil, seen)
 				err := do(table)
@@ -178,8 +128,9 @@ func TestOtherEngines(t *testing.T) {
 
 	t.Run("an answer without a body is not taken for one", func(t *testing.T) {
 		for _, action := range []string{"GetItem", "PutItem", "DeleteItem"} {
-			table := engine(t, db, func(asked string, n int64, answer *httptest.ResponseRecorder) {
-				if asked == action && n == 1 {
+			var n atomic.Int64
+			table := engine(t, db, func(asked string, answer *httptest.ResponseRecorder) {
+				if asked == action && n.Add(1) == 1 {
 					answer.Body.Reset()
 				}
 			})

@@ -63,7 +63,7 @@ type Outcome struct {
 	Host          string
 	What          Became
 	Before, After origin.Item // what the table had and has; nil for nothing
-	Err           error       // why it is Conflicting or NotWritten
+	Err           error       // why it is Conflicting, NotWritten or NotKnown
 }
 
 // Became is what became of a route.
@@ -76,6 +76,7 @@ const (
 	Unchanged   Became = "unchanged"
 	Conflicting Became = "conflict" // its Err is a *StaleError
 	NotWritten  Became = "failed"
+	NotKnown    Became = "unknown" // whether it was written: no answer came to it, or not the whole of one
 	Removed     Became = "removed" // is not in the document
 )
 
@@ -88,12 +89,12 @@ type StaleError struct {
 
 func (e *StaleError) Error() string {
 	has := "no version"
-	if v, ok := e.Current[origin.VersionAttribute]; ok {
-		has = fmt.Sprintf("version %.40v", v)
+	if _, ok := e.Current[origin.VersionAttribute]; ok {
+		has = "version " + VersionText(e.Current)
 	}
-	has += madeBy(e.Current, "of")
-	return fmt.Sprintf("route %q: the document has seen version %v, and the table has %s, with another %s; it was not written",
-		e.Seen.Host(), e.Seen[origin.VersionAttribute], has, strings.Join(Difference(e.Seen, e.Current), ", "))
+	has += madeBy(e.Seen, e.Current, "of")
+	return fmt.Sprintf("route %q: the document has seen version %s, and the table has %s, with another %s; it was not written",
+		e.Seen.Host(), VersionText(e.Seen), has, strings.Join(Difference(e.Seen, e.Current), ", "))
 }
 
 // Unwrap makes it one of the conflicts.
@@ -106,7 +107,7 @@ func (im *Import) decide(current, item origin.Item) (Became, origin.Item) {
 		return Created, item
 	case current.SameRoute(item):
 		return Unchanged, nil
-	case !im.Overwrite && item[origin.VersionAttribute] != nil && Version(item) != Version(current):
+	case !im.Overwrite && item[origin.VersionAttribute] != nil && !SameVersion(item, current):
 		return Conflicting, nil
 	}
 	return Updated, Stamp(current, item, im.By, time.Now())
@@ -323,6 +324,10 @@ func (im *Import) write(ctx context.Context, table *patient, o Outcome, item ori
 		case failed && request.Kind == Refused:
 			im.report(Outcome{Host: o.Host, What: NotWritten, Before: o.Before, After: o.Before, Err: err})
 			return nil
+		case failed && request.Unknown:
+			o.What, o.Err = NotKnown, err
+			im.report(o)
+			return err
 		default:
 			return err
 		}

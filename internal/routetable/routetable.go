@@ -67,15 +67,36 @@ func (e *ConflictError) Error() string {
 	if e.Current == nil {
 		return fmt.Sprintf("route %q was removed meanwhile; nothing was written", host)
 	}
-	who := madeBy(e.Current, "at")
+	who := madeBy(e.Change.Before, e.Current, "at")
 	if e.Change.Before == nil {
 		return fmt.Sprintf("route %q was made meanwhile%s; nothing was written", host, who)
 	}
 	return fmt.Sprintf("route %q was changed meanwhile%s (%s); nothing was written", host, who, e.what())
 }
 
-// madeBy says who has written an item and when, as far as it says so. Preposition stands before the time.
-func madeBy(i origin.Item, preposition string) string {
+// Unsigned reports whether who has made current of before has left no name: the record of its last change
+// is still before's, or there is none. before is nil if it was not there.
+func Unsigned(before, current origin.Item) bool {
+	record := func(i origin.Item) origin.Item {
+		only := origin.Item{}
+		for _, name := range []string{origin.UpdatedByAttribute, origin.UpdatedAtAttribute} {
+			if v, ok := i[name]; ok {
+				only[name] = v
+			}
+		}
+		return only
+	}
+	return record(before).Equal(record(current))
+}
+
+// NoName stands for the name of who has changed a route without leaving one.
+const NoName = "by a tool that does not say who"
+
+// madeBy says who has made i of before and when, as far as it says so. Preposition stands before the time.
+func madeBy(before, i origin.Item, preposition string) string {
+	if Unsigned(before, i) {
+		return " " + NoName
+	}
 	s := ""
 	if by, ok := i[origin.UpdatedByAttribute].(string); ok {
 		s = fmt.Sprintf(" by %q", by)
@@ -142,6 +163,29 @@ func Version(i origin.Item) int64 {
 		return 0
 	}
 	return max(version, 0)
+}
+
+// VersionText is the version of an item as it is stored, for people, and "none" for one without.
+func VersionText(i origin.Item) string {
+	switch v := i[origin.VersionAttribute].(type) {
+	case nil:
+		return "none"
+	case json.Number:
+		return fmt.Sprintf("%.40s", v)
+	default:
+		return fmt.Sprintf("%.40q", fmt.Sprint(v))
+	}
+}
+
+// SameVersion reports whether two items have the same version. One without has 0.
+func SameVersion(a, b origin.Item) bool {
+	version := func(i origin.Item) origin.Item {
+		if v, ok := i[origin.VersionAttribute]; ok {
+			return origin.Item{origin.VersionAttribute: v}
+		}
+		return origin.Item{origin.VersionAttribute: json.Number("0")}
+	}
+	return version(a).Equal(version(b))
 }
 
 // Sorted returns the items in the order of their hosts: by domain, so that what belongs together

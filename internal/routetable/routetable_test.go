@@ -70,6 +70,7 @@ func TestDifferenceNamesWhatToolsWriteOnlyAlone(t *testing.T) {
 
 func TestConflictSaysWhoAndWhat(t *testing.T) {
 	before := item(t, `{"host":"a.test","origin":"b.test","version":1}`)
+	signed := item(t, `{"host":"a.test","origin":"b.test","version":1,"updated_by":"me@host","updated_at":"2030-01-31T11:00:00Z"}`)
 	after := item(t, `{"host":"a.test","origin":"mine","version":2}`)
 	for _, c := range []struct {
 		before  origin.Item
@@ -78,9 +79,13 @@ func TestConflictSaysWhoAndWhat(t *testing.T) {
 	}{
 		{before, `{"host":"a.test","origin":"c.test","note":"n","version":2,"updated_by":"eve@host","updated_at":"2030-01-31T11:00:00Z"}`, `route "a.test" was changed meanwhile by "eve@host" at 2030-01-31T11:00:00Z (origin, note); nothing was written`},
 		{before, `{"host":"a.test","origin":"c.test","updated_by":"\u001b[2J"}`, `route "a.test" was changed meanwhile by "\x1b[2J" (origin); nothing was written`},
-		{nil, `{"host":"a.test","origin":"c.test"}`, `route "a.test" was made meanwhile; nothing was written`},
+		{nil, `{"host":"a.test","origin":"c.test"}`, `route "a.test" was made meanwhile by a tool that does not say who; nothing was written`},
 		{before, "", `route "a.test" was removed meanwhile; nothing was written`},
-		{before, `{"host":"a.test","origin":"b.test","version":1}`, `route "a.test" was changed meanwhile (and back again); nothing was written`},
+		{before, `{"host":"a.test","origin":"b.test","version":1}`, `route "a.test" was changed meanwhile by a tool that does not say who (and back again); nothing was written`},
+		// By a tool that leaves the record of my last change as it is.
+		{signed, `{"host":"a.test","origin":"b.test","note":"n","version":2,"updated_by":"me@host","updated_at":"2030-01-31T11:00:00Z"}`, `route "a.test" was changed meanwhile by a tool that does not say who (note); nothing was written`},
+		{signed, `{"host":"a.test","origin":"b.test","note":"n","version":2,"updated_by":"me@host","updated_at":"2030-01-31T12:00:00Z"}`, `route "a.test" was changed meanwhile by "me@host" at 2030-01-31T12:00:00Z (note); nothing was written`},
+		{signed, `{"host":"a.test","origin":"b.test","note":"n","version":2,"updated_by":"eve@host","updated_at":"2030-01-31T11:00:00Z"}`, `route "a.test" was changed meanwhile by "eve@host" at 2030-01-31T11:00:00Z (note); nothing was written`},
 	} {
 		var current origin.Item
 		if c.current != "" {
@@ -88,6 +93,32 @@ func TestConflictSaysWhoAndWhat(t *testing.T) {
 		}
 		if got := (&routetable.ConflictError{Change: routetable.Change{Before: c.before, After: after}, Current: current}).Error(); got != c.says {
 			t.Errorf("%s, want %s", got, c.says)
+		}
+	}
+}
+
+func TestVersionIsToldAsItIs(t *testing.T) {
+	for version, want := range map[string]string{"": "none", "1": "1", "-3": "-3", "1.5": "1.5", "99999999999999999999": "99999999999999999999", `"2"`: `"2"`, `"\u001b[2J"`: `"\x1b[2J"`, "true": `"true"`} {
+		i := origin.Item{}
+		if version != "" {
+			i = item(t, `{"version":`+version+`}`)
+		}
+		if got := routetable.VersionText(i); got != want {
+			t.Errorf("%s: %s, want %s", version, got, want)
+		}
+	}
+}
+
+func TestVersionsThatCannotBeCountedOnAreNotTheSame(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{`{"version":1}`, `{"version":1.0}`, true}, {`{"version":0}`, `{}`, true}, {`{}`, `{}`, true}, {`{"version":-3}`, `{"version":-3}`, true},
+		{`{"version":-3}`, `{}`, false}, {`{"version":-3}`, `{"version":1.5}`, false}, {`{"version":1}`, `{"version":2}`, false}, {`{"version":"1"}`, `{"version":1}`, false},
+	} {
+		if got := routetable.SameVersion(item(t, c.a), item(t, c.b)); got != c.want || routetable.SameVersion(item(t, c.b), item(t, c.a)) != c.want {
+			t.Errorf("%s, %s: %v", c.a, c.b, got)
 		}
 	}
 }

@@ -177,8 +177,8 @@ func (i Item) MarshalJSON() ([]byte, error) {
 			return nil, err
 		}
 		b.WriteByte(':')
-		if err := write(v); err != nil {
-			return nil, err
+		if err := write(v); err != nil { // a number that an engine keeps as it was written
+			return nil, fmt.Errorf("origin: route %q: attribute %q: %w", i.Host(), name, err)
 		}
 	}
 	b.WriteByte('}')
