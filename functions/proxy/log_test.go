@@ -74,7 +74,7 @@ func TestEachInvocationIsOneLineThatSaysWhatTheClientGot(t *testing.T) {
 		for _, c := range cases {
 			invoke(event(t, "function-url", streamHost, c.path))
 		}
-		invoke([]byte(`{"Records":[]}`))
+		invoke([]byte(`{"version":"1.0","httpMethod":"GET","path":"/","requestContext":{"resourceId":"$default"}}`))
 		invoke(event(t, "function-url", "unmapped.test", "/")) // the last: what comes before it is in the log by then
 		if err := f.AwaitLog(t.Context(), "unmapped.test"); err != nil {
 			t.Fatal(err)
@@ -101,8 +101,8 @@ func TestEachInvocationIsOneLineThatSaysWhatTheClientGot(t *testing.T) {
 					t.Errorf("%s %s: %s", mode, c.path, line)
 				}
 			case i == len(cases):
-				if got["status"] != 400.0 || got["problem"] != "bad-request" {
-					t.Errorf("%s, no event: %s", mode, line)
+				if got["status"] != 500.0 || got["problem"] != "unsupported-event" || got["level"] != "ERROR" || !strings.Contains(fmt.Sprint(got["error"]), "integration to 2.0") {
+					t.Errorf("%s, an event that an operator has to see to: %s", mode, line)
 				}
 			default:
 				if got["status"] != 404.0 || got["host"] != nil {

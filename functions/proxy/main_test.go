@@ -220,9 +220,25 @@ func TestFunctionWithRoutesInDynamoDB(t *testing.T) {
 				}
 			}
 		}
-		for _, malformed := range []string{`{}`, `null`, `{"Records":[{"eventSource":"aws:sqs"}]}`, `{"version":"2.0","requestContext":{"http":{"method":"GET"}},"body":"!","isBase64Encoded":true}`} {
-			if r := invoke(t, f, []byte(malformed)); r.StatusCode != 400 || r.header("Proxy-Status") != "sleight; error=http_request_error" {
+		for malformed, want := range map[string]struct {
+			status    int
+			errorType string
+		}{
+			`{}`: {500, "proxy_configuration_error"}, `null`: {500, "proxy_configuration_error"}, `{"Records":[{"eventSource":"aws:sqs"}]}`: {500, "proxy_configuration_error"},
+			`{"version":"1.0","httpMethod":"GET","path":"/","requestContext":{"resourceId":"$default"}}`:     {500, "proxy_configuration_error"},
+			`{"version":"2.0","requestContext":{"http":{"method":"GET"}},"body":"!","isBase64Encoded":true}`: {400, "http_request_error"},
+		} {
+			if r := invoke(t, f, []byte(malformed)); r.StatusCode != want.status || r.header("Proxy-Status") != "sleight; error="+want.errorType {
 				t.Errorf("%s: %+v", malformed, r)
+			}
+		}
+		for _, front := range fronts { // as emulators tell deadlines that give a duration for a date
+			ctx, cancel := context.WithDeadline(t.Context(), time.UnixMilli(5000))
+			r, err := f.Invoke(ctx, event(t, front, "one.spec-trust.test", "/"))
+			cancel()
+			var got reply
+			if err != nil || json.Unmarshal(r.Body, &got) != nil || got.StatusCode != 200 {
+				t.Errorf("%s, a deadline in 1970: %s, %v", front, r.Body, err)
 			}
 		}
 		if r := invoke(t, f, event(t, "http-api", "one.spec-trust.test", "/")); r.StatusCode != 200 {

@@ -172,6 +172,7 @@ func cause(err error) error {
 		return fmt.Errorf("%w: %w", &proxy.ResponseTooLargeError{Limit: int64(large.Limit)}, err)
 	}
 	for from, to := range map[error]error{
+		lambdahttp.ErrSetup:          proxy.ErrInvocation,
 		lambdahttp.ErrEvent:          proxy.ErrBadRequest,
 		lambdahttp.ErrAborted:        proxy.ErrIncompleteResponse,
 		lambdahttp.ErrDeadline:       proxy.ErrTimeout,

@@ -133,7 +133,8 @@ func (f *Function) Invoke(ctx context.Context, event []byte) (Reply, error) {
 	deadline, ok := ctx.Deadline()
 	if ok {
 		e.Deadline = deadline
-	} else {
+	}
+	if !ok || deadline.Before(time.Now()) { // one that is over is told, too
 		deadline = time.Now().Add(timeout)
 	}
 	wait, stop := context.WithDeadlineCause(context.WithoutCancel(ctx), deadline.Add(patience), fmt.Errorf("no reply %v after the deadline", patience))

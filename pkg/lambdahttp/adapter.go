@@ -42,9 +42,9 @@ type Adapter struct {
 	// complete answer.
 	Handler http.Handler
 
-	// Failed answers in place of the handler. The error is, or wraps, one of [ErrEvent],
+	// Failed answers in place of the handler. The error is, or wraps, one of [ErrSetup], [ErrEvent],
 	// [ErrAborted], [ErrDeadline], [ErrTooLarge], [ErrHeaderTooLarge] and [ErrPanic]. For
-	// ErrEvent the request has neither URL nor headers of the client. Where a streamed answer
+	// ErrSetup and ErrEvent the request has neither URL nor headers of the client. Where a streamed answer
 	// has begun, what Failed writes is thrown away: it is called for it to know. Nil answers
 	// with the status and its text.
 	Failed func(w http.ResponseWriter, r *http.Request, err error)
@@ -82,6 +82,7 @@ type Adapter struct {
 
 // What can be wrong, apart from what the handler answers itself.
 var (
+	ErrSetup          = errors.New("lambdahttp: the function is not set up for this event") // by an operator, who is told what to set
 	ErrEvent          = errors.New("lambdahttp: not an event that can be answered")
 	ErrAborted        = errors.New("lambdahttp: the answer broke off")
 	ErrDeadline       = errors.New("lambdahttp: the answer was not complete in time")
@@ -113,7 +114,7 @@ func (a *Adapter) Handle(ctx context.Context, e Event) (io.Reader, error) {
 	if f == nil {
 		f = httpAPI{} // whose replies every front understands
 		if err == nil {
-			err = fmt.Errorf("%w: it is empty", ErrEvent)
+			err = fmt.Errorf("%w: it is empty", ErrSetup)
 		}
 	}
 	var p *parts
@@ -126,13 +127,18 @@ func (a *Adapter) Handle(ctx context.Context, e Event) (io.Reader, error) {
 	}
 	limits := f.limits()
 	stream := a.Stream && limits.streams
-	ctx, cancel := a.deadline(ctx, limits.timeout, stream, began)
+	received := time.Now()
+	ctx, cancel := a.deadline(ctx, limits.timeout, stream, began, received)
 	var r *http.Request
 	if err == nil {
 		r, err = a.request(ctx, p, &e.event)
 	}
 	if err != nil {
 		r = (&http.Request{Method: http.MethodGet, Header: http.Header{}}).WithContext(ctx)
+	} else if end, ok := ctx.Deadline(); ok && !end.After(received) { // or an origin would be blamed for it
+		err = fmt.Errorf("%w: no time was left when the function got the event: %v before the front or Lambda gives up, of which %v are kept for the reply",
+			ErrDeadline, end.Add(a.margin()).Sub(received).Round(time.Millisecond), a.margin())
+		r = r.WithContext(context.WithoutCancel(ctx))
 	}
 	done := func() {}
 	if a.Begin != nil {
@@ -152,7 +158,7 @@ func (a *Adapter) Handle(ctx context.Context, e Event) (io.Reader, error) {
 func (a *Adapter) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	var e Event
 	if err := json.Unmarshal(payload, &e); err != nil {
-		e.err = fmt.Errorf("%w: it is not JSON", ErrEvent)
+		e.err = fmt.Errorf("%w: it is not JSON", ErrSetup)
 	}
 	reply, err := a.Handle(ctx, e)
 	if err != nil {
@@ -165,8 +171,13 @@ func (a *Adapter) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 }
 
 // deadline ends the request before the front or Lambda gives up. A front's clock has run
-// since it got the request, through a cold start for instance.
-func (a *Adapter) deadline(ctx context.Context, timeout time.Duration, stream bool, began time.Time) (context.Context, context.CancelFunc) {
+// since it got the request, through a cold start for instance. Lambda's deadline is one to come: an emulator
+// that tells a past one (the function's timeout for a date, in 1970) has told none.
+func (a *Adapter) deadline(ctx context.Context, timeout time.Duration, stream bool, began, now time.Time) (context.Context, context.CancelFunc) {
+	end, ok := ctx.Deadline()
+	if ok && !end.After(now) {
+		ctx, ok = context.WithoutCancel(ctx), false
+	}
 	// As net/http does for its handlers; httputil.ReverseProxy tells by it that a panic
 	// with ErrAbortHandler is understood. Without it a body that broke off is taken for whole.
 	ctx = context.WithValue(ctx, http.ServerContextKey, serverForContext)
@@ -174,9 +185,7 @@ func (a *Adapter) deadline(ctx context.Context, timeout time.Duration, stream bo
 		timeout = 0
 	}
 	timeout = cmp.Or(a.FrontTimeout, timeout)
-	end, ok := ctx.Deadline()
 	if timeout > 0 {
-		now := time.Now()
 		if age := now.Sub(began); age < 0 || age > timeout { // another clock, or a recorded event
 			began = now
 		}
@@ -187,8 +196,10 @@ func (a *Adapter) deadline(ctx context.Context, timeout time.Duration, stream bo
 	if !ok {
 		return context.WithCancel(ctx)
 	}
-	return context.WithDeadline(ctx, end.Add(-max(0, cmp.Or(a.Margin, defaultMargin))))
+	return context.WithDeadline(ctx, end.Add(-a.margin()))
 }
+
+func (a *Adapter) margin() time.Duration { return max(0, cmp.Or(a.Margin, defaultMargin)) }
 
 var serverForContext = &http.Server{}
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -321,23 +322,87 @@ func TestContextAccessorsOfTheLibraryWork(t *testing.T) {
 	})
 }
 
-func TestWhatIsNoEventGetsA400(t *testing.T) {
+// What a client can have caused is its own; what only an operator can mend must not be blamed on clients,
+// and says what to set.
+func TestEventsThatCannotBeAnsweredAreBlamedOnWhoCanMendThem(t *testing.T) {
 	log.SetOutput(io.Discard) // the library logs
 	defer log.SetOutput(os.Stderr)
 	sqs := `{"Records":[{"messageId":"1","body":"x","eventSource":"aws:sqs"}]}`
 	latticeV1 := `{"raw_path":"/","method":"GET","headers":{"host":"a.test"},"query_string_parameters":{},"body":"","is_base64_encoded":false}`
 	format1 := `{"version":"1.0","httpMethod":"GET","path":"/","headers":{"host":"a.test"},"requestContext":{"identity":{}}}`
-	for _, event := range []string{
+	operators := []string{
 		``, `{`, `null`, `[]`, `"x"`, `{}`, `true`, sqs, latticeV1, format1, `{"version":"2.0","method":"GET","path":"/","headers":{"host":"a.test"}}`, `{"version":"2.0","method":"GET","path":"/","requestContext":1}`, `{"version":"2.0"}`, `{"version":"2.0","requestContext":{}}`, `{"version":"2.0","requestContext":[]}`,
 		`{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":[]}`, `{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":{"x":1}}`,
 		`{"version":"2.0","requestContext":{"http":{"method":"GET"},"domainName":"a b"}}`,
+		`{"httpMethod":"GET"}`, `{"httpMethod":"GET","requestContext":{},"multiValueHeaders":{"a":"b"}}`,
+	}
+	clients := []string{
 		`{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":{"x":"a\r\nb"}}`, `{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":{"x":"a\u0001b"}}`, `{"version":"2.0","requestContext":{"http":{"method":"GET"}},"headers":{"x y":"a"}}`,
-		`{"httpMethod":"GET"}`, `{"httpMethod":"GET","requestContext":{},"multiValueHeaders":{"a":"b"}}`, `{"httpMethod":"GET","requestContext":{},"queryStringParameters":[]}`,
-	} {
-		if got, status := receive(t, []byte(event)); got != nil || status != 400 {
-			t.Errorf("%s: %+v, %d", event, got, status)
+		`{"httpMethod":"GET","requestContext":{},"queryStringParameters":[]}`, `{"version":"2.0","requestContext":{"http":{"method":"G T"}}}`,
+	}
+	for status, events := range map[int][]string{500: operators, 400: clients} {
+		want := map[int]error{500: lambdahttp.ErrSetup, 400: lambdahttp.ErrEvent}[status]
+		for _, event := range events {
+			if got, is := receive(t, []byte(event)); got != nil || is != status {
+				t.Errorf("%s: %+v, %d, want %d", event, got, is, status)
+			}
+			var cause error
+			invoke(t, &lambdahttp.Adapter{Failed: func(w http.ResponseWriter, _ *http.Request, err error) { cause = err; w.WriteHeader(599) }}, []byte(event))
+			if !errors.Is(cause, want) || errors.Is(cause, lambdahttp.ErrSetup) && errors.Is(cause, lambdahttp.ErrEvent) {
+				t.Errorf("%s: %v, want %v", event, cause, want)
+			}
 		}
 	}
+	for event, says := range map[string]string{
+		format1: "set the payload format version of the HTTP API's integration to 2.0", sqs: "triggers", latticeV1: "event version V2",
+	} {
+		var cause error
+		invoke(t, &lambdahttp.Adapter{Failed: func(w http.ResponseWriter, _ *http.Request, err error) { cause = err; w.WriteHeader(599) }}, []byte(event))
+		if !strings.Contains(fmt.Sprint(cause), says) {
+			t.Errorf("%s: %v, want %q", event, cause, says)
+		}
+	}
+}
+
+// HTTP APIs with payload format 1.0 and REST APIs look alike, but paths of the one are decoded.
+func TestVersion1IsARESTAPIsOnlyIfItsResourceSaysSo(t *testing.T) {
+	for resource, rest := range map[any]bool{"ab12cd": true, "1234567890": true, nil: false, "": false, "$default": false, "GET /x": false, "ANY /{proxy+}": false} {
+		event := sample(t, "rest-api")
+		event["version"], event["path"] = "1.0", "/a%2Fb"
+		event["requestContext"].(object)["resourceId"] = resource
+		got, status := receive(t, event)
+		if (got != nil) != rest || rest && got.escaped != "/a%2Fb" || !rest && status != 500 {
+			t.Errorf("resource %v: %+v, %d", resource, got, status)
+		}
+		delete(event, "version")
+		if got := mustReceive(t, event); got.escaped != "/a%2Fb" {
+			t.Errorf("resource %v without a version: %+v", resource, got)
+		}
+	}
+}
+
+// Emulators say under which port they were reached.
+func TestDomainNamesWithAPortAreServed(t *testing.T) {
+	bothFronts(t, func(t *testing.T, event object, rest bool) {
+		for domain, served := range map[string]bool{
+			"localhost:3000": true, "127.0.0.1:4566": true, "api.localhost:65535": true, "[::1]:3000": true, "[::1]": true, "": true, "a.test": true,
+			"a.test:": false, "a.test:x": false, "a.test:65536": false, "a.test:-1": false, "::1": false, "[::1": false, "[a]:1": false, "[::1%lo]:1": false, "a/b:1": false, "a@b:1": false,
+		} {
+			event["requestContext"].(object)["domainName"] = domain
+			if got, status := receive(t, event); (got != nil) != served || served && got.host != "one.spec-trust.test" || !served && status != 500 {
+				t.Errorf("%q: %+v, %d", domain, got, status)
+			}
+		}
+		event["requestContext"].(object)["domainName"] = "localhost:3000"
+		delete(event["headers"].(object), "host")
+		delete(event["headers"].(object), "Host")
+		if rest {
+			delete(event["multiValueHeaders"].(object), "Host")
+		}
+		if got := mustReceive(t, event); got.host != "localhost:3000" {
+			t.Errorf("without a Host header: %q", got.host)
+		}
+	})
 }
 
 func TestConcurrentInvocations(t *testing.T) {

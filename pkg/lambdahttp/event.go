@@ -12,12 +12,12 @@ import (
 )
 
 // Event is the payload of an invocation, from whichever front. It decodes itself, and
-// never fails where the payload is JSON: what is wrong with it, [Adapter.Handle] tells
-// the client. The zero Event is one of no front.
+// never fails where the payload is JSON: what is wrong with it, [Adapter.Handle] answers.
+// The zero Event is one of no front.
 type Event struct {
 	front front
 	event event
-	err   error // wraps ErrEvent
+	err   error // wraps ErrSetup, since no client makes what events consist of
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -25,7 +25,7 @@ func (e *Event) UnmarshalJSON(payload []byte) error {
 	*e = Event{}
 	var err error
 	if e.front, err = e.event.decode(payload); err != nil {
-		e.err = fmt.Errorf("%w: %w", ErrEvent, err)
+		e.err = fmt.Errorf("%w: %w", ErrSetup, err)
 	}
 	return nil
 }
@@ -114,6 +114,8 @@ func format2(payload []byte, e *event, c *events.APIGatewayV2HTTPRequestContext,
 		return nil, err
 	case c == nil:
 		return nil, errNoContext
+	case c.HTTP.Method == "":
+		return nil, errNoFront
 	case strings.Contains(c.DomainName, ".lambda-url."):
 		// A function URL's event looks the same, but its path is encoded.
 		return functionURL{httpAPI{*c}}, nil
@@ -124,11 +126,11 @@ func format2(payload []byte, e *event, c *events.APIGatewayV2HTTPRequestContext,
 // format1 chooses among the others.
 func format1(e *event, c *restAPIContext, err error) (front, error) {
 	switch {
-	case e.Version == "1.0":
+	case e.Version == "1.0" && !c.isREST():
 		// Whether its path is decoded, AWS does not say, and observers disagree.
-		return nil, errors.New("it has payload format 1.0: set the HTTP API's integration to 2.0")
+		return nil, errors.New("it has payload format 1.0: set the payload format version of the HTTP API's integration to 2.0")
 	case e.HTTPMethod == "" && err == nil:
-		return nil, errors.New("it comes from no HTTP front: neither a REST API, an HTTP API with payload format 2.0, a load balancer, a function URL, nor VPC Lattice with event version V2")
+		return nil, errNoFront
 	case err != nil:
 		return nil, err
 	case c == nil:
@@ -139,4 +141,7 @@ func format1(e *event, c *restAPIContext, err error) (front, error) {
 	return restAPI{c.APIGatewayProxyRequestContext}, nil
 }
 
-var errNoContext = errors.New("it has no requestContext")
+var (
+	errNoContext = errors.New("it has no requestContext")
+	errNoFront   = errors.New("it comes from no HTTP front: neither a REST API, an HTTP API with payload format 2.0, a load balancer, a function URL, nor VPC Lattice with event version V2. Look at what invokes the function (its triggers, its resource-based policy), and set that front to it")
+)

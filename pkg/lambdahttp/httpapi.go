@@ -23,9 +23,9 @@ func (f httpAPI) request(e *event) (*parts, error) {
 	if path == "" {
 		path = f.context.HTTP.Path
 	}
-	// HTTP APIs decode the path before they invoke the function. Which characters the client
-	// had encoded is lost; an encoded slash (%2F) for instance arrives as a plain one. What
-	// needs no encoding stays, as clients mostly send it so.
+	// HTTP APIs decode the path before they invoke the function, %25 included. Which characters the
+	// client had encoded is lost; an encoded slash (%2F) for instance arrives as a plain one. What
+	// needs no encoding stays, as clients mostly send it so. See docs/decisions/0005-lambda-edge.md.
 	return f.parts(e, uri.EscapeDecodedPath(path)), nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sleightproxy/sleight/pkg/lambdahttp"
@@ -260,32 +261,76 @@ type brokenReader struct{}
 func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 func TestReplyComesBeforeTheDeadline(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	end, _ := ctx.Deadline()
-	event := sample(t, "http-api")
-	for margin, want := range map[time.Duration]time.Duration{0: 500 * time.Millisecond, time.Second: time.Second, -1: 0} {
-		invokeContext(ctx, t, &lambdahttp.Adapter{Margin: margin, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			if got, ok := r.Context().Deadline(); !ok || !got.Equal(end.Add(-want)) {
-				t.Errorf("margin %v: the request ends %v before the function", margin, end.Sub(got))
-			}
-		})}, event)
-	}
-	late := &lambdahttp.Adapter{Margin: 5*time.Second - 50*time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.WriteString(w, "half")
-		<-r.Context().Done()
-		panic(http.ErrAbortHandler)
-	})}
-	if r := invokeContext(ctx, t, late, event); r.StatusCode != 504 {
-		t.Errorf("%+v", r)
-	}
-	var got error
-	late.Failed = func(_ http.ResponseWriter, _ *http.Request, err error) { got = err }
-	late.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		<-r.Context().Done()
-		panic("a bug")
+	synctest.Test(t, func(t *testing.T) {
+		event := sample(t, "http-api")
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		end, _ := ctx.Deadline()
+		for margin, want := range map[time.Duration]time.Duration{0: 500 * time.Millisecond, time.Second: time.Second, -1: 0} {
+			invokeContext(ctx, t, &lambdahttp.Adapter{Margin: margin, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				if got, ok := r.Context().Deadline(); !ok || !got.Equal(end.Add(-want)) {
+					t.Errorf("margin %v: the request ends %v before the function", margin, end.Sub(got))
+				}
+			})}, event)
+		}
+		late := &lambdahttp.Adapter{Margin: 5*time.Second - 50*time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, "half")
+			<-r.Context().Done()
+			panic(http.ErrAbortHandler)
+		})}
+		if r := invokeContext(ctx, t, late, event); r.StatusCode != 504 {
+			t.Errorf("%+v", r)
+		}
+		var got error
+		late.Failed = func(_ http.ResponseWriter, _ *http.Request, err error) { got = err }
+		late.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+			panic("a bug")
+		})
+		again, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if invokeContext(again, t, late, event); !errors.Is(got, lambdahttp.ErrPanic) {
+			t.Errorf("a bug behind the deadline is reported as %v", got)
+		}
 	})
-	if invokeContext(ctx, t, late, event); !errors.Is(got, lambdahttp.ErrPanic) {
-		t.Errorf("a bug behind the deadline is reported as %v", got)
-	}
+}
+
+// An origin must not be blamed for time that nobody had.
+func TestDeadlinesThatWereOverBeforeTheEvent(t *testing.T) {
+	everyFront(t, func(t *testing.T, front string, event object) {
+		synctest.Test(t, func(t *testing.T) {
+			reached := false
+			a := &lambdahttp.Adapter{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				reached = true
+				end, ok := r.Context().Deadline()
+				if timeout := map[string]time.Duration{"http-api": 30 * time.Second, "rest-api": 29 * time.Second}[front]; ok != (timeout > 0) || ok && time.Until(end) != timeout-500*time.Millisecond {
+					t.Errorf("the request ends in %v, %v", time.Until(end), ok)
+				}
+				if r.Context().Err() != nil {
+					t.Error(r.Context().Err())
+				}
+			})}
+			for _, past := range []time.Time{time.UnixMilli(5000), time.Now()} { // a duration for a date, as @vercel/fun 1.3 tells it
+				ctx, cancel := context.WithDeadline(t.Context(), past)
+				if r := invokeContext(ctx, t, a, event); r.StatusCode != 200 || !reached {
+					t.Errorf("%v: %+v", past, r)
+				}
+				cancel()
+			}
+			reached = false
+			var got error
+			a.Failed = func(w http.ResponseWriter, r *http.Request, err error) {
+				got = err
+				if r.Context().Err() != nil {
+					t.Error("there is no time to say so")
+				}
+				w.WriteHeader(599)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			if r := invokeContext(ctx, t, a, event); r.StatusCode != 599 || reached || !errors.Is(got, lambdahttp.ErrDeadline) || !strings.Contains(got.Error(), "300ms before the front or Lambda gives up, of which 500ms are kept") {
+				t.Errorf("%+v, %v", r, got)
+			}
+		})
+	})
 }

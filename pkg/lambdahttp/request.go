@@ -12,6 +12,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -51,8 +52,8 @@ func (a *Adapter) request(ctx context.Context, p *parts, e *event) (*http.Reques
 	if !isToken(p.method) { // before the library, which logs what it cannot parse
 		return nil, fmt.Errorf("%w: method %.40q", ErrEvent, p.method)
 	}
-	if strings.ContainsFunc(p.domain, notInDomain) { // of which the library makes a URL
-		return nil, fmt.Errorf("%w: domain name %.80q", ErrEvent, p.domain)
+	if !isDomain(p.domain) { // of which the library makes a URL
+		return nil, fmt.Errorf("%w: its domain name is %.80q", ErrSetup, p.domain)
 	}
 	body, err := decodeBody(e)
 	if err != nil {
@@ -165,6 +166,24 @@ func isToken(s string) bool {
 		}
 	}
 	return s != ""
+}
+
+// isDomain reports whether s can be the name under which a front was reached: a domain name or an IP
+// address, or neither, with a port behind if the front is an emulator's.
+func isDomain(s string) bool {
+	name := s
+	if at := strings.LastIndexByte(s, ':'); at >= 0 && !strings.HasSuffix(s, "]") {
+		if _, err := strconv.ParseUint(s[at+1:], 10, 16); err != nil {
+			return false
+		}
+		name = s[:at]
+	}
+	if address, ok := strings.CutPrefix(name, "["); ok {
+		address, ok = strings.CutSuffix(address, "]")
+		ip, err := netip.ParseAddr(address)
+		return ok && err == nil && ip.Is6() && ip.Zone() == ""
+	}
+	return !strings.ContainsFunc(name, notInDomain)
 }
 
 func notInDomain(c rune) bool {

@@ -29,6 +29,15 @@ type restAPIContext struct {
 	ELB *events.ELBContext `json:"elb"` // of load balancers, whose events are similar
 }
 
+// isREST reports whether the context is a REST API's. Some emulators of AWS send version 1.0 with it, as
+// HTTP APIs do. These have null or their route's key for a resource ("$default", "GET /x"), and a REST API
+// the identifier of one. A nil context is nobody's.
+func (c *restAPIContext) isREST() bool {
+	return c != nil && c.ResourceID != "" && !strings.ContainsFunc(c.ResourceID, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	})
+}
+
 func (f restAPI) request(e *event) (*parts, error) {
 	query, err := e.query(uri.EscapeDecodedParameter)
 	if err != nil {

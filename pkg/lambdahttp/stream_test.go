@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
@@ -217,54 +218,56 @@ func TestHandlerWritesNoFasterThanTheReplyIsRead(t *testing.T) {
 // Else half of an answer would pass for all of it.
 func TestStreamThatBreaksOffEndsWithAnError(t *testing.T) {
 	everyStream(t, func(t *testing.T, _ string, event object) {
-		for name, c := range map[string]struct {
-			end    func(w http.ResponseWriter, r *http.Request)
-			typ    string
-			failed error
-		}{
-			"abort":    {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "Handler.Aborted", lambdahttp.ErrAborted},
-			"panic":    {func(http.ResponseWriter, *http.Request) { panic("secret") }, "Handler.Panic", lambdahttp.ErrPanic},
-			"deadline": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done(); panic(http.ErrAbortHandler) }, "Handler.Timeout", lambdahttp.ErrDeadline},
-			"short":    {func(http.ResponseWriter, *http.Request) {}, "Handler.Aborted", lambdahttp.ErrAborted},
-			"long": {func(w http.ResponseWriter, _ *http.Request) {
-				if _, err := w.Write(make([]byte, 100)); !errors.Is(err, http.ErrContentLength) {
-					t.Errorf("a body beyond its length: %v", err)
+		synctest.Test(t, func(t *testing.T) {
+			for name, c := range map[string]struct {
+				end    func(w http.ResponseWriter, r *http.Request)
+				typ    string
+				failed error
+			}{
+				"abort":    {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "Handler.Aborted", lambdahttp.ErrAborted},
+				"panic":    {func(http.ResponseWriter, *http.Request) { panic("secret") }, "Handler.Panic", lambdahttp.ErrPanic},
+				"deadline": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done(); panic(http.ErrAbortHandler) }, "Handler.Timeout", lambdahttp.ErrDeadline},
+				"short":    {func(http.ResponseWriter, *http.Request) {}, "Handler.Aborted", lambdahttp.ErrAborted},
+				"long": {func(w http.ResponseWriter, _ *http.Request) {
+					if _, err := w.Write(make([]byte, 100)); !errors.Is(err, http.ErrContentLength) {
+						t.Errorf("a body beyond its length: %v", err)
+					}
+				}, "Handler.Aborted", lambdahttp.ErrAborted},
+			} {
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				failed := make(chan error, 1)
+				r := handleContext(ctx, t, &lambdahttp.Adapter{
+					Stream: true, Margin: 5*time.Second - 100*time.Millisecond,
+					Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						w.Header().Set("Content-Type", "text/plain")
+						w.Header().Set("Content-Length", "100")
+						io.WriteString(w, "half")
+						c.end(w, r)
+					}),
+					Failed: func(w http.ResponseWriter, _ *http.Request, err error) {
+						io.WriteString(w, "not to be seen")
+						failed <- err
+					},
+				}, event)
+				if p := readPrelude(t, r); p["statusCode"] != 200.0 {
+					t.Errorf("%s: %v", name, p)
 				}
-			}, "Handler.Aborted", lambdahttp.ErrAborted},
-		} {
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-			defer cancel()
-			failed := make(chan error, 1)
-			r := handleContext(ctx, t, &lambdahttp.Adapter{
-				Stream: true, Margin: 5*time.Second - 100*time.Millisecond,
-				Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					w.Header().Set("Content-Type", "text/plain")
-					w.Header().Set("Content-Length", "100")
-					io.WriteString(w, "half")
-					c.end(w, r)
-				}),
-				Failed: func(w http.ResponseWriter, _ *http.Request, err error) {
-					io.WriteString(w, "not to be seen")
-					failed <- err
-				},
-			}, event)
-			if p := readPrelude(t, r); p["statusCode"] != 200.0 {
-				t.Errorf("%s: %v", name, p)
-			}
-			body, err := io.ReadAll(r)
-			e, ok := errors.AsType[messages.InvokeResponse_Error](err)
-			if string(body) != "half" || !ok || e.Type != c.typ || strings.Contains(e.Message, "secret") {
-				t.Errorf("%s: %q, %#v", name, body, err)
-			}
-			select { // it was called before the reply ended
-			case err := <-failed:
-				if !errors.Is(err, c.failed) {
-					t.Errorf("%s: Failed got %v", name, err)
+				body, err := io.ReadAll(r)
+				e, ok := errors.AsType[messages.InvokeResponse_Error](err)
+				if string(body) != "half" || !ok || e.Type != c.typ || strings.Contains(e.Message, "secret") {
+					t.Errorf("%s: %q, %#v", name, body, err)
 				}
-			default:
-				t.Errorf("%s: Failed was not called", name)
+				select { // it was called before the reply ended
+				case err := <-failed:
+					if !errors.Is(err, c.failed) {
+						t.Errorf("%s: Failed got %v", name, err)
+					}
+				default:
+					t.Errorf("%s: Failed was not called", name)
+				}
 			}
-		}
+		})
 	})
 }
 
@@ -350,10 +353,10 @@ func TestFrontsThatCannotStreamGetWholeReplies(t *testing.T) {
 			t.Errorf("%s: %+v", front, r)
 		}
 	}
-	if r := invoke(t, a, []byte(`{"Records":[]}`)); r.StatusCode != 400 {
+	if r := invoke(t, a, []byte(`{"Records":[]}`)); r.StatusCode != 500 {
 		t.Errorf("no event: %+v", r)
 	}
-	if r := invoke(t, a, []byte(`{`)); r.StatusCode != 400 {
+	if r := invoke(t, a, []byte(`{`)); r.StatusCode != 500 {
 		t.Errorf("no JSON: %+v", r)
 	}
 }
@@ -361,33 +364,35 @@ func TestFrontsThatCannotStreamGetWholeReplies(t *testing.T) {
 // Where nobody takes the reply any more, the handler has to end all the same, and be accounted for.
 func TestStreamThatNobodyTakesEndsInTime(t *testing.T) {
 	everyStream(t, func(t *testing.T, _ string, event object) {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		ended := make(chan error, 1)
-		r := handleContext(ctx, t, &lambdahttp.Adapter{
-			Stream: true, Margin: 5*time.Second - 100*time.Millisecond,
-			Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Content-Type", "text/plain")
-				for {
-					if _, err := w.Write(make([]byte, 1000)); err != nil {
-						panic(http.ErrAbortHandler)
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			ended := make(chan error, 1)
+			r := handleContext(ctx, t, &lambdahttp.Adapter{
+				Stream: true, Margin: 5*time.Second - 100*time.Millisecond,
+				Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Type", "text/plain")
+					for {
+						if _, err := w.Write(make([]byte, 1000)); err != nil {
+							panic(http.ErrAbortHandler)
+						}
 					}
+				}),
+				Failed: func(_ http.ResponseWriter, _ *http.Request, err error) { ended <- err },
+			}, event)
+			readPrelude(t, r)
+			select {
+			case err := <-ended:
+				if !errors.Is(err, lambdahttp.ErrDeadline) {
+					t.Errorf("Failed got %v", err)
 				}
-			}),
-			Failed: func(_ http.ResponseWriter, _ *http.Request, err error) { ended <- err },
-		}, event)
-		readPrelude(t, r)
-		select {
-		case err := <-ended:
-			if !errors.Is(err, lambdahttp.ErrDeadline) {
-				t.Errorf("Failed got %v", err)
+			case <-ctx.Done():
+				t.Error("the handler did not end before Lambda would have ended it")
 			}
-		case <-ctx.Done():
-			t.Error("the handler did not end before Lambda would have ended it")
-		}
-		_, err := io.ReadAll(r)
-		if e, ok := errors.AsType[messages.InvokeResponse_Error](err); !ok || e.Type != "Handler.Timeout" {
-			t.Errorf("the reply ended with %v", err)
-		}
+			_, err := io.ReadAll(r)
+			if e, ok := errors.AsType[messages.InvokeResponse_Error](err); !ok || e.Type != "Handler.Timeout" {
+				t.Errorf("the reply ended with %v", err)
+			}
+		})
 	})
 }

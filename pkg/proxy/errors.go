@@ -18,8 +18,12 @@ import (
 // what happened. What wraps one keeps its answer.
 var (
 	// ErrBadRequest is for a request that cannot be understood: its framing, its authority,
-	// its body's coding, or the event that it came in.
+	// its body's coding.
 	ErrBadRequest = errors.New("proxy: request cannot be understood")
+
+	// ErrInvocation is for an invocation that is no request as it has to be passed to the proxy: what invokes
+	// it has to be set up otherwise.
+	ErrInvocation = errors.New("proxy: invoked by what it is not set up for")
 
 	// ErrMethod is for a method that is not forwarded: TRACE, which would show what was added
 	// on the way, and CONNECT.

@@ -118,13 +118,16 @@ var problems = []problem{
 		usually: "A route with `protocols` of `h2` alone, for a site with WebSockets. With `h2` and `http/1.1` the proxy asks for WebSockets over HTTP/1.1, and for the rest over HTTP/2."},
 	{name: "bad-request", cause: is(ErrBadRequest), status: 400, errorType: sni.HTTPRequestError, level: slog.LevelInfo, retry: retryNever, mend: byClient,
 		title: "Malformed request", happened: "The request could not be understood.", next: "Check how it is made: method, path, headers and body encoding.",
-		usually: "A body whose chunks are broken or that ended early, or an event that comes from no HTTP front: a test event of the console, a queue."},
+		usually: "A body whose chunks are broken or that ended early."},
 
 	{name: "busy", cause: is(ErrBusy), status: 503, errorType: httpRequestDenied, level: slog.LevelWarn, retry: retryLater, after: busyPause, mend: byProxy, // not 403, since it passes
 		title: "Too many requests at a time", happened: "The proxy works on as many requests as it may at a time, for all clients or for this one.", next: "Try again in some seconds, with fewer requests at a time. Its operator can allow more of them (MAX_REQUESTS).",
 		usually: "A client that sends hundreds of requests at once, or leaves its answers unread; origins that have become slow, so that requests pile up; or a process that may have few file descriptors (`ulimit -n`). The log says which client has how many. Behind a balancer that is not in `TRUSTED_PROXIES`, all clients count as one."},
 
 	// What is wrong with the proxy, or its routes.
+	{name: "unsupported-event", cause: is(ErrInvocation), status: 500, errorType: sni.ProxyConfigurationError, level: slog.LevelError, retry: retryNever, mend: byProxy,
+		title: "Not invoked as it has to be", happened: "The proxy is not set up for the way in which it was invoked.", next: "Its operator finds in the log what to set.",
+		usually: "An HTTP API whose integration has payload format version 1.0, where 2.0 belongs; VPC Lattice with event version V1; an event that comes from no HTTP front: a test event of the console, a queue, a schedule."},
 	{name: "unknown-host", cause: is(origin.ErrNotFound), status: 404, errorType: destinationNotFound, level: slog.LevelInfo, retry: retryNever, mend: byProxy, // not 500: the client chose the name
 		title: "No such site", happened: "No site is served here for {host}.", next: "Check the name; if it is yours, add a route for it. A new route takes some seconds to be seen.",
 		usually: "DNS that points here before the route was added, a route that is switched off or has expired, or a stranger who tries names."},

@@ -27,6 +27,7 @@ var causes = []struct {
 	{fmt.Errorf("%w: %w", ErrClientGone, context.Canceled), "client-gone"},
 	{&badHostError{errors.New("odd")}, "bad-host"},
 	{ErrBadRequest, "bad-request"},
+	{ErrInvocation, "unsupported-event"},
 	{ErrMethod, "method-not-allowed"},
 	{ErrURLTooLong, "url-too-long"},
 	{&RequestTooLargeError{ErrURLTooLong, 8192}, "url-too-long"},
@@ -246,7 +247,7 @@ func TestEveryTypeAndReasonOfTheTransportHasARow(t *testing.T) {
 func TestEveryExportedCauseHasARow(t *testing.T) {
 	t.Parallel()
 	known := map[string]error{
-		"ErrBadRequest": ErrBadRequest, "ErrMethod": ErrMethod, "ErrURLTooLong": ErrURLTooLong, "ErrHeaderTooLarge": ErrHeaderTooLarge, "ErrBodyTooLarge": ErrBodyTooLarge,
+		"ErrBadRequest": ErrBadRequest, "ErrInvocation": ErrInvocation, "ErrMethod": ErrMethod, "ErrURLTooLong": ErrURLTooLong, "ErrHeaderTooLarge": ErrHeaderTooLarge, "ErrBodyTooLarge": ErrBodyTooLarge,
 		"ErrSlowBody": ErrSlowBody, "ErrUpgrade": ErrUpgrade, "ErrUpgradeProtocol": ErrUpgradeProtocol, "ErrUpgradeMismatch": ErrUpgradeMismatch, "ErrLoop": ErrLoop, "ErrIncompleteResponse": ErrIncompleteResponse,
 		"ErrResponseTooLarge": ErrResponseTooLarge, "ErrResponseHeaderTooLarge": ErrResponseHeaderTooLarge, "ErrResponseStalled": ErrResponseStalled, "ErrUploadStalled": ErrUploadStalled,
 		"ErrTimeout": ErrTimeout, "ErrClientGone": ErrClientGone, "ErrSlowClient": ErrSlowClient, "ErrTooManyFields": ErrTooManyFields, "ErrWebSocketIdle": ErrWebSocketIdle, "ErrBusy": ErrBusy,
