@@ -271,7 +271,9 @@ func (s *importSum) add(o routetable.Outcome) {
 	s.Changes = append(s.Changes, importChange{o.Host, o.What, routetable.Difference(o.Before, o.After), o.Before, o.After})
 }
 
-func (s *importSum) done() int { return s.Created + s.Updated + s.Unchanged + s.Conflicts + s.Failed + s.Unknown }
+func (s *importSum) done() int {
+	return s.Created + s.Updated + s.Unchanged + s.Conflicts + s.Failed + s.Unknown
+}
 
 func (s *importSum) String() string {
 	would := ""

@@ -225,6 +225,32 @@ func FuzzParseItem(f *testing.F) {
 	})
 }
 
+func FuzzPutFile(f *testing.F) {
+	for _, document := range []string{
+		`{"routes":[{"host":"a.test","origin":"b.test"}]}`, "routes:\n- host: a.test\n  expires_at: +30d\n", `{"routes":[{}]}`, `{"routes":null}`, `{"routes":[{"host":"a.test"},{}]}`, `{"host":"a.test"}`, "routes: &a [*a]",
+	} {
+		f.Add(document)
+	}
+	f.Fuzz(func(t *testing.T, document string) {
+		item, err := parsePut("the file", []byte(document), noon)
+		if err != nil {
+			return
+		}
+		if _, ok := item["routes"]; ok {
+			t.Fatalf("%q is taken for a route: %v", document, item)
+		}
+		b, err := item.MarshalJSON()
+		if err != nil {
+			t.Fatalf("%q was read as %v: %v", document, item, err)
+		}
+		for _, text := range []string{string(b), `{"routes":[` + string(b) + `]}`} {
+			if again, err := parsePut("the file", []byte(text), noon); err != nil || !again.Equal(item) {
+				t.Fatalf("%q was read as %s, and that as %v, %v", document, text, again, err)
+			}
+		}
+	})
+}
+
 func TestAliasesCannotGrow(t *testing.T) {
 	bomb := "a: &a [x,x,x,x,x,x,x,x,x]\n"
 	for c := 'b'; c < 'k'; c++ {

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -409,6 +410,33 @@ func TestPatienceBeginsWithTheFailure(t *testing.T) {
 					t.Error(err)
 				}
 			})
+		})
+	}
+}
+
+// A write whose answers all break off may have been made: it is neither done nor left as it was.
+func TestImportCountsWhatIsNotKnown(t *testing.T) {
+	for _, remove := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake(route(1))
+			f.fail = func(action, host string) error {
+				if action != "write" || host != "h1.example.com" {
+					return nil
+				}
+				return (&DynamoDB{Client: dynamodb.New(dynamodb.Options{Region: "x"}), Table: "t"}).failure("PutItem", &unreadError{cause: errCutOff, status: 200, why: "unexpected EOF"})
+			}
+			im, items, hosts := &Import{Table: f, Parallel: 1}, sequence(route(1, "note", "n")), []string(nil)
+			if remove {
+				items, hosts = sequence(), []string{"h1.example.com"}
+			}
+			begin := time.Now()
+			sum, err := tally(t.Context(), im, items, hosts...)
+			if sum[NotKnown] != 1 || len(sum) != 1 || err == nil {
+				t.Errorf("removing %v: %v, %v", remove, sum, err)
+			}
+			if request, ok := errors.AsType[*RequestError](err); !ok || !request.Unknown || f.calls["write"] < 5 || time.Since(begin) < patienceAfter {
+				t.Errorf("%v, after %d writes in %v", err, f.calls["write"], time.Since(begin))
+			}
 		})
 	}
 }

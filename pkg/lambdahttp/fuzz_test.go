@@ -161,3 +161,18 @@ func FuzzReply(f *testing.F) {
 		}
 	})
 }
+
+func FuzzDomainName(f *testing.F) {
+	for _, domain := range []string{"", "a.test", "localhost:3000", "[::1]:1", "::1", "a:b:1", "[]", "[", ":", "a\x00", "é.test:1"} {
+		f.Add(domain)
+	}
+	event := sample(f, "http-api")
+	f.Fuzz(func(t *testing.T, domain string) {
+		event["requestContext"].(object)["domainName"] = domain
+		delete(event["headers"].(object), "host")
+		got, status := receive(t, event)
+		if (got != nil) == (status == 500) || got != nil && strings.ContainsAny(got.host, " /@\\\r\n\x00") {
+			t.Errorf("%q: %+v, %d", domain, got, status)
+		}
+	})
+}
