@@ -45,7 +45,7 @@ func checkBeforeWrite(getenv func(string) string) func(c *cobra.Command, route *
 		if route.State(time.Now()) != origin.Usable {
 			return nil
 		}
-		settings, _, err := proxySettings(checkFlags(c.Flags()), getenv)
+		settings, _, err := proxySettings(c.Flags(), getenv) // whose timeouts may be the route's, and are no others
 		if err != nil {
 			return err
 		}

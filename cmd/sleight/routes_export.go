@@ -113,7 +113,7 @@ func (e *exceptions) add(item origin.Item, format string, args ...any) {
 	e.remarks = append(e.remarks, remark{routetable.SortKey(item.Host()), fmt.Sprintf(format, args...)})
 }
 
-// say names the first routes in the order of their domains, whatever order they came in.
+// say names the first routes in the order of their domains. The engine may send them in any order.
 func (e *exceptions) say() {
 	slices.SortStableFunc(e.remarks, func(a, b remark) int { return strings.Compare(a.key, b.key) })
 	for _, r := range e.remarks[:min(len(e.remarks), maxShown)] {

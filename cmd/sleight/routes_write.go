@@ -158,7 +158,7 @@ func (w *writer) lost(e *routetable.ConflictError) {
 	printDifferences(w.err, before, current)
 }
 
-// byAndAt says who has made an item of before and when, as far as it says so.
+// byAndAt says who changed before into i, and when, as far as i tells.
 func byAndAt(before, i origin.Item) string {
 	if routetable.Unsigned(before, i) {
 		return ", " + routetable.NoName

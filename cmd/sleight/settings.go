@@ -54,15 +54,6 @@ func addAllowCIDR(c *cobra.Command) {
 	completeValues(c, nil, nil, "allow-cidr")
 }
 
-// checkFlags are the flags of a command that writes a route which are the proxy's and not the route's.
-func checkFlags(f *pflag.FlagSet) *pflag.FlagSet {
-	only := pflag.NewFlagSet("", pflag.ContinueOnError)
-	if flag := f.Lookup("allow-cidr"); flag != nil {
-		only.AddFlag(flag)
-	}
-	return only
-}
-
 // proxySettings are those of the proxy: what the flags say, and for the rest the variables. setting is the
 // same by the name of a variable, as it was said.
 func proxySettings(f *pflag.FlagSet, getenv func(string) string) (s app.Settings, setting func(name string) string, err error) {

@@ -123,8 +123,8 @@ func (d *DynamoDB) write(ctx context.Context, c Change) (err error) {
 	return err
 }
 
-// current returns the item that has refused a change, and nil if there is none. DynamoDB sends it. Others
-// leave it out, and then it is not gone for that alone: it is read.
+// current returns the item that has refused a change, or nil if it is gone. DynamoDB sends the item with
+// its refusal. Other engines leave it out, and then it is read.
 func (d *DynamoDB) current(ctx context.Context, c Change, failed *types.ConditionalCheckFailedException) (origin.Item, error) {
 	if failed.Item != nil {
 		item := origin.FromDynamoDB(failed.Item)

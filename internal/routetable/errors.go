@@ -25,7 +25,7 @@ type RequestError struct {
 	Reason string // what happened and what to do
 	Err    error
 
-	// Unknown says that it was a write of which it is not known whether it was carried out.
+	// Unknown says that the request was a write, and may have been carried out.
 	Unknown bool
 }
 

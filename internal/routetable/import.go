@@ -76,7 +76,7 @@ const (
 	Unchanged   Became = "unchanged"
 	Conflicting Became = "conflict" // its Err is a *StaleError
 	NotWritten  Became = "failed"
-	NotKnown    Became = "unknown" // whether it was written: no answer came to it, or not the whole of one
+	NotKnown    Became = "unknown" // it may have been written: the write had no whole answer
 	Removed     Became = "removed" // is not in the document
 )
 

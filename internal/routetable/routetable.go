@@ -74,8 +74,8 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("route %q was changed meanwhile%s (%s); nothing was written", host, who, e.what())
 }
 
-// Unsigned reports whether who has made current of before has left no name: the record of its last change
-// is still before's, or there is none. before is nil if it was not there.
+// Unsigned reports whether the tool that changed before into current left no name: current has the record
+// of before's last change, or no record. A nil before stands for a route that was made.
 func Unsigned(before, current origin.Item) bool {
 	record := func(i origin.Item) origin.Item {
 		only := origin.Item{}
@@ -92,7 +92,7 @@ func Unsigned(before, current origin.Item) bool {
 // NoName stands for the name of who has changed a route without leaving one.
 const NoName = "by a tool that does not say who"
 
-// madeBy says who has made i of before and when, as far as it says so. Preposition stands before the time.
+// madeBy says who changed before into i, and when, as far as i tells. Preposition stands before the time.
 func madeBy(before, i origin.Item, preposition string) string {
 	if Unsigned(before, i) {
 		return " " + NoName

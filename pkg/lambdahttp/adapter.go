@@ -82,7 +82,7 @@ type Adapter struct {
 
 // What can be wrong, apart from what the handler answers itself.
 var (
-	ErrSetup          = errors.New("lambdahttp: the function is not set up for this event") // by an operator, who is told what to set
+	ErrSetup          = errors.New("lambdahttp: the function is not set up for this event") // the error says what an operator has to set
 	ErrEvent          = errors.New("lambdahttp: not an event that can be answered")
 	ErrAborted        = errors.New("lambdahttp: the answer broke off")
 	ErrDeadline       = errors.New("lambdahttp: the answer was not complete in time")

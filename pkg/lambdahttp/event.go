@@ -12,7 +12,7 @@ import (
 )
 
 // Event is the payload of an invocation, from whichever front. It decodes itself, and
-// never fails where the payload is JSON: what is wrong with it, [Adapter.Handle] answers.
+// never fails if the payload is JSON: [Adapter.Handle] answers if something is wrong with it.
 // The zero Event is one of no front.
 type Event struct {
 	front front

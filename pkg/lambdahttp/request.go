@@ -52,7 +52,7 @@ func (a *Adapter) request(ctx context.Context, p *parts, e *event) (*http.Reques
 	if !isToken(p.method) { // before the library, which logs what it cannot parse
 		return nil, fmt.Errorf("%w: method %.40q", ErrEvent, p.method)
 	}
-	if !isDomain(p.domain) { // of which the library makes a URL
+	if !isDomain(p.domain) { // the library makes a URL of it
 		return nil, fmt.Errorf("%w: its domain name is %.80q", ErrSetup, p.domain)
 	}
 	body, err := decodeBody(e)
@@ -168,8 +168,8 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// isDomain reports whether s can be the name under which a front was reached: a domain name or an IP
-// address, or neither, with a port behind if the front is an emulator's.
+// isDomain reports whether s can name a front in a URL: it is empty, a domain name or an IP address. A port
+// may follow, as it does behind emulators.
 func isDomain(s string) bool {
 	name := s
 	if at := strings.LastIndexByte(s, ':'); at >= 0 && !strings.HasSuffix(s, "]") {
