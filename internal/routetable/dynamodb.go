@@ -90,7 +90,7 @@ func (d *DynamoDB) Write(ctx context.Context, c Change) error {
 		case !current.Equal(c.Before) || current == nil:
 			return &ConflictError{c, current}
 		case n == 2:
-			return &RequestError{Table: d.Table, Action: c.action(), Kind: Refused, Reason: fmt.Sprintf("%v refuses to change a route that is as it was seen. Nothing was written. It does not compare lists or maps as DynamoDB does (dynalite is known for it): use another engine, or a routes file", d.where()), Err: failed}
+			return &RequestError{Table: d.Table, Action: c.action(), Kind: Refused, Reason: fmt.Sprintf("the engine in %v refuses to change a route that is as it was seen. Nothing was written. It does not compare lists or maps as DynamoDB does (dynalite is known for it): use another engine, or a routes file", d.where()), Err: failed}
 		}
 		// It was changed and changed back meanwhile, or the engine compares otherwise than DynamoDB does.
 	}

@@ -208,8 +208,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{"ValidationException", "One or more parameter values were invalid: Type mismatch for key host expected: N actual: S", routetable.Refused, []string{"partition key \"host\""}, "--table"},
 		{"ValidationException", "One of the required keys was not given a value", routetable.Refused, []string{"partition key \"host\""}, "--table"},
 		{"ValidationException", "The number of conditions on the keys is invalid", routetable.Refused, []string{"partition key \"host\""}, "--table"},
-		{"ValidationException", "Invalid table/index name.  Table/index names must be between 3 and 255 characters long, and may contain only the characters a-z, A-Z, 0-9, '_', '-', and '.'", routetable.Refused, []string{"--table", "ARN"}, "partition key"},
-		{"ValidationException", "TableName must be at least 3 characters long and at most 255 characters long", routetable.Refused, []string{"--table", "ARN"}, "partition key"},
+		{"ValidationException", "Invalid table/index name.  Table/index names must be between 3 and 255 characters long, and may contain only the characters a-z, A-Z, 0-9, '_', '-', and '.'", routetable.Refused, []string{"--table"}, "ARN"},
+		{"ValidationException", "TableName must be at least 3 characters long and at most 255 characters long", routetable.Refused, []string{"--table"}, "ARN"},
 		{"ValidationException", "1 validation error detected: Value 'x' at 'tableName' failed to satisfy constraint: Member must have length greater than or equal to 3", routetable.Refused, []string{"--table"}, "partition key"},
 		{"ValidationException", "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty string value. Key: host", routetable.Refused, []string{"empty string"}, "partition key"},
 		{"ValidationException", "Attempting to store more than 38 significant digits in a Number", routetable.Refused, []string{"38 significant digits"}, "partition key"},
@@ -236,6 +236,19 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestARNsAreExplainedIfOneWasGiven(t *testing.T) {
+	t.Parallel()
+	db := dynamodbtest.Start(t) // which knows none
+	for table, says := range map[string]string{"arn:aws:dynamodb:us-east-1:123456789012:table/routes": "give the name alone", "a b": "check the name"} {
+		_, err := (&routetable.DynamoDB{Client: client(db.Endpoint), Table: table}).Get(t.Context(), "a.test")
+		wantKind(t, err, routetable.Refused)
+		wantSaid(t, err, says, "--table")
+		if strings.Contains(err.Error(), "partition key") {
+			t.Errorf("misleads: %v", err)
+		}
 	}
 }
 

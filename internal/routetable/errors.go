@@ -121,7 +121,7 @@ func (d *DynamoDB) explain(action string, err error) (kind ErrorKind, reason str
 	case throttles.IsErrorThrottle(err).Bool():
 		return Throttled, fmt.Sprintf("throttled: more is asked of the table than it or the account may take; try again later, or raise its capacity (%s)", code), false
 	case code == "ValidationException":
-		return Refused, fmt.Sprintf("refused by DynamoDB: %s%s", strings.TrimSuffix(message, "."), remedy(message)), false
+		return Refused, fmt.Sprintf("refused by DynamoDB: %s%s", strings.TrimSuffix(message, "."), remedy(message, d.Table)), false
 	case slices.Contains(serverFailures, code):
 		return Failed, fmt.Sprintf("DynamoDB itself has failed in %s (%s: %s); try again in some seconds, and if it stays, look at the status of the service (https://health.aws.amazon.com)", d.where(), code, message), true
 	case errors.Is(err, context.DeadlineExceeded):
@@ -138,7 +138,7 @@ func (d *DynamoDB) explain(action string, err error) (kind ErrorKind, reason str
 var serverFailures = []string{"InternalServerError", "ServiceUnavailable", "ServiceUnavailableException", "InternalFailure", "InternalServerErrorException"}
 
 // remedy says what to do about a request that is not valid, as far as its message tells.
-func remedy(message string) string {
+func remedy(message, table string) string {
 	message = strings.ToLower(message)
 	says := func(parts ...string) bool {
 		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(message, part) })
@@ -148,8 +148,10 @@ func remedy(message string) string {
 		return ", which is 400 KB; shorten its ca_pem or its note"
 	case says("does not match the schema", "key schema", "missing the key", "required key", "type mismatch for key", "conditions on the keys"):
 		return "; the table has to have the partition key \"host\", a string, and no sort key"
+	case says("table/index name", "tablename", "table name") && strings.HasPrefix(table, "arn:"):
+		return "; other engines than AWS's may take no ARN for the name of a table: give the name alone (--table, ROUTES_TABLE)"
 	case says("table/index name", "tablename", "table name"):
-		return "; check the name of the table (--table, ROUTES_TABLE). Other engines than AWS's may take no ARN: give the name alone"
+		return "; check the name of the table (--table, ROUTES_TABLE)"
 	}
 	return ""
 }
