@@ -1,7 +1,7 @@
 package main
 
 import (
-	"container/list"
+	linked "container/list"
 	"net"
 	"net/http"
 	"net/netip"
@@ -36,7 +36,7 @@ type limitedListener struct {
 // share is what one address has.
 type share struct {
 	open int
-	idle list.List // of *limitedConn without a request, the one that was so for the longest time first
+	idle linked.List // of *limitedConn without a request, the one that was so for the longest time first
 }
 
 func limit(l *net.TCPListener, connections int, trusted []netip.Prefix) *limitedListener {
@@ -152,8 +152,8 @@ type limitedConn struct {
 	*net.TCPConn
 	leave func()
 
-	client netip.Addr    // whose share it is in; zero means nobody's
-	idle   *list.Element // in that share; nil while it has a request
+	client netip.Addr      // whose share it is in; zero means nobody's
+	idle   *linked.Element // in that share; nil while it has a request
 	gone   bool
 }
 

@@ -138,6 +138,8 @@ func TestFunctionDependsOnFewModules(t *testing.T) {
 		"golang.org/x/text/secure/bidirule", "golang.org/x/text/unicode/bidi", "golang.org/x/text/unicode/norm", "golang.org/x/text/transform",
 		// Of pkg/sni: what origins say over HTTP/2 that net/http keeps to itself.
 		"golang.org/x/net/http2/hpack",
+		// Of internal/http1: what a field's name and value may be, as net/http has it.
+		"golang.org/x/net/http/httpguts",
 	}
 	// The SDK's way to profiles, SSO and roles, which the environment of Lambda does not need.
 	heavy := []string{"github.com/aws/aws-sdk-go-v2/config", "github.com/aws/aws-sdk-go-v2/credentials", "github.com/aws/aws-sdk-go-v2/service/sts", "net/rpc", "text/template", "github.com/spf13/cobra"}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -164,7 +165,7 @@ func checkLength(r *http.Response) error {
 		}
 	}
 	if bad {
-		return &sni.Error{Type: sni.HTTPProtocolError, Err: fmt.Errorf("origin answered with Content-Length %.100q, which is not one length", lengths)}
+		return &sni.Error{Type: sni.HTTPProtocolError, Err: errors.New("the Content-Length of the answer is not one length")}
 	}
 	if len(lengths) > 1 {
 		r.Header["Content-Length"] = lengths[:1]

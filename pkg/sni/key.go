@@ -26,7 +26,7 @@ type key struct {
 func (t *Target) key(host hostKey, serverName string, clientCert *tls.Certificate) key {
 	k := key{
 		scheme: host.scheme, serverName: serverName, port: host.port,
-		addresses: len(t.Addresses), roots: t.Roots, minVersion: t.MinVersion, alpn: joined(t.ALPN),
+		addresses: len(t.Addresses), roots: t.Roots, minVersion: t.MinVersion, alpn: joined(t.offered()),
 	}
 	if len(t.Addresses) == 0 {
 		// Where the names to prove are equal, what is dialled has to tell two hosts apart.

@@ -2,7 +2,7 @@ package sni
 
 import (
 	"encoding/binary"
-	"fmt"
+	"errors"
 	"net"
 	"slices"
 	"strconv"
@@ -52,6 +52,9 @@ const (
 // malformedField is a field of HPACK whose name has a capital, which RFC 9113 section 8.2.1 forbids. It is not
 // indexed (RFC 7541 section 6.2.3), so that it changes nothing for the sections that follow.
 var malformedField = []byte{0x10, 1, 'X', 0}
+
+// errNotOneLength says nothing of what came: it may be anything.
+var errNotOneLength = errors.New("the Content-Length of the answer is not one length")
 
 // maxSection bounds what is held back of one header section. net/http takes frames of 16 KiB, and sections
 // of a few times the size that it announces.
@@ -190,7 +193,7 @@ func (r *lengthReader) decode(frame []byte) bool {
 	}
 	if r.section.final && !oneLength(r.section.lengths) {
 		r.mu.Lock()
-		r.faults[stream] = fmt.Errorf("the origin answered with Content-Length %.100q, which is not one length", r.section.lengths)
+		r.faults[stream] = errNotOneLength
 		r.mu.Unlock()
 		r.held[len(r.held)-len(frame)+4] &^= flagEndHeaders
 		r.held = append(r.held, 0, 0, byte(len(malformedField)), continuationFrame, flagEndHeaders)
