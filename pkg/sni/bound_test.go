@@ -115,7 +115,7 @@ func TestRequestThatWaitsForTooLongSaysWhatFor(t *testing.T) {
 	ca := tlstest.NewAuthority(t)
 	h := startHeld(t, true, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "b.test": tlstest.Leaf(t, ca, "b.test")})
 	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: 2}))
-	tr.DialTimeout = 50 * time.Millisecond
+	tr.DialTimeout = time.Second
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() { mustGet(t, tr, "https://a.test/held") })

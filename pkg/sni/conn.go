@@ -147,6 +147,8 @@ func (c *conn) done(resp *http.Response, err error) {
 	if resp != nil {
 		c.idleAt = wallClock()
 		c.aliveAt = c.idleAt
+		// A connection that is not for the name (RFC 9110 section 15.5.20) may never be.
+		c.retired = c.retired || resp.StatusCode == http.StatusMisdirectedRequest
 	}
 	closing := c.update()
 	c.pool.wake()

@@ -124,6 +124,7 @@ func (m *multiplex) share() {
 		m.waiting.end(m.conn.pool)
 		m.waiting = nil
 	}
+	m.conn.pool.wake()
 }
 
 // shareBy opens the connection by itself after a time in which SETTINGS arrive: as long as it took
@@ -153,12 +154,8 @@ func (m *multiplex) changed(*http.ClientConn) {
 
 // answered notes how a request went. t.mu is held.
 func (m *multiplex) answered(resp *http.Response, err error) {
-	switch {
-	case err != nil && !neverProcessed2(err):
+	if err != nil && !neverProcessed2(err) {
 		m.reset()
-	case resp == nil:
-	case resp.StatusCode == http.StatusMisdirectedRequest:
-		m.conn.retired = true // it is not for this name (RFC 9110 section 15.5.20), and may never be
 	}
 	if resp != nil {
 		if _, ok := resp.Body.(*answerBody); ok {

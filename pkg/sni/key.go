@@ -26,7 +26,7 @@ type key struct {
 func (t *Target) key(host hostKey, serverName string, clientCert *tls.Certificate) key {
 	k := key{
 		scheme: host.scheme, serverName: serverName, port: host.port,
-		addresses: len(t.Addresses), roots: t.Roots, minVersion: t.MinVersion, alpn: joined(t.offered()),
+		addresses: len(t.Addresses), roots: t.Roots, minVersion: t.MinVersion, alpn: offer(t.ALPN),
 	}
 	if len(t.Addresses) == 0 {
 		// Where the names to prove are equal, what is dialled has to tell two hosts apart.
@@ -51,6 +51,14 @@ func (t *Target) key(host hostKey, serverName string, clientCert *tls.Certificat
 		k.clientCert = joined(chain)
 	}
 	return k
+}
+
+// offer is what is offered, in comparable form. Most targets offer one thing, which costs no allocation.
+func offer(alpn []string) string {
+	if len(alpn) == 0 || len(alpn) == 1 && alpn[0] == "http/1.1" {
+		return ""
+	}
+	return joined(alpn)
 }
 
 // joined makes one string of several. With its length before it, none can pretend to be two.

@@ -47,6 +47,7 @@ func (t *Transport) pool(ctx context.Context, host hostKey, target *Target) (*po
 		}
 	}
 	k := target.key(host, serverName, clientCert)
+	host.alpn = k.alpn
 	t.mu.Lock()
 	p := t.targets.find(host, k)
 	t.mu.Unlock()
@@ -93,8 +94,9 @@ func (t *Transport) newPool(target *Target, host hostKey, k key, clientCert *tls
 	return p, nil
 }
 
-// hostKey is what a Target is looked up for.
-type hostKey struct{ scheme, host, port string }
+// hostKey is what a Target is looked up for, and what that offers: a host whose WebSockets go over
+// HTTP/1.1 and whose other requests over HTTP/2 has two Targets that do not replace each other.
+type hostKey struct{ scheme, host, port, alpn string }
 
 // targetCache knows the current pool of each host, in order of use. The zero value is empty. It
 // is guarded by the Transport's mutex.

@@ -699,7 +699,7 @@ func TestOnlyWhatHTTP2SaysWasNotProcessedIsRepeated(t *testing.T) {
 
 // serveFrames is as much of an HTTP/2 server as these tests need. request is called when a
 // request has arrived with its body; false closes the connection.
-func serveFrames(t *testing.T, leaf tls.Certificate, request func(c *tls.Conn, stream uint32) bool) (address string) {
+func serveFrames(t *testing.T, leaf tls.Certificate, request func(c *tls.Conn, stream uint32) bool, sent ...func(length int)) (address string) {
 	config := serverConfig(leaf)
 	config.NextProtos = []string{"h2"}
 	var conns sync.Map // a stream may end a moment after its request, and with it miss CloseIdleConnections
@@ -725,6 +725,11 @@ func serveFrames(t *testing.T, leaf tls.Certificate, request func(c *tls.Conn, s
 				return
 			}
 			kind, flags, stream := head[3], head[4], binary.BigEndian.Uint32(head[5:])
+			for _, f := range sent {
+				if kind == data {
+					f(len(payload))
+				}
+			}
 			switch {
 			case kind == settings && flags&ack == 0:
 				frame(c, settings, ack, 0, nil)

@@ -198,23 +198,16 @@ func (t *Target) addresses(host, port string) ([]*address, error) {
 	return all, nil
 }
 
-// offered are the protocols to offer, as they are to be read.
-func (t *Target) offered() []string {
-	if len(t.ALPN) == 0 {
-		return http1Alone
-	}
-	return t.ALPN
-}
-
-var http1Alone = []string{"http/1.1"}
-
 func (t *Target) alpn() ([]string, error) {
+	if len(t.ALPN) == 0 {
+		return []string{"http/1.1"}, nil
+	}
 	for _, p := range t.ALPN {
 		if p != "h2" && p != "http/1.1" {
 			return nil, &TargetError{Field: "ALPN", Reason: fmt.Sprintf("has %.40q; h2 and http/1.1 are known", p)}
 		}
 	}
-	return slices.Clone(t.offered()), nil
+	return slices.Clone(t.ALPN), nil
 }
 
 func (t *Target) minVersion() (uint16, error) {

@@ -59,7 +59,7 @@ func parseKeyed(name, addresses, roots, pins, cert, chain, alpn, port string, mi
 		}
 		return strings.Split(s, ",")
 	}
-	k := keyed{host: hostKey{"https", "host", port}, serverName: name}
+	k := keyed{host: hostKey{"https", "host", port, ""}, serverName: name}
 	k.target = Target{Addresses: list(addresses), ALPN: list(alpn), MinVersion: minVersion}
 	if roots != "-" {
 		k.target.Roots = PEM(roots)
@@ -92,8 +92,8 @@ func TestKeyHasEveryFieldOfTarget(t *testing.T) {
 // Where all hosts have to prove one name and none has an address, what is dialled is the host.
 func TestKeyHasTheHostWhereItIsDialled(t *testing.T) {
 	target := Target{ServerName: "internal.test"}
-	a := target.key(hostKey{"https", "a.test", "443"}, "internal.test", nil)
-	b := target.key(hostKey{"https", "b.test", "443"}, "internal.test", nil)
+	a := target.key(hostKey{"https", "a.test", "443", ""}, "internal.test", nil)
+	b := target.key(hostKey{"https", "b.test", "443", ""}, "internal.test", nil)
 	if a == b {
 		t.Error("two hosts that are dialled themselves have one key")
 	}

@@ -333,7 +333,7 @@ func (t *Transport) prepare(req *http.Request, x *Exchange) (way, *http.Request,
 	if as := cmp.Or(hostHeader, req.URL.Host); hostname.ASCII(as) != as {
 		hostHeader = hostname.ASCII(as)
 	}
-	p, err := t.pool(req.Context(), hostKey{scheme, host, portOf(req.URL, scheme)}, &target)
+	p, err := t.pool(req.Context(), hostKey{scheme: scheme, host: host, port: portOf(req.URL, scheme)}, &target)
 	if err != nil {
 		return fail(ProxyConfigurationError, host, err)
 	}

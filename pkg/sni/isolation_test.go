@@ -1,0 +1,392 @@
+package sni_test
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sleightproxy/sleight/internal/tlstest"
+	"github.com/sleightproxy/sleight/pkg/sni"
+)
+
+// The requests of strangers share connections over HTTP/2. The tests below are about one who must not
+// cost another anything.
+
+// busy is an origin over HTTP/2 that answers /slow only when it is let.
+type busy struct {
+	*tlstest.Origin
+	came chan tlstest.Request
+	let  chan struct{}
+}
+
+func startBusy(t *testing.T, change ...func(*tlstest.Origin)) (*busy, *sni.Transport) {
+	t.Helper()
+	ca := tlstest.NewAuthority(t)
+	b := &busy{came: make(chan tlstest.Request, 1000), let: make(chan struct{})}
+	b.Origin = &tlstest.Origin{Unread: true, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}}
+	b.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/slow") {
+			b.came <- tlstest.Request{}
+			select {
+			case <-b.let:
+			case <-r.Context().Done():
+				return
+			}
+		}
+		n, _ := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n)
+	})
+	for _, f := range change {
+		f(b.Origin)
+	}
+	b.Start(t)
+	tr := newTransport(t, to(sni.Target{Addresses: []string{b.Addr}, Roots: sni.PEM(ca.PEM()), ALPN: []string{"h2"}}))
+	tr.UnsafeReuse = time.Minute
+	return b, tr
+}
+
+// conns are the numbers of the connections that carried requests for a path.
+func (b *busy) conns(path string) (numbers []int64) {
+	for _, r := range b.Requests() {
+		if strings.HasPrefix(r.URI, path) {
+			numbers = append(numbers, r.Conn)
+		}
+	}
+	return numbers
+}
+
+// A header that is too large for nginx, HAProxy or Tomcat ends the connection that it comes on.
+func TestLargeHeadersHaveConnectionsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	b, tr := startBusy(t)
+	var wg sync.WaitGroup
+	wg.Go(func() { sendTo(t, tr, "POST", "/slow", nil) })
+	<-b.came
+	for _, c := range []struct {
+		path   string
+		header int
+		own    bool
+	}{{"/small", 1000, false}, {"/large", 9500, true}, {"/large", 17_000, true}, {"/?" + strings.Repeat("q", 9500), 10, true}} {
+		req, _ := http.NewRequestWithContext(t.Context(), "GET", "https://a.test"+c.path, nil)
+		req.Header.Set("Cookie", strings.Repeat("x", c.header))
+		if _, err := send(tr, req); err != nil {
+			t.Fatal(err)
+		}
+		if own := b.Last(t).Conn != b.conns("/slow")[0]; own != c.own {
+			t.Errorf("a header of %d bytes for %.10s: a connection of its own is %t, want %t", c.header, c.path, own, c.own)
+		}
+	}
+	if large := b.conns("/large"); large[0] != large[1] {
+		t.Error("the connection for one of them was not used for the next")
+	}
+	close(b.let)
+	wg.Wait()
+}
+
+// Servers that do not read a body hold up all other bodies on its connection.
+func TestBodiesThatAreHeldUpHoldUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]func() (io.Reader, int64){
+		"large":             func() (io.Reader, int64) { return io.LimitReader(zeros{}, 1<<20), 1 << 20 },
+		"of unknown length": func() (io.Reader, int64) { return io.LimitReader(zeros{}, 1<<20), -1 },
+		"many small ones":   func() (io.Reader, int64) { return io.LimitReader(zeros{}, 30<<10), 30 << 10 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			// Windows as Jetty, Tomcat and hyper have them: 64 KiB for all that is not read.
+			b, tr := startBusy(t, func(o *tlstest.Origin) {
+				o.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerConnection: 1<<16 - 1, MaxReceiveBufferPerStream: 1<<16 - 1}
+			})
+			mustSendTo(t, tr, "POST", "/", nil)
+			var wg sync.WaitGroup
+			for range 5 {
+				wg.Go(func() {
+					r, n := body()
+					req, _ := http.NewRequestWithContext(t.Context(), "POST", "https://a.test/slow", r)
+					req.ContentLength = n
+					if got, err := send(tr, req); err != nil || got == "0" {
+						t.Errorf("%q, %v", got, err)
+					}
+				})
+			}
+			for range 5 {
+				<-b.came
+			}
+			<-time.After(100 * time.Millisecond) // for as long as it takes to tell that a body is held up
+			for range 20 {
+				if got, err := sendTo(t, tr, "POST", "/", strings.NewReader("abc")); got != "3" || err != nil {
+					t.Fatalf("%q, %v", got, err)
+				}
+			}
+			close(b.let)
+			wg.Wait()
+		})
+	}
+}
+
+// Servers work on some requests of a connection at a time, and do not say on how many.
+func TestRequestsThatWaitGetFurtherConnections(t *testing.T) {
+	t.Parallel()
+	b, tr := startBusy(t)
+	mustGet(t, tr, "https://a.test/")
+	var wg sync.WaitGroup
+	for i := range 60 {
+		wg.Go(func() { mustGet(t, tr, fmt.Sprintf("https://a.test/slow%d", i)) })
+		<-b.came
+	}
+	on := map[int64]int{}
+	for _, n := range b.conns("/slow") {
+		on[n]++
+	}
+	for n, requests := range on {
+		if requests > 10 {
+			t.Errorf("connection %d has %d requests that wait", n, requests)
+		}
+	}
+	if len(on) > 7 {
+		t.Errorf("%d connections for 60 requests", len(on))
+	}
+	close(b.let)
+	wg.Wait()
+}
+
+// Of that there is an end, if the target has a bound: then requests share what there is.
+func TestBoundOfConnectionsHoldsOverHTTP2(t *testing.T) {
+	t.Parallel()
+	b, tr := startBusy(t)
+	tr.MaxConnsPerTarget = 2
+	var wg sync.WaitGroup
+	for i := range 60 {
+		wg.Go(func() { mustGet(t, tr, fmt.Sprintf("https://a.test/slow%d", i)) })
+	}
+	for range 60 {
+		<-b.came
+	}
+	if b.Conns() > 2 {
+		t.Errorf("%d connections", b.Conns())
+	}
+	close(b.let)
+	wg.Wait()
+}
+
+// Tomcat ends a connection on which many clients have hung up.
+func TestConnectionWithManyResetsGetsNoMoreRequests(t *testing.T) {
+	t.Parallel()
+	b, tr := startBusy(t)
+	mustGet(t, tr, "https://a.test/")
+	for range 60 {
+		ctx, cancel := context.WithCancel(t.Context())
+		req, _ := http.NewRequestWithContext(ctx, "GET", "https://a.test/slow", nil)
+		done := make(chan error, 1)
+		go func() { _, err := send(tr, req); done <- err }()
+		<-b.came
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	on := map[int64]int{}
+	for _, n := range b.conns("/slow") {
+		on[n]++
+	}
+	for n, resets := range on {
+		if resets > 25 {
+			t.Errorf("connection %d has %d resets", n, resets)
+		}
+	}
+	if len(on) < 3 {
+		t.Errorf("%d connections for 60 resets", len(on))
+	}
+}
+
+// Tomcat takes an upload in pieces of a byte for an attack, and ends the connection after two.
+func TestSmallPiecesOfABodyAreGathered(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	var frames, bytes atomic.Int32
+	address := serveFrames(t, tlstest.Leaf(t, ca, "a.test"), func(c *tls.Conn, stream uint32) bool {
+		answerFrame(c, stream)
+		return true
+	}, func(length int) { frames.Add(1); bytes.Add(int32(length)) })
+	tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.PEM(ca.PEM()), ALPN: []string{"h2"}}))
+	pieces := make([]io.Reader, 2000)
+	for i := range pieces {
+		pieces[i] = strings.NewReader("x")
+	}
+	if _, err := sendTo(t, tr, "POST", "/", io.MultiReader(pieces...)); err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Load() != 2000 || frames.Load() > 200 { // 5 ms of pieces to a frame, on a busy machine too
+		t.Errorf("%d bytes in %d frames", bytes.Load(), frames.Load())
+	}
+}
+
+// An upload goes on while its source waits: what is there is sent.
+func TestGatheringDoesNotHoldBackWhatIsThere(t *testing.T) {
+	t.Parallel()
+	arrived := make(chan string, 10)
+	_, tr := answering(t, false, func(w http.ResponseWriter, r *http.Request) {
+		b := make([]byte, 5)
+		io.ReadFull(r.Body, b)
+		arrived <- string(b)
+		io.Copy(io.Discard, r.Body)
+	})
+	source, writer := io.Pipe()
+	go func() {
+		io.WriteString(writer, "first")
+		<-arrived // before there is any more
+		writer.Close()
+	}()
+	if _, err := send(tr, post(t, source)); err != nil {
+		t.Error(err)
+	}
+}
+
+// An origin that is busy for longer than a PING may take is not dead, and what it answers is no failure.
+func TestOriginThatAnswersNoPINGIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	release := make(chan struct{})
+	address := serveFrames(t, tlstest.Leaf(t, ca, "a.test"), func(c *tls.Conn, stream uint32) bool {
+		<-release // and nothing is read meanwhile
+		answerFrame(c, stream)
+		return true
+	})
+	for _, c := range []struct {
+		ping time.Duration
+		ok   bool
+	}{{0, true}, {50 * time.Millisecond, false}} {
+		tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.PEM(ca.PEM()), ALPN: []string{"h2"}}))
+		tr.PingTimeout = c.ping
+		timer := time.AfterFunc(500*time.Millisecond, func() { release <- struct{}{} })
+		_, err := sendTo(t, tr, "POST", "/", nil)
+		if c.ok {
+			if err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		if wantType(t, err, sni.ConnectionTerminated); !errors.Is(err, sni.ErrPingTimeout) {
+			t.Errorf("error %v", err)
+		}
+		timer.Stop()
+		close(release)
+	}
+}
+
+// What an origin says by RST_STREAM is told, and a safe request is sent once more.
+func TestResetsAreNamed(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		code        uint32
+		name        string
+		unprocessed bool
+	}{{0x0, "NO_ERROR", false}, {0x1, "PROTOCOL_ERROR", false}, {0x2, "INTERNAL_ERROR", false}, {0xb, "ENHANCE_YOUR_CALM", false}, {0xd, "HTTP_1_1_REQUIRED", false}, {0x7, "REFUSED_STREAM", true}, {0x77, "error code 119", false}} {
+		ca := tlstest.NewAuthority(t)
+		address := serveFrames(t, tlstest.Leaf(t, ca, "a.test"), func(conn *tls.Conn, stream uint32) bool {
+			frame(conn, 0x3, 0, stream, binary.BigEndian.AppendUint32(nil, c.code))
+			return true
+		})
+		for _, method := range []string{"GET", "POST"} {
+			tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.PEM(ca.PEM()), ALPN: []string{"h2"}}))
+			last := observe(tr)
+			_, err := sendTo(t, tr, method, "/", nil)
+			e := wantType(t, err, sni.ConnectionTerminated)
+			if reset, ok := errors.AsType[*sni.ResetError](err); !ok || *reset != (sni.ResetError{Code: c.name}) || e.Unprocessed != c.unprocessed {
+				t.Errorf("%s, %s: cause %+v, unprocessed %t", method, c.name, reset, e.Unprocessed)
+			}
+			want := map[string]int{"GET": 2, "POST": 1}[method]
+			if c.unprocessed {
+				want = 4
+			}
+			if last().Sent != want {
+				t.Errorf("%s, %s: sent %d times, want %d", method, c.name, last().Sent, want)
+			}
+		}
+	}
+}
+
+func TestGoAwayNamesWhatTheOriginSaid(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	address := serveFrames(t, tlstest.Leaf(t, ca, "a.test"), func(c *tls.Conn, stream uint32) bool {
+		last := binary.BigEndian.AppendUint32(nil, stream)
+		frame(c, 0x7, 0, 0, append(binary.BigEndian.AppendUint32(last, 0xb), `Total "header" size too big`...))
+		return false
+	})
+	tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.PEM(ca.PEM()), ALPN: []string{"h2"}}))
+	_, err := sendTo(t, tr, "POST", "/", nil)
+	e := wantType(t, err, sni.ConnectionTerminated)
+	want := sni.ResetError{GoAway: true, Code: "ENHANCE_YOUR_CALM", Debug: `Total "header" size too big`}
+	if reset, ok := errors.AsType[*sni.ResetError](err); !ok || *reset != want || e.Unprocessed {
+		t.Errorf("cause %+v, unprocessed %t", reset, e.Unprocessed)
+	}
+}
+
+// A connection that is not for the name may never be: the requests that follow get another.
+func TestConnectionIsGivenUpAtItsFirst421(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		o, tr := answering(t, http1, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMisdirectedRequest) })
+		tr.UnsafeReuse = time.Minute
+		for range 3 {
+			if _, err := send(tr, post(t, nil)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var on []int64
+		for _, r := range o.Requests() {
+			on = append(on, r.Conn)
+		}
+		if !slices.Equal(on, []int64{1, 2, 3}) {
+			t.Errorf("the requests went out on connections %v", on)
+		}
+	})
+}
+
+// A client that does not read must cost no more than a little memory.
+func TestAnswersThatNobodyReadsAreNotBuffered(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		const readers, size = 100, 16 << 20
+		_, tr := answering(t, http1, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", fmt.Sprint(size))
+			io.CopyN(w, zeros{}, size)
+		})
+		before := heap()
+		var bodies []io.Closer
+		for range readers {
+			resp, err := tr.RoundTrip(post(t, nil).Clone(t.Context()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(resp.Body, make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+			bodies = append(bodies, resp.Body)
+		}
+		<-time.After(200 * time.Millisecond) // in which all comes that is taken
+		if grown := heap() - before; grown > 64<<20 {
+			t.Errorf("%d answers that nobody reads take %d MiB", readers, grown>>20)
+		}
+		for _, b := range bodies {
+			b.Close()
+		}
+	})
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
