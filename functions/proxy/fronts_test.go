@@ -244,7 +244,7 @@ func TestRequestsReachTheOriginByteForByte(t *testing.T) {
 			}
 		}
 		for query, sorted := range map[string]string{
-			"repeat=one&repeat=two&redirect=https%3A%2F%2Fexample.com%2Fa%2Fb&lit=a+b&enc=a%2Bb&empty=": "empty=&enc=a%2Bb&lit=a+b&redirect=https%3A%2F%2Fexample.com%2Fa%2Fb&repeat=one&repeat=two",
+			"repeat=one&repeat=two&redirect=https%3A%2F%2Fexample.com%2Fa%2Fb&lit=a+b&enc=a%2Bb&empty=": "empty=&enc=a%2Bb&lit=a%20b&redirect=https%3A%2F%2Fexample.com%2Fa%2Fb&repeat=one&repeat=two",
 			"k%5Bx%5D=1": "k%5Bx%5D=1", "flag": "flag=", "a=1&b=2&a=3": "a=1&a=3&b=2", "": "",
 		} {
 			want := query
