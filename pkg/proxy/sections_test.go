@@ -97,6 +97,11 @@ func TestEverySectionOfAnAnswerIsTreatedLikeItsHeader(t *testing.T) {
 					allowed := []string{":status", "x-stays"}
 					if i == 1 {
 						allowed = append(allowed, "date", "trailer", "transfer-encoding")
+						if from == "HTTP/2" {
+							// Later releases of Go than 1.26.8 take Connection away themselves, and with it what it
+							// names. Over HTTP/2 it means nothing (RFC 9113 section 8.2.2).
+							allowed = append(allowed, "x-hop", "x-second")
+						}
 						if client == "HTTP/1.1" {
 							allowed = append(allowed, "connection") // the proxy's own
 						}
