@@ -72,6 +72,10 @@ const (
 	// lastBytes bounds the wait for the end of an upload when the answer has been read: the server
 	// has seen its last byte, and our own goroutine may not know yet.
 	lastBytes = 50 * time.Millisecond
+
+	// headAlone is for how long a header waits for the beginning of its body. Most bodies are there, and
+	// go out in one write with it.
+	headAlone = time.Millisecond
 )
 
 // ErrManyInterim is the error for a server that sends interim answers without end.
@@ -145,27 +149,44 @@ func (x *exchange) run() (*http.Response, error) {
 	c := x.c
 	f := framingOf(x.req)
 	writeHead(c.w, x.req, f, x.hooks)
-	sendErr := c.w.Flush()
-	if x.hooks.WroteHeaders != nil && sendErr == nil {
-		x.hooks.WroteHeaders()
-	}
+	var sendErr error
 	switch {
-	case sendErr != nil:
-		// The server may have said why it hung up, and be gone.
-		x.cut, x.deadline = true, true
-		x.closeBody()
-		c.Conn.SetReadDeadline(time.Now().Add(lastWords))
 	case f.kind == bodyNone:
 		x.closeBody()
-		x.wrote(nil)
+		if sendErr = c.w.Flush(); sendErr == nil {
+			x.wroteHead()
+			x.wrote(nil)
+		}
+	case inMemory(x.req):
+		x.up = newUpload(x, f)
+		sendErr = x.up.run()
 	default:
-		x.up = startUpload(x, f)
+		x.up = newUpload(x, f)
+		go x.up.run()
+	}
+	if sendErr != nil {
+		// The server may have said why it hung up, and be gone.
+		x.cut, x.deadline = true, true
+		c.Conn.SetReadDeadline(time.Now().Add(lastWords))
 	}
 	resp, err := x.readAnswer()
 	if sendErr != nil && (isTimeout(err) || errors.Is(err, io.EOF)) {
 		err = sendErr // the server has said nothing
 	}
 	return resp, err
+}
+
+// inMemory reports whether a body can be had without waiting for it. Then it needs no goroutine.
+func inMemory(req *http.Request) bool {
+	const small = 32 << 10 // a large one the server may answer before it has come to an end
+	return req.GetBody != nil && req.ContentLength > 0 && req.ContentLength <= small && !asksFirst(req)
+}
+
+// wroteHead is called when the header of the request was sent.
+func (x *exchange) wroteHead() {
+	if x.hooks.WroteHeaders != nil {
+		x.hooks.WroteHeaders()
+	}
 }
 
 // wrote is called when the whole request was sent, or could not be.

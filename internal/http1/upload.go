@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"sync"
@@ -14,14 +15,17 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// An upload sends the body of a request on a goroutine of its own. The methods that the exchange
-// calls may be called on nil, which is no body.
+// An upload sends the body of a request, and its header with the beginning of it. The methods that the
+// exchange calls may be called on nil, which is no body.
 type upload struct {
 	x     *exchange
 	f     framing
-	w     *bufio.Writer
 	start chan bool // whether the body is wanted; nil if nobody has to say so
 	done  chan struct{}
+
+	writing sync.Mutex // of what follows
+	w       *bufio.Writer
+	headOut bool
 
 	mu     sync.Mutex
 	source error // why the body could not be read
@@ -34,19 +38,22 @@ var errNotWanted = errors.New("http1: the server did not ask for the body")
 // uploadBuffers have what is copied.
 var uploadBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
-func startUpload(x *exchange, f framing) *upload {
+// newUpload makes the upload of a request whose header is written, and not flushed.
+func newUpload(x *exchange, f framing) *upload {
 	u := &upload{x: x, f: f, w: x.c.w, done: make(chan struct{})}
-	if httpguts.HeaderValuesContainsToken(x.req.Header["Expect"], "100-continue") {
+	if asksFirst(x.req) {
 		u.start = make(chan bool, 1)
-		if x.hooks.Wait100Continue != nil {
-			x.hooks.Wait100Continue()
-		}
 	}
-	go u.run()
 	return u
 }
 
-func (u *upload) run() {
+// asksFirst reports whether the client wants to be asked for the body (RFC 9110 section 10.1.1).
+func asksFirst(req *http.Request) bool {
+	return httpguts.HeaderValuesContainsToken(req.Header["Expect"], "100-continue")
+}
+
+// run sends header and body. Its error is why the server did not get them.
+func (u *upload) run() error {
 	defer close(u.done)
 	err := errNotWanted
 	if u.wanted() {
@@ -55,14 +62,41 @@ func (u *upload) run() {
 	u.x.closeBody()
 	u.x.wrote(err)
 	u.mu.Lock()
+	defer u.mu.Unlock()
 	u.whole = err == nil
-	u.mu.Unlock()
+	return err
+}
+
+// flush sends what was written. u.writing is held.
+func (u *upload) flush() error {
+	err := u.w.Flush()
+	if err == nil && !u.headOut {
+		u.headOut = true
+		u.x.wroteHead()
+	}
+	return err
+}
+
+// sendHead sends the header alone, unless it was sent.
+func (u *upload) sendHead() error {
+	u.writing.Lock()
+	defer u.writing.Unlock()
+	if u.headOut {
+		return nil
+	}
+	return u.flush()
 }
 
 // wanted waits until the server has asked for the body, or has had its time to.
 func (u *upload) wanted() bool {
 	if u.start == nil {
 		return true
+	}
+	if u.sendHead() != nil {
+		return false
+	}
+	if u.x.hooks.Wait100Continue != nil {
+		u.x.hooks.Wait100Continue()
 	}
 	timer := time.NewTimer(continueTimeout)
 	defer timer.Stop()
@@ -78,6 +112,10 @@ func (u *upload) wanted() bool {
 func (u *upload) send() error {
 	buf := uploadBuffers.Get().(*[32 << 10]byte)
 	defer uploadBuffers.Put(buf)
+	if !inMemory(u.x.req) && u.start == nil {
+		timer := time.AfterFunc(headAlone, func() { u.sendHead() })
+		defer timer.Stop()
+	}
 	for sent := int64(0); ; {
 		n, err := u.x.req.Body.Read(buf[:])
 		if sent += int64(n); u.f.kind == bodyLength && sent > u.f.length {
@@ -100,6 +138,8 @@ func (u *upload) send() error {
 }
 
 func (u *upload) write(p []byte) error {
+	u.writing.Lock()
+	defer u.writing.Unlock()
 	if u.f.kind == bodyChunked {
 		u.w.WriteString(strconv.FormatInt(int64(len(p)), 16))
 		u.w.WriteString("\r\n")
@@ -108,11 +148,13 @@ func (u *upload) write(p []byte) error {
 	} else {
 		u.w.Write(p)
 	}
-	return u.w.Flush()
+	return u.flush()
 }
 
 // finish writes what comes behind a body. The values of trailers are known only now.
 func (u *upload) finish() error {
+	u.writing.Lock()
+	defer u.writing.Unlock()
 	if u.f.kind != bodyChunked {
 		return nil
 	}
@@ -126,7 +168,7 @@ func (u *upload) finish() error {
 		}
 	}
 	u.w.WriteString("\r\n")
-	return u.w.Flush()
+	return u.flush()
 }
 
 // broken ends the connection, or the server would take what it has for the whole, or wait for more.

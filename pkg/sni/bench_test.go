@@ -23,7 +23,7 @@ func BenchmarkRequest(b *testing.B) {
 		http1 bool
 	}{{"http1", true}, {"http2", false}} {
 		ca := tlstest.NewAuthority(b)
-		o := benchOrigin(b, protocol.http1, ca, "a.test")
+		o := benchOrigin(b, protocol.http1, ca, "a.many.test")
 		plain := &http.Transport{
 			TLSClientConfig:    &tls.Config{RootCAs: ca.Pool()},
 			ForceAttemptHTTP2:  true,
@@ -71,7 +71,7 @@ func exchange(b *testing.B, rt http.RoundTripper, method string) {
 	if method == "POST" {
 		body = bytes.NewReader(upload)
 	}
-	req, err := http.NewRequestWithContext(b.Context(), method, "https://a.test/path?query", body)
+	req, err := http.NewRequestWithContext(b.Context(), method, "https://a.many.test/path?query", body)
 	if err != nil {
 		b.Fatal(err)
 	}

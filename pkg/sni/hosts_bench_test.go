@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/sleightproxy/sleight/internal/devca"
@@ -156,7 +157,8 @@ func serveAsOrigin() error {
 	}
 	config := serverConfig(leaf)
 	config.NextProtos = []string{"http/1.1"}
-	go http.Serve(tls.NewListener(l, config), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") }))
+	page := strings.Repeat("a", 1024)
+	go http.Serve(tls.NewListener(l, config), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body); io.WriteString(w, page) }))
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
 }
