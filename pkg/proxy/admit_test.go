@@ -125,7 +125,9 @@ func TestRequestOverHTTP2IsNoLaxer(t *testing.T) {
 				got = byFrames(t, w.handler, row.request, row.body)
 			})
 			seen := w.requests()
-			if row.line == "" {
+			// Later releases of Go than 1.26 take no :path that is not one (RFC 9113 section 8.3.1).
+			noPath := got.reset != "" && row.name == "the same authority in the path"
+			if row.line == "" || noPath {
 				refused := got.reset != "" || len(got.sections) > 0 && slices.Equal(got.sections[0].get(":status"), []string{"400"})
 				if !refused || len(seen) != 0 {
 					t.Errorf("%+v, the origin saw %q", got, seen)
