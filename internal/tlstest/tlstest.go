@@ -271,6 +271,17 @@ func (o *Origin) WaitConns(t testing.TB, n int) {
 	}
 }
 
+// CloseIdle hangs up on the connections that no request is on.
+func (o *Origin) CloseIdle() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for c, state := range o.open {
+		if state == http.StateIdle {
+			c.Close()
+		}
+	}
+}
+
 // Port returns the port of Addr.
 func (o *Origin) Port() string { return o.Addr[strings.LastIndexByte(o.Addr, ':')+1:] }
 
