@@ -40,17 +40,18 @@ const (
 )
 
 // Error is the type of every error that [Transport.RoundTrip] returns. Its cause is kept:
-// errors.As finds a *[CertificateError], a *[ProhibitedError], a *[TargetError] or a *net.DNSError
-// in it, errors.Is the context's error.
+// errors.As finds a *[CertificateError], a *[ProhibitedError], a *[TargetError], a *[ResetError] or a
+// *net.DNSError in it; errors.Is finds [ErrConnLimit], [ErrNoDescriptors], [ErrHTTP2Only], [ErrRenegotiation],
+// [ErrPingTimeout], or the context's error.
 //
-// Where several addresses were tried, type and address are those of the first of them, and
-// Err holds what the others came to as well.
+// If several addresses were tried, type and address are those of the first of them, and
+// Err holds the failures of the others as well.
 type Error struct {
 	Type       ErrorType
 	ServerName string // the name to be proved; empty before it is known
-	Address    string // the address of the Target that was tried; empty where none was
+	Address    string // the address of the Target that was tried; empty if nothing was dialled
 
-	// Alert is what the origin sent where the type is TLSAlertReceived (RFC 8446 section 6);
+	// Alert is what the origin sent if the type is TLSAlertReceived (RFC 8446 section 6);
 	// its Error method has the name. Zero elsewhere.
 	Alert tls.AlertError
 

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// An Exchange is what one request went through, for [Transport.Observe]. What did not happen is
-// zero: a request on a connection of before was not dialled for, one that failed early has no
-// connection. Where a request was sent more than once, the connection is the last one,
+// An Exchange is what one request went through, for [Transport.Observe]. A step that did not happen is
+// zero: a request on a connection that was there has no Connect, one that failed early has no
+// connection. If a request was sent more than once, the connection is the last one,
 // and the durations are sums.
 type Exchange struct {
 	Host       string         // that was asked for, as it was looked up

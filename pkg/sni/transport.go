@@ -22,29 +22,35 @@ import (
 // for concurrent use and meant to be made once and shared: the connections are in it.
 // Its fields must not change after the first request.
 //
-// The zero Transport translates nothing, speaks HTTP/1.1 and HTTP/2, and refuses networks
-// that are not public.
+// The zero Transport translates nothing, offers HTTP/1.1 alone, and refuses networks that are not
+// public. A Target may list HTTP/2, and then requests share connections. The package comment has the
+// rules.
 //
-// A connection that was unused for a while may be dead without anyone having noticed: the
-// server, a load balancer or a NAT gateway gave it up, or this process was frozen meanwhile.
-// So a request that is not safe (RFC 9110 section 9.2.1: its method is not GET, HEAD, OPTIONS
-// or TRACE) goes out on a connection on which the origin has answered a moment ago (see UnsafeReuse),
-// or else on a new one. A safe request takes any connection; where that turns out to be dead it is sent
-// once more, on a new one. Nothing else is ever sent twice, but for what certainly was not
-// processed: not a byte of it was written, or an HTTP/2 server said so (RFC 9113 section 8.7).
-// An Idempotency-Key is no permission to repeat: in a proxy it is a stranger who sets it.
+// A connection that was unused for a while may be dead: the server, a load balancer or a NAT gateway
+// gave it up, or this process was frozen meanwhile. Before a request goes out on an idle HTTP/1.1 connection,
+// its socket is asked, without waiting. That does not tell of a server that hangs up at this very
+// moment, nor of a path that drops packets silently. So a request that is not safe (RFC 9110 section 9.2.1: its method
+// is not GET, HEAD, OPTIONS or TRACE) goes out on a connection that the origin has answered on a moment
+// ago (see UnsafeReuse), or else on a new one. A safe request takes any connection; if that turns
+// out to be dead, it is sent once more, on a new one. A safe request that an HTTP/2 server ends by RST_STREAM
+// or GOAWAY, before an answer began, is sent once more too. Nothing else is ever sent twice,
+// except what certainly was not processed: not a byte of it was written, or an HTTP/2 server said so
+// (RFC 9113 section 8.7). An Idempotency-Key is no permission to repeat: in a proxy it is a stranger who
+// sets it.
 //
-// A request that an origin answers with 421 (Misdirected Request) is sent once more, on a new
-// connection, where it is safe; the second answer counts.
+// A safe request that an origin answers with 421 (Misdirected Request) is sent once more, on a new
+// connection; the second answer counts. The first connection gets no further request after any
+// 421. A safe request is also sent once more if it was answered with 408 (Request Timeout) and
+// close on a connection that was used before: it was the connection that was late, and not the request.
 //
 // A request for another protocol (Connection: Upgrade, RFC 9110 section 7.8), such as a WebSocket's,
-// needs a Target whose ALPN is "http/1.1" alone; HTTP/2 has no such thing. Where the origin answers
-// with 101 (Switching Protocols), the body is an io.ReadWriteCloser, and the connection the
+// needs a Target whose ALPN does not list "h2"; HTTP/2 has no such thing. If the origin answers
+// with 101 (Switching Protocols), the body is an io.ReadWriteCloser, and the connection is the
 // caller's until that is closed: no limit of the Transport ends it, nor does the request's context.
-// A 101 that was not asked for is an error. Which protocol the origin has chosen is for the caller
-// to compare.
+// A 101 that was not asked for is an error. The caller compares which protocol the origin has
+// chosen.
 //
-// Nothing is sent again whose body cannot be: of a body without Request.GetBody, the first 32 KiB
+// A request is sent again only if its body can be: if it has no Request.GetBody, the first 32 KiB of the body
 // are kept for that.
 type Transport struct {
 	// Translate finds the Target of a request's host. Nil translates nothing.
@@ -53,12 +59,11 @@ type Transport struct {
 	// ForceHTTPS refuses requests that would go out without TLS, with [ErrPlainHTTP].
 	ForceHTTPS bool
 
-	// RootCAs are the certificate authorities to trust where a Target brings none of its own.
-	// Nil means the system's.
+	// RootCAs are the certificate authorities to trust for a Target without Roots. Nil means the system's.
 	RootCAs *x509.CertPool
 
-	// ClientCertificates has the certificates that Targets refer to. Nil has none: such a
-	// Target is then an error.
+	// ClientCertificates has the certificates that Targets refer to. If it is nil, such a
+	// Target is an error.
 	ClientCertificates ClientCertificates
 
 	// AllowCIDRs names networks that may be dialled although they are not public.
@@ -70,7 +75,8 @@ type Transport struct {
 	// DialTimeout bounds the whole way to a connection: all addresses of a Target, with DNS,
 	// TCP and TLS. An address that hangs gets no more than its share of it, so that the next
 	// one has a chance. Zero means 15 seconds; negative means no bound but the request's
-	// context. A Target with longer timeouts of its own makes it longer.
+	// context. A Target with longer timeouts of its own makes it longer. A request that waits for one
+	// of a bounded number of connections waits for as long, from when it began to look for one.
 	DialTimeout time.Duration
 
 	// ConnectTimeout bounds the connecting to one address of a Target, its look-up in DNS
@@ -86,8 +92,8 @@ type Transport struct {
 	AvoidFailed time.Duration
 
 	// IdleConnTimeout is how long an unused connection may be used again, by the wall clock: a
-	// sandbox that was frozen for longer finds none. What an origin announces (Keep-Alive:
-	// timeout) counts where it is less, minus a second or half of it. Zero means 55 seconds,
+	// sandbox that was frozen for longer finds them expired. If an origin announces less (Keep-Alive:
+	// timeout), that counts, minus a second or half of it. Zero means 55 seconds,
 	// below the 60 of AWS load balancers. Negative means that connections are not reused.
 	IdleConnTimeout time.Duration
 
@@ -102,20 +108,20 @@ type Transport struct {
 	// sent. Zero or less means no bound but the request's context.
 	ResponseHeaderTimeout time.Duration
 
-	// MaxResponseHeaderBytes bounds the header of an answer: names and values, and four bytes for each
-	// field. More is an error, of type HTTPResponseHeaderSectionSize, and the connection is not used
-	// again. Zero means 256 KiB, which is what browsers take; negative means 10 MB, as net/http has it. If
-	// an HTTP/2 origin goes beyond it by more than a megabyte, net/http ends the connection, with all
-	// that is on it, and calls it a protocol error.
+	// MaxResponseHeaderBytes bounds the header of an answer, and each interim answer and trailer section
+	// over HTTP/1.1: names and values, and four bytes for each field. More is an error, of type
+	// HTTPResponseHeaderSectionSize, and the connection is not used again. Zero means 256 KiB, which is
+	// what browsers take; negative means 10 MB, as net/http has it. If an HTTP/2 origin goes beyond it by more
+	// than a megabyte, net/http ends the connection, with all that is on it, and calls it a protocol
+	// error.
 	MaxResponseHeaderBytes int64
 
 	// AckTimeout bounds for how long what was sent may stay unacknowledged by the other side's
-	// kernel. After that the path is dead, and not the origin slow: an origin that thinks has
-	// acknowledged the request. Without, a flow that was lost silently holds its request for as long
-	// as ResponseHeaderTimeout allows. While a large body is sent there is no such bound, since kernels
-	// count in the time for which an origin does not read. Zero means 5 seconds; negative means what the
-	// system does by itself, which takes minutes; and so it is on other systems than Linux and
-	// macOS.
+	// kernel. After that the path is dead, and the request fails with ConnectionTerminated. An
+	// origin that thinks is not affected: it has acknowledged the request. There is no such bound for a
+	// request with a body that is larger than 32 KiB or of unknown length: Linux also counts the time while
+	// an origin does not read (TCP_USER_TIMEOUT, tcp(7)). Zero means 5 seconds. Negative means what the system does by
+	// itself, which takes minutes; other systems than Linux and macOS always do that.
 	AckTimeout time.Duration
 
 	// PingTimeout bounds for how long an HTTP/2 connection may be silent before it is asked
@@ -124,20 +130,23 @@ type Transport struct {
 	// AckTimeout tells a dead path from a busy origin.
 	PingTimeout time.Duration
 
-	// RememberFailure is for how long a handshake that failed is not tried again: requests for the
-	// same Target have the same error. Zero means a second; negative means that each one tries.
+	// RememberFailure is for how long a TLS handshake that failed, by an alert, a certificate or a fault
+	// of the protocol, is not tried again: requests for the same Target have the same error. A
+	// client that asks again and again does not have the origin shake hands each time. Zero means a second; negative
+	// means that each request tries.
 	RememberFailure time.Duration
 
 	// MaxIdleConns bounds the unused connections of all Targets together; the one that was
 	// unused for the longest time is closed. Zero or less means 256: a Lambda function has
-	// 1,024 file descriptors.
+	// 1,024 file descriptors. A server with more of them, and many hosts, needs more.
 	MaxIdleConns int
 
 	// MaxIdleConnsPerTarget bounds the unused connections of one Target. Zero or less
 	// means 100.
 	MaxIdleConnsPerTarget int
 
-	// MaxConnsPerTarget bounds the connections of one Target that has no MaxConns of its own. Zero
+	// MaxConnsPerTarget bounds the connections of one Target that has no MaxConns of its own: those in use, idle
+	// ones, and those that are being made. Requests beyond it wait in order ([ErrConnLimit]). Zero
 	// or less means no bound.
 	MaxConnsPerTarget int
 
@@ -146,7 +155,7 @@ type Transport struct {
 	// forgotten: its requests finish, then its connections close. Zero or less means 1,024.
 	MaxTargets int
 
-	// Observe, where it is not nil, is told of every request once its answer has begun or it
+	// Observe, if it is not nil, is told of every request once its answer has begun or it
 	// has failed. It is called on the goroutine of the request, with its context, by many
 	// goroutines at once, and must not keep x.
 	Observe func(ctx context.Context, x *Exchange)
@@ -159,7 +168,7 @@ type Transport struct {
 	conns   connList
 }
 
-// What ConnectTimeout and HandshakeTimeout of a [Transport] are where they are zero.
+// The values that a zero ConnectTimeout and a zero HandshakeTimeout of a [Transport] stand for.
 const (
 	DefaultConnectTimeout   = 5 * time.Second
 	DefaultHandshakeTimeout = 5 * time.Second
@@ -458,7 +467,7 @@ func isSafe(method string) bool {
 	return false
 }
 
-// bound returns d, its default where it is zero, and 0, "no bound", where it is negative.
+// bound returns d, its default if it is zero, and 0, "no bound", if it is negative.
 func bound(d, zero time.Duration) time.Duration {
 	switch {
 	case d == 0:
