@@ -126,6 +126,23 @@ func TestEverySectionOfAnAnswerIsTreatedLikeItsHeader(t *testing.T) {
 	}
 }
 
+// net/http took "close" for all that Connection says, and a field that was named beside it reached the client.
+func TestFieldNamedBesideCloseEndsHere(t *testing.T) {
+	t.Parallel()
+	for _, connection := range []string{"close, X-Named", "X-Named, close", "close\r\nConnection: x-named"} {
+		b := newWire(t, always("HTTP/1.1 200 OK\r\nConnection: "+connection+"\r\nX-Named: 1\r\nX-Stays: 3\r\nContent-Length: 2\r\n\r\nok"))
+		for client, ask := range clients {
+			got := ask(t, &bench{handler: b.handler.(*proxy.Handler), url: "http://" + b.addr})
+			if len(got.sections) != 1 || got.body != "ok" || !slices.Equal(got.sections[0].get("x-stays"), []string{"3"}) {
+				t.Fatalf("%s, %q: %+v", client, connection, got)
+			}
+			if named := got.sections[0].get("x-named"); named != nil {
+				t.Errorf("%s, %q: X-Named %q", client, connection, named)
+			}
+		}
+	}
+}
+
 func TestSwitchIsTreatedLikeAnAnswer(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, func(c *originConn) {
