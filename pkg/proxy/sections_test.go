@@ -126,7 +126,7 @@ func TestEverySectionOfAnAnswerIsTreatedLikeItsHeader(t *testing.T) {
 	}
 }
 
-// net/http took "close" for all that Connection says, and a field that was named beside it reached the client.
+// net/http takes a Connection with "close" out of the header, and a field that was named beside it reached the client.
 func TestFieldNamedBesideCloseEndsHere(t *testing.T) {
 	t.Parallel()
 	for _, connection := range []string{"close, X-Named", "X-Named, close", "close\r\nConnection: x-named"} {
