@@ -67,7 +67,7 @@ func (b *busy) conns(path string) (numbers []int64) {
 }
 
 // A header that is too large for nginx, HAProxy or Tomcat ends the connection that it comes on.
-func TestLargeHeadersHaveConnectionsOfTheirOwn(t *testing.T) {
+func TestLargeHeadersAndBodiesHaveConnectionsOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	b, tr := startBusy(t)
 	var wg sync.WaitGroup
@@ -85,6 +85,19 @@ func TestLargeHeadersHaveConnectionsOfTheirOwn(t *testing.T) {
 		}
 		if own := b.Last(t).Conn != b.conns("/slow")[0]; own != c.own {
 			t.Errorf("a header of %d bytes for %.10s: a connection of its own is %t, want %t", c.header, c.path, own, c.own)
+		}
+	}
+	for _, c := range []struct {
+		size, length int64
+		own          bool
+	}{{1000, 1000, false}, {64 << 10, 64 << 10, true}, {1000, -1, true}} {
+		req, _ := http.NewRequestWithContext(t.Context(), "POST", "https://a.test/body", io.LimitReader(zeros{}, c.size))
+		req.ContentLength = c.length
+		if _, err := send(tr, req); err != nil {
+			t.Fatal(err)
+		}
+		if own := b.Last(t).Conn != b.conns("/slow")[0]; own != c.own {
+			t.Errorf("a body of %d bytes, told as %d: a connection of its own is %t, want %t", c.size, c.length, own, c.own)
 		}
 	}
 	if large := b.conns("/large"); large[0] != large[1] {
