@@ -23,3 +23,13 @@ func (t *Transport) Waiting() (n int) {
 	}
 	return n
 }
+
+// Counted is how many connections count towards the bounds of Targets.
+func (t *Transport) Counted() (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.targets.pools {
+		n += p.conns
+	}
+	return n
+}
