@@ -17,12 +17,12 @@ import (
 )
 
 // answering is an origin with one handler, and a transport to it.
-func answering(t *testing.T, http1 bool, handler http.HandlerFunc) (*tlstest.Origin, *sni.Transport) {
+func answering(t *testing.T, over protocol, handler http.HandlerFunc) (*tlstest.Origin, *sni.Transport) {
 	t.Helper()
 	ca := tlstest.NewAuthority(t)
-	o := &tlstest.Origin{HTTP1: http1, Unread: true, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Handler: handler}
+	o := &tlstest.Origin{HTTP1: over == overTLS1, Plain: over == overPlain, Unread: true, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Handler: handler}
 	o.Start(t)
-	return o, newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+	return o, newTransport(t, to(targetOver(over, o.Addr, ca.PEM())))
 }
 
 func post(t *testing.T, body io.Reader) *http.Request {
@@ -51,8 +51,8 @@ func hearing(req *http.Request) (*http.Request, func() []int) {
 func once(s string) io.Reader { return io.MultiReader(strings.NewReader(s)) }
 
 func TestInterimAnswersAreHeard(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
-		_, tr := answering(t, http1, func(w http.ResponseWriter, r *http.Request) {
+	allProtocols(t, func(t *testing.T, over protocol) {
+		_, tr := answering(t, over, func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body) // which sends 100, over HTTP/2 only before another one
 			w.Header().Set("Link", "</style.css>; rel=preload")
 			w.WriteHeader(http.StatusEarlyHints)
@@ -71,8 +71,9 @@ func TestInterimAnswersAreHeard(t *testing.T) {
 
 // net/http leaves it to who has a hook to bound them, and no proxy does.
 func TestInterimAnswersWithoutEndAreAnError(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
-		_, tr := answering(t, http1, func(w http.ResponseWriter, r *http.Request) {
+	allProtocols(t, func(t *testing.T, over protocol) {
+		http1 := over != overHTTP2
+		_, tr := answering(t, over, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Link", strings.Repeat("x", 100))
 			for range 20_000 {
 				w.WriteHeader(http.StatusEarlyHints)
@@ -121,7 +122,8 @@ func fields(n int) (values []string) {
 
 // An origin must not fill our memory with headers, nor end the requests of others with them.
 func TestHeaderOfAnAnswerIsBounded(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
+		http1 := over != overHTTP2
 		for _, c := range []struct {
 			name  string
 			limit int64
@@ -137,7 +139,7 @@ func TestHeaderOfAnAnswerIsBounded(t *testing.T) {
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				began, let := make(chan struct{}), make(chan struct{})
-				o, tr := answering(t, http1, func(w http.ResponseWriter, r *http.Request) {
+				o, tr := answering(t, over, func(w http.ResponseWriter, r *http.Request) {
 					switch r.URL.Path {
 					case "/large":
 						w.Header()["X"] = fields(c.size / 1000)
@@ -180,8 +182,9 @@ func TestHeaderOfAnAnswerIsBounded(t *testing.T) {
 
 // Far beyond the limit, net/http ends the reading; over HTTP/1.1 it says why.
 func TestHeaderWithoutEndIsAnError(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
-		_, tr := answering(t, http1, func(w http.ResponseWriter, _ *http.Request) {
+	allProtocols(t, func(t *testing.T, over protocol) {
+		http1 := over != overHTTP2
+		_, tr := answering(t, over, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header()["X"] = fields(4000)
 		})
 		want := sni.HTTPProtocolError
@@ -196,8 +199,8 @@ func TestHeaderWithoutEndIsAnError(t *testing.T) {
 
 // Trailers of a request are set while its body is read, which here is done through another body.
 func TestTrailersArriveBothWays(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
-		_, tr := answering(t, http1, func(w http.ResponseWriter, r *http.Request) {
+	allProtocols(t, func(t *testing.T, over protocol) {
+		_, tr := answering(t, over, func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
 			w.Header().Set("Trailer", "X-Back")
 			w.Write(body)
@@ -228,8 +231,8 @@ func (f atEnd) Read([]byte) (int, error) { f(); return 0, io.EOF }
 
 // A client that asks first must not have its upload taken for nothing.
 func TestBodyIsNotReadForAnOriginThatDoesNotWantIt(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
-		_, tr := answering(t, http1, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusExpectationFailed) })
+	allProtocols(t, func(t *testing.T, over protocol) {
+		_, tr := answering(t, over, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusExpectationFailed) })
 		body := &closing{Reader: atEnd(func() { t.Error("the body was read") }), closed: make(chan struct{})}
 		req := post(t, nil)
 		req.Body, req.ContentLength = body, -1

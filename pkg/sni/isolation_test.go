@@ -249,7 +249,7 @@ func TestSmallPiecesOfABodyAreGathered(t *testing.T) {
 func TestGatheringDoesNotHoldBackWhatIsThere(t *testing.T) {
 	t.Parallel()
 	arrived := make(chan string, 10)
-	_, tr := answering(t, false, func(w http.ResponseWriter, r *http.Request) {
+	_, tr := answering(t, overHTTP2, func(w http.ResponseWriter, r *http.Request) {
 		b := make([]byte, 5)
 		io.ReadFull(r.Body, b)
 		arrived <- string(b)
@@ -349,8 +349,8 @@ func TestGoAwayNamesWhatTheOriginSaid(t *testing.T) {
 
 // A connection that is not for the name may never be: the requests that follow get another.
 func TestConnectionIsGivenUpAtItsFirst421(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
-		o, tr := answering(t, http1, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMisdirectedRequest) })
+	allProtocols(t, func(t *testing.T, over protocol) {
+		o, tr := answering(t, over, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMisdirectedRequest) })
 		tr.UnsafeReuse = time.Minute
 		for range 3 {
 			if _, err := send(tr, post(t, nil)); err != nil {
@@ -369,9 +369,9 @@ func TestConnectionIsGivenUpAtItsFirst421(t *testing.T) {
 
 // A client that does not read must cost no more than a little memory.
 func TestAnswersThatNobodyReadsAreNotBuffered(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		const readers, size = 100, 16 << 20
-		_, tr := answering(t, http1, func(w http.ResponseWriter, _ *http.Request) {
+		_, tr := answering(t, over, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", fmt.Sprint(size))
 			io.CopyN(w, zeros{}, size)
 		})

@@ -92,8 +92,8 @@ func TestDeadPathIsNoticedByTheKernel(t *testing.T) {
 
 // An origin that has taken the request may think for as long as it likes.
 func TestBusyOriginIsNoDeadPath(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
-		_, tr := answering(t, http1, func(w http.ResponseWriter, _ *http.Request) {
+	allProtocols(t, func(t *testing.T, over protocol) {
+		_, tr := answering(t, over, func(w http.ResponseWriter, _ *http.Request) {
 			<-time.After(time.Second)
 			io.WriteString(w, "at last")
 		})
@@ -107,9 +107,9 @@ func TestBusyOriginIsNoDeadPath(t *testing.T) {
 // Nor is one that does not read a large body yet: its kernel acknowledges, and takes nothing more. Linux
 // counts that for the same (TCP_USER_TIMEOUT).
 func TestOriginThatDoesNotReadYetIsNoDeadPath(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		const size = 32 << 20 // more than all buffers on the way
-		_, tr := answering(t, http1, func(w http.ResponseWriter, r *http.Request) {
+		_, tr := answering(t, over, func(w http.ResponseWriter, r *http.Request) {
 			<-time.After(time.Second)
 			n, _ := io.Copy(io.Discard, r.Body)
 			if n == size {

@@ -31,16 +31,17 @@ const (
 )
 
 // relayed returns a transport to an origin of a.test behind a relay.
-func relayed(t *testing.T, http1 bool, change ...func(*tlstest.Relay)) (*sni.Transport, *tlstest.Origin, *tlstest.Relay) {
+func relayed(t *testing.T, over protocol, change ...func(*tlstest.Relay)) (*sni.Transport, *tlstest.Origin, *tlstest.Relay) {
 	t.Helper()
 	ca := tlstest.NewAuthority(t)
-	origin := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+	origin := &tlstest.Origin{HTTP1: over == overTLS1, Plain: over == overPlain, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}}
+	origin.Start(t)
 	relay := &tlstest.Relay{Origin: origin.Addr}
 	for _, f := range change {
 		f(relay)
 	}
 	relay.Start(t)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{relay.Addr}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(targetOver(over, relay.Addr, ca.PEM())))
 	tr.UnsafeReuse = lately
 	return tr, origin, relay
 }
@@ -135,9 +136,9 @@ func TestRelayForgetsSilently(t *testing.T) {
 }
 
 func TestUnsafeRequestIsNotLostToAForgottenFlow(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		for _, blackhole := range []bool{false, true} {
-			tr, origin, relay := relayed(t, http1, func(r *tlstest.Relay) { r.Blackhole = blackhole })
+			tr, origin, relay := relayed(t, over, func(r *tlstest.Relay) { r.Blackhole = blackhole })
 			last := observe(tr)
 			mustSendTo(t, tr, "GET", "/", nil)
 			for i, c := range []struct {
@@ -167,8 +168,8 @@ func TestUnsafeRequestIsNotLostToAForgottenFlow(t *testing.T) {
 }
 
 func TestSafeRequestOnAForgottenFlowIsRepeatedOnce(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
-		tr, origin, relay := relayed(t, http1)
+	allProtocols(t, func(t *testing.T, over protocol) {
+		tr, origin, relay := relayed(t, over)
 		last := observe(tr)
 		mustSendTo(t, tr, "GET", "/", nil)
 		for i, c := range []struct {
@@ -195,7 +196,7 @@ func TestSafeRequestOnAForgottenFlowIsRepeatedOnce(t *testing.T) {
 // What ended one connection has most likely ended its neighbours.
 func TestRepeatedRequestDoesNotTryAnotherConnectionOfBefore(t *testing.T) {
 	t.Parallel()
-	tr, origin, relay := relayed(t, true)
+	tr, origin, relay := relayed(t, overTLS1)
 	last := observe(tr)
 	req, err := http.NewRequestWithContext(t.Context(), "GET", "https://a.test/", nil)
 	if err != nil {
@@ -219,9 +220,9 @@ func TestRepeatedRequestDoesNotTryAnotherConnectionOfBefore(t *testing.T) {
 
 // What was read of a long body that comes only once is gone. The rest must not be sent for it.
 func TestBodyThatIsGoneIsNotSentAgain(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		for _, long := range []bool{false, true} {
-			tr, origin, relay := relayed(t, http1)
+			tr, origin, relay := relayed(t, over)
 			mustSendTo(t, tr, "GET", "/", nil)
 			relay.Forget(idle)
 			body := "body"
@@ -243,7 +244,7 @@ func TestBodyThatIsGoneIsNotSentAgain(t *testing.T) {
 // Over HTTP/2 a ping finds a flow dead that nobody resets.
 func TestSafeRequestThatFellIntoABlackHoleIsRepeated(t *testing.T) {
 	t.Parallel()
-	tr, origin, relay := relayed(t, false, func(r *tlstest.Relay) { r.Blackhole = true })
+	tr, origin, relay := relayed(t, overHTTP2, func(r *tlstest.Relay) { r.Blackhole = true })
 	tr.PingTimeout = 2 * idle // a shorter one would keep the flow
 	last := observe(tr)
 	mustSendTo(t, tr, "GET", "/", nil)
@@ -256,8 +257,8 @@ func TestSafeRequestThatFellIntoABlackHoleIsRepeated(t *testing.T) {
 }
 
 func TestUnsafeRequestsInSequenceKeepTheirConnection(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
-		tr, _, relay := relayed(t, http1)
+	allProtocols(t, func(t *testing.T, over protocol) {
+		tr, _, relay := relayed(t, over)
 		tr.UnsafeReuse = time.Minute
 		for range 5 {
 			mustSendTo(t, tr, "POST", "/", strings.NewReader("body"))
@@ -267,8 +268,8 @@ func TestUnsafeRequestsInSequenceKeepTheirConnection(t *testing.T) {
 }
 
 func TestUnsafeReuseIsShortByDefault(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
-		tr, _, relay := relayed(t, http1)
+	allProtocols(t, func(t *testing.T, over protocol) {
+		tr, _, relay := relayed(t, over)
 		tr.UnsafeReuse = 0
 		mustSendTo(t, tr, "POST", "/", nil)
 		mustSendTo(t, tr, "POST", "/", nil)
@@ -282,8 +283,8 @@ func TestUnsafeReuseIsShortByDefault(t *testing.T) {
 }
 
 func TestNegativeUnsafeReuseGivesEachUnsafeRequestAConnection(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
-		tr, origin, relay := relayed(t, http1)
+	allProtocols(t, func(t *testing.T, over protocol) {
+		tr, origin, relay := relayed(t, over)
 		tr.UnsafeReuse = -1
 		mustSendTo(t, tr, "GET", "/", nil)
 		for i := range 3 {

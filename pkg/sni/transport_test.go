@@ -127,6 +127,30 @@ func bothProtocols(t *testing.T, test func(t *testing.T, http1 bool)) {
 	}
 }
 
+// protocol is what an origin speaks, for tests of what holds over each.
+type protocol string
+
+const (
+	overTLS1  protocol = "HTTP1"
+	overHTTP2 protocol = "HTTP2"
+	overPlain protocol = "plain" // HTTP/1.1 without TLS
+)
+
+// allProtocols runs a test over each of them.
+func allProtocols(t *testing.T, test func(t *testing.T, over protocol)) {
+	for _, over := range []protocol{overTLS1, overHTTP2, overPlain} {
+		t.Run(string(over), func(t *testing.T) { t.Parallel(); test(t, over) })
+	}
+}
+
+// targetOver is the Target for an origin of a.test that speaks the protocol.
+func targetOver(over protocol, address, roots string) sni.Target {
+	if over == overPlain {
+		return sni.Target{Addresses: []string{address}, Scheme: "http"}
+	}
+	return sni.Target{Addresses: []string{address}, Roots: sni.PEM(roots)}
+}
+
 func startOrigin(t testing.TB, http1 bool, certificates map[string]tls.Certificate) *tlstest.Origin {
 	o := &tlstest.Origin{HTTP1: http1, Certificates: certificates}
 	o.Start(t)
