@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// A request is one that is made with curl, straight and through sleight.
+type request struct {
+	path string
+	args []string
+}
+
+var requests = []request{
+	{"/hello", nil},
+	{"/hello", []string{"--head"}},
+	{"/echo?a=1&b=%20+%2F&flag", []string{"-H", "X-Custom: one", "-H", "X-Custom: two", "-H", "Accept-Language: de"}},
+	{"/echo/../echo", []string{"--path-as-is"}},
+	{"/echo", []string{"--data", "a=1&b=2"}},
+	{"/echo", []string{"-X", "POST"}},
+	{"/echo", []string{"-X", "PUT", "-H", "Content-Type: text/plain", "--data-binary", "@upload"}},
+	{"/echo", []string{"-X", "PUT", "-T", "upload", "-H", "Expect: 100-continue"}},
+	{"/echo", []string{"-X", "PATCH", "-T", "-"}}, // of unknown length
+	{"/echo", []string{"-X", "DELETE"}},
+	{"/echo", []string{"-X", "OPTIONS"}},
+	{"/text", nil},
+	{"/text", []string{"-H", "Accept-Encoding: gzip"}},
+	{"/text", []string{"-H", "If-None-Match: \"one\""}},
+	{"/text", []string{"-H", "Range: bytes=3-9"}},
+	{"/pieces", nil},
+	{"/redirect", nil},
+	{"/cookies", []string{"-H", "Cookie: a=1; b=2"}},
+	{"/empty", nil},
+	{"/nothing", nil},
+	{"/missing", nil},
+	{"/broken", nil},
+	{"/hello", []string{"-H", "Cookie: a=" + strings.Repeat("X", 9500)}},
+	{"/hello", []string{"-H", "Cookie: a=" + strings.Repeat("X", 17000)}},
+}
+
+func (q request) String() string {
+	s := q.path
+	for _, a := range q.args {
+		s += " " + a
+		if len(a) > 60 {
+			s = s[:len(s)-len(a)] + fmt.Sprintf("%.20s... (%d bytes)", a, len(a))
+		}
+	}
+	return s
+}
+
+// inAnswers are the fields that docs/http.md has leave answers, and those in which no two answers are alike.
+var inAnswers = []string{
+	"connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade",
+	"date", "x-request-id", "x-envoy-upstream-service-time",
+}
+
+// inRequests are the fields that docs/http.md has set anew or leave requests.
+var inRequests = []string{
+	"connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade", "http2-settings",
+	"via", "cdn-loop", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-server",
+	"x-request-id",
+}
+
+// compare makes all requests both ways, and returns in what they differ beside what docs/http.md lists for every
+// server, and how many it made.
+func compare(ctx context.Context, ca string, port int, front, dir string, http2 bool) (differences []string, n int, err error) {
+	if err := os.WriteFile(filepath.Join(dir, "upload"), []byte(strings.Repeat("upload, ", 250)), 0o644); err != nil {
+		return nil, 0, err
+	}
+	straight := []string{"--http1.1", "--cacert", ca, "--connect-to", fmt.Sprintf("%s:443:127.0.0.1:%d", name, port)}
+	through := []string{"--http1.1", "-H", "Host: " + name}
+	if http2 {
+		straight[0], through[0] = "--http2", "--http2-prior-knowledge"
+	}
+	for _, q := range requests {
+		a, err := curl(ctx, dir, q, "https://"+name, straight)
+		if err != nil {
+			return nil, n, err
+		}
+		b, err := curl(ctx, dir, q, "http://"+front, through)
+		if err != nil {
+			return nil, n, err
+		}
+		n++
+		for _, d := range a.differences(b) {
+			differences = append(differences, q.String()+": "+d)
+		}
+	}
+	return differences, n, nil
+}
+
+// A reply is what curl got.
+type reply struct {
+	failure string // curl's own word, if there is no answer
+	status  string // all of them, with interim ones
+	fields  map[string][]string
+	body    string
+	path    string
+}
+
+func curl(ctx context.Context, dir string, q request, base string, how []string) (reply, error) {
+	head, body := filepath.Join(dir, "head"), filepath.Join(dir, "body")
+	os.Remove(head)
+	os.Remove(body)
+	args := append([]string{"-sS", "-q", "--noproxy", "*", "-m", "30", "-D", head, "-o", body}, how...)
+	args = append(append(args, q.args...), base+q.path)
+	cmd := exec.CommandContext(ctx, "curl", args...)
+	cmd.Dir = dir
+	if slices.Contains(q.args, "-") {
+		cmd.Stdin = strings.NewReader(strings.Repeat("piece, ", 50))
+	}
+	said, err := cmd.CombinedOutput()
+	if _, ok := err.(*exec.ExitError); err != nil && !ok {
+		return reply{}, err
+	}
+	r := reply{fields: map[string][]string{}, path: q.path}
+	if err != nil {
+		r.failure = strings.TrimSpace(string(said))
+	}
+	text, _ := os.ReadFile(head)
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimRight(line, "\r\n")
+		if rest, ok := strings.CutPrefix(line, "HTTP/"); ok {
+			_, status, _ := strings.Cut(rest, " ")
+			status, _, _ = strings.Cut(status, " ") // The reason phrase is the standard one.
+			r.status = strings.TrimSpace(r.status + " " + status)
+			clear(r.fields)
+		} else if k, v, ok := strings.Cut(line, ":"); ok {
+			k = strings.ToLower(k)
+			r.fields[k] = append(r.fields[k], strings.TrimSpace(v))
+		}
+	}
+	got, _ := os.ReadFile(body)
+	r.body = string(got)
+	return r, nil
+}
+
+func (a reply) differences(b reply) []string {
+	var all []string
+	differ := func(what, x, y string) {
+		if x != y {
+			all = append(all, fmt.Sprintf("%s: straight %.100q, through sleight %.100q", what, x, y))
+		}
+	}
+	differ("status", a.status, b.status)
+	if a.status == b.status {
+		differ("curl", a.failure, b.failure)
+	} else if a.failure+b.failure != "" {
+		differ("curl", a.failure, b.failure)
+	}
+	names := map[string]bool{}
+	for _, r := range []reply{a, b} {
+		for k := range r.fields {
+			names[k] = true
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(names)) {
+		if slices.Contains(inAnswers, k) {
+			continue
+		}
+		if k == "content-length" && strings.HasPrefix(a.path, "/echo") {
+			continue // The echo tells of the fields that the proxy adds.
+		}
+		differ(k, strings.Join(a.fields[k], " | "), strings.Join(b.fields[k], " | "))
+	}
+	if !strings.HasPrefix(a.path, "/echo") {
+		if a.body != b.body {
+			differ("length of the body", fmt.Sprint(len(a.body)), fmt.Sprint(len(b.body)))
+			differ("body", a.body, b.body)
+		}
+		return all
+	}
+	x, y := echoed(a.body), echoed(b.body)
+	for _, line := range x {
+		if !slices.Contains(y, line) {
+			all = append(all, fmt.Sprintf("the origin gets %.100q straight, not through sleight", line))
+		}
+	}
+	for _, line := range y {
+		if !slices.Contains(x, line) {
+			all = append(all, fmt.Sprintf("the origin gets %.100q through sleight, not straight", line))
+		}
+	}
+	return all
+}
+
+// echoed returns the lines of an echo without the fields that docs/http.md lists.
+func echoed(body string) []string {
+	return slices.DeleteFunc(strings.Split(body, "\n"), func(line string) bool {
+		k, _, ok := strings.Cut(line, ": ")
+		return ok && slices.Contains(inRequests, strings.ToLower(k))
+	})
+}

