@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,10 +28,14 @@ func (c count) bad() bool {
 type load struct {
 	url, label string
 	workers    int
-	idle       time.Duration // after how long the server closes what is idle; 0 for no pauses
-	twice      bool
+	idle       time.Duration          // after how long the server closes what is idle
+	lengths    bool                   // whether all bodies have a length; else every third has none
+	twice      bool                   // sends twice as many, without rests
 	transport  func() *http.Transport // for a worker
 }
+
+// maxRest bounds a rest, for servers that keep idle connections for long.
+const maxRest = 2 * time.Second
 
 // load sends z.posts POSTs, each worker's one after the other. Four times a worker rests until about the moment when the
 // server closes idle connections.
@@ -51,11 +56,11 @@ func (z *zoo) load(ctx context.Context, l load) count {
 			defer t.CloseIdleConnections()
 			client := &http.Client{Transport: t, Timeout: time.Minute}
 			for i := w; i < n && ctx.Err() == nil; i += l.workers {
-				if k := i / l.workers; l.idle > 0 && l.idle < 10*time.Second && k > 0 && k%rest == 0 {
-					wait(ctx, l.idle+time.Duration(rand.IntN(300)-150)*time.Millisecond)
+				if k := i / l.workers; !l.twice && k > 0 && k%rest == 0 {
+					wait(ctx, min(l.idle, maxRest)+time.Duration(rand.IntN(300)-150)*time.Millisecond)
 				}
 				id := fmt.Sprint(l.label, "-", i)
-				cause := post(ctx, client, l.url, id, i%3 == 0)
+				cause := post(ctx, client, l.url, id, !l.lengths && i%3 == 0)
 				mu.Lock()
 				total.add(cause, z.app.seen(id))
 				mu.Unlock()
@@ -82,7 +87,7 @@ func (c *count) add(cause string, seen int) {
 		if seen > 0 {
 			c.carriedOut++
 		}
-		if len(c.causes) < 3 {
+		if cause = first(cause, 150); len(c.causes) < 3 && !slices.Contains(c.causes, cause) {
 			c.causes = append(c.causes, cause)
 		}
 	case seen == 0:

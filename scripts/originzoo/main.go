@@ -34,6 +34,7 @@ func main() {
 	sleight := flag.String("sleight", "bin/sleight", "the `program` to try")
 	programs := flag.String("programs", "", "the `file` that names the servers' programs")
 	posts := flag.Int("posts", 1000, "how many POSTs to send to each, `N`")
+	logs := flag.String("logs", "", "the `folder` to keep all logs in (default none)")
 	flag.Parse()
 	if flag.NArg() != 0 || *programs == "" || *posts < 1 {
 		flag.Usage()
@@ -41,7 +42,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ok, err := run(ctx, *sleight, *programs, *posts)
+	ok, err := run(ctx, *sleight, *programs, *logs, *posts)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "originzoo:", err)
 	}
@@ -52,12 +53,12 @@ func main() {
 }
 
 // run tries every server that FILE names, prints the table, and tells whether all is well.
-func run(ctx context.Context, sleight, file string, posts int) (bool, error) {
+func run(ctx context.Context, sleight, file, logs string, posts int) (bool, error) {
 	here, err := readPrograms(file)
 	if err != nil {
 		return false, err
 	}
-	z, err := newZoo(sleight, posts)
+	z, err := newZoo(sleight, logs, posts)
 	if err != nil {
 		return false, err
 	}
@@ -84,8 +85,8 @@ func run(ctx context.Context, sleight, file string, posts int) (bool, error) {
 				r.failure = err.Error()
 			}
 			cancel()
-			fmt.Fprintf(os.Stderr, "originzoo: %s, %s: %d POSTs, %d lost, %d doubled, %d differences in %.0f s; strangers: %s\n",
-				s.name, r.protocol(), r.posts, r.lost, r.doubled, len(r.differences), time.Since(began).Seconds(), r.strangers)
+			fmt.Fprintf(os.Stderr, "originzoo: %s, %s: %d POSTs, %d lost, %d doubled, %d differences not listed, in %.0f s; strangers: %s\n",
+				s.name, r.protocol(), r.posts, r.lost, r.doubled, r.unlisted(), time.Since(began).Seconds(), r.strangers)
 			rows = append(rows, r)
 			if ctx.Err() != nil {
 				return false, ctx.Err()

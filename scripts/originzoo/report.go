@@ -15,9 +15,10 @@ type row struct {
 	count
 	asked       bool  // whether straight is filled in
 	straight    count // of the server without sleight
-	listed      int   // requests that were compared
-	differences []string
-	strangers   string
+	compared    int   // requests
+	differences []difference
+	strangers   string // what they did
+	refused     string // which of them never got an answer of 200
 }
 
 func (r row) protocol() string {
@@ -27,32 +28,53 @@ func (r row) protocol() string {
 	return "HTTP/1.1"
 }
 
+// slug is protocol for names of files and ids.
+func (r row) slug() string {
+	if r.http2 {
+		return "h2"
+	}
+	return "h1"
+}
+
+// unlisted returns the differences that docs/http.md does not list.
+func (r row) unlisted() (n int) {
+	for _, d := range r.differences {
+		if d.listed == "" {
+			n++
+		}
+	}
+	return n
+}
+
 // ok tells whether nothing went wrong that is the proxy's. A POST that was lost is the server's own if straight access
 // loses as many.
 func (r row) ok() bool {
-	return r.failure == "" && r.doubled == 0 && r.unseen == 0 && r.posts > 0 && (r.lost == 0 || r.asked && r.lost <= r.straight.lost)
+	return r.failure == "" && r.doubled == 0 && r.unseen == 0 && r.posts > 0 && r.unlisted() == 0 && (r.lost == 0 || r.asked && r.lost <= r.straight.lost)
 }
 
 // report prints the table and what is to be said of its rows, and tells whether all is well.
 func report(w io.Writer, rows []row) bool {
-	table := [][]string{{"server", "version", "protocol", "POSTs", "lost", "doubled", "unseen", "differences"}}
+	table := [][]string{{"server", "version", "protocol", "POSTs", "lost", "doubled", "unseen", "compared", "listed", "not listed"}}
 	var notes []string
 	ok := len(rows) > 0
 	for _, r := range rows {
 		ok = ok && r.ok()
 		who := r.server + ", " + r.protocol()
 		if r.version == "" {
-			table = append(table, []string{r.server, "not here", "", "", "", "", "", ""})
+			table = append(table, []string{r.server, "not here", "", "", "", "", "", "", "", ""})
 			notes = append(notes, r.server+": "+r.failure)
 			continue
 		}
 		if r.failure != "" {
-			table = append(table, []string{r.server, r.version, r.protocol(), "failed", "", "", "", ""})
+			table = append(table, []string{r.server, r.version, r.protocol(), "failed", "", "", "", "", "", ""})
 			notes = append(notes, who+": "+r.failure)
 			continue
 		}
 		table = append(table, []string{r.server, r.version, r.protocol(), fmt.Sprint(r.posts), fmt.Sprint(r.lost), fmt.Sprint(r.doubled),
-			fmt.Sprint(r.unseen), fmt.Sprintf("%d of %d", len(r.differences), r.listed)})
+			fmt.Sprint(r.unseen), fmt.Sprint(r.compared), fmt.Sprint(len(r.differences) - r.unlisted()), fmt.Sprint(r.unlisted())})
+		if r.refused != "" {
+			notes = append(notes, who+": got no 200: "+r.refused)
+		}
 		if r.lost > 0 {
 			notes = append(notes, fmt.Sprintf("%s: %d of the lost were carried out; %s", who, r.carriedOut, strings.Join(r.causes, "; ")))
 		}
@@ -63,7 +85,11 @@ func report(w io.Writer, rows []row) bool {
 			notes = append(notes, fmt.Sprintf("%s: straight, %d of %d POSTs are lost: the proxy loses more", who, r.straight.lost, r.straight.posts))
 		}
 		for _, d := range r.differences {
-			notes = append(notes, who+": "+d)
+			how := "NOT LISTED"
+			if d.listed != "" {
+				how = "listed, " + d.listed
+			}
+			notes = append(notes, fmt.Sprintf("%s: curl %s: %s (%s)", who, d.request, d.what, how))
 		}
 	}
 	widths := make([]int, len(table[0]))

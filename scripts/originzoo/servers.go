@@ -15,11 +15,12 @@ var files embed.FS
 
 // A server says how one is started. What it needs beside its program is made of the files in folder servers.
 type server struct {
-	name  string
-	h2    bool          // whether it speaks HTTP/2 too
-	idle  time.Duration // after how long it closes an idle connection, as configured
-	files []string
-	args  func(place) []string
+	name    string
+	h2      bool          // whether it speaks HTTP/2 too
+	idle    time.Duration // after how long it closes an idle connection, as configured
+	lengths bool          // whether it refuses POSTs of unknown length over HTTP/2 (411)
+	files   []string
+	args    func(place) []string
 }
 
 // A place is what the files and arguments of a server are filled with.
@@ -51,7 +52,7 @@ var servers = []server{
 	{name: "envoy", h2: true, idle: idle, files: []string{"envoy.yaml"}, args: func(p place) []string {
 		return []string{"-c", p.file("envoy.yaml"), "--concurrency", "2", "--use-dynamic-base-id", "--log-level", "warning"}
 	}},
-	{name: "lighttpd", h2: true, idle: idle, files: []string{"lighttpd.conf"}, args: func(p place) []string {
+	{name: "lighttpd", h2: true, lengths: true, idle: idle, files: []string{"lighttpd.conf"}, args: func(p place) []string {
 		return []string{"-D", "-f", p.file("lighttpd.conf")}
 	}},
 	{name: "h2o", h2: true, idle: idle, files: []string{"h2o.conf"}, args: func(p place) []string {

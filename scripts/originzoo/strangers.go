@@ -26,8 +26,9 @@ type strangers struct {
 type stranger struct {
 	what string
 	n    atomic.Int64 // requests
+	good atomic.Int64 // of these, those that ended as they should: with a 200, or as the stranger meant to
 	at   int          // how many at a time
-	do   func(context.Context, *strangers, int64) bool
+	do   func(ctx context.Context, s *strangers, i int64) bool
 }
 
 func newStrangers(address string) *strangers {
@@ -43,8 +44,9 @@ func newStrangers(address string) *strangers {
 		for range k.at {
 			s.wg.Go(func() {
 				for i := int64(0); ctx.Err() == nil; i++ {
+					k.n.Add(1)
 					if k.do(ctx, s, i) {
-						k.n.Add(1)
+						k.good.Add(1)
 					}
 					wait(ctx, 20*time.Millisecond)
 				}
@@ -54,15 +56,18 @@ func newStrangers(address string) *strangers {
 	return s
 }
 
-// end waits for all of them to stop, and tells what they did.
-func (s *strangers) end() string {
+// end waits for all of them to stop, and tells what they did, and which of them never got on.
+func (s *strangers) end() (did, refused string) {
 	s.cancel()
 	s.wg.Wait()
-	var told []string
+	var all, none []string
 	for _, k := range s.kinds {
-		told = append(told, fmt.Sprint(k.n.Load(), " ", k.what))
+		all = append(all, fmt.Sprint(k.n.Load(), " ", k.what))
+		if k.good.Load() == 0 {
+			none = append(none, k.what)
+		}
 	}
-	return strings.Join(told, ", ")
+	return strings.Join(all, ", "), strings.Join(none, ", ")
 }
 
 // check reports if a kind of them did nothing.
@@ -90,8 +95,8 @@ func (s *strangers) send(ctx context.Context, text string) (net.Conn, bool) {
 	return c, true
 }
 
-// answered tells whether an answer of any status comes.
-func answered(ctx context.Context, c net.Conn) bool {
+// answered tells whether an answer comes, of this status unless that is 0.
+func answered(ctx context.Context, c net.Conn, status int) bool {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
 	a, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -99,7 +104,7 @@ func answered(ctx context.Context, c net.Conn) bool {
 		return false
 	}
 	_, err = io.Copy(io.Discard, a.Body)
-	return err == nil
+	return err == nil && (status == 0 || a.StatusCode == status)
 }
 
 func cookies(ctx context.Context, s *strangers, i int64) bool {
@@ -113,7 +118,7 @@ func cookies(ctx context.Context, s *strangers, i int64) bool {
 		return false
 	}
 	defer c.Close()
-	return answered(ctx, c)
+	return answered(ctx, c, 0)
 }
 
 func abort(ctx context.Context, s *strangers, _ int64) bool {
@@ -134,7 +139,7 @@ func late(ctx context.Context, s *strangers, _ int64) bool {
 	}
 	defer c.Close()
 	go io.WriteString(c, strings.Repeat(".", size))
-	return answered(ctx, c)
+	return answered(ctx, c, http.StatusOK)
 }
 
 func chunks(ctx context.Context, s *strangers, _ int64) bool {
@@ -152,7 +157,7 @@ func chunks(ctx context.Context, s *strangers, _ int64) bool {
 	if _, err := io.WriteString(c, "0\r\n\r\n"); err != nil {
 		return false
 	}
-	return answered(ctx, c)
+	return answered(ctx, c, http.StatusOK)
 }
 
 func standStill(ctx context.Context, s *strangers, _ int64) bool {

@@ -25,6 +25,7 @@ import (
 type zoo struct {
 	sleight string
 	posts   int
+	logs    string // folder to keep the servers' and sleight's logs in, if any
 	dir     string
 	ca      *devca.Authority
 	app     *app
@@ -33,7 +34,7 @@ type zoo struct {
 	at      place
 }
 
-func newZoo(sleight string, posts int) (*zoo, error) {
+func newZoo(sleight, logs string, posts int) (*zoo, error) {
 	sleight, err := filepath.Abs(sleight)
 	if err != nil {
 		return nil, err
@@ -42,7 +43,7 @@ func newZoo(sleight string, posts int) (*zoo, error) {
 	if err != nil {
 		return nil, err
 	}
-	z := &zoo{sleight: sleight, posts: posts, dir: dir, app: &app{posts: map[string]int{}}}
+	z := &zoo{sleight: sleight, logs: logs, posts: posts, dir: dir, app: &app{posts: map[string]int{}}}
 	if err := z.prepare(); err != nil {
 		z.close()
 		return nil, err
@@ -108,13 +109,18 @@ func (z *zoo) close() {
 }
 
 // try puts sleight before one server, and fills in r.
-func (z *zoo) try(ctx context.Context, s server, p program, r *row) error {
+func (z *zoo) try(ctx context.Context, s server, p program, r *row) (err error) {
 	dir, err := os.MkdirTemp(z.dir, s.name)
 	if err != nil {
 		return err
 	}
 	if err := os.Chmod(dir, 0o777); err != nil {
 		return err
+	}
+	if z.logs != "" {
+		defer func() {
+			err = errors.Join(err, os.CopyFS(filepath.Join(z.logs, s.name+"-"+r.slug()), os.DirFS(dir)))
+		}()
 	}
 	at := z.at
 	at.Dir, at.Idle, at.HTTP2 = dir, int(s.idle/time.Second), r.http2
@@ -164,12 +170,12 @@ func (z *zoo) try(ctx context.Context, s server, p program, r *row) error {
 		return err
 	}
 
-	if r.differences, r.listed, err = compare(ctx, filepath.Join(z.dir, "ca.pem"), at.Port, address, dir, r.http2); err != nil {
+	if r.differences, r.compared, err = compare(ctx, filepath.Join(z.dir, "ca.pem"), at.Port, address, dir, r.http2); err != nil {
 		return err
 	}
 	others := newStrangers(address)
-	r.count = z.load(ctx, load{url: "http://" + address, label: fmt.Sprint(s.name, "-", r.http2), workers: 8, idle: s.idle, transport: func() *http.Transport { return &http.Transport{MaxConnsPerHost: 1} }})
-	r.strangers = others.end()
+	r.count = z.load(ctx, load{url: "http://" + address, label: s.name + "-" + r.slug(), workers: 8, idle: s.idle, lengths: s.lengths && r.http2, transport: func() *http.Transport { return &http.Transport{MaxConnsPerHost: 1} }})
+	r.strangers, r.refused = others.end()
 	if err := errors.Join(ctx.Err(), others.check()); err != nil {
 		return err
 	}
@@ -178,11 +184,8 @@ func (z *zoo) try(ctx context.Context, s server, p program, r *row) error {
 	}
 	if r.lost > 0 {
 		// Does the server lose them by itself? Twice as many tell, on connections of the same kind.
-		r.straight = z.load(ctx, load{url: "https://" + name, label: fmt.Sprint(s.name, "-", r.http2, "-straight"), workers: 8, twice: true, transport: z.straight(at.Port, r.http2)})
+		r.straight = z.load(ctx, load{url: "https://" + name, label: s.name + "-" + r.slug() + "-straight", workers: 8, twice: true, lengths: s.lengths && r.http2, transport: z.straight(at.Port, r.http2)})
 		r.asked = true
-	}
-	if r.count.bad() && os.Getenv("ORIGINZOO_LOGS") != "" {
-		os.CopyFS(filepath.Join(os.Getenv("ORIGINZOO_LOGS"), fmt.Sprint(s.name, "-", r.http2)), os.DirFS(dir))
 	}
 	return ctx.Err()
 }
@@ -232,18 +235,15 @@ func wentOver(log string, r *row) error {
 	if err != nil {
 		return err
 	}
-	want := "http/1.1"
-	if r.http2 {
-		want = "h2"
-	}
+	want := " protocol=" + r.protocol() + " "
 	n := 0
 	for line := range strings.Lines(string(text)) {
-		if strings.Contains(line, "POST") && strings.Contains(strings.ToLower(line), want) {
+		if strings.Contains(line, " method=POST ") && strings.Contains(line, want) {
 			n++
 		}
 	}
 	if n < r.posts-r.lost {
-		return fmt.Errorf("only %d of %d POSTs went over %s, says sleight's log", n, r.posts, want)
+		return fmt.Errorf("only %d of %d POSTs went over %s, says sleight's log", n, r.posts, r.protocol())
 	}
 	return nil
 }
