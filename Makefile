@@ -5,7 +5,7 @@ GO ?= go
 FUZZTIME ?= 10s
 LISTEN ?= 127.0.0.1:8080
 
-# ROUTES, TESTFLAGS, BENCH and BENCHFLAGS are for the command line; see CONTRIBUTING.md.
+# ROUTES, TESTFLAGS, BENCH, BENCHFLAGS, SKIP and ORIGINS are for the command line; see CONTRIBUTING.md.
 BENCH ?= .
 
 # Every go that make runs is of the release in go.mod, or of one that GOTOOLCHAIN names; see scripts/toolchain.
@@ -63,6 +63,10 @@ fuzz: ## Run every fuzz target for FUZZTIME, 10s unless given
 bench: testdeps ## Run the benchmarks; BENCH picks some by name, BENCHFLAGS adds flags such as -count=10
 	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(BENCHFLAGS) ./... | \
 		awk '{ print } /^Benchmark/ { n = 1 } /^(FAIL|panic:)/ { bad = 1 } END { if (!n) print "no benchmark matches $(BENCH)"; exit bad || !n }'
+
+.PHONY: origins
+origins: build-sleight ## Put sleight before real servers and count POSTs; SKIP leaves some out, ORIGINS picks some
+	@SKIP="$(SKIP)" scripts/origins $(ORIGINS)
 
 .PHONY: check
 check: check-go check-sam ## Run all checks that are not tests

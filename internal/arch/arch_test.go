@@ -89,6 +89,7 @@ var mayImport = map[string][]string{
 	"internal/terminal":     {"github.com/jedib0t/go-pretty/v6/", "golang.org/x/term"},
 	"internal/arch":         {},
 	"scripts/elfcheck":      {},
+	"scripts/originzoo":     {"internal/devca"},
 	"internal/testdeps":     {},
 	"internal/nametest":     {},
 	"internal/tlstest":      {"internal/devca"},

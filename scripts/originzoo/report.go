@@ -80,14 +80,14 @@ func report(w io.Writer, rows []row) bool {
 		}
 		switch {
 		case r.asked && r.lost <= r.straight.lost:
-			notes = append(notes, fmt.Sprintf("%s: the server loses them by itself: straight, %d of %d POSTs; %s", who, r.straight.lost, r.straight.posts, strings.Join(r.straight.causes, "; ")))
+			notes = append(notes, fmt.Sprintf("%s: the server loses some by itself: straight, over one connection, %d of %d POSTs, %d of them carried out; %s", who, r.straight.lost, r.straight.posts, r.straight.carriedOut, strings.Join(r.straight.causes, "; ")))
 		case r.asked:
 			notes = append(notes, fmt.Sprintf("%s: straight, %d of %d POSTs are lost: the proxy loses more", who, r.straight.lost, r.straight.posts))
 		}
 		for _, d := range r.differences {
 			how := "NOT LISTED"
 			if d.listed != "" {
-				how = "listed, " + d.listed
+				how = fmt.Sprintf("listed: %s", d.listed)
 			}
 			notes = append(notes, fmt.Sprintf("%s: curl %s: %s (%s)", who, d.request, d.what, how))
 		}

@@ -182,7 +182,7 @@ func (z *zoo) try(ctx context.Context, s server, p program, r *row) (err error) 
 	if err := wentOver(proxy.log, r); err != nil {
 		return err
 	}
-	if r.lost > 0 {
+	if r.lost > 0 || s.loses && r.http2 {
 		// Does the server lose them by itself? Twice as many tell, on connections of the same kind.
 		r.straight = z.load(ctx, load{url: "https://" + name, label: s.name + "-" + r.slug() + "-straight", workers: 8, twice: true, lengths: s.lengths && r.http2, transport: z.straight(at.Port, r.http2)})
 		r.asked = true
