@@ -59,6 +59,12 @@ var servers = []server{
 	{name: "h2o", h2: true, idle: idle, files: []string{"h2o.conf"}, args: func(p place) []string {
 		return []string{"-c", p.file("h2o.conf")}
 	}},
+	{name: "stunnel", idle: 2 * idle, files: []string{"stunnel.conf"}, args: func(p place) []string {
+		return []string{p.file("stunnel.conf")}
+	}},
+	{name: "hitch", idle: 2 * idle, files: []string{"hitch.conf"}, args: func(p place) []string {
+		return []string{"--config", p.file("hitch.conf")}
+	}},
 	{name: "node", h2: true, idle: idle, files: []string{"app.js"}, args: func(p place) []string {
 		protocol := "http/1.1"
 		if p.HTTP2 {

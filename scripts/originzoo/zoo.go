@@ -96,7 +96,7 @@ func (z *zoo) prepare() error {
 		return err
 	}
 	z.at.App = l.Addr().(*net.TCPAddr).Port
-	z.backend = &http.Server{Handler: z.app}
+	z.backend = &http.Server{Handler: z.app, IdleTimeout: 2 * idle}
 	go z.backend.Serve(l)
 	return nil
 }
