@@ -177,6 +177,7 @@ func (l lease) exchange2(req *http.Request, x *Exchange) (*http.Response, error)
 	if req.Body != nil && req.Body != http.NoBody {
 		if m.alone {
 			l.raw.awaitAcks(0) // the origin may be slow to read it
+			l.retire()         // Tomcat counts small frames for as long as a connection lives, and then ends it
 		}
 		out := *req
 		out.Body = newUploadedBody(m, req.Body)
