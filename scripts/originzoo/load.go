@@ -20,10 +20,6 @@ type count struct {
 	causes                       []string // of some of the lost
 }
 
-func (c count) bad() bool {
-	return c.lost+c.doubled+c.unseen > 0
-}
-
 // A load says how POSTs are sent.
 type load struct {
 	url, label string

@@ -30,7 +30,6 @@ type zoo struct {
 	ca      *devca.Authority
 	app     *app
 	backend *http.Server
-	port    int // of the application
 	at      place
 }
 
