@@ -23,6 +23,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -136,13 +137,14 @@ func (c *Conn) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // Alive reports whether the server has neither hung up on an idle Conn nor sent anything on it.
-// Conn must be in a state in which a Read does not wait: its error has Timeout then. What TLS itself
-// has to say, such as a session ticket, is read and counts for nothing.
+// Conn must be in a state in which a Read does not wait: its error has Timeout then. So has ETIMEDOUT, by
+// which the system says that it has given the connection up. What TLS itself has to say, such as a session
+// ticket, is read and counts for nothing.
 func (c *Conn) Alive() bool {
 	var b [1]byte
 	n, err := c.Conn.Read(b[:])
 	var timeout net.Error
-	return n == 0 && errors.As(err, &timeout) && timeout.Timeout()
+	return n == 0 && errors.As(err, &timeout) && timeout.Timeout() && !errors.Is(err, syscall.ETIMEDOUT)
 }
 
 func (x *exchange) run() (*http.Response, error) {

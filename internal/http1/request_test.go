@@ -11,7 +11,9 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -456,3 +458,27 @@ func TestHooksTellOfEachStep(t *testing.T) {
 		t.Errorf("steps %q, want %q", got, want)
 	}
 }
+
+// What the system has given up is dead, although the error says timeout: so does the error of a Read
+// that finds nothing.
+func TestConnectionThatTheSystemHasGivenUpIsDead(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{os.NewSyscallError("read", syscall.ETIMEDOUT), false},
+		{&net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ETIMEDOUT)}, false},
+		{os.ErrDeadlineExceeded, true},
+	} {
+		if got := (&Conn{Conn: failingConn{err: c.err}}).Alive(); got != c.want {
+			t.Errorf("%v: alive is %t, want %t", c.err, got, c.want)
+		}
+	}
+}
+
+type failingConn struct {
+	net.Conn
+	err error
+}
+
+func (c failingConn) Read([]byte) (int, error) { return 0, c.err }
