@@ -73,7 +73,7 @@ func (c *conn) inUse() bool {
 func (c *conn) alive() bool {
 	c.raw.now = true
 	defer func() { c.raw.now = false }()
-	return c.h1.Alive()
+	return c.h1.Alive() && !c.raw.stuck
 }
 
 // roundTrip sends a request on the conn, which counts its requests from here on by itself.

@@ -2,6 +2,7 @@ package sni
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sleightproxy/sleight/internal/http1"
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
@@ -100,3 +102,53 @@ func TestFailureToWriteWaitsForAnotherReaderAlone(t *testing.T) {
 type resetConn struct{ net.Conn }
 
 func (resetConn) Write([]byte) (int, error) { return 0, syscall.ECONNRESET }
+
+// A look at an idle connection may be one at all of them, with the Transport's lock. An origin that reads
+// nothing must not hold it up by making TLS answer.
+func TestLookDoesNotWaitForAPeerThatReadsNothing(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	config := &tls.Config{Certificates: []tls.Certificate{tlstest.Leaf(t, ca, "a.test")}}
+	garbage, release := make(chan struct{}), make(chan struct{})
+	defer close(release)
+	address := tlstest.Listen(t, func(c net.Conn) {
+		if tls.Server(c, config).Handshake() != nil {
+			return
+		}
+		<-garbage
+		c.Write(append([]byte{23, 3, 3, 0, 64}, make([]byte, 64)...)) // which nobody can decrypt: TLS sends an alert
+		<-release
+	})
+	netConn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer netConn.Close()
+	raw := newRawConn(netConn)
+	secure := tls.Client(raw, &tls.Config{ServerName: "a.test", RootCAs: ca.Pool()})
+	if err := secure.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	c := &conn{raw: raw, h1: &http1.Conn{Conn: secure}}
+	if !c.alive() {
+		t.Fatal("dead already")
+	}
+	netConn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	for err = nil; err == nil; { // until there is no room
+		_, err = netConn.Write(make([]byte, 64<<10))
+	}
+	netConn.SetWriteDeadline(time.Time{})
+	close(garbage)
+	looked := make(chan struct{})
+	go func() {
+		for c.alive() { // until it has arrived
+		}
+		close(looked)
+	}()
+	select {
+	case <-looked:
+	case <-time.After(10 * time.Second):
+		netConn.Close()
+		t.Error("the look waits")
+	}
+}

@@ -16,6 +16,7 @@ type rawConn struct {
 	written atomic.Int64 // bytes
 	handed  bool         // to net/http, which reads it on one goroutine and writes on another
 	now     bool         // a Read does not wait; for the one goroutine that has the connection
+	stuck   bool         // what TLS had to say meanwhile found no room; likewise
 
 	socket  syscall.RawConn // nil if there is none to ask
 	look    look
@@ -63,6 +64,9 @@ const lastWords = 50 * time.Millisecond
 // alert, or by GOAWAY, which says that a request can be sent again. A failure to write, which net/http
 // would take for the end of it, tells nothing.
 func (r *rawConn) Write(p []byte) (int, error) {
+	if r.now {
+		return r.writeNow(p)
+	}
 	n, err := r.Conn.Write(p)
 	r.written.Add(int64(n))
 	if r.handed && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)) {
@@ -71,6 +75,17 @@ func (r *rawConn) Write(p []byte) (int, error) {
 		case <-time.After(lastWords):
 		}
 	}
+	return n, err
+}
+
+// writeNow writes what crypto/tls answers to what it has read: an alert, or new keys (RFC 8446 section
+// 4.6.3). A peer that reads nothing would make it wait for ever, and with it whoever looks.
+func (r *rawConn) writeNow(p []byte) (int, error) {
+	r.Conn.SetWriteDeadline(time.Now().Add(time.Millisecond))
+	defer r.Conn.SetWriteDeadline(time.Time{})
+	n, err := r.Conn.Write(p)
+	r.written.Add(int64(n))
+	r.stuck = r.stuck || err != nil
 	return n, err
 }
 
