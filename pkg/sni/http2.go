@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strconv"
 	"strings"
@@ -179,9 +180,9 @@ func (l lease) exchange2(req *http.Request, x *Exchange) (*http.Response, error)
 			l.raw.awaitAcks(0) // the origin may be slow to read it
 			l.retire()         // Tomcat counts small frames for as long as a connection lives, and then ends it
 		}
-		out := *req
-		out.Body = newUploadedBody(m, req.Body)
-		req = &out
+		body := newUploadedBody(m, req.Body)
+		req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{WroteRequest: body.wasSent}))
+		req.Body = body
 	}
 	hooked, wrote := hook(req, x != nil)
 	resp, err := m.http.RoundTrip(hooked)

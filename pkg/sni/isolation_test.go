@@ -174,6 +174,24 @@ func TestRequestsThatWaitGetFurtherConnections(t *testing.T) {
 	wg.Wait()
 }
 
+// A body that was sent whole is not held up by a server that thinks about it.
+func TestBodyThatWasSentKeepsNobodyAway(t *testing.T) {
+	t.Parallel()
+	b, tr := startBusy(t)
+	mustGet(t, tr, "https://a.test/")
+	var wg sync.WaitGroup
+	for range 5 {
+		wg.Go(func() { mustSendTo(t, tr, "POST", "/slow", strings.NewReader("abc")) })
+		<-b.came
+		<-time.After(100 * time.Millisecond) // for longer than it takes to tell that a body is held up
+	}
+	if n := b.Conns(); n != 1 {
+		t.Errorf("%d connections for 5 requests that wait", n)
+	}
+	close(b.let)
+	wg.Wait()
+}
+
 // Of that there is an end, if the target has a bound: then requests share what there is.
 func TestBoundOfConnectionsHoldsOverHTTP2(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package sni
 import (
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"sync"
 	"time"
@@ -27,6 +28,7 @@ type uploadedBody struct {
 	mu     sync.Mutex
 	waits  bool      // net/http waits for more
 	readAt time.Time // when it got the last; zero before that
+	sent   bool      // all of it is on its way
 	closed bool
 }
 
@@ -56,7 +58,15 @@ func newUploadedBody(m *multiplex, source io.ReadCloser) *uploadedBody {
 func (b *uploadedBody) heldUp(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return !b.closed && !b.waits && !b.readAt.IsZero() && now.Sub(b.readAt) > heldUp
+	return !b.closed && !b.sent && !b.waits && !b.readAt.IsZero() && now.Sub(b.readAt) > heldUp
+}
+
+// wasSent notes that net/http has written the request. It closes the body only when the answer has ended,
+// and until then a server that thinks would look like one that takes nothing.
+func (b *uploadedBody) wasSent(httptrace.WroteRequestInfo) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sent = true
 }
 
 func (b *uploadedBody) wait(yes bool) {
