@@ -175,10 +175,12 @@ func (m *multiplex) reset() {
 // exchange2 sends a request over HTTP/2.
 func (l lease) exchange2(req *http.Request, x *Exchange) (*http.Response, error) {
 	m := l.h2
+	if m.alone {
+		l.raw.awaitAcks(l.pool.t.ackTimeoutFor(req))
+	}
 	if req.Body != nil && req.Body != http.NoBody {
 		if m.alone {
-			l.raw.awaitAcks(0) // the origin may be slow to read it
-			l.retire()         // Tomcat counts small frames for as long as a connection lives, and then ends it
+			l.retire() // Tomcat counts small frames for as long as a connection lives, and then ends it
 		}
 		body := newUploadedBody(m, req.Body)
 		req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{WroteRequest: body.wasSent}))

@@ -90,6 +90,31 @@ func TestDeadPathIsNoticedByTheKernel(t *testing.T) {
 	})
 }
 
+// A large body takes the bound away while it is sent, and not from the requests after it.
+func TestDeadPathIsNoticedAfterALargeBody(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, http1 bool) {
+		ca := tlstest.NewAuthority(t)
+		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		p := newPath(t, o.Addr)
+		tr := newTransport(t, to(sni.Target{Addresses: []string{p.addr}, Roots: sni.PEM(ca.PEM())}))
+		tr.AckTimeout, tr.UnsafeReuse, tr.ResponseHeaderTimeout = 500*time.Millisecond, time.Hour, time.Minute
+		mustSendTo(t, tr, "POST", "/", io.LimitReader(zeros{}, 1<<20))
+		p.cut(t)
+		req, err := http.NewRequestWithContext(t.Context(), "DELETE", "https://a.test/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Cookie", strings.Repeat("x", 5000)) // over HTTP/2 it has the same connection
+		_, err = send(tr, req)
+		if wantType(t, err, sni.ConnectionTerminated); !errors.Is(err, syscall.ETIMEDOUT) {
+			t.Errorf("error %v", err)
+		}
+		if n := o.Conns(); n != 1 {
+			t.Errorf("%d connections, want the one", n)
+		}
+	})
+}
+
 // An origin that has taken the request may think for as long as it likes.
 func TestBusyOriginIsNoDeadPath(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
