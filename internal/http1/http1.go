@@ -276,7 +276,8 @@ func (x *exchange) final(h head) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	x.keep = f.keep && !x.cut
+	// Who has announced the end of a connection sends nothing more on it (RFC 9112 section 9.6).
+	x.keep = f.keep && !x.cut && !x.req.Close && !hasOption(x.req.Header, "close")
 	if x.c.Answered != nil {
 		x.c.Answered(resp)
 	}

@@ -104,8 +104,8 @@ func TestRequestsAreWrittenAsTheyAre(t *testing.T) {
 			if g := <-got; g != c.want {
 				t.Errorf("wrote %q\nwant  %q", g, c.want)
 			}
-			if !<-ended {
-				t.Error("the connection cannot be used again")
+			if reusable := <-ended; reusable == req.Close {
+				t.Errorf("the connection can be used again: %t", reusable)
 			}
 		})
 	}
@@ -482,3 +482,23 @@ type failingConn struct {
 }
 
 func (c failingConn) Read([]byte) (int, error) { return 0, c.err }
+
+// A server that was told so hangs up, whether or not its answer says it too.
+func TestConnectionIsNotUsedAgainAfterARequestWithClose(t *testing.T) {
+	for name, change := range map[string]func(*http.Request){
+		"Close":  func(r *http.Request) { r.Close = true },
+		"header": func(r *http.Request) { r.Header.Set("Connection", "x, Close") },
+	} {
+		c, done := pipe(t, empty)
+		req := request(t, "GET", nil)
+		change(req)
+		resp, err := c.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if ends := done(); len(ends) != 1 || ends[0] {
+			t.Errorf("%s: reusable %v", name, ends)
+		}
+	}
+}
