@@ -60,6 +60,10 @@ var errNotOneLength = errors.New("the Content-Length of the answer is not one le
 // of a few times the size that it announces.
 const maxSection = 1 << 20
 
+// maxFaults bounds the faults that are kept. Of a stream that was given up, or that never was, nobody takes
+// them, and net/http ignores what comes for such.
+const maxFaults = 2 * maxStreams
+
 func newLengthReader(c net.Conn) *lengthReader {
 	r := &lengthReader{Conn: c, faults: map[uint32]error{}}
 	r.decoder = hpack.NewDecoder(4096, func(f hpack.HeaderField) { // net/http announces no other size
@@ -193,6 +197,9 @@ func (r *lengthReader) decode(frame []byte) bool {
 	}
 	if r.section.final && !oneLength(r.section.lengths) {
 		r.mu.Lock()
+		if len(r.faults) >= maxFaults {
+			clear(r.faults)
+		}
 		r.faults[stream] = errNotOneLength
 		r.mu.Unlock()
 		r.held[len(r.held)-len(frame)+4] &^= flagEndHeaders

@@ -146,3 +146,19 @@ func FuzzLengthReader(f *testing.F) {
 		}
 	})
 }
+
+// What comes for streams that nobody waits for is kept by nobody.
+func TestFaultsThatNobodyTakesAreBounded(t *testing.T) {
+	a := newAnswers()
+	const last = 19_999
+	for stream := uint32(1); stream <= last; stream += 2 {
+		a.headers(stream, 100, true, ":status", "200", "content-length", "x")
+	}
+	_, l := through(t, a.Bytes(), false)
+	if len(l.faults) > maxFaults {
+		t.Errorf("%d faults are kept", len(l.faults))
+	}
+	if l.fault(last) == nil {
+		t.Error("the last is not")
+	}
+}
