@@ -18,7 +18,8 @@ type need struct {
 // acquire returns a connection of the pool for one request: one of before that may carry
 // it, else a new one. The request has to go out on it.
 func (w way) acquire(ctx context.Context, n need, x *Exchange) (lease, error) {
-	var turn *turn // in the queue, if there is one
+	w.began = time.Now() // of a request that is repeated, the time of the attempt before does not count
+	var turn *turn       // in the queue, if there is one
 	defer func() { w.leave(turn) }()
 	for {
 		step := w.next(n, &turn)

@@ -1,6 +1,7 @@
 package sni_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -254,5 +256,47 @@ func runAlone(t *testing.T, variable string) {
 	cmd.Env = append(os.Environ(), variable+"=1")
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "PASS") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// A request that is repeated has as long to wait as a new one, however long the first attempt took.
+func TestRepeatedRequestWaitsForItsTurn(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	came, die, otherCame, answer := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var died atomic.Bool
+	address := startRaw(t, ca, func(c *tls.Conn, _ *bufio.Reader, r *http.Request) bool {
+		switch {
+		case r.URL.Path == "/dies" && !died.Swap(true):
+			close(came)
+			<-die
+			return false
+		case r.URL.Path == "/other":
+			close(otherCame)
+			<-answer
+		}
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine")
+		return true
+	})
+	tr := toHTTP1(t, ca, address)
+	tr.MaxConnsPerTarget, tr.DialTimeout = 1, 2*time.Second
+	mustGet(t, tr, "https://a.test/")
+	done := make(chan error, 2)
+	ask := func(path string) { _, err := get(t, tr, "https://a.test"+path); done <- err }
+	go ask("/dies")
+	<-came
+	<-time.After(tr.DialTimeout) // which the first attempt outlasts
+	go ask("/other")
+	waiting(t, tr, 1)
+	close(die)
+	<-otherCame
+	for tr.Waiting() == 0 && len(done) == 0 {
+		runtime.Gosched()
+	}
+	close(answer)
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -354,7 +354,7 @@ func (t *Transport) prepare(req *http.Request, x *Exchange) (way, *http.Request,
 	if err := http1.Check(req); err != nil {
 		return fail(HTTPRequestError, host, err)
 	}
-	return way{p, t.budget(&target), t.maxConns(&target), time.Now()}, req, nil
+	return way{pool: p, budget: t.budget(&target), maxConns: t.maxConns(&target)}, req, nil
 }
 
 // maxConns returns how many connections a Target may have, and 0 if that is not bounded.
