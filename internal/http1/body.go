@@ -2,6 +2,7 @@ package http1
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -86,7 +87,12 @@ func (b *body) read(p []byte) (n int, err error) {
 			return n, io.EOF
 		}
 	case bodyChunked:
-		return b.readChunks(r, p)
+		for {
+			k, err := b.readChunks(r, p[n:])
+			if n += k; err != nil || n == len(p) || !b.hasMore(r) {
+				return n, err
+			}
+		}
 	default: // to the end of the connection
 		return r.Read(p)
 	}
@@ -123,6 +129,18 @@ func (b *body) readChunks(r *bufio.Reader, p []byte) (n int, err error) {
 		}
 	}
 	return n, nil
+}
+
+// hasMore reports whether data of the next chunk is here already. A Read for each of many small chunks would
+// make as many writes to a client.
+func (b *body) hasMore(r *bufio.Reader) bool {
+	if b.left > 0 {
+		return r.Buffered() > 0
+	}
+	next, _ := r.Peek(r.Buffered())
+	next = bytes.TrimPrefix(next, []byte("\r\n"))
+	line := bytes.IndexByte(next, '\n')
+	return line > 0 && next[0] != '0' && line+1 < len(next) // behind a 0, there may be a wait for trailers
 }
 
 // beginChunk reads the line before a chunk: its size, and extensions that say nothing to us.
