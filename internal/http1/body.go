@@ -195,7 +195,7 @@ func (b *body) beginChunk(r *bufio.Reader) error {
 
 // readTrailers reads the trailer section, and returns io.EOF if the body has come to its end.
 func (b *body) readTrailers(r *bufio.Reader) error {
-	section, err := readSection(r, b.x.c.MaxHeaderBytes)
+	section, err := readSection(r, b.x.c.MaxHeaderBytes, true)
 	if err != nil {
 		return noEOF(err)
 	}

@@ -41,7 +41,7 @@ func readHead(r *bufio.Reader, limit int64) (head, error) {
 	if err := speaksHTTP2(r); err != nil {
 		return head{}, err
 	}
-	line, err := readLine(r, nil, limit)
+	line, err := readLine(r, nil, limit, false)
 	if err != nil {
 		return head{}, err
 	}
@@ -49,7 +49,7 @@ func readHead(r *bufio.Reader, limit int64) (head, error) {
 	if err != nil {
 		return head{}, err
 	}
-	fields, err := readSection(r, limit)
+	fields, err := readSection(r, limit, false)
 	if err != nil {
 		return head{}, noEOF(err)
 	}
@@ -59,15 +59,15 @@ func readHead(r *bufio.Reader, limit int64) (head, error) {
 
 // readSection reads lines up to an empty one, and returns them without it, each with "\n" at its
 // end alone. What is counted for a line is what "name: value" CR LF comes to. An end of the stream
-// before the first byte is io.EOF.
-func readSection(r *bufio.Reader, limit int64) (string, error) {
+// before the first byte is io.EOF. crlf is readLine's.
+func readSection(r *bufio.Reader, limit int64, crlf bool) (string, error) {
 	var (
 		buf     [1 << 10]byte // most headers fit in, and then nothing is allocated but the result
 		section = buf[:0]
 	)
 	for {
 		start := len(section)
-		longer, err := readLine(r, section, limit)
+		longer, err := readLine(r, section, limit, crlf)
 		switch {
 		case err != nil && start > 0:
 			return "", noEOF(err)
@@ -82,8 +82,9 @@ func readSection(r *bufio.Reader, limit int64) (string, error) {
 }
 
 // readLine appends a line without its end to b. RFC 9112 section 2.2 allows to take a single LF for the end
-// of a line, and wants a CR anywhere else refused.
-func readLine(r *bufio.Reader, b []byte, limit int64) ([]byte, error) {
+// of a line, and wants a CR anywhere else refused. crlf says that the line has to end in CR LF, as those of
+// a chunked body do (section 7.1).
+func readLine(r *bufio.Reader, b []byte, limit int64, crlf bool) ([]byte, error) {
 	start := len(b)
 	for {
 		part, err := r.ReadSlice('\n')
@@ -103,6 +104,8 @@ func readLine(r *bufio.Reader, b []byte, limit int64) ([]byte, error) {
 		b = b[:len(b)-1]
 		if n := len(b); n > start && b[n-1] == '\r' {
 			b = b[:n-1]
+		} else if crlf {
+			return nil, invalid("a line behind the last chunk does not end in CR LF")
 		}
 		if bytes.IndexByte(b[start:], '\r') >= 0 {
 			return nil, invalid("a CR stands amid a line of the header")
