@@ -220,7 +220,9 @@ func (t *Transport) freeDescriptors() bool {
 		}
 	}
 	t.mu.Unlock()
-	closeNow(closing)
+	for _, c := range closing {
+		c.raw.Close() // without TLS's last word, for which a request would have to wait
+	}
 	return len(closing) > 0
 }
 

@@ -1,6 +1,7 @@
 package sni_test
 
 import (
+	"bufio"
 	"crypto/tls"
 	"io"
 	"net/http"
@@ -136,4 +137,31 @@ func TestMisdirectedRequestThatIsNotSafeIsNotRepeated(t *testing.T) {
 			t.Errorf("status %d, %d requests, the last %+v", got, len(o.Requests())-before, o.Last(t))
 		}
 	})
+}
+
+// A request that met a dead connection has been sent twice then. What the second answer is, counts.
+func TestSafeRequestIsRepeatedOnceForWhateverReason(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	var arrived atomic.Int32
+	tr := toHTTP1(t, ca, startRaw(t, ca, func(c *tls.Conn, _ *bufio.Reader, r *http.Request) bool {
+		switch {
+		case r.URL.Path == "/first":
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		case arrived.Add(1) == 1:
+			return false // after it was read
+		default:
+			io.WriteString(c, "HTTP/1.1 421 Misdirected Request\r\nContent-Length: 0\r\n\r\n")
+		}
+		return true
+	}))
+	mustGet(t, tr, "https://a.test/first")
+	resp, err := tr.RoundTrip(mustRequest(t, "GET", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if n := arrived.Load(); n != 2 || resp.StatusCode != http.StatusMisdirectedRequest {
+		t.Errorf("it arrived %d times, and was answered with %d", n, resp.StatusCode)
+	}
 }

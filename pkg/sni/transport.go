@@ -42,6 +42,7 @@ import (
 // connection; the second answer counts. The first connection gets no further request after any
 // 421. A safe request is also sent once more if it was answered with 408 (Request Timeout) and
 // close on a connection that was used before: it was the connection that was late, and not the request.
+// All these reasons together repeat a request once.
 //
 // A request for another protocol (Connection: Upgrade, RFC 9110 section 7.8), such as a WebSocket's,
 // needs a Target whose ALPN does not list "h2"; HTTP/2 has no such thing. If the origin answers
@@ -225,8 +226,7 @@ func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange)
 	out = body.attach(out)
 	var (
 		n           = need{safe: isSafe(req.Method), alone: needsOwn(req)}
-		died        = false // a reused connection was dead
-		misdirected = false
+		repeated    = false // since a connection was dead, or not the right one
 		unprocessed = 0
 		refused     *conn // has no room for the request yet
 	)
@@ -241,22 +241,13 @@ func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange)
 		resp, err := c.roundTrip(out, x)
 		switch {
 		// A body that is only kept may still be read for this answer's request.
-		case err == nil && resp.StatusCode == http.StatusMisdirectedRequest && n.safe && !misdirected && (body == nil || body.get != nil):
+		case err == nil && n.safe && !repeated && c.asksForAnother(resp) && (body == nil || body.get != nil):
 			again, ok := body.again(out)
 			if !ok {
 				return resp, nil
 			}
-			misdirected, n.fresh, out = true, true, again
+			repeated, n.fresh, out = true, true, again
 			c.retire()
-			resp.Body.Close()
-		// Some servers say on an idle connection that they will not wait for longer, and hang up: it is
-		// not this request that was late.
-		case err == nil && resp.StatusCode == http.StatusRequestTimeout && resp.Close && n.safe && c.reused && !died && (body == nil || body.get != nil):
-			again, ok := body.again(out)
-			if !ok {
-				return resp, nil
-			}
-			died, n.fresh, out = true, true, again
 			resp.Body.Close()
 		case err == nil:
 			return resp, nil
@@ -275,16 +266,30 @@ func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange)
 			case refusedStream(err):
 				refused = c.conn
 			}
-		case n.safe && !died && !refusedStream(err) && (c.reused && exchangeErrorType(err) == ConnectionTerminated || resetOf(err) != nil):
+		case n.safe && !repeated && !refusedStream(err) && (c.reused && exchangeErrorType(err) == ConnectionTerminated || resetOf(err) != nil):
 			again, ok := body.again(out)
 			if !ok {
 				return nil, exchangeError(c, err)
 			}
-			died, n.fresh, out = true, true, again
+			repeated, n.fresh, out = true, true, again
 		default:
 			return nil, exchangeError(c, err)
 		}
 	}
+}
+
+// asksForAnother reports whether an answer is about the connection, and not about the request: another
+// one may have another answer.
+func (l lease) asksForAnother(resp *http.Response) bool {
+	switch resp.StatusCode {
+	case http.StatusMisdirectedRequest:
+		return true
+	case http.StatusRequestTimeout:
+		// Some servers say on an idle connection that they will not wait for longer, and hang up: it is
+		// not this request that was late.
+		return l.reused && resp.Close
+	}
+	return false
 }
 
 // CloseIdleConnections closes the connections that no request uses.
