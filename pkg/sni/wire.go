@@ -78,6 +78,14 @@ func (r *rawConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// CloseWrite is for a connection without TLS: what came of an Upgrade may end its one direction.
+func (r *rawConn) CloseWrite() error {
+	if half, ok := r.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
 // writeNow writes what crypto/tls answers to what it has read: an alert, or new keys (RFC 8446 section
 // 4.6.3). A peer that reads nothing would make it wait for ever, and with it whoever looks.
 func (r *rawConn) writeNow(p []byte) (int, error) {
