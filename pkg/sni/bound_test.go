@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -38,7 +39,7 @@ func TestRequestsBeyondTheBoundWaitInOrder(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"GET", "POST"} {
 		ca := tlstest.NewAuthority(t)
-		h := startHeld(t, true, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		h := startHeld(t, overTLS1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
 		tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: 1}))
 		tr.UnsafeReuse = time.Minute
 		var wg sync.WaitGroup
@@ -71,7 +72,7 @@ func TestRequestsBeyondTheBoundWaitInOrder(t *testing.T) {
 
 // Over whatever protocol, there are never more connections than the bound, and nobody is forgotten.
 func TestConnectionsAreNeverMoreThanTheBound(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		for name, c := range map[string]struct {
 			target, transport int
 			change            func(*sni.Transport)
@@ -84,8 +85,8 @@ func TestConnectionsAreNeverMoreThanTheBound(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				ca := tlstest.NewAuthority(t)
-				o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-				tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: c.target}))
+				o := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+				tr := newTransport(t, to(over.target(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: c.target})))
 				tr.MaxConnsPerTarget = c.transport
 				c.change(tr)
 				var wg sync.WaitGroup
@@ -115,7 +116,7 @@ func TestConnectionsAreNeverMoreThanTheBound(t *testing.T) {
 func TestRequestThatWaitsForTooLongSaysWhatFor(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
-	h := startHeld(t, true, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "b.test": tlstest.Leaf(t, ca, "b.test")})
+	h := startHeld(t, overTLS1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "b.test": tlstest.Leaf(t, ca, "b.test")})
 	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: 2}))
 	tr.DialTimeout = time.Second
 	var wg sync.WaitGroup
@@ -261,42 +262,43 @@ func runAlone(t *testing.T, variable string) {
 
 // A request that is repeated has as long to wait as a new one, however long the first attempt took.
 func TestRepeatedRequestWaitsForItsTurn(t *testing.T) {
-	t.Parallel()
-	ca := tlstest.NewAuthority(t)
-	came, die, otherCame, answer := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
-	var died atomic.Bool
-	address := startRaw(t, ca, func(c *tls.Conn, _ *bufio.Reader, r *http.Request) bool {
-		switch {
-		case r.URL.Path == "/dies" && !died.Swap(true):
-			close(came)
-			<-die
-			return false
-		case r.URL.Path == "/other":
-			close(otherCame)
-			<-answer
+	overHTTP1(t, func(t *testing.T, over protocol) {
+		ca := tlstest.NewAuthority(t)
+		came, die, otherCame, answer := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
+		var died atomic.Bool
+		address := startRaw(t, ca, over, func(c net.Conn, _ *bufio.Reader, r *http.Request) bool {
+			switch {
+			case r.URL.Path == "/dies" && !died.Swap(true):
+				close(came)
+				<-die
+				return false
+			case r.URL.Path == "/other":
+				close(otherCame)
+				<-answer
+			}
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine")
+			return true
+		})
+		tr := toHTTP1(t, ca, over, address)
+		tr.MaxConnsPerTarget, tr.DialTimeout = 1, 2*time.Second
+		mustGet(t, tr, "https://a.test/")
+		done := make(chan error, 2)
+		ask := func(path string) { _, err := get(t, tr, "https://a.test"+path); done <- err }
+		go ask("/dies")
+		<-came
+		<-time.After(tr.DialTimeout) // which the first attempt outlasts
+		go ask("/other")
+		waiting(t, tr, 1)
+		close(die)
+		<-otherCame
+		for tr.Waiting() == 0 && len(done) == 0 {
+			runtime.Gosched()
 		}
-		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine")
-		return true
+		close(answer)
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
 	})
-	tr := toHTTP1(t, ca, address)
-	tr.MaxConnsPerTarget, tr.DialTimeout = 1, 2*time.Second
-	mustGet(t, tr, "https://a.test/")
-	done := make(chan error, 2)
-	ask := func(path string) { _, err := get(t, tr, "https://a.test"+path); done <- err }
-	go ask("/dies")
-	<-came
-	<-time.After(tr.DialTimeout) // which the first attempt outlasts
-	go ask("/other")
-	waiting(t, tr, 1)
-	close(die)
-	<-otherCame
-	for tr.Waiting() == 0 && len(done) == 0 {
-		runtime.Gosched()
-	}
-	close(answer)
-	for range 2 {
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}
 }

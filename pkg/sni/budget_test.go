@@ -102,10 +102,10 @@ func TestTimeoutsAreTheTargets(t *testing.T) {
 
 // Targets that differ in nothing but their timeouts lead to the same connections.
 func TestTimeoutsDoNotKeepConnectionsApart(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-		s := &switchable{sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}}
+		o := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		s := &switchable{targetOver(over, o.Addr, ca.PEM())}
 		tr := newTransport(t, s)
 		mustGet(t, tr, "https://a.test/")
 		s.target.ConnectTimeout, s.target.HandshakeTimeout = time.Minute, -1

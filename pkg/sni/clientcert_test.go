@@ -191,7 +191,7 @@ func TestFaultOfAClientCertificateIsTold(t *testing.T) {
 // A server that lists other authorities gets the certificate all the same, and one that asks
 // for none gets none.
 func TestClientCertificateIsShownToWhoAsksForOne(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	overTLS(t, func(t *testing.T, over protocol) {
 		ca, clients, others := tlstest.NewAuthority(t), tlstest.NewAuthority(t), tlstest.NewAuthority(t)
 		for name, c := range map[string]struct {
 			config func(*tls.Config)
@@ -202,7 +202,7 @@ func TestClientCertificateIsShownToWhoAsksForOne(t *testing.T) {
 			"does not want one":  {func(*tls.Config) {}, ""},
 			"wants one, TLS 1.2": {func(c *tls.Config) { c.ClientAuth, c.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12 }, "shop"},
 		} {
-			o := &tlstest.Origin{HTTP1: http1, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Config: c.config}
+			o := &tlstest.Origin{HTTP1: over == overTLS1, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Config: c.config}
 			o.Start(t)
 			tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), ClientCert: "shop"}))
 			tr.ClientCertificates = certificateMap{"shop": clientLeaf(t, clients, "shop")}
@@ -216,7 +216,7 @@ func TestClientCertificateIsShownToWhoAsksForOne(t *testing.T) {
 
 // An origin that wants another certificate says so by an alert, which is to reach the log.
 func TestRefusedClientCertificateIsTold(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	overTLS(t, func(t *testing.T, over protocol) {
 		ca, clients := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
 		for name, c := range map[string]struct {
 			certificate string
@@ -226,7 +226,7 @@ func TestRefusedClientCertificateIsTold(t *testing.T) {
 			"none": {"", tls.VersionTLS13, "certificate required"}, "none, TLS 1.2": {"", tls.VersionTLS12, "handshake failure"},
 			"unknown": {"shop", tls.VersionTLS13, "unknown certificate authority"},
 		} {
-			o := &tlstest.Origin{HTTP1: http1, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Config: func(tc *tls.Config) {
+			o := &tlstest.Origin{HTTP1: over == overTLS1, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Config: func(tc *tls.Config) {
 				tc.ClientAuth, tc.ClientCAs, tc.MaxVersion = tls.RequireAndVerifyClientCert, clients.Pool(), c.version
 			}}
 			o.Start(t)
@@ -244,7 +244,7 @@ func TestRefusedClientCertificateIsTold(t *testing.T) {
 }
 
 func TestCertificateRequestIsToldWithAndWithoutACertificate(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	overTLS(t, func(t *testing.T, over protocol) {
 		ca, clients := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
 		for name, c := range map[string]struct {
 			auth        tls.ClientAuthType
@@ -254,7 +254,7 @@ func TestCertificateRequestIsToldWithAndWithoutACertificate(t *testing.T) {
 			"nobody asks": {tls.NoClientCert, "", 0}, "nobody asks who has one": {tls.NoClientCert, "shop", 0},
 			"asked without": {tls.RequestClientCert, "", 1}, "asked": {tls.RequestClientCert, "shop", 1},
 		} {
-			o := &tlstest.Origin{HTTP1: http1, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Config: func(tc *tls.Config) {
+			o := &tlstest.Origin{HTTP1: over == overTLS1, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Config: func(tc *tls.Config) {
 				tc.ClientAuth, tc.ClientCAs = c.auth, clients.Pool()
 			}}
 			o.Start(t)
@@ -285,9 +285,9 @@ func TestCertificateRequestIsToldWithAndWithoutACertificate(t *testing.T) {
 // While a certificate is renewed, every request shows the old or the new one, and those after
 // it the new.
 func TestClientCertificateIsRenewedWhileRequestsRun(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	overTLS(t, func(t *testing.T, over protocol) {
 		d := newCertDir(t)
-		o := &tlstest.Origin{HTTP1: http1, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, d.ca, "a.test")}, Config: func(c *tls.Config) {
+		o := &tlstest.Origin{HTTP1: over == overTLS1, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, d.ca, "a.test")}, Config: func(c *tls.Config) {
 			c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, d.ca.Pool()
 		}}
 		o.Start(t)

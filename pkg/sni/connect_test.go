@@ -20,21 +20,21 @@ func connect(t *testing.T, tr *sni.Transport, url string) error {
 }
 
 func TestConnectSparesTheFirstRequestTheHandshake(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		origin := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "b.test": tlstest.Leaf(t, ca, "b.test")})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
+		origin := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "b.test": tlstest.Leaf(t, ca, "b.test")})
+		tr := newTransport(t, to(targetOver(over, origin.Addr, ca.PEM())))
 		for range 2 {
 			if err := connect(t, tr, "https://a.test/"); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if got := origin.Handshakes(); len(got) != 1 || len(origin.Requests()) != 0 {
-			t.Fatalf("handshakes %q, %d requests before the first", got, len(origin.Requests()))
+		if n := origin.Conns(); n != 1 || len(origin.Requests()) != 0 {
+			t.Fatalf("%d connections, %d requests before the first", n, len(origin.Requests()))
 		}
 		mustGet(t, tr, "https://a.test/")
-		if got := origin.Handshakes(); len(got) != 1 {
-			t.Errorf("handshakes %q after the request", got)
+		if n := origin.Conns(); n != 1 {
+			t.Errorf("%d connections after the request", n)
 		}
 		// What was made ready for one name is of no use to another.
 		mustGet(t, tr, "https://b.test/")
@@ -45,10 +45,10 @@ func TestConnectSparesTheFirstRequestTheHandshake(t *testing.T) {
 }
 
 func TestRequestsThatComeWhileConnectingAreServed(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		origin := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
+		origin := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		tr := newTransport(t, to(targetOver(over, origin.Addr, ca.PEM())))
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
@@ -64,8 +64,8 @@ func TestRequestsThatComeWhileConnectingAreServed(t *testing.T) {
 		}
 		wg.Wait()
 		origin.WantOwnNames(t, 8)
-		if n := len(origin.Handshakes()); !http1 && n > 2 {
-			t.Errorf("%d handshakes for 16 requests, want 2 at most", n)
+		if n := origin.Conns(); over == overHTTP2 && n > 2 {
+			t.Errorf("%d connections for 16 requests, want 2 at most", n)
 		}
 		tr.CloseIdleConnections()
 		origin.WaitConns(t, 0)

@@ -81,10 +81,10 @@ func TestNextAddressIsTriedWhateverIsWrongWithTheFirst(t *testing.T) {
 // Who answers under the customer's name with another certificate is to be heard of, not
 // gone around.
 func TestWrongCertificateIsNotHealedByAnotherAddress(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	overTLS(t, func(t *testing.T, over protocol) {
 		ca, evil := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
-		good := tlstest.NewOrigin(t, ca, "a.test")
-		bad := tlstest.NewOrigin(t, evil, "a.test")
+		good := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		bad := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, evil, "a.test")})
 		tr := newTransport(t, to(sni.Target{Addresses: []string{bad.Addr, good.Addr}, Roots: sni.PEM(ca.PEM())}))
 		for range 3 { // nor does it become the last to be tried
 			_, err := get(t, tr, "https://a.test/")
@@ -186,11 +186,11 @@ func TestOneBudgetForAllAddresses(t *testing.T) {
 // The answer of a name server may change between a check and its use; what is checked here is
 // the address that is dialled.
 func TestRebindingGainsNothing(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		o := &tlstest.Origin{HTTP1: http1, Certificates: tlstest.NewOrigin(t, ca, "a.test").Certificates}
+		o := &tlstest.Origin{HTTP1: over == overTLS1, Plain: over == overPlain, Certificates: tlstest.NewOrigin(t, ca, "a.test").Certificates}
 		o.Start(t)
-		tr := newTransport(t, to(sni.Target{Addresses: []string{"lb.test:" + o.Port()}, Roots: sni.PEM(ca.PEM())}))
+		tr := newTransport(t, to(over.target(sni.Target{Addresses: []string{"lb.test:" + o.Port()}, Roots: sni.PEM(ca.PEM())})))
 		questions := 0
 		_, tr.Resolver = tlstest.NameServerFunc(t, func(string) ([]string, bool) {
 			if questions++; questions <= 2 { // A and AAAA of the first look-up
@@ -266,7 +266,7 @@ func TestAddressesOfOneNameRaceAsBefore(t *testing.T) {
 func TestAddressThatWasReachedSinceItFailedIsNotAvoided(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
-	o := startOrigin(t, true, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+	o := startOrigin(t, overTLS1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
 	arrived, let := make(chan struct{}), make(chan struct{})
 	var calls atomic.Int64
 	first := tlstest.Listen(t, func(c net.Conn) {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"runtime"
 	"strings"
@@ -18,91 +19,102 @@ import (
 // What an origin does to an idle connection is found out before a request goes out on it: nothing is sent
 // on it, and nothing of it is taken for the answer.
 func TestIdleConnectionIsAskedBeforeItIsUsed(t *testing.T) {
-	const page = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright"
-	for name, c := range map[string]struct {
-		idle   func(c *tls.Conn) // what the origin does after its first answer
-		reused bool
-	}{
-		"nothing":               {func(*tls.Conn) {}, true},
-		"a newline":             {func(c *tls.Conn) { io.WriteString(c, "\r\n") }, false},
-		"another answer":        {func(c *tls.Conn) { io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong") }, false},
-		"close_notify":          {func(c *tls.Conn) { c.CloseWrite() }, false},
-		"the end":               {func(c *tls.Conn) { c.NetConn().Close() }, false},
-		"a record that is none": {func(c *tls.Conn) { io.WriteString(c.NetConn(), "no record") }, false},
-	} {
-		for _, method := range []string{"GET", "POST"} {
-			t.Run(name+" "+method, func(t *testing.T) {
-				t.Parallel()
-				ca := tlstest.NewAuthority(t)
-				acted := make(chan struct{}, 2)
-				n := 0
-				tr := toHTTP1(t, ca, startRaw(t, ca, func(conn *tls.Conn, _ *bufio.Reader, r *http.Request) bool {
-					io.Copy(io.Discard, r.Body)
-					if n++; n == 1 {
+	overHTTP1(t, func(t *testing.T, over protocol) {
+		const page = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright"
+		for name, c := range map[string]struct {
+			idle   func(c net.Conn) // what the origin does after its first answer
+			reused bool
+		}{
+			"nothing":               {func(net.Conn) {}, true},
+			"a newline":             {func(c net.Conn) { io.WriteString(c, "\r\n") }, false},
+			"another answer":        {func(c net.Conn) { io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong") }, false},
+			"close_notify, FIN":     {func(c net.Conn) { c.(interface{ CloseWrite() error }).CloseWrite() }, false},
+			"the end":               {func(c net.Conn) { tcp(c).Close() }, false},
+			"a record that is none": {func(c net.Conn) { io.WriteString(tcp(c), "no record") }, false},
+		} {
+			for _, method := range []string{"GET", "POST"} {
+				t.Run(name+" "+method, func(t *testing.T) {
+					t.Parallel()
+					ca := tlstest.NewAuthority(t)
+					acted := make(chan struct{}, 2)
+					n := 0
+					tr := toHTTP1(t, ca, over, startRaw(t, ca, over, func(conn net.Conn, _ *bufio.Reader, r *http.Request) bool {
+						io.Copy(io.Discard, r.Body)
+						if n++; n == 1 {
+							io.WriteString(conn, page)
+							c.idle(conn)
+							acted <- struct{}{}
+							return true
+						}
 						io.WriteString(conn, page)
-						c.idle(conn)
-						acted <- struct{}{}
 						return true
+					}))
+					tr.UnsafeReuse = time.Minute
+					last := observe(tr)
+					mustGet(t, tr, "https://a.test/")
+					<-acted
+					body, err := sendTo(t, tr, method, "/", nil)
+					if x := last(); body != "right" || err != nil || x.Reused != c.reused || x.Sent != 1 {
+						t.Errorf("%q, %v; reused %t, sent %d times", body, err, x.Reused, x.Sent)
 					}
-					io.WriteString(conn, page)
-					return true
-				}))
-				tr.UnsafeReuse = time.Minute
-				last := observe(tr)
-				mustGet(t, tr, "https://a.test/")
-				<-acted
-				body, err := sendTo(t, tr, method, "/", nil)
-				if x := last(); body != "right" || err != nil || x.Reused != c.reused || x.Sent != 1 {
-					t.Errorf("%q, %v; reused %t, sent %d times", body, err, x.Reused, x.Sent)
-				}
-			})
+				})
+			}
 		}
-	}
+	})
 }
 
 // An answer that is longer than its length leaves a rest behind: in a buffer, in crypto/tls, or in the
 // kernel. Whatever the sizes of the reads, it must not become the beginning of somebody else's answer.
 func TestRestOfAnAnswerReachesNobody(t *testing.T) {
-	t.Parallel()
-	for _, size := range []int{0, 1, 100, 4 << 10, 5000, 16 << 10, 40_000} {
-		for _, read := range []int{1, 512, 32 << 10} {
-			for _, apart := range []bool{false, true} {
-				if read == 1 && size > 100 {
-					continue
-				}
-				ca := tlstest.NewAuthority(t)
-				written := make(chan struct{}, 10) // a rest that comes after the next request is its answer, for all that HTTP/1.1 can tell
-				address := startRaw(t, ca, func(c *tls.Conn, _ *bufio.Reader, r *http.Request) bool {
-					defer func() { written <- struct{}{} }()
-					answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size))
-					rest := "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nSECRET"
-					if apart {
-						io.WriteString(c, answer)
-						io.WriteString(c, rest)
-					} else {
-						io.WriteString(c, answer+rest)
+	overHTTP1(t, func(t *testing.T, over protocol) {
+		for _, size := range []int{0, 1, 100, 4 << 10, 5000, 16 << 10, 40_000} {
+			for _, read := range []int{1, 512, 32 << 10} {
+				for _, apart := range []bool{false, true} {
+					if read == 1 && size > 100 {
+						continue
 					}
-					return true
-				})
-				tr := toHTTP1(t, ca, address)
-				for range 3 {
-					resp, err := tr.RoundTrip(mustRequest(t, "GET", nil))
-					if err != nil {
-						t.Fatal(err)
-					}
-					var got strings.Builder
-					if _, err := io.CopyBuffer(&got, struct{ io.Reader }{resp.Body}, make([]byte, read)); err != nil {
-						t.Fatal(err)
-					}
-					resp.Body.Close()
-					<-written
-					if got.String() != strings.Repeat("x", size) {
-						t.Fatalf("%d bytes read %d at a time, apart %t: %.40q", size, read, apart, got.String())
+					ca := tlstest.NewAuthority(t)
+					written := make(chan struct{}, 10) // a rest that comes after the next request is its answer, for all that HTTP/1.1 can tell
+					address := startRaw(t, ca, over, func(c net.Conn, _ *bufio.Reader, r *http.Request) bool {
+						defer func() { written <- struct{}{} }()
+						answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size))
+						rest := "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nSECRET"
+						if apart {
+							io.WriteString(c, answer)
+							io.WriteString(c, rest)
+						} else {
+							io.WriteString(c, answer+rest)
+						}
+						return true
+					})
+					tr := toHTTP1(t, ca, over, address)
+					for range 3 {
+						resp, err := tr.RoundTrip(mustRequest(t, "GET", nil))
+						if err != nil {
+							t.Fatal(err)
+						}
+						var got strings.Builder
+						if _, err := io.CopyBuffer(&got, struct{ io.Reader }{resp.Body}, make([]byte, read)); err != nil {
+							t.Fatal(err)
+						}
+						resp.Body.Close()
+						<-written
+						if got.String() != strings.Repeat("x", size) {
+							t.Fatalf("%d bytes read %d at a time, apart %t: %.40q", size, read, apart, got.String())
+						}
 					}
 				}
 			}
 		}
+	})
+}
+
+// tcp is the connection below TLS, if there is TLS.
+func tcp(c net.Conn) net.Conn {
+	if secure, ok := c.(*tls.Conn); ok {
+		return secure.NetConn()
 	}
+	return c
 }
 
 func mustRequest(t *testing.T, method string, body io.Reader) *http.Request {
@@ -118,7 +130,7 @@ func mustRequest(t *testing.T, method string, body io.Reader) *http.Request {
 func TestConnectionsThatTheOriginHasEndedAreSwept(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
-	h := startHeld(t, true, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+	h := startHeld(t, overTLS1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
 	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM())}))
 	tr.IdleConnTimeout = time.Hour
 	done := make(chan error, 20)

@@ -72,7 +72,6 @@ func TestInterimAnswersAreHeard(t *testing.T) {
 // net/http leaves it to who has a hook to bound them, and no proxy does.
 func TestInterimAnswersWithoutEndAreAnError(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
-		http1 := over != overHTTP2
 		_, tr := answering(t, over, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Link", strings.Repeat("x", 100))
 			for range 20_000 {
@@ -85,7 +84,7 @@ func TestInterimAnswersWithoutEndAreAnError(t *testing.T) {
 			t.Errorf("%d were heard, want 100", len(heard()))
 		}
 		want := sni.HTTPProtocolError
-		if !http1 { // if nobody hears, net/http bounds their size
+		if over == overHTTP2 { // if nobody hears, net/http bounds their size
 			want = sni.HTTPResponseHeaderSectionSize
 		}
 		_, err = send(tr, post(t, nil))
@@ -123,7 +122,6 @@ func fields(n int) (values []string) {
 // An origin must not fill our memory with headers, nor end the requests of others with them.
 func TestHeaderOfAnAnswerIsBounded(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
-		http1 := over != overHTTP2
 		for _, c := range []struct {
 			name  string
 			limit int64
@@ -172,7 +170,7 @@ func TestHeaderOfAnAnswerIsBounded(t *testing.T) {
 				}
 				wantType(t, err, sni.HTTPResponseHeaderSectionSize)
 				mustGet(t, tr, "https://a.test/")
-				if !http1 && o.Conns() != before+1 {
+				if over == overHTTP2 && o.Conns() != before+1 {
 					t.Error("the connection was used again")
 				}
 			})
@@ -183,12 +181,11 @@ func TestHeaderOfAnAnswerIsBounded(t *testing.T) {
 // Far beyond the limit, net/http ends the reading; over HTTP/1.1 it says why.
 func TestHeaderWithoutEndIsAnError(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
-		http1 := over != overHTTP2
 		_, tr := answering(t, over, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header()["X"] = fields(4000)
 		})
 		want := sni.HTTPProtocolError
-		if http1 {
+		if over != overHTTP2 {
 			want = sni.HTTPResponseHeaderSectionSize
 		}
 		_, err := get(t, tr, "https://a.test/")

@@ -26,9 +26,9 @@ type held struct {
 	let   chan struct{}
 }
 
-func startHeld(t *testing.T, http1 bool, certificates map[string]tls.Certificate) *held {
+func startHeld(t *testing.T, over protocol, certificates map[string]tls.Certificate) *held {
 	h := &held{began: make(chan struct{}, 100), let: make(chan struct{})}
-	h.Origin = &tlstest.Origin{HTTP1: http1, Certificates: certificates, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h.Origin = &tlstest.Origin{HTTP1: over == overTLS1, Plain: over == overPlain, Certificates: certificates, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, "first half, ")
 		if r.URL.Path == "/held" {
 			http.NewResponseController(w).Flush()
@@ -44,12 +44,12 @@ func startHeld(t *testing.T, http1 bool, certificates map[string]tls.Certificate
 // A change of the target must not break what is under way, and must not leave anything of the
 // target before it.
 func TestRequestUnderWayFinishesAfterAChangeOfItsTarget(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
 		certificates := map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}
-		first := startHeld(t, http1, certificates)
-		second := startOrigin(t, http1, certificates)
-		s := &switchable{sni.Target{Addresses: []string{first.Addr}, Roots: sni.PEM(ca.PEM())}}
+		first := startHeld(t, over, certificates)
+		second := startOrigin(t, over, certificates)
+		s := &switchable{targetOver(over, first.Addr, ca.PEM())}
 		tr := newTransport(t, s)
 
 		req, err := http.NewRequestWithContext(t.Context(), "GET", "https://a.test/held", nil)
@@ -61,7 +61,7 @@ func TestRequestUnderWayFinishesAfterAChangeOfItsTarget(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-first.began
-		if http1 {
+		if over != overHTTP2 {
 			mustGet(t, tr, "https://a.test/") // a second connection, idle by now
 		}
 		s.target.Addresses = []string{second.Addr}
@@ -89,9 +89,9 @@ func TestRequestUnderWayFinishesAfterAChangeOfItsTarget(t *testing.T) {
 
 // A pool that two hosts share is not given up with the first of them.
 func TestPoolStaysForTheHostsThatStillHaveIt(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	overTLS(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		o := startOrigin(t, http1, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
+		o := startOrigin(t, over, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
 		shared := sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), ServerName: "internal.test"}
 		targets := map[string]sni.Target{"a.test": shared, "b.test": shared}
 		tr := newTransport(t, sni.Func(func(_ context.Context, host string) (sni.Target, error) { return targets[host], nil }))
@@ -114,15 +114,15 @@ func TestPoolStaysForTheHostsThatStillHaveIt(t *testing.T) {
 // Rotation under load: no request fails, none goes out under the target of before once the
 // change was made.
 func TestTargetChangesWhileRequestsRun(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
 		certificates := map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}
-		origins := []*tlstest.Origin{startOrigin(t, http1, certificates), startOrigin(t, http1, certificates)}
+		origins := []*tlstest.Origin{startOrigin(t, over, certificates), startOrigin(t, over, certificates)}
 		var current atomic.Int64
 		tr := newTransport(t, sni.Func(func(ctx context.Context, _ string) (sni.Target, error) {
 			n := current.Load()
 			*ctx.Value(generationKey{}).(*int64) = n
-			return sni.Target{Addresses: []string{origins[n%2].Addr}, Roots: sni.PEM(ca.PEM() + strings.Repeat("\n", int(n)))}, nil
+			return over.target(sni.Target{Addresses: []string{origins[n%2].Addr}, Roots: sni.PEM(ca.PEM() + strings.Repeat("\n", int(n)))}), nil
 		}))
 		var wg sync.WaitGroup
 		for range 8 {
@@ -163,10 +163,10 @@ type generationKey struct{}
 // A middleware that rewrites Host and forgets the URL would send a request for one customer
 // down the verified connection of another.
 func TestHostThatIsNotTheURLsIsRefused(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-		s := &switchable{sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}}
+		o := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		s := &switchable{targetOver(over, o.Addr, ca.PEM())}
 		tr := newTransport(t, s)
 		request := func(host string) *http.Request {
 			req, err := http.NewRequestWithContext(t.Context(), "GET", "https://a.test/", nil)
@@ -356,10 +356,10 @@ func TestAnswerThatIsNotReadToItsEndEndsItsConnection(t *testing.T) {
 
 // Hooks of net/http/httptrace see what they see of net/http.
 func TestTraceHooksAreCalled(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{"localhost:" + o.Port()}, Roots: sni.PEM(ca.PEM())}))
+		o := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		tr := newTransport(t, to(over.target(sni.Target{Addresses: []string{"localhost:" + o.Port()}, Roots: sni.PEM(ca.PEM())})))
 		var mu sync.Mutex
 		var got []string
 		note := func(s string) { mu.Lock(); defer mu.Unlock(); got = append(got, s) }
@@ -379,6 +379,9 @@ func TestTraceHooksAreCalled(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		want := "dns, tls, tls done a.test <nil>, conn false, answer, conn true, answer"
+		if over == overPlain {
+			want = "dns, conn false, answer, conn true, answer"
+		}
 		if s := strings.Join(got, ", "); s != want {
 			t.Errorf("hooks were called as %s, want %s", s, want)
 		}
@@ -499,10 +502,10 @@ func TestSlowFirstAnswerDoesNotKeepOthersWaiting(t *testing.T) {
 // What net/http refuses to send has not been processed either, and is none the better for
 // another connection.
 func TestRequestThatCannotBeSentIsNotDialledForAgain(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+		o := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		tr := newTransport(t, to(targetOver(over, o.Addr, ca.PEM())))
 		for name, change := range map[string]func(*http.Request){
 			"header": func(r *http.Request) { r.Header.Set("X", "a\nb") },
 			"method": func(r *http.Request) { r.Method = "A B" },
@@ -526,11 +529,11 @@ func TestRequestThatCannotBeSentIsNotDialledForAgain(t *testing.T) {
 
 // A request that was given up before it was sent says nothing about the origin.
 func TestCancelledRequestIsNoSignOfLife(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		o := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
 		for range 10 { // net/http notices the cancelled context sooner or later
-			tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+			tr := newTransport(t, to(targetOver(over, o.Addr, ca.PEM())))
 			tr.UnsafeReuse = 30 * time.Millisecond
 			mustGet(t, tr, "https://a.test/")
 			before := o.Conns()
@@ -573,10 +576,10 @@ func TestPanicOfAHookDoesNotBlockItsTarget(t *testing.T) {
 // A request target may name a host itself, and wins over Host then: another customer's request on a
 // connection that was verified for the first.
 func TestRequestTargetDoesNotNameAnotherHost(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+		o := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		tr := newTransport(t, to(targetOver(over, o.Addr, ca.PEM())))
 		for name, change := range map[string]func(*http.Request){
 			"opaque":           func(r *http.Request) { r.URL.Opaque = "https://evil.test/admin" },
 			"opaque authority": func(r *http.Request) { r.URL.Opaque = "//evil.test/x" },

@@ -15,16 +15,16 @@ import (
 
 // Thousands of hosts must not become thousands of connections, nor their goroutines.
 func TestHeldResourcesAreBoundedHoweverManyHostsComeBy(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		const hosts = 600
 		ca := tlstest.NewAuthority(t)
 		leaf := tlstest.Leaf(t, ca, "*.many.test")
-		o := &tlstest.Origin{HTTP1: http1, Certificates: map[string]tls.Certificate{}}
+		o := &tlstest.Origin{HTTP1: over == overTLS1, Plain: over == overPlain, Certificates: map[string]tls.Certificate{}}
 		for i := range hosts {
 			o.Certificates[fmt.Sprintf("h%d.many.test", i)] = leaf
 		}
 		o.Start(t)
-		tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+		tr := newTransport(t, to(targetOver(over, o.Addr, ca.PEM())))
 		tr.MaxTargets, tr.MaxIdleConns = 50, 20
 		tr.IdleConnTimeout = time.Hour
 		for i := range hosts {
@@ -34,12 +34,12 @@ func TestHeldResourcesAreBoundedHoweverManyHostsComeBy(t *testing.T) {
 			}
 		}
 		o.WaitConns(t, 20)
-		if n := len(o.Handshakes()); n != hosts {
-			t.Errorf("%d handshakes, want %d", n, hosts)
+		if n := o.Conns(); n != hosts {
+			t.Errorf("%d connections, want %d", n, hosts)
 		}
 		// The last used are kept.
 		mustGet(t, tr, fmt.Sprintf("https://h%d.many.test/", hosts-20))
-		if n := len(o.Handshakes()); n != hosts {
+		if n := o.Conns(); n != hosts {
 			t.Error("a connection was closed before one that was used longer ago")
 		}
 	})
@@ -49,7 +49,7 @@ func TestHeldResourcesAreBoundedHoweverManyHostsComeBy(t *testing.T) {
 func TestIdleConnectionsOfOneTargetAreBounded(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
-	h := startHeld(t, true, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "b.test": tlstest.Leaf(t, ca, "b.test")})
+	h := startHeld(t, overTLS1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "b.test": tlstest.Leaf(t, ca, "b.test")})
 	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM())}))
 	tr.MaxIdleConnsPerTarget = 3
 	mustGet(t, tr, "https://b.test/")
@@ -77,7 +77,7 @@ func TestIdleConnectionsOfOneTargetAreBounded(t *testing.T) {
 func TestHostsWithOneTargetCountWithoutCostingConnections(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
-	o := startOrigin(t, true, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
+	o := startOrigin(t, overTLS1, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
 	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), ServerName: "internal.test"}))
 	tr.MaxTargets = 5
 	for i := range 50 {
@@ -145,10 +145,10 @@ func TestKeepAliveOfTheOriginIsMinded(t *testing.T) {
 
 // Each request that needs a new connection would leave the one of before behind.
 func TestUnsafeRequestsDoNotPileUpConnections(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+		o := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		tr := newTransport(t, to(targetOver(over, o.Addr, ca.PEM())))
 		tr.UnsafeReuse = -1
 		for range 20 {
 			req, err := http.NewRequestWithContext(t.Context(), "POST", "https://a.test/", strings.NewReader("x"))

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -15,9 +16,9 @@ import (
 )
 
 // misdirecting answers with 421 as long as wrong says so.
-func misdirecting(t *testing.T, http1 bool, wrong func() bool) (*tlstest.Origin, *sni.Transport) {
+func misdirecting(t *testing.T, over protocol, wrong func() bool) (*tlstest.Origin, *sni.Transport) {
 	ca := tlstest.NewAuthority(t)
-	o := &tlstest.Origin{HTTP1: http1, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}}
+	o := &tlstest.Origin{HTTP1: over == overTLS1, Plain: over == overPlain, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}}
 	o.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if wrong() {
 			w.WriteHeader(http.StatusMisdirectedRequest)
@@ -27,7 +28,7 @@ func misdirecting(t *testing.T, http1 bool, wrong func() bool) (*tlstest.Origin,
 		io.WriteString(w, "here")
 	})
 	o.Start(t)
-	return o, newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+	return o, newTransport(t, to(targetOver(over, o.Addr, ca.PEM())))
 }
 
 // status sends a request and returns the status of its answer.
@@ -49,9 +50,9 @@ func status(t *testing.T, tr *sni.Transport, method string, body io.Reader) int 
 }
 
 func TestMisdirectedRequestIsSentOnceMoreOnAFreshConnection(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		var n atomic.Int64
-		o, tr := misdirecting(t, http1, func() bool { return n.Add(1) == 2 })
+		o, tr := misdirecting(t, over, func() bool { return n.Add(1) == 2 })
 		for range 3 {
 			if got := status(t, tr, "GET", nil); got != 200 {
 				t.Errorf("status %d", got)
@@ -73,7 +74,7 @@ func TestMisdirectedRequestIsSentOnceMoreOnAFreshConnection(t *testing.T) {
 func TestMisdirectedRequestDoesNotTryAnotherConnectionOfBefore(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
-	h := startHeld(t, true, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+	h := startHeld(t, overTLS1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
 	answer := h.Handler
 	h.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/" && len(h.Requests()) <= 3 {
@@ -101,8 +102,8 @@ func TestMisdirectedRequestDoesNotTryAnotherConnectionOfBefore(t *testing.T) {
 
 // An origin that answers everything so must not be asked for ever.
 func TestMisdirectedRequestIsSentNoMoreThanTwice(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
-		o, tr := misdirecting(t, http1, func() bool { return true })
+	allProtocols(t, func(t *testing.T, over protocol) {
+		o, tr := misdirecting(t, over, func() bool { return true })
 		for i := range 3 {
 			if got := status(t, tr, "GET", nil); got != 421 {
 				t.Errorf("status %d, want the origin's", got)
@@ -116,8 +117,8 @@ func TestMisdirectedRequestIsSentNoMoreThanTwice(t *testing.T) {
 
 // 421 does not say that nothing was done.
 func TestMisdirectedRequestThatIsNotSafeIsNotRepeated(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
-		o, tr := misdirecting(t, http1, func() bool { return true })
+	allProtocols(t, func(t *testing.T, over protocol) {
+		o, tr := misdirecting(t, over, func() bool { return true })
 		for i, method := range []string{"POST", "PUT", "DELETE", "PATCH", "PROPFIND"} {
 			if got := status(t, tr, method, strings.NewReader("x")); got != 421 {
 				t.Errorf("%s: status %d", method, got)
@@ -141,27 +142,28 @@ func TestMisdirectedRequestThatIsNotSafeIsNotRepeated(t *testing.T) {
 
 // A request that met a dead connection has been sent twice then. What the second answer is, counts.
 func TestSafeRequestIsRepeatedOnceForWhateverReason(t *testing.T) {
-	t.Parallel()
-	ca := tlstest.NewAuthority(t)
-	var arrived atomic.Int32
-	tr := toHTTP1(t, ca, startRaw(t, ca, func(c *tls.Conn, _ *bufio.Reader, r *http.Request) bool {
-		switch {
-		case r.URL.Path == "/first":
-			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-		case arrived.Add(1) == 1:
-			return false // after it was read
-		default:
-			io.WriteString(c, "HTTP/1.1 421 Misdirected Request\r\nContent-Length: 0\r\n\r\n")
+	overHTTP1(t, func(t *testing.T, over protocol) {
+		ca := tlstest.NewAuthority(t)
+		var arrived atomic.Int32
+		tr := toHTTP1(t, ca, over, startRaw(t, ca, over, func(c net.Conn, _ *bufio.Reader, r *http.Request) bool {
+			switch {
+			case r.URL.Path == "/first":
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			case arrived.Add(1) == 1:
+				return false // after it was read
+			default:
+				io.WriteString(c, "HTTP/1.1 421 Misdirected Request\r\nContent-Length: 0\r\n\r\n")
+			}
+			return true
+		}))
+		mustGet(t, tr, "https://a.test/first")
+		resp, err := tr.RoundTrip(mustRequest(t, "GET", nil))
+		if err != nil {
+			t.Fatal(err)
 		}
-		return true
-	}))
-	mustGet(t, tr, "https://a.test/first")
-	resp, err := tr.RoundTrip(mustRequest(t, "GET", nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	if n := arrived.Load(); n != 2 || resp.StatusCode != http.StatusMisdirectedRequest {
-		t.Errorf("it arrived %d times, and was answered with %d", n, resp.StatusCode)
-	}
+		resp.Body.Close()
+		if n := arrived.Load(); n != 2 || resp.StatusCode != http.StatusMisdirectedRequest {
+			t.Errorf("it arrived %d times, and was answered with %d", n, resp.StatusCode)
+		}
+	})
 }

@@ -24,9 +24,9 @@ func watch(tr *sni.Transport) *sni.Exchange {
 }
 
 func TestExchangeTellsWhatARequestWentThrough(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	overTLS(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		o := startOrigin(t, http1, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
+		o := startOrigin(t, over, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
 		target := sni.Target{Addresses: []string{unusedAddress(t), "lb.test:" + o.Port()}, Roots: sni.PEM(ca.PEM()), ServerName: "internal.test"}
 		tr := newTransport(t, sni.Func(func(context.Context, string) (sni.Target, error) {
 			<-time.After(time.Millisecond)
@@ -35,7 +35,7 @@ func TestExchangeTellsWhatARequestWentThrough(t *testing.T) {
 		_, tr.Resolver = tlstest.NameServer(t, tlstest.Names{"lb.test": {"127.0.0.1"}})
 		x := watch(tr)
 		protocol := "HTTP/2"
-		if http1 {
+		if over != overHTTP2 {
 			protocol = "HTTP/1.1"
 		}
 		leaf := o.Certificates["internal.test"]

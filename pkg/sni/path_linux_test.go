@@ -67,11 +67,11 @@ func (p *path) cut(t *testing.T) {
 // Without a word, a flow was dropped. A safe request is there all the same, and one that is not safe fails,
 // long before the origin's own time is over.
 func TestDeadPathIsNoticedByTheKernel(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		o := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
 		p := newPath(t, o.Addr)
-		tr := newTransport(t, to(sni.Target{Addresses: []string{p.addr}, Roots: sni.PEM(ca.PEM())}))
+		tr := newTransport(t, to(targetOver(over, p.addr, ca.PEM())))
 		tr.AckTimeout, tr.UnsafeReuse = 500*time.Millisecond, time.Hour
 		last := observe(tr)
 		mustGet(t, tr, "https://a.test/")
@@ -92,11 +92,11 @@ func TestDeadPathIsNoticedByTheKernel(t *testing.T) {
 
 // A large body takes the bound away while it is sent, and not from the requests after it.
 func TestDeadPathIsNoticedAfterALargeBody(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		o := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
 		p := newPath(t, o.Addr)
-		tr := newTransport(t, to(sni.Target{Addresses: []string{p.addr}, Roots: sni.PEM(ca.PEM())}))
+		tr := newTransport(t, to(targetOver(over, p.addr, ca.PEM())))
 		tr.AckTimeout, tr.UnsafeReuse, tr.ResponseHeaderTimeout = 500*time.Millisecond, time.Hour, time.Minute
 		mustSendTo(t, tr, "POST", "/", io.LimitReader(zeros{}, 1<<20))
 		p.cut(t)
@@ -105,7 +105,7 @@ func TestDeadPathIsNoticedAfterALargeBody(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = send(tr, req)
-		if !http1 { // a connection that was made for an upload carries nothing else
+		if over == overHTTP2 { // a connection that was made for an upload carries nothing else
 			if err != nil || o.Conns() != 2 {
 				t.Errorf("%v, %d connections", err, o.Conns())
 			}

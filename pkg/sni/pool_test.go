@@ -20,16 +20,20 @@ import (
 )
 
 func TestOneConnectionForRequestsInSequence(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		origin := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
+		origin := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		tr := newTransport(t, to(targetOver(over, origin.Addr, ca.PEM())))
 		// Spellings of one name share one pool and one SNI, in lower case.
-		for _, host := range []string{"a.test", "A.Test", "a.test.", "a.test:443"} {
+		hosts := []string{"a.test", "A.Test", "a.test.", "a.test:443"}
+		if over == overPlain {
+			hosts[3] = "a.test:80"
+		}
+		for _, host := range hosts {
 			mustGet(t, tr, "https://"+host+"/")
 		}
-		if got := origin.Handshakes(); !slices.Equal(got, []string{"a.test"}) {
-			t.Errorf("handshakes %q, want one for a.test", got)
+		if got := origin.Handshakes(); origin.Conns() != 1 || over != overPlain && !slices.Equal(got, []string{"a.test"}) {
+			t.Errorf("%d connections, handshakes %q, want one for a.test", origin.Conns(), got)
 		}
 		if host := origin.Requests()[1].Host; host != "A.Test" {
 			t.Errorf("Host arrived as %q, want it as the client wrote it", host)
@@ -39,13 +43,13 @@ func TestOneConnectionForRequestsInSequence(t *testing.T) {
 
 // No request may ride on a connection that was made under another target.
 func TestChangedTargetIsNotServedByTheOldConnection(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	overTLS(t, func(t *testing.T, over protocol) {
 		ca, other := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
 		certificates := map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "b.test": tlstest.Leaf(t, ca, "b.test")}
-		first, second := startOrigin(t, http1, certificates), startOrigin(t, http1, certificates)
+		first, second := startOrigin(t, over, certificates), startOrigin(t, over, certificates)
 		var target sni.Target
 		tr := newTransport(t, sni.Func(func(context.Context, string) (sni.Target, error) { return target, nil }))
-		base := sni.Target{Addresses: []string{first.Addr}, Roots: sni.PEM(ca.PEM())}
+		base := targetOver(over, first.Addr, ca.PEM())
 		for _, c := range []struct {
 			name   string
 			change func(*sni.Target)
@@ -90,7 +94,7 @@ func TestChangedTargetIsNotServedByTheOldConnection(t *testing.T) {
 
 // Connections and pools stay bounded, however many hosts come by.
 func TestPoolsAreBoundedAndEvictedOnesCloseTheirConnections(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
 		certificates := map[string]tls.Certificate{}
 		hosts := make([]string, 40)
@@ -98,8 +102,8 @@ func TestPoolsAreBoundedAndEvictedOnesCloseTheirConnections(t *testing.T) {
 			hosts[i] = fmt.Sprintf("h%d.test", i)
 			certificates[hosts[i]] = tlstest.Leaf(t, ca, hosts[i])
 		}
-		origin := startOrigin(t, http1, certificates)
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
+		origin := startOrigin(t, over, certificates)
+		tr := newTransport(t, to(targetOver(over, origin.Addr, ca.PEM())))
 		tr.MaxTargets = 3
 		tr.IdleConnTimeout = time.Hour // only eviction may close
 		for _, host := range hosts {
@@ -107,8 +111,8 @@ func TestPoolsAreBoundedAndEvictedOnesCloseTheirConnections(t *testing.T) {
 		}
 		origin.WaitConns(t, 3)
 		mustGet(t, tr, "https://h39.test/") // the newest is kept
-		if n := len(origin.Handshakes()); n != len(hosts) {
-			t.Errorf("%d handshakes, want %d", n, len(hosts))
+		if n := origin.Conns(); n != len(hosts) {
+			t.Errorf("%d connections, want %d", n, len(hosts))
 		}
 		tr.CloseIdleConnections()
 		origin.WaitConns(t, 0)
@@ -116,10 +120,10 @@ func TestPoolsAreBoundedAndEvictedOnesCloseTheirConnections(t *testing.T) {
 }
 
 func TestIdleConnectionsAreClosedInTime(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		origin := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
+		origin := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		tr := newTransport(t, to(targetOver(over, origin.Addr, ca.PEM())))
 		tr.IdleConnTimeout = 50 * time.Millisecond
 		mustGet(t, tr, "https://a.test/")
 		origin.WaitConns(t, 0)
@@ -127,10 +131,10 @@ func TestIdleConnectionsAreClosedInTime(t *testing.T) {
 }
 
 func TestNegativeIdleConnTimeoutReusesNothing(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		origin := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
+		origin := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		tr := newTransport(t, to(targetOver(over, origin.Addr, ca.PEM())))
 		tr.IdleConnTimeout = -1
 		mustGet(t, tr, "https://a.test/")
 		mustGet(t, tr, "https://a.test/")
@@ -143,17 +147,17 @@ func TestNegativeIdleConnTimeoutReusesNothing(t *testing.T) {
 
 // The header is a stranger's in a proxy, and no permission to send a POST twice.
 func TestIdempotencyKeyOfAClientDoesNotWidenRetries(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
 		for _, body := range []string{"", "body"} {
 			for _, header := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
-				origin := &tlstest.Origin{HTTP1: http1, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				origin := &tlstest.Origin{HTTP1: over == overTLS1, Plain: over == overPlain, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 					if r.Method == "POST" {
 						panic(http.ErrAbortHandler) // done, but nobody will know
 					}
 				})}
 				origin.Start(t)
-				tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
+				tr := newTransport(t, to(targetOver(over, origin.Addr, ca.PEM())))
 				mustGet(t, tr, "https://a.test/") // net/http repeats on reused connections only
 				req, err := http.NewRequestWithContext(t.Context(), "POST", "https://a.test/", strings.NewReader(body))
 				if err != nil {
@@ -166,7 +170,7 @@ func TestIdempotencyKeyOfAClientDoesNotWidenRetries(t *testing.T) {
 				posts := 0
 				for _, r := range origin.Requests() {
 					if r.Method == "POST" {
-						if posts++; r.Body != body || r.Header.Get(header) != "1" || http1 && r.Header.Get("Content-Length") != strconv.Itoa(len(body)) {
+						if posts++; r.Body != body || r.Header.Get(header) != "1" || over != overHTTP2 && r.Header.Get("Content-Length") != strconv.Itoa(len(body)) {
 							t.Errorf("the origin saw %+v", r)
 						}
 					}
@@ -227,9 +231,9 @@ func TestConnectionThatWentSilentIsGivenUp(t *testing.T) {
 
 // Many hosts under one server name are one pool, with one bound.
 func TestHostsWithOneServerNameShareConnections(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	overTLS(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		origin := startOrigin(t, http1, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
+		origin := startOrigin(t, over, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
 		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM()), ServerName: "internal.test"}))
 		for i := range 20 {
 			mustGet(t, tr, fmt.Sprintf("https://h%d.test/", i))
@@ -245,9 +249,9 @@ func TestHostsWithOneServerNameShareConnections(t *testing.T) {
 
 // Without addresses, each host is dialled itself, whatever name all of them have to prove.
 func TestServerNameAloneDoesNotJoinHosts(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	overTLS(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		origin := startOrigin(t, http1, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
+		origin := startOrigin(t, over, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
 		tr := newTransport(t, to(sni.Target{Roots: sni.PEM(ca.PEM()), ServerName: "internal.test"}))
 		for _, host := range []string{"127.0.0.1", "localhost"} {
 			mustGet(t, tr, "https://"+host+":"+origin.Port()+"/")
@@ -291,17 +295,17 @@ func TestDiallingEndsWithTheRequestsDeadline(t *testing.T) {
 
 // Two ports are two origins, and neither is part of a name.
 func TestPortIsPartOfWhatIsPooled(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
 		certificates := map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}
-		first, second := startOrigin(t, http1, certificates), startOrigin(t, http1, certificates)
-		tr := newTransport(t, to(sni.Target{Addresses: []string{"127.0.0.1"}, Roots: sni.PEM(ca.PEM())}))
+		first, second := startOrigin(t, over, certificates), startOrigin(t, over, certificates)
+		tr := newTransport(t, to(targetOver(over, "127.0.0.1", ca.PEM())))
 		for range 2 {
 			mustGet(t, tr, "https://a.test:"+first.Port()+"/")
 			mustGet(t, tr, "https://a.test:"+second.Port()+"/")
 		}
 		for _, o := range []*tlstest.Origin{first, second} {
-			if n := len(o.Requests()); n != 2 || o.Conns() != 1 || !slices.Equal(o.Handshakes(), []string{"a.test"}) {
+			if n := len(o.Requests()); n != 2 || o.Conns() != 1 || over != overPlain && !slices.Equal(o.Handshakes(), []string{"a.test"}) {
 				t.Errorf("%d requests over %d connections, handshakes %q", n, o.Conns(), o.Handshakes())
 			}
 		}
@@ -310,9 +314,9 @@ func TestPortIsPartOfWhatIsPooled(t *testing.T) {
 
 // HAProxy's health checks once changed the name under which traffic went out.
 func TestRequestUnderAnotherNameDoesNotChangeTheNameOfOthers(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	overTLS(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		o := startOrigin(t, http1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "probe.test": tlstest.Leaf(t, ca, "probe.test")})
+		o := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "probe.test": tlstest.Leaf(t, ca, "probe.test")})
 		names := map[string]string{"probe.internal.test": "probe.test"}
 		tr := newTransport(t, sni.Func(func(_ context.Context, host string) (sni.Target, error) {
 			return sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), ServerName: names[host]}, nil
@@ -395,11 +399,11 @@ func TestProtocolsAreThoseOfTheTarget(t *testing.T) {
 		alpn   []string
 		want   string // the protocol, or the type of the error
 	}{
-		{"both", startOrigin(t, false, certificates), nil, "HTTP/2.0"},
-		{"both, HTTP/1.1 first", startOrigin(t, false, certificates), []string{"http/1.1", "h2"}, "HTTP/2.0"}, // the server chooses
-		{"HTTP/1.1", startOrigin(t, false, certificates), []string{"http/1.1"}, "HTTP/1.1"},
-		{"HTTP/2", startOrigin(t, false, certificates), []string{"h2"}, "HTTP/2.0"},
-		{"HTTP/2 of who has none", startOrigin(t, true, certificates), []string{"h2"}, "tls_alert_received"},
+		{"both", startOrigin(t, overHTTP2, certificates), nil, "HTTP/2.0"},
+		{"both, HTTP/1.1 first", startOrigin(t, overHTTP2, certificates), []string{"http/1.1", "h2"}, "HTTP/2.0"}, // the server chooses
+		{"HTTP/1.1", startOrigin(t, overHTTP2, certificates), []string{"http/1.1"}, "HTTP/1.1"},
+		{"HTTP/2", startOrigin(t, overHTTP2, certificates), []string{"h2"}, "HTTP/2.0"},
+		{"HTTP/2 of who has none", startOrigin(t, overTLS1, certificates), []string{"h2"}, "tls_alert_received"},
 		{"HTTP/2 of who says nothing", silent, []string{"h2"}, "tls_protocol_error"},
 		{"both of who says nothing", silent, nil, "HTTP/1.1"},
 		{"unknown", silent, []string{"h3"}, "proxy_configuration_error"},

@@ -364,10 +364,10 @@ type rude struct {
 	seen map[string]int // by URI
 }
 
-func startRude(t *testing.T, ca *devca.Authority, http1 bool) *rude {
+func startRude(t *testing.T, ca *devca.Authority, over protocol) *rude {
 	t.Helper()
 	config := serverConfig(tlstest.Leaf(t, ca, "a.test"))
-	if config.NextProtos = []string{"h2", "http/1.1"}; http1 {
+	if config.NextProtos = []string{"h2", "http/1.1"}; over == overTLS1 {
 		config.NextProtos = []string{"http/1.1"}
 	}
 	l, err := tls.Listen("tcp", "127.0.0.1:0", config)
@@ -408,7 +408,7 @@ func (o *rude) times(uri string) int {
 // What is on its way when the origin hangs up is lost or not. Nobody can know, so nobody may
 // send it again, unless it is safe.
 func TestOriginThatHangsUpAfterEachAnswer(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		for name, hangUp := range map[string]func(*tls.Conn){
 			"with close_notify":    func(c *tls.Conn) { c.Close() },
 			"without close_notify": func(c *tls.Conn) { c.NetConn().Close() },
@@ -418,7 +418,7 @@ func TestOriginThatHangsUpAfterEachAnswer(t *testing.T) {
 			leaf := tlstest.Leaf(t, ca, "a.test")
 			var arrived atomic.Int32
 			address := ""
-			if http1 {
+			if over != overHTTP2 {
 				address = tlstest.Listen(t, func(raw net.Conn) {
 					c := tls.Server(raw, serverConfig(leaf))
 					r, err := http.ReadRequest(bufio.NewReader(c))
@@ -463,9 +463,9 @@ func TestOriginThatHangsUpAfterEachAnswer(t *testing.T) {
 }
 
 func TestRequestThatWasReadAndResetIsRepeatedOnlyIfSafeAndOnAReusedConnection(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	overTLS(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		origin := startRude(t, ca, http1)
+		origin := startRude(t, ca, over)
 		for i, c := range []struct {
 			method string
 			reused bool
@@ -586,7 +586,7 @@ func TestNothingIsLostOrDoubledAroundAGoAway(t *testing.T) {
 func TestNothingIsLostOrDoubledWhenAnOriginShutsDown(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
-	first, second := startRude(t, ca, false), startRude(t, ca, false)
+	first, second := startRude(t, ca, overHTTP2), startRude(t, ca, overHTTP2)
 	tr := newTransport(t, to(sni.Target{Addresses: []string{first.addr, second.addr}, Roots: sni.PEM(ca.PEM())}))
 	tr.UnsafeReuse = time.Minute
 	mustSendTo(t, tr, "POST", "/", nil)

@@ -177,10 +177,10 @@ func TestPinDoesNotVouchForAnUnknownAuthority(t *testing.T) {
 // curl and others have sent one customer's request under the client certificate of another,
 // over a pooled connection or a resumed session.
 func TestClientCertificateFollowsTheTarget(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	overTLS(t, func(t *testing.T, over protocol) {
 		versions(t, func(t *testing.T, config func(*tls.Config)) {
 			ca := tlstest.NewAuthority(t)
-			o := &tlstest.Origin{HTTP1: http1, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Config: func(c *tls.Config) {
+			o := &tlstest.Origin{HTTP1: over == overTLS1, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Config: func(c *tls.Config) {
 				config(c)
 				c.ClientAuth = tls.RequestClientCert
 			}}

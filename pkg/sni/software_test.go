@@ -44,13 +44,13 @@ const hostOne, hostTwo = "one.spec-trust.test", "two.spec-trust.test"
 func TestNginxServersNeverShareAConnection(t *testing.T) {
 	t.Parallel()
 	n := startNginx(t)
-	bothProtocols(t, func(t *testing.T, http1 bool) {
-		tr := n.transport(t, http1)
+	overTLS(t, func(t *testing.T, over protocol) {
+		tr := n.transport(t, over)
 		var mu sync.Mutex
 		names := map[string]string{} // by the number of the connection
 		check := func(host string) {
 			a, _, err := n.ask(t, tr, "GET", "https://"+host+"/", "")
-			if err != nil || a.sni != host || a.host != host || a.http2 == http1 {
+			if err != nil || a.sni != host || a.host != host || a.http2 != (over == overHTTP2) {
 				t.Errorf("%s was answered by %+v, %v", host, a, err)
 				return
 			}
@@ -73,7 +73,7 @@ func TestNginxServersNeverShareAConnection(t *testing.T) {
 			wg.Go(func() { check([]string{hostOne, hostTwo}[i%2]) })
 		}
 		wg.Wait()
-		if !http1 && len(names) > 2*50/10 {
+		if over == overHTTP2 && len(names) > 2*50/10 {
 			t.Errorf("%d connections over HTTP/2, want one for ten requests of a name at most", len(names))
 		}
 	})
@@ -82,8 +82,8 @@ func TestNginxServersNeverShareAConnection(t *testing.T) {
 func TestNginxUntrustedNeighbourFailsEveryTime(t *testing.T) {
 	t.Parallel()
 	n := startNginx(t)
-	bothProtocols(t, func(t *testing.T, http1 bool) {
-		tr := n.transport(t, http1)
+	overTLS(t, func(t *testing.T, over protocol) {
+		tr := n.transport(t, over)
 		for i := range 5 {
 			_, x, err := n.ask(t, tr, "GET", "https://"+hostOne+"/", "")
 			if err != nil || x.Reused != (i > 0) {
@@ -100,8 +100,8 @@ func TestNginxUntrustedNeighbourFailsEveryTime(t *testing.T) {
 func TestNginxWithoutTheNameIsAnAlert(t *testing.T) {
 	t.Parallel()
 	n := startNginx(t)
-	bothProtocols(t, func(t *testing.T, http1 bool) {
-		tr := n.transport(t, http1)
+	overTLS(t, func(t *testing.T, over protocol) {
+		tr := n.transport(t, over)
 		for range 3 {
 			if _, _, err := n.ask(t, tr, "GET", "https://"+hostOne+"/", ""); err != nil {
 				t.Fatal(err)
@@ -117,8 +117,8 @@ func TestNginxWithoutTheNameIsAnAlert(t *testing.T) {
 func TestNginxSessionsAreResumedForTheirNameOnly(t *testing.T) {
 	t.Parallel()
 	n := startNginx(t)
-	bothProtocols(t, func(t *testing.T, http1 bool) {
-		tr := n.transport(t, http1)
+	overTLS(t, func(t *testing.T, over protocol) {
+		tr := n.transport(t, over)
 		for i := range 4 {
 			for _, host := range []string{hostOne, hostTwo} {
 				// Over HTTP/2 a connection may become idle a moment after its answer has ended.
@@ -153,17 +153,17 @@ func TestNginxHangsUpAndNoPostIsLostOrSentTwice(t *testing.T) {
 		posts []string // as nginx logs them
 	)
 	for i := range 128 { // all at once: there is a lot of waiting
-		http1, method := i%2 == 0, []string{"POST", "GET"}[i/2%2]
+		over, method := []protocol{overTLS1, overHTTP2}[i%2], []string{"POST", "GET"}[i/2%2]
 		offset := time.Duration(i/8-8) * 200 * time.Microsecond // the moment is short
 		host := []string{"hasty.spec-trust.test", "announcing.spec-trust.test"}[i/4%2]
-		tr := n.transport(t, http1)
+		tr := n.transport(t, over)
 		gaps := []time.Duration{0, 900 * time.Millisecond, time.Second + offset, time.Second - offset, 1100 * time.Millisecond}
 		wg.Go(func() {
 			for j, gap := range gaps {
 				<-time.After(gap) // time is the subject
 				body := fmt.Sprintf("%d-%d", i, j)
 				a, x, err := n.ask(t, tr, method, "https://"+host+"/echo", body)
-				if err != nil || a.sni != host || a.host != host || a.body != body || a.http2 == http1 {
+				if err != nil || a.sni != host || a.host != host || a.body != body || a.http2 != (over == overHTTP2) {
 					t.Errorf("%s %d: %v\nnginx says %+v\nthe transport %+v", method, j, err, a, x)
 				}
 				if method == "POST" {
@@ -395,9 +395,9 @@ func startNginx(t testing.TB) *nginx {
 }
 
 // transport makes one that sends all hosts to the nginx.
-func (n *nginx) transport(t testing.TB, http1 bool) *sni.Transport {
+func (n *nginx) transport(t testing.TB, over protocol) *sni.Transport {
 	target := sni.Target{Addresses: []string{n.http2}, Roots: sni.PEM(n.ca.PEM())}
-	if http1 {
+	if over == overTLS1 {
 		target.Addresses = []string{n.http1}
 	}
 	return observedTransport(t, target)
@@ -427,7 +427,7 @@ func (n *nginx) ask(t testing.TB, tr *sni.Transport, method, url, body string) (
 func (n *nginx) log(t testing.TB) []string {
 	t.Helper()
 	last := rand.Text() // nginx writes in the order of the requests, a moment after it has answered
-	if _, _, err := n.ask(t, n.transport(t, true), "POST", "https://"+hostOne+"/echo", last); err != nil {
+	if _, _, err := n.ask(t, n.transport(t, overTLS1), "POST", "https://"+hostOne+"/echo", last); err != nil {
 		t.Fatal(err)
 	}
 	n.wait(t, "POST "+hostOne+" "+last+" ")

@@ -19,9 +19,9 @@ import (
 // However requests end, no connection is lost count of, nobody is left in the queue, and no answer is
 // another's.
 func TestNothingIsLostCountOfHoweverRequestsEnd(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		o := &tlstest.Origin{HTTP1: http1, Unread: true, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}}
+		o := &tlstest.Origin{HTTP1: over == overTLS1, Plain: over == overPlain, Unread: true, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}}
 		o.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			switch rand.IntN(8) {
 			case 0:
@@ -37,7 +37,7 @@ func TestNothingIsLostCountOfHoweverRequestsEnd(t *testing.T) {
 			io.WriteString(w, strings.Repeat(r.URL.Path, 500))
 		})
 		o.Start(t)
-		tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: 3}))
+		tr := newTransport(t, to(over.target(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: 3})))
 		var wg sync.WaitGroup
 		for worker := range 12 {
 			wg.Go(func() {

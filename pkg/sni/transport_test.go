@@ -118,15 +118,6 @@ func wantType(t testing.TB, err error, want sni.ErrorType) *sni.Error {
 	return e
 }
 
-func bothProtocols(t *testing.T, test func(t *testing.T, http1 bool)) {
-	for _, c := range []struct {
-		name  string
-		http1 bool
-	}{{"HTTP1", true}, {"HTTP2", false}} {
-		t.Run(c.name, func(t *testing.T) { t.Parallel(); test(t, c.http1) })
-	}
-}
-
 // protocol is what an origin speaks, for tests of what holds over each.
 type protocol string
 
@@ -138,38 +129,60 @@ const (
 
 // allProtocols runs a test over each of them.
 func allProtocols(t *testing.T, test func(t *testing.T, over protocol)) {
-	for _, over := range []protocol{overTLS1, overHTTP2, overPlain} {
+	overEach(t, test, overTLS1, overHTTP2, overPlain)
+}
+
+// overTLS runs a test of what is about TLS.
+func overTLS(t *testing.T, test func(t *testing.T, over protocol)) {
+	overEach(t, test, overTLS1, overHTTP2)
+}
+
+// overHTTP1 runs a test of what HTTP/1.1 alone has.
+func overHTTP1(t *testing.T, test func(t *testing.T, over protocol)) {
+	overEach(t, test, overTLS1, overPlain)
+}
+
+func overEach(t *testing.T, test func(t *testing.T, over protocol), protocols ...protocol) {
+	for _, over := range protocols {
 		t.Run(string(over), func(t *testing.T) { t.Parallel(); test(t, over) })
 	}
 }
 
-// targetOver is the Target for an origin of a.test that speaks the protocol.
-func targetOver(over protocol, address, roots string) sni.Target {
-	if over == overPlain {
-		return sni.Target{Addresses: []string{address}, Scheme: "http"}
+// target returns the target without what is about TLS, if the origin speaks none.
+func (p protocol) target(target sni.Target) sni.Target {
+	if p == overPlain {
+		target.Scheme, target.Roots = "http", sni.Roots{}
 	}
-	return sni.Target{Addresses: []string{address}, Roots: sni.PEM(roots)}
+	return target
 }
 
-func startOrigin(t testing.TB, http1 bool, certificates map[string]tls.Certificate) *tlstest.Origin {
-	o := &tlstest.Origin{HTTP1: http1, Certificates: certificates}
+// targetOver is the Target for an origin of a.test that speaks the protocol.
+func targetOver(over protocol, address, roots string) sni.Target {
+	return over.target(sni.Target{Addresses: []string{address}, Roots: sni.PEM(roots)})
+}
+
+func startOrigin(t testing.TB, over protocol, certificates map[string]tls.Certificate) *tlstest.Origin {
+	o := &tlstest.Origin{HTTP1: over == overTLS1, Plain: over == overPlain, Certificates: certificates}
 	o.Start(t)
 	return o
 }
 
 func TestDialsOneHostAndNamesAnother(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		origin := startOrigin(t, http1, map[string]tls.Certificate{"one.spec-trust.test": tlstest.Leaf(t, ca, "one.spec-trust.test")})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
+		origin := startOrigin(t, over, map[string]tls.Certificate{"one.spec-trust.test": tlstest.Leaf(t, ca, "one.spec-trust.test")})
+		tr := newTransport(t, to(targetOver(over, origin.Addr, ca.PEM())))
 		mustGet(t, tr, "https://one.spec-trust.test/path?q=1")
 
 		got := origin.Last(t)
-		proto := "HTTP/2.0"
-		if http1 {
-			proto = "HTTP/1.1"
+		proto, name := "HTTP/1.1", "one.spec-trust.test"
+		switch over {
+		case overHTTP2:
+			proto = "HTTP/2.0"
+		case overPlain:
+			name = ""
 		}
-		if got.SNI != "one.spec-trust.test" || got.Host != "one.spec-trust.test" || got.Proto != proto || got.URI != "/path?q=1" {
+		if got.SNI != name || got.Host != "one.spec-trust.test" || got.Proto != proto || got.URI != "/path?q=1" {
 			t.Errorf("the origin saw %+v", got)
 		}
 	})
@@ -178,13 +191,13 @@ func TestDialsOneHostAndNamesAnother(t *testing.T) {
 // nginx, Caddy and plain net/http send b's request down a's
 // connection here.
 func TestTwoHostsAtOneAddressNeverShareAConnection(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	overTLS(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
 		both, err := ca.Leaf([]string{"a.test", "b.test"}) // one certificate: no excuse for coalescing
 		if err != nil {
 			t.Fatal(err)
 		}
-		origin := startOrigin(t, http1, map[string]tls.Certificate{"a.test": both, "b.test": both})
+		origin := startOrigin(t, over, map[string]tls.Certificate{"a.test": both, "b.test": both})
 		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
 
 		check := func(host string) error {
@@ -220,9 +233,9 @@ func TestTwoHostsAtOneAddressNeverShareAConnection(t *testing.T) {
 
 // A warm pool must not vouch for a neighbour whose own certificate does not verify.
 func TestUntrustedNeighbourFailsEveryTime(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http1 bool) {
+	overTLS(t, func(t *testing.T, over protocol) {
 		ca, evil := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
-		origin := startOrigin(t, http1, map[string]tls.Certificate{
+		origin := startOrigin(t, over, map[string]tls.Certificate{
 			"a.test":       tlstest.Leaf(t, ca, "a.test"),
 			"evil.test":    tlstest.Leaf(t, evil, "evil.test"),
 			"other.test":   tlstest.Leaf(t, ca, "someone-else.test"),
@@ -366,38 +379,28 @@ func TestNextAddressIsTriedWhenOneDoesNotAnswer(t *testing.T) {
 
 // Where a redirect leads is the client's decision.
 func TestRedirectsAreNotFollowed(t *testing.T) {
-	t.Parallel()
-	ca := tlstest.NewAuthority(t)
-	origin := &tlstest.Origin{
-		Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")},
-		Handler:      http.RedirectHandler("http://169.254.169.254/", http.StatusFound),
-	}
-	origin.Start(t)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
-	mustGet(t, tr, "https://a.test/")
-	if n := len(origin.Requests()); n != 1 {
-		t.Errorf("%d requests", n)
-	}
+	allProtocols(t, func(t *testing.T, over protocol) {
+		origin, tr := answering(t, over, http.RedirectHandler("http://169.254.169.254/", http.StatusFound).ServeHTTP)
+		mustGet(t, tr, "https://a.test/")
+		if n := len(origin.Requests()); n != 1 {
+			t.Errorf("%d requests", n)
+		}
+	})
 }
 
 func TestCompressedBodiesArePassedAsTheyAre(t *testing.T) {
-	t.Parallel()
-	ca := tlstest.NewAuthority(t)
-	origin := &tlstest.Origin{
-		Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")},
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	allProtocols(t, func(t *testing.T, over protocol) {
+		origin, tr := answering(t, over, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
 			io.WriteString(w, "not really gzip")
-		}),
-	}
-	origin.Start(t)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
-	if body := mustGet(t, tr, "https://a.test/"); body != "not really gzip" {
-		t.Errorf("body %q", body)
-	}
-	if h, ok := origin.Last(t).Header["Accept-Encoding"]; ok {
-		t.Errorf("Accept-Encoding %q was invented", h)
-	}
+		})
+		if body := mustGet(t, tr, "https://a.test/"); body != "not really gzip" {
+			t.Errorf("body %q", body)
+		}
+		if h, ok := origin.Last(t).Header["Accept-Encoding"]; ok {
+			t.Errorf("Accept-Encoding %q was invented", h)
+		}
+	})
 }
 
 func unusedAddress(t testing.TB) string {
