@@ -192,8 +192,10 @@ func (w way) speakHTTP2(ctx context.Context, c *conn) error {
 	stop := context.AfterFunc(ctx, func() { c.raw.Close() })
 	lengths := newLengthReader(c.secure)
 	client, err := w.t.base.NewClientConn(context.WithValue(context.Background(), handOverKey{}, net.Conn(lengths)), w.key.scheme, "origin:443")
-	if !stop() && err == nil {
-		client.Close()
+	if !stop() { // the failure, if there is one, is of that
+		if err == nil {
+			client.Close()
+		}
 		err = context.Cause(ctx)
 	}
 	c.h2 = &multiplex{conn: c, http: client, lengths: lengths}

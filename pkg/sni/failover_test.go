@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -164,6 +165,28 @@ func TestCancelledRequestDoesNotMakeItsAddressFail(t *testing.T) {
 	if n := calls.Load(); n != 0 {
 		t.Errorf("the second address was tried %d times", n)
 	}
+}
+
+// Nor does one that goes away while its connection is handed over.
+func TestCancellationOnANewConnectionIsTheClients(t *testing.T) {
+	allProtocols(t, func(t *testing.T, over protocol) {
+		_, tr := answering(t, over, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		for range 50 {
+			ctx, cancel := context.WithCancel(t.Context())
+			ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+				ConnectDone: func(_, _ string, _ error) {
+					if over == overPlain {
+						cancel()
+					}
+				},
+				TLSHandshakeDone: func(tls.ConnectionState, error) { cancel() },
+			})
+			req, _ := http.NewRequestWithContext(ctx, "GET", "https://a.test/", nil)
+			if _, err := send(tr, req); !errors.Is(err, context.Canceled) {
+				t.Fatalf("error %v, want the context's", err)
+			}
+		}
+	})
 }
 
 // However many addresses hang, a client gets its answer in time.
