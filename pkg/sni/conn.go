@@ -225,6 +225,14 @@ func (l lease) neverProcessed(err error) bool {
 	return l.raw.written.Load() == l.before && exchangeErrorType(err) == ConnectionTerminated
 }
 
+// wasAtFault reports whether a request that failed with err may fare better on another connection.
+func (l lease) wasAtFault(err error) bool {
+	if l.h2 != nil && (resetOf(err) != nil || isConnectionError(err)) {
+		return !refusedStream(err)
+	}
+	return l.reused && exchangeErrorType(err) == ConnectionTerminated
+}
+
 // observe tells which connection a request gets, to x and to the hooks of net/http/httptrace.
 func (l lease) observe(ctx context.Context, x *Exchange) {
 	x.got(l)

@@ -111,8 +111,8 @@
 // # What is sent twice
 //
 // [Transport] says it. A safe request is repeated, once and on a new connection, if its connection turned out to be
-// dead, if an HTTP/2 server ended it by RST_STREAM or GOAWAY before an answer began, or if it was answered with 421. A
-// request that is not safe is never repeated, unless it was certainly not processed. So that it is not lost
+// dead, if an HTTP/2 server ended it by RST_STREAM or GOAWAY, or broke the protocol on its connection, before an answer began, or if
+// it was answered with 421. A request that is not safe is never repeated, unless it was certainly not processed. So that it is not lost
 // either, it goes out on a connection that the origin has just answered on, or else on a new one. All ages are by the
 // wall clock: a process that was frozen, as Lambda's are between invocations, finds its connections as old as they are.
 //

@@ -227,6 +227,10 @@ func refusedStream(err error) bool {
 	return ok && s.Code == refused
 }
 
+// isConnectionError reports whether net/http has ended an HTTP/2 connection, with all that was on it, since
+// the origin broke the protocol (RFC 9113 section 5.4.1). The text is net/http's, whose type is not exported.
+func isConnectionError(err error) bool { return strings.HasPrefix(err.Error(), "connection error: ") }
+
 // streamError has the form of the errors by which net/http says that a stream was reset; its
 // own type converts itself to any such.
 type streamError struct {

@@ -365,6 +365,57 @@ func TestGoAwayNamesWhatTheOriginSaid(t *testing.T) {
 	}
 }
 
+// An origin that breaks the rules of HTTP/2 ends the connection of all its clients. Only one of them has met the
+// fault: the safe requests of the others are sent once more.
+func TestFaultOfASharedConnectionIsNotThatOfEveryRequest(t *testing.T) {
+	t.Parallel()
+	const waiting = 4
+	for name, fault := range map[string]func(c *tls.Conn, stream uint32){
+		"a push that nobody allows": func(c *tls.Conn, stream uint32) { frame(c, 0x5, 0x4, stream, []byte{0, 0, 0, 2, 0x88}) },
+		"a window that overflows":   func(c *tls.Conn, _ uint32) { frame(c, 0x8, 0, 0, []byte{0x7f, 0xff, 0xff, 0xff}) },
+		"a header that is no HPACK": func(c *tls.Conn, stream uint32) { frame(c, 0x1, 0x5, stream, []byte{0x80}) },
+		"a frame of a wrong size":   func(c *tls.Conn, _ uint32) { frame(c, 0x6, 0, 0, []byte{1}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ca := tlstest.NewAuthority(t)
+			var arrived atomic.Int32
+			address := serveFrames(t, tlstest.Leaf(t, ca, "a.test"), func(c *tls.Conn, stream uint32) bool {
+				switch n := arrived.Add(1); {
+				case n == 1, n > 1+waiting:
+					answerFrame(c, stream)
+				case n == 1+waiting:
+					fault(c, stream)
+				}
+				return true
+			})
+			tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.PEM(ca.PEM()), ALPN: []string{"h2"}}))
+			tr.UnsafeReuse = time.Hour
+			mustGet(t, tr, "https://a.test/")
+			var wg sync.WaitGroup
+			for i := range waiting {
+				wg.Go(func() {
+					method := []string{"POST", "GET"}[min(i, 1)]
+					_, err := sendTo(t, tr, method, "/", nil)
+					if method == "GET" {
+						if err != nil {
+							t.Errorf("the GET of another client: %v", err)
+						}
+						return
+					}
+					if e := wantType(t, err, sni.HTTPProtocolError); e.Unprocessed {
+						t.Errorf("the POST may have been carried out: %v", err)
+					}
+				})
+			}
+			wg.Wait()
+			if n := arrived.Load(); n != 1+waiting+waiting-1 {
+				t.Errorf("%d requests arrived", n)
+			}
+		})
+	}
+}
+
 // A connection that is not for the name may never be: the requests that follow get another.
 func TestConnectionIsGivenUpAtItsFirst421(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {

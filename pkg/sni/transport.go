@@ -33,7 +33,7 @@ import (
 // is not GET, HEAD, OPTIONS or TRACE) goes out on a connection that the origin has answered on a moment
 // ago (see UnsafeReuse), or else on a new one. A safe request takes any connection; if that turns
 // out to be dead, it is sent once more, on a new one. A safe request that an HTTP/2 server ends by RST_STREAM
-// or GOAWAY, before an answer began, is sent once more too. Nothing else is ever sent twice,
+// or GOAWAY, before an answer began, is sent once more too, and one whose HTTP/2 connection it has broken. Nothing else is ever sent twice,
 // except what certainly was not processed: not a byte of it was written, or an HTTP/2 server said so
 // (RFC 9113 section 8.7). An Idempotency-Key is no permission to repeat: in a proxy it is a stranger who
 // sets it.
@@ -266,7 +266,7 @@ func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange)
 			case refusedStream(err):
 				refused = c.conn
 			}
-		case n.safe && !repeated && !refusedStream(err) && (c.reused && exchangeErrorType(err) == ConnectionTerminated || resetOf(err) != nil):
+		case n.safe && !repeated && c.wasAtFault(err):
 			again, ok := body.again(out)
 			if !ok {
 				return nil, exchangeError(c, err)
