@@ -107,7 +107,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// From here on the request is a copy, and the proxy's own to change; its header is not, until
 	// endToEnd has made it so.
 	x := exchangeOf(r.Context())
-	if x == nil {
+	settled := x == nil // else the server may still answer otherwise
+	if settled {
 		var done func()
 		r, done = h.Begin(r)
 		defer done()
@@ -117,6 +118,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	x.complete = false // until it returns: a panic means that what was written is not all
 	own := newResponseWriter(w, r, x)
+	defer func() {
+		if settled && !x.complete {
+			own.breakOff()
+		}
+	}()
 	if r.Body != nil && r.Body != http.NoBody {
 		x.body = h.newRequestBody(r, x)
 		r.Body = x.body

@@ -103,6 +103,15 @@ func (w *responseWriter) FlushError() error {
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
+// breakOff sends what there is of an answer that will not be whole. net/http drops what is in its buffers when
+// a handler panics, and a client that got nothing on a connection of before sends its request once more, be it
+// a POST: RFC 9112 section 9.3.1 forbids that, and curl and browsers do it.
+func (w *responseWriter) breakOff() {
+	if w.x.status >= 200 {
+		w.FlushError()
+	}
+}
+
 // Hijack implements http.Hijacker. What is sent from then on goes past the writer. What the client has
 // sent behind its handshake is in the server's buffer, where ReverseProxy would not look for it.
 func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
