@@ -57,6 +57,10 @@ const (
 	// Tomcat then end the connection, from 8 kB on for a single field.
 	largeHeader = 4 << 10
 
+	// manyFields is from how many fields on a header may be too much. HAProxy ends the connection after a
+	// hundred.
+	manyFields = 64
+
 	// largeBody is from which size on a body may fill the window of its connection if the server
 	// does not read it: 64 KiB to begin with (RFC 9113 section 6.9.2).
 	largeBody = 32 << 10
@@ -69,10 +73,23 @@ const (
 // needsOwn reports whether a request has to have a connection over HTTP/2 to itself: one that could end
 // or hold up others.
 func needsOwn(req *http.Request) bool {
-	if headerSize(req.Header)+int64(len(req.URL.Path)+len(req.URL.RawQuery)) > largeHeader {
-		return true
+	// A server treats trailers as it does a header, and they are known only when they are sent.
+	return hasLargeHeader(req) || hasLargeBody(req) || len(req.Trailer) > 0
+}
+
+// hasLargeHeader reports whether a request has a large header section, or one of many fields, as it is sent
+// over HTTP/2: method and target are fields too (RFC 9113 section 8.3.1), and so is each cookie (section
+// 8.2.3).
+func hasLargeHeader(req *http.Request) bool {
+	size := headerSize(req.Header) + int64(len(req.Method)+len(req.URL.RequestURI())+len(req.Host))
+	fields := 0
+	for _, values := range req.Header {
+		fields += len(values)
 	}
-	return hasLargeBody(req)
+	for _, cookies := range req.Header["Cookie"] {
+		fields += strings.Count(cookies, ";")
+	}
+	return size > largeHeader || fields > manyFields
 }
 
 // hasLargeBody reports whether a request has a body that is large, or whose length nobody knows.
@@ -185,6 +202,10 @@ func (l lease) exchange2(req *http.Request, x *Exchange) (*http.Response, error)
 		body := newUploadedBody(m, req.Body)
 		req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{WroteRequest: body.wasSent}))
 		req.Body = body
+	} else if len(req.Trailer) > 0 {
+		without := *req
+		without.Trailer = nil // net/http would announce them, and never end the request
+		req = &without
 	}
 	hooked, wrote := hook(req, x != nil)
 	resp, err := m.http.RoundTrip(hooked)

@@ -73,18 +73,32 @@ func TestLargeHeadersAndBodiesHaveConnectionsOfTheirOwn(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { sendTo(t, tr, "POST", "/slow", nil) })
 	<-b.came
-	for _, c := range []struct {
-		path   string
-		header int
+	for name, c := range map[string]struct {
+		change func(*http.Request)
 		own    bool
-	}{{"/small", 1000, false}, {"/large", 9500, true}, {"/large", 17_000, true}, {"/?" + strings.Repeat("q", 9500), 10, true}} {
-		req, _ := http.NewRequestWithContext(t.Context(), "GET", "https://a.test"+c.path, nil)
-		req.Header.Set("Cookie", strings.Repeat("x", c.header))
+	}{
+		"a small cookie":     {func(r *http.Request) { r.Header.Set("Cookie", strings.Repeat("x", 1000)) }, false},
+		"a cookie of 9.5 kB": {func(r *http.Request) { r.Header.Set("Cookie", strings.Repeat("x", 9500)) }, true},
+		"a cookie of 17 kB":  {func(r *http.Request) { r.Header.Set("Cookie", strings.Repeat("x", 17_000)) }, true},
+		"many cookies":       {func(r *http.Request) { r.Header.Set("Cookie", strings.Repeat("a; ", 300)) }, true},
+		"many fields": {func(r *http.Request) {
+			for i := range 240 {
+				r.Header.Set(fmt.Sprint("X", i), "y")
+			}
+		}, true},
+		"many values":            {func(r *http.Request) { r.Header["X"] = make([]string, 240) }, true},
+		"a long query":           {func(r *http.Request) { r.URL.RawQuery = strings.Repeat("q", 9500) }, true},
+		"a path that is encoded": {func(r *http.Request) { r.URL.Path = "/" + strings.Repeat("\xbc", 3000) }, true},
+		"a long method":          {func(r *http.Request) { r.Method = strings.Repeat("A", 9500) }, true},
+		"a trailer":              {func(r *http.Request) { r.Trailer = http.Header{"X": nil} }, true},
+	} {
+		req, _ := http.NewRequestWithContext(t.Context(), "GET", "https://a.test/", nil)
+		c.change(req)
 		if _, err := send(tr, req); err != nil {
 			t.Fatal(err)
 		}
 		if own := b.Last(t).Conn != b.conns("/slow")[0]; own != c.own {
-			t.Errorf("a header of %d bytes for %.10s: a connection of its own is %t, want %t", c.header, c.path, own, c.own)
+			t.Errorf("%s: a connection of its own is %t, want %t", name, own, c.own)
 		}
 	}
 	for _, c := range []struct {
@@ -98,6 +112,13 @@ func TestLargeHeadersAndBodiesHaveConnectionsOfTheirOwn(t *testing.T) {
 		}
 		if own := b.Last(t).Conn != b.conns("/slow")[0]; own != c.own {
 			t.Errorf("a body of %d bytes, told as %d: a connection of its own is %t, want %t", c.size, c.length, own, c.own)
+		}
+	}
+	for range 2 {
+		req, _ := http.NewRequestWithContext(t.Context(), "GET", "https://a.test/large", nil)
+		req.Header.Set("Cookie", strings.Repeat("x", 9500))
+		if _, err := send(tr, req); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if large := b.conns("/large"); large[0] != large[1] {
