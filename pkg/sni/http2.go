@@ -42,15 +42,16 @@ const (
 	// on 20 while it announces 100, Apache on some ten.
 	maxWaiting = 10
 
-	// maxStreams bounds the requests on one connection, those included whose answers are being read:
-	// what net/http keeps for all of them may not exceed what it keeps for the connection.
-	maxStreams = 64
+	// maxStreams bounds the requests on one connection, those included whose answers are being read, and
+	// those that were given up before: all that may be given up together. What net/http keeps for all of them
+	// may not exceed what it keeps for the connection either.
+	maxStreams = 40
 
 	// streamBuffer is how much of an answer net/http keeps that nobody reads. Its own default is 4 MiB.
 	streamBuffer = 256 << 10
 
 	// maxResets is after how many requests given up a connection gets no more. Servers count them,
-	// and hang up: Tomcat after some fifty within two seconds.
+	// and hang up: Tomcat and Jetty after some fifty within a second or two.
 	maxResets = 20
 
 	// largeHeader is from which size on a header may be too much for a server. nginx, HAProxy and
@@ -106,7 +107,7 @@ func (m *multiplex) takes(alone, crowded bool, now time.Time) bool {
 		return false
 	case m.conn.idle:
 		return true
-	case alone || m.conn.starting+m.reading >= maxStreams || !m.hasRoom():
+	case alone || m.conn.starting+m.reading+m.resets >= maxStreams || !m.hasRoom():
 		return false
 	case crowded:
 		return true

@@ -262,6 +262,48 @@ func TestConnectionWithManyResetsGetsNoMoreRequests(t *testing.T) {
 	}
 }
 
+// Jetty and Tomcat end a connection on which some fifty requests are given up at once. Those that one client has there
+// can be so.
+func TestDownloadsOnOneConnectionAreFewerThanServersTakeResets(t *testing.T) {
+	t.Parallel()
+	o, tr := answering(t, overHTTP2, func(w http.ResponseWriter, r *http.Request) {
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	var bodies []io.Closer
+	open := func(n int) {
+		for range n {
+			resp, err := tr.RoundTrip(mustRequest(t, "GET", nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			bodies = append(bodies, resp.Body)
+		}
+	}
+	give := func(n int) {
+		for _, b := range bodies[:n] {
+			b.Close()
+		}
+		bodies = bodies[n:]
+	}
+	open(30)
+	give(15) // not yet enough for the connection to get no more
+	open(60)
+	give(len(bodies))
+	on := map[int64]int{}
+	for _, r := range o.Requests() {
+		on[r.Conn]++
+	}
+	for conn, n := range on {
+		if n > 40 {
+			t.Errorf("%d requests were given up on connection %d", n, conn)
+		}
+	}
+	if len(on) < 2 || len(on) > 4 {
+		t.Errorf("%d connections for 90 downloads", len(on))
+	}
+}
+
 // Tomcat takes an upload in pieces of a byte for an attack, and ends the connection after two.
 func TestSmallPiecesOfABodyAreGathered(t *testing.T) {
 	t.Parallel()
