@@ -208,10 +208,16 @@ func (l lease) exchange2(req *http.Request, x *Exchange) (*http.Response, error)
 		without.Trailer = nil // net/http would announce them, and never end the request
 		req = &without
 	}
-	hooked, wrote := hook(req, x != nil)
+	hooked, h := hook(req, x != nil)
 	resp, err := m.http.RoundTrip(hooked)
-	if err == nil || wrote != nil && wrote.Load() { // which may be told after the answer
+	if err == nil || h.hasWritten() { // which may be told after the answer
 		x.wrote()
+	}
+	if hookErr := h.finish(); hookErr != nil {
+		if err == nil {
+			resp.Body.Close()
+		}
+		return nil, hookErr
 	}
 	if s, ok := errors.AsType[streamError](err); ok {
 		err = cmp.Or(m.lengths.fault(s.StreamID), err)
