@@ -55,6 +55,7 @@ func TestWatchEndsWhatTakesTooLong(t *testing.T) {
 		"the whole, over already":          {Timeouts{Idle: -1, Request: second}, func(w *watch) { time.Sleep(minute); w.moving(ErrSlowClient) }, 1, ErrTimeout},
 		"nothing, where all is negative":   {Timeouts{Response: -1, Idle: -1, Request: -1}, func(w *watch) { w.await(-1, errNoAnswer); w.answered() }, 0, nil},
 		"nothing, where a bound is lifted": {Timeouts{Response: second, Idle: -1}, func(w *watch) { w.await(second, errNoAnswer); w.answered() }, 0, nil},
+		"an interim answer":                {all, func(w *watch) { w.tell(true); w.await(second, errNoAnswer) }, second, ErrSlowClient},
 		"nothing, once stopped":            {all, func(w *watch) { w.answered(); w.stop(); w.moving(ErrSlowClient) }, 0, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -103,8 +104,10 @@ func TestWatchWakesWhoWaitsForTheClient(t *testing.T) {
 			w.uploading(true, time.Second, ErrSlowBody)
 			w.uploading(false, time.Second, ErrUploadStalled)
 		}, false, false},
-		"with the answer": {func(w *watch) { w.answered(); w.moving(ErrSlowClient) }, false, true},
-		"with its end":    {func(w *watch) { w.answered() }, false, true},
+		"with the answer":        {func(w *watch) { w.answered(); w.moving(ErrSlowClient) }, false, true},
+		"with its end":           {func(w *watch) { w.answered() }, false, true},
+		"with an interim answer": {func(w *watch) { w.tell(true); w.await(time.Second, errNoAnswer) }, false, true},
+		"nobody, after that":     {func(w *watch) { w.tell(true); w.tell(false); w.await(time.Second, errNoAnswer) }, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -117,6 +120,13 @@ func TestWatchWakesWhoWaitsForTheClient(t *testing.T) {
 				if client.read != c.read || client.write != c.write {
 					t.Errorf("woken: read %v, write %v", client.read, client.write)
 				}
+				// Who reads the body may be sending 100 (Continue).
+				if c.read && !client.due.Before(time.Now()) {
+					t.Errorf("a write is bounded by %v", client.due)
+				}
+				if c.read && client.due.IsZero() {
+					t.Error("a write has no bound")
+				}
 			})
 		})
 	}
@@ -126,10 +136,14 @@ func TestWatchWakesWhoWaitsForTheClient(t *testing.T) {
 type deadlines struct {
 	*httptest.ResponseRecorder
 	read, write bool
+	due         time.Time // of the last write
 }
 
-func (d *deadlines) SetReadDeadline(t time.Time) error  { d.read = t.Before(time.Now()); return nil }
-func (d *deadlines) SetWriteDeadline(t time.Time) error { d.write = t.Before(time.Now()); return nil }
+func (d *deadlines) SetReadDeadline(t time.Time) error { d.read = t.Before(time.Now()); return nil }
+func (d *deadlines) SetWriteDeadline(t time.Time) error {
+	d.due, d.write = t, t.Before(time.Now())
+	return nil
+}
 
 // Nothing is wrong with a body that just fits.
 func TestBodyAtTheLimitIsRead(t *testing.T) {

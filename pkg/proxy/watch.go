@@ -72,6 +72,7 @@ type watch struct {
 	begun   bool // the answer has
 	taken   bool // the connection was, from its server
 	reading bool // the client's body
+	telling bool // the client an interim answer
 	ended   bool
 	failure error // the cause, once it has come true
 }
@@ -138,13 +139,27 @@ func (w *watch) expire() {
 		return
 	}
 	w.ended, w.failure = true, w.cause
-	w.cancel(w.cause)
+	if w.telling {
+		w.failure = ErrSlowClient
+	}
+	w.cancel(w.failure)
 	// Who waits for the client does not see the context. Where a server cannot do this, nobody does.
 	switch {
-	case w.begun: // whatever time ran out for: the answer is cut off here
+	case w.begun, w.telling: // whatever time ran out for: the answer is cut off here
 		w.client.SetWriteDeadline(past)
 	case w.reading:
 		w.client.SetReadDeadline(past)
+		// A client that takes nothing may not have taken the server's own 100 (Continue), which a Read sends.
+		w.client.SetWriteDeadline(time.Now().Add(lingering))
+	}
+}
+
+// tell notes that an interim answer is being sent, or was. A nil watch notes nothing.
+func (w *watch) tell(telling bool) {
+	if w != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.telling = telling
 	}
 }
 

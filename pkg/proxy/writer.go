@@ -44,7 +44,9 @@ func (w *responseWriter) WriteHeader(status int) {
 	if status < 200 {
 		// 100 is said by the server itself, once the body is read.
 		if !w.http10 && status != http.StatusContinue && w.interim() {
+			w.x.watch.tell(true)
 			w.ResponseWriter.WriteHeader(status)
+			w.x.watch.tell(false)
 		}
 		return
 	}
