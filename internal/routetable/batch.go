@@ -2,6 +2,7 @@ package routetable
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"net/http"
 
@@ -120,9 +121,36 @@ func (p *patient) All(ctx context.Context) iter.Seq2[origin.Item, error] {
 	})
 }
 
-// Write implements [Table].
+// Write implements [Table]. Its error is Unknown if the request of any attempt may have been carried out, unless a
+// later answer tells what the item is.
 func (p *patient) Write(ctx context.Context, c Change) error {
-	return p.pace.do(ctx, func(ctx context.Context) error { return p.table.Write(ctx, c) })
+	var unknown *RequestError
+	err := p.pace.do(ctx, func(ctx context.Context) error {
+		err := p.table.Write(ctx, c)
+		if request, ok := errors.AsType[*RequestError](err); ok && request.Unknown {
+			unknown = request
+		}
+		return err
+	})
+	return afterUnknown(unknown, err)
+}
+
+// afterUnknown returns the error of a write whose last attempt has ended with err. An earlier attempt has ended with
+// unknown, if that is not nil.
+func afterUnknown(unknown *RequestError, err error) error {
+	_, conflict := errors.AsType[*ConflictError](err)
+	last, failed := errors.AsType[*RequestError](err)
+	switch {
+	case unknown == nil, err == nil, conflict, failed && (last.Unknown || last.Kind == Refused):
+		return err
+	case failed:
+		e := *last
+		e.Unknown, e.Reason = true, e.Reason+"; an earlier attempt may have been carried out"+notKnown
+		return &e
+	}
+	e := *unknown
+	e.Err = errors.Join(err, unknown.Err)
+	return &e
 }
 
 // read returns the items that there are of up to maxBatch hosts.

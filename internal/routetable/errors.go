@@ -78,10 +78,13 @@ func (d *DynamoDB) failure(action string, err error) error {
 	e := &RequestError{Table: d.Table, Action: action, Err: err}
 	e.Kind, e.Reason, e.Unknown = d.explain(action, err)
 	if e.Unknown = e.Unknown && slices.Contains(writes, action); e.Unknown {
-		e.Reason += "; whether it was written is not known, look at the route before you go on"
+		e.Reason += notKnown
 	}
 	return e
 }
+
+// notKnown is what is said beside the reason of a write that is Unknown.
+const notKnown = "; whether it was written is not known, look at the route before you go on"
 
 // explain says what a failure means, what can be done about it, and whether the request may have been
 // carried out.

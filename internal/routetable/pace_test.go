@@ -12,7 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -423,7 +422,7 @@ func TestImportCountsWhatIsNotKnown(t *testing.T) {
 				if action != "write" || host != "h1.example.com" {
 					return nil
 				}
-				return (&DynamoDB{Client: dynamodb.New(dynamodb.Options{Region: "x"}), Table: "t"}).failure("PutItem", &unreadError{cause: errCutOff, status: 200, why: "unexpected EOF"})
+				return cutOff("PutItem")
 			}
 			im, items, hosts := &Import{Table: f, Parallel: 1}, sequence(route(1, "note", "n")), []string(nil)
 			if remove {
