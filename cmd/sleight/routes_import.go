@@ -271,8 +271,27 @@ func (s *importSum) add(o routetable.Outcome) {
 	s.Changes = append(s.Changes, importChange{o.Host, o.What, routetable.Difference(o.Before, o.After), o.Before, o.After})
 }
 
+// done is how many routes of the document are known to be settled.
 func (s *importSum) done() int {
-	return s.Created + s.Updated + s.Unchanged + s.Conflicts + s.Failed + s.Unknown
+	return s.Created + s.Updated + s.Unchanged + s.Conflicts + s.Failed
+}
+
+// progress says how far an import has come that did not come to its end, which had so many routes to remove.
+func (s *importSum) progress(remove int) string {
+	if s.DryRun || s.done()+s.Unknown+s.Removed+s.UnknownGone == 0 {
+		return "nothing was written"
+	}
+	line := fmt.Sprintf("%d of %s done", s.done(), count(s.Routes, "route"))
+	if s.Unknown > 0 {
+		line += fmt.Sprintf(", %d not known", s.Unknown)
+	}
+	if remove > 0 {
+		line += fmt.Sprintf(", %d of %d removed", s.Removed, remove)
+	}
+	if s.UnknownGone > 0 {
+		line += fmt.Sprintf(", %d not known whether removed", s.UnknownGone)
+	}
+	return line + "; the same command goes on from there"
 }
 
 func (s *importSum) String() string {
@@ -372,7 +391,7 @@ func (e interruptedError) Unwrap() error { return context.Canceled }
 // end prints the sum, and returns what the command ends with.
 func (r *importRun) end(err error, remove int) error {
 	s := &r.sum
-	s.Left = s.Routes - s.done()
+	s.Left = s.Routes - s.done() - s.Unknown
 	s.Interrupted = errors.Is(err, context.Canceled)
 	s.Seconds = float64(time.Since(r.began).Milliseconds()) / 1000
 	printErr := r.output.print(r.terminal, s, func() {
@@ -384,18 +403,11 @@ func (r *importRun) end(err error, remove int) error {
 			fmt.Fprintln(r.terminal.Out, "Nothing was written: this was a dry run.")
 		}
 	})
-	progress := fmt.Sprintf("%d of %s done; the same command goes on from there", s.done(), count(s.Routes, "route"))
-	if remove > 0 {
-		progress = fmt.Sprintf("%d of %s done, %d of %d removed; the same command goes on from there", s.done(), count(s.Routes, "route"), s.Removed, remove)
-	}
-	if s.done() == 0 {
-		progress = "nothing was written"
-	}
 	switch {
 	case s.Interrupted:
-		return interruptedError{"interrupted: " + progress}
+		return interruptedError{"interrupted: " + s.progress(remove)}
 	case err != nil:
-		return fmt.Errorf("%w (%s)", err, progress)
+		return fmt.Errorf("%w (%s)", err, s.progress(remove))
 	case printErr != nil:
 		return printErr
 	case s.Failed > 0:

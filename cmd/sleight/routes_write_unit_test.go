@@ -250,3 +250,21 @@ func TestEnabledAndDisabledMeanWhatTheirValueSays(t *testing.T) {
 		}
 	}
 }
+
+// What is not known is not done, and what a dry run has not written is not gone on from.
+func TestLastLineOfAnImportDoesNotCountWhatIsNotKnownAsDone(t *testing.T) {
+	for want, sum := range map[string]importSum{
+		"19 of 60 routes done, 41 not known; the same command goes on from there":                              {Routes: 60, Created: 10, Updated: 9, Unknown: 41},
+		"0 of 60 routes done, 1 not known; the same command goes on from there":                                {Routes: 60, Unknown: 1},
+		"2 of 2 routes done, 3 of 9 removed, 1 not known whether removed; the same command goes on from there": {Routes: 2, Unchanged: 2, Removed: 3, UnknownGone: 1},
+		"nothing was written": {Routes: 60, Created: 10, DryRun: true},
+	} {
+		remove := 0
+		if sum.Removed > 0 {
+			remove = 9
+		}
+		if got := sum.progress(remove); got != want {
+			t.Errorf("%+v: %q, want %q", sum, got, want)
+		}
+	}
+}

@@ -1,0 +1,100 @@
+package main_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/sleightproxy/sleight/internal/dynamodbtest"
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+// refusing returns the URL of a relay that refuses the requests of one action which are numbered from first to last, with an
+// error of this type.
+func refusing(t *testing.T, db *dynamodbtest.Server, action, kind string, first, last int64) string {
+	t.Helper()
+	relay := dynamodbtest.NewRelay(t, db.Endpoint)
+	var n atomic.Int64
+	relay.Set(func(w http.ResponseWriter, r *http.Request, _ []byte) bool {
+		if !strings.HasSuffix(r.Header.Get("X-Amz-Target"), "."+action) {
+			return false
+		}
+		if at := n.Add(1); at < first || at > last {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		w.WriteHeader(http.StatusBadRequest)
+		fmt.Fprintf(w, `{"__type":"com.amazonaws.dynamodb.v20120810#%s","message":"no"}`, kind)
+		return true
+	})
+	return relay.Endpoint
+}
+
+// newPruned makes a table with so many routes, which a command reaches at an endpoint.
+func newPruned(t *testing.T, db *dynamodbtest.Server, endpoint string, routes int) (o *tableTool, table string) {
+	t.Helper()
+	table = db.CreateRoutesTable(t)
+	items := map[string]origin.Item{}
+	for n := range routes {
+		host := fmt.Sprintf("h%02d.test", n)
+		items[host] = storedItem(host, 1, "")
+	}
+	o = &tableTool{&dynamodbtest.Server{Client: db.Client, Endpoint: endpoint}, t.TempDir()}
+	o.putAll(t, table, items)
+	return o, table
+}
+
+const noRoutes = `{"routes":[]}`
+
+func TestImportThatRemovedRoutesDoesNotSayThatNothingWasWritten(t *testing.T) {
+	t.Parallel()
+	db := dynamodbtest.Start(t)
+
+	t.Run("denied", func(t *testing.T) {
+		t.Parallel()
+		o, table := newPruned(t, db, refusing(t, db, "DeleteItem", "AccessDeniedException", 20, 1000), 40)
+		status, out, err := o.run(t, noRoutes, "import", "-", "--table", table, "--prune", "--yes", "--parallel", "1")
+		if status != 1 || !strings.Contains(out, "; 19 not in the document removed\n") || !strings.Contains(err, "(0 of 0 routes done, 19 of 40 removed; the same command goes on from there)") {
+			t.Errorf("%d %q %q", status, out, err)
+		}
+		if n := o.count(t, table); n != 21 {
+			t.Errorf("%d routes", n)
+		}
+	})
+
+	t.Run("interrupted while answers are lost", func(t *testing.T) {
+		t.Parallel()
+		var asked atomic.Int64
+		all := make(chan struct{})
+		var once sync.Once
+		o, table := newPruned(t, db, db.Relay(t, nil, func(action string) bool {
+			if action != "DeleteItem" {
+				return false
+			}
+			n := asked.Add(1)
+			if n == 25 {
+				once.Do(func() { close(all) })
+			}
+			return n > 10
+		}), 40)
+		c := o.command(t, "import", writeFile(t, "none.json", noRoutes), "--table", table, "--prune", "--yes", "--parallel", "4")
+		var out, err strings.Builder
+		c.Stdout, c.Stderr = &out, &err
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		<-all
+		c.Process.Signal(syscall.SIGINT)
+		c.Wait()
+		left := o.count(t, table)
+		unknown := 30 - left
+		want := fmt.Sprintf("sleight: interrupted: 0 of 0 routes done, 10 of 40 removed, %d not known whether removed; the same command goes on from there\n", unknown)
+		if c.ProcessState.ExitCode() != 130 || unknown < 1 || err.String() != want || !strings.Contains(out.String(), fmt.Sprintf("; %d not in the document and not known whether removed", unknown)) {
+			t.Errorf("%v, %d left: %q %q, want %q", c.ProcessState, left, out.String(), err.String(), want)
+		}
+	})
+}
