@@ -52,7 +52,8 @@ all.
 and needs --yes elsewhere.
 
 The count at the end adds up: each route of the document was created, updated, unchanged, a
-conflict, failed, not known (no answer came to its write), or is left after an interruption.
+conflict, failed, not known (no answer came to its write), or is left after an interruption. So
+does the count of the routes that are not in the document, behind the semicolon.
 
 Exit status: 0 for success, 1 where a route or the import failed, 2 where the document or the
 call was wrong and nothing was written, 3 where there were conflicts and nothing else failed,
@@ -129,7 +130,7 @@ func (r *routesCommand) importFrom(c *cobra.Command, name string, flags importFl
 	}
 	run := &importRun{
 		flags: flags, output: r.output, terminal: t, table: table, began: r.now(),
-		sum: importSum{Routes: checked.Routes, DryRun: flags.dryRun, Problems: []importProblem{}},
+		sum: importSum{Routes: checked.Routes, ToRemove: len(remove), DryRun: flags.dryRun, Problems: []importProblem{}},
 	}
 	return run.do(ctx, document, remove)
 }
@@ -194,7 +195,8 @@ func spool(ctx context.Context, r io.Reader) (*os.File, error) {
 	return f, nil
 }
 
-// importSum is what became of an import, as --output json prints it. Created to Left add up to Routes.
+// importSum is what became of an import, as --output json prints it. Created to Left add up to Routes, and Removed to
+// LeftThere to ToRemove.
 type importSum struct {
 	Routes      int             `json:"routes"` // of the document
 	Created     int             `json:"created"`
@@ -202,10 +204,13 @@ type importSum struct {
 	Unchanged   int             `json:"unchanged"`
 	Conflicts   int             `json:"conflicts"`
 	Failed      int             `json:"failed"`
-	Unknown     int             `json:"unknown"`         // whether they were written
-	Left        int             `json:"left"`            // not looked at
-	Removed     int             `json:"removed"`         // beside the document's
+	Unknown     int             `json:"unknown"`   // whether they were written
+	Left        int             `json:"left"`      // not looked at
+	ToRemove    int             `json:"to_remove"` // beside the document's
+	Removed     int             `json:"removed"`
+	NotRemoved  int             `json:"removed_failed"`
 	UnknownGone int             `json:"removed_unknown"` // whether they were removed
+	LeftThere   int             `json:"removed_left"`    // not looked at
 	DryRun      bool            `json:"dry_run"`
 	Interrupted bool            `json:"interrupted"`
 	Seconds     float64         `json:"seconds"`
@@ -248,6 +253,8 @@ func (s *importSum) add(o routetable.Outcome) {
 		s.Failed++
 	case routetable.Removed:
 		s.Removed++
+	case routetable.NotRemoved:
+		s.NotRemoved++
 	case routetable.NotKnown:
 		if o.After == nil {
 			s.UnknownGone++
@@ -276,17 +283,17 @@ func (s *importSum) done() int {
 	return s.Created + s.Updated + s.Unchanged + s.Conflicts + s.Failed
 }
 
-// progress says how far an import has come that did not come to its end, which had so many routes to remove.
-func (s *importSum) progress(remove int) string {
-	if s.DryRun || s.done()+s.Unknown+s.Removed+s.UnknownGone == 0 {
+// progress says how far an import has come that did not come to its end.
+func (s *importSum) progress() string {
+	if s.DryRun || s.done()+s.Unknown+s.Removed+s.NotRemoved+s.UnknownGone == 0 {
 		return "nothing was written"
 	}
 	line := fmt.Sprintf("%d of %s done", s.done(), count(s.Routes, "route"))
 	if s.Unknown > 0 {
 		line += fmt.Sprintf(", %d not known", s.Unknown)
 	}
-	if remove > 0 {
-		line += fmt.Sprintf(", %d of %d removed", s.Removed, remove)
+	if s.ToRemove > 0 {
+		line += fmt.Sprintf(", %d of %d removed", s.Removed, s.ToRemove)
 	}
 	if s.UnknownGone > 0 {
 		line += fmt.Sprintf(", %d not known whether removed", s.UnknownGone)
@@ -307,11 +314,17 @@ func (s *importSum) String() string {
 	if s.Left > 0 {
 		line += fmt.Sprintf(", %d left", s.Left)
 	}
-	if s.Removed > 0 {
-		line += fmt.Sprintf("; %d not in the document %sremoved", s.Removed, would)
+	if s.ToRemove == 0 {
+		return line
 	}
-	if s.UnknownGone > 0 {
-		line += fmt.Sprintf("; %d not in the document and not known whether removed", s.UnknownGone)
+	line += fmt.Sprintf("; %d not in the document %sremoved", s.Removed, would)
+	for _, rest := range []struct {
+		n    int
+		what string
+	}{{s.NotRemoved, "failed"}, {s.UnknownGone, "not known"}, {s.LeftThere, "left"}} {
+		if rest.n > 0 {
+			line += fmt.Sprintf(", %d %s", rest.n, rest.what)
+		}
 	}
 	return line
 }
@@ -347,7 +360,7 @@ func (r *importRun) do(ctx context.Context, document io.Reader, remove []string)
 	close(ended)
 	notices.Wait()
 	r.bar.Done()
-	return r.end(err, len(remove))
+	return r.end(err)
 }
 
 func (r *importRun) notice(ended <-chan struct{}) {
@@ -374,7 +387,7 @@ func (r *importRun) report(o routetable.Outcome) {
 	if o.Err == nil || o.What == routetable.NotKnown { // which ends the import, and is said then
 		return
 	}
-	switch shown := r.sum.Conflicts + r.sum.Failed; {
+	switch shown := r.sum.Conflicts + r.sum.Failed + r.sum.NotRemoved; {
 	case shown <= maxShown:
 		r.terminal.Sayf(r.bar, "%s", terminal.Safe("sleight: "+o.Err.Error()))
 	case shown == maxShown+1:
@@ -389,9 +402,10 @@ func (e interruptedError) Error() string { return e.said }
 func (e interruptedError) Unwrap() error { return context.Canceled }
 
 // end prints the sum, and returns what the command ends with.
-func (r *importRun) end(err error, remove int) error {
+func (r *importRun) end(err error) error {
 	s := &r.sum
 	s.Left = s.Routes - s.done() - s.Unknown
+	s.LeftThere = s.ToRemove - s.Removed - s.NotRemoved - s.UnknownGone
 	s.Interrupted = errors.Is(err, context.Canceled)
 	s.Seconds = float64(time.Since(r.began).Milliseconds()) / 1000
 	printErr := r.output.print(r.terminal, s, func() {
@@ -405,13 +419,17 @@ func (r *importRun) end(err error, remove int) error {
 	})
 	switch {
 	case s.Interrupted:
-		return interruptedError{"interrupted: " + s.progress(remove)}
+		return interruptedError{"interrupted: " + s.progress()}
 	case err != nil:
-		return fmt.Errorf("%w (%s)", err, s.progress(remove))
+		return fmt.Errorf("%w (%s)", err, s.progress())
 	case printErr != nil:
 		return printErr
+	case s.Failed > 0 && s.NotRemoved > 0:
+		return statusError{1, fmt.Errorf("%s not written, and %d not removed", count(s.Failed, "route"), s.NotRemoved)}
 	case s.Failed > 0:
 		return statusError{1, fmt.Errorf("%s not written", count(s.Failed, "route"))}
+	case s.NotRemoved > 0:
+		return statusError{1, fmt.Errorf("%s not removed", count(s.NotRemoved, "route"))}
 	case s.Conflicts > 0:
 		return statusError{3, fmt.Errorf("%s: export again and make your changes to that, or write them all the same with --overwrite", count(s.Conflicts, "conflict"))}
 	}

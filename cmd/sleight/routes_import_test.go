@@ -98,24 +98,6 @@ func (o *tableTool) onTerminal(t *testing.T, see func(c *exec.Cmd, keys io.Write
 	return c.ProcessState.ExitCode(), out.String(), screen.String()
 }
 
-// importSum is what --output json says.
-type importSum struct {
-	Routes, Created, Updated, Unchanged, Conflicts, Failed, Left, Removed int
-	Interrupted                                                           bool
-	Problems                                                              []struct{ Host, What, Error string }
-}
-
-func readSum(t *testing.T, document string) (s importSum) {
-	t.Helper()
-	if err := json.Unmarshal([]byte(document), &s); err != nil {
-		t.Fatalf("%v of %.300q", err, document)
-	}
-	if s.Created+s.Updated+s.Unchanged+s.Conflicts+s.Failed+s.Left != s.Routes {
-		t.Errorf("it does not add up: %+v", s)
-	}
-	return s
-}
-
 func (o *tableTool) count(t *testing.T, table string) (n int) {
 	t.Helper()
 	pages := dynamodb.NewScanPaginator(o.db.Client, &dynamodb.ScanInput{TableName: &table, Select: types.SelectCount, ConsistentRead: aws.Bool(true)})

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -12,6 +13,30 @@ import (
 	"github.com/sleightproxy/sleight/internal/dynamodbtest"
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
+
+// importSum is what --output json says.
+type importSum struct {
+	Routes, Created, Updated, Unchanged, Conflicts, Failed, Unknown, Left, Removed int
+
+	ToRemove       int `json:"to_remove"`
+	RemovedFailed  int `json:"removed_failed"`
+	RemovedUnknown int `json:"removed_unknown"`
+	RemovedLeft    int `json:"removed_left"`
+
+	Interrupted bool
+	Problems    []struct{ Host, What, Error string }
+}
+
+func readSum(t *testing.T, document string) (s importSum) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(document), &s); err != nil {
+		t.Fatalf("%v of %.300q", err, document)
+	}
+	if s.Created+s.Updated+s.Unchanged+s.Conflicts+s.Failed+s.Unknown+s.Left != s.Routes || s.Removed+s.RemovedFailed+s.RemovedUnknown+s.RemovedLeft != s.ToRemove {
+		t.Errorf("it does not add up: %+v", s)
+	}
+	return s
+}
 
 // refusing returns the URL of a relay that refuses the requests of one action which are numbered from first to last, with an
 // error of this type.
@@ -50,15 +75,23 @@ func newPruned(t *testing.T, db *dynamodbtest.Server, endpoint string, routes in
 
 const noRoutes = `{"routes":[]}`
 
-func TestImportThatRemovedRoutesDoesNotSayThatNothingWasWritten(t *testing.T) {
+func TestRoutesThatADocumentHasNot(t *testing.T) {
 	t.Parallel()
 	db := dynamodbtest.Start(t)
+	for name, test := range map[string]func(*testing.T, *dynamodbtest.Server){
+		"who has removed some is not told that nothing was written":   testRemovedBeforeTheEnd,
+		"a refused removal is not counted as a route of the document": testRefusedRemoval,
+	} {
+		t.Run(name, func(t *testing.T) { t.Parallel(); test(t, db) })
+	}
+}
 
+func testRemovedBeforeTheEnd(t *testing.T, db *dynamodbtest.Server) {
 	t.Run("denied", func(t *testing.T) {
 		t.Parallel()
 		o, table := newPruned(t, db, refusing(t, db, "DeleteItem", "AccessDeniedException", 20, 1000), 40)
 		status, out, err := o.run(t, noRoutes, "import", "-", "--table", table, "--prune", "--yes", "--parallel", "1")
-		if status != 1 || !strings.Contains(out, "; 19 not in the document removed\n") || !strings.Contains(err, "(0 of 0 routes done, 19 of 40 removed; the same command goes on from there)") {
+		if status != 1 || !strings.Contains(out, "; 19 not in the document removed, 21 left\n") || !strings.Contains(err, "(0 of 0 routes done, 19 of 40 removed; the same command goes on from there)") {
 			t.Errorf("%d %q %q", status, out, err)
 		}
 		if n := o.count(t, table); n != 21 {
@@ -93,8 +126,35 @@ func TestImportThatRemovedRoutesDoesNotSayThatNothingWasWritten(t *testing.T) {
 		left := o.count(t, table)
 		unknown := 30 - left
 		want := fmt.Sprintf("sleight: interrupted: 0 of 0 routes done, 10 of 40 removed, %d not known whether removed; the same command goes on from there\n", unknown)
-		if c.ProcessState.ExitCode() != 130 || unknown < 1 || err.String() != want || !strings.Contains(out.String(), fmt.Sprintf("; %d not in the document and not known whether removed", unknown)) {
+		if c.ProcessState.ExitCode() != 130 || unknown < 1 || err.String() != want || !strings.Contains(out.String(), fmt.Sprintf("; 10 not in the document removed, %d not known, %d left\n", unknown, 30-unknown)) {
 			t.Errorf("%v, %d left: %q %q, want %q", c.ProcessState, left, out.String(), err.String(), want)
 		}
 	})
+}
+
+func testRefusedRemoval(t *testing.T, db *dynamodbtest.Server) {
+	document := routesDocument(t, storedItem("h00.test", 1, ""), storedItem("h01.test", 1, ""))
+	for _, as := range []string{"table", "json"} {
+		t.Run(as, func(t *testing.T) {
+			t.Parallel()
+			o, table := newPruned(t, db, refusing(t, db, "DeleteItem", "ValidationException", 5, 6), 30)
+			status, out, err := o.run(t, document, "import", "-", "--table", table, "--prune", "--yes", "-o", as)
+			if status != 1 || !strings.HasSuffix(err, "sleight: 2 routes not removed\n") || strings.Count(err, "refused by DynamoDB") != 2 {
+				t.Errorf("%d %q", status, err)
+			}
+			if n := o.count(t, table); n != 4 {
+				t.Errorf("%d routes", n)
+			}
+			if as == "table" {
+				if out != "2 routes: 0 created, 0 updated, 2 unchanged, 0 conflicts, 0 failed; 26 not in the document removed, 2 failed\n" {
+					t.Error(out)
+				}
+				return
+			}
+			sum := readSum(t, out)
+			if sum.Routes != 2 || sum.Unchanged != 2 || sum.Left != 0 || sum.Removed != 26 || sum.RemovedFailed != 2 || sum.ToRemove != 28 || len(sum.Problems) != 2 || sum.Problems[0].What != "removed_failed" {
+				t.Errorf("%+v", sum)
+			}
+		})
+	}
 }

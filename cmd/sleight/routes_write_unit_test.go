@@ -81,7 +81,7 @@ func TestImportThatFailedAndHasConflictsFails(t *testing.T) {
 		command := &cobra.Command{}
 		command.SetOut(&bytes.Buffer{})
 		run := &importRun{output: "json", terminal: newTerminal(command), sum: importSum{Routes: 2, Failed: c.failed, Conflicts: c.conflicts}}
-		if err := run.end(nil, 0); exitStatus(err) != c.want {
+		if err := run.end(nil); exitStatus(err) != c.want {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
@@ -256,14 +256,10 @@ func TestLastLineOfAnImportDoesNotCountWhatIsNotKnownAsDone(t *testing.T) {
 	for want, sum := range map[string]importSum{
 		"19 of 60 routes done, 41 not known; the same command goes on from there":                              {Routes: 60, Created: 10, Updated: 9, Unknown: 41},
 		"0 of 60 routes done, 1 not known; the same command goes on from there":                                {Routes: 60, Unknown: 1},
-		"2 of 2 routes done, 3 of 9 removed, 1 not known whether removed; the same command goes on from there": {Routes: 2, Unchanged: 2, Removed: 3, UnknownGone: 1},
+		"2 of 2 routes done, 3 of 9 removed, 1 not known whether removed; the same command goes on from there": {Routes: 2, Unchanged: 2, ToRemove: 9, Removed: 3, UnknownGone: 1},
 		"nothing was written": {Routes: 60, Created: 10, DryRun: true},
 	} {
-		remove := 0
-		if sum.Removed > 0 {
-			remove = 9
-		}
-		if got := sum.progress(remove); got != want {
+		if got := sum.progress(); got != want {
 			t.Errorf("%+v: %q, want %q", sum, got, want)
 		}
 	}

@@ -63,7 +63,7 @@ type Outcome struct {
 	Host          string
 	What          Became
 	Before, After origin.Item // what the table had and has; nil for nothing
-	Err           error       // why it is Conflicting, NotWritten or NotKnown
+	Err           error       // why it is Conflicting, NotWritten, NotRemoved or NotKnown
 }
 
 // Became is what became of a route.
@@ -76,8 +76,9 @@ const (
 	Unchanged   Became = "unchanged"
 	Conflicting Became = "conflict" // its Err is a *StaleError
 	NotWritten  Became = "failed"
-	NotKnown    Became = "unknown" // it may have been written: the write had no whole answer
+	NotKnown    Became = "unknown" // it may have been written, or removed if After is nil: the request had no whole answer
 	Removed     Became = "removed" // is not in the document
+	NotRemoved  Became = "removed_failed"
 )
 
 // StaleError says that a document has seen another version of a route than the table has, and something else in
@@ -322,7 +323,7 @@ func (im *Import) write(ctx context.Context, table *patient, o Outcome, item ori
 				return nil
 			}
 		case failed && request.Kind == Refused:
-			im.report(Outcome{Host: o.Host, What: NotWritten, Before: o.Before, After: o.Before, Err: err})
+			im.report(o.failed(err))
 			return nil
 		case failed && request.Unknown:
 			o.What, o.Err = NotKnown, err
@@ -332,9 +333,18 @@ func (im *Import) write(ctx context.Context, table *patient, o Outcome, item ori
 			return err
 		}
 	}
-	err := fmt.Errorf("route %q is changed by others again and again; import it when they have ended", o.Host)
-	im.report(Outcome{Host: o.Host, What: NotWritten, Before: o.Before, After: o.Before, Err: err})
+	err := fmt.Errorf("route %q is changed by others again and again; import again when they have ended", o.Host)
+	im.report(o.failed(err))
 	return nil
+}
+
+// failed returns what became of a route that stays as it was.
+func (o Outcome) failed(err error) Outcome {
+	what := NotWritten
+	if o.After == nil {
+		what = NotRemoved
+	}
+	return Outcome{Host: o.Host, What: what, Before: o.Before, After: o.Before, Err: err}
 }
 
 // runFile decides on all items, replaces the file, and then reports.
