@@ -23,12 +23,13 @@ func TestRoutesOfOtherEngines(t *testing.T) {
 	t.Parallel()
 	db := dynamodbtest.Start(t)
 	for name, test := range map[string]func(*testing.T, *dynamodbtest.Server){
-		"nothing is said to be removed that is there":          testRemovedIsGone,
-		"a change without a name is not said to be mine":       testChangeWithoutName,
-		"what is not known is counted so":                      testNotKnownIsCounted,
-		"an answer that is cut off is asked for again":         testCutAnswer,
-		"a version is told as it is stored":                    testVersionAsStored,
-		"what an export leaves out is named by host and order": testExportNamesHosts,
+		"nothing is said to be removed that is there":           testRemovedIsGone,
+		"a change without a name is not said to be mine":        testChangeWithoutName,
+		"what is not known is counted so":                       testNotKnownIsCounted,
+		"an answer that is cut off is asked for again":          testCutAnswer,
+		"a version is told as it is stored":                     testVersionAsStored,
+		"what an export leaves out is named by host and order":  testExportNamesHosts,
+		"what an export leaves out is named after other faults": testExportNamesAllItLeavesOut,
 	} {
 		t.Run(name, func(t *testing.T) { t.Parallel(); test(t, db) })
 	}
@@ -193,12 +194,34 @@ func testExportNamesHosts(t *testing.T, db *dynamodbtest.Server) {
 	lines := strings.Split(o.err, "\n")
 	wantSays(t, "first", lines[0], `route "h00.test": attribute "expires_at"`, "+4102444800", "left out")
 	wantSays(t, "second", lines[1], `route "a.h00.test": attribute "blob"`)
-	for n := 1; n <= 18; n++ {
+	for n := 1; n <= 21; n++ {
 		wantSays(t, "more", lines[n+1], fmt.Sprintf(`route "h%02d.test"`, n))
 	}
-	wantSays(t, "rest", lines[20], "and 3 more")
+	wantSays(t, "last", lines[len(lines)-2], "sleight: 23 routes left out")
 	if strings.Count(o.err, `"a.h00.test"`) != 1 {
 		t.Errorf("a host is named twice: %s", o.err)
+	}
+}
+
+// What is exported although it cannot be used is in the document. What is left out is named here or nowhere.
+func testExportNamesAllItLeavesOut(t *testing.T, db *dynamodbtest.Server) {
+	p := newTablePlace(t, db, db.Endpoint)
+	for n := range 25 {
+		p.put(t, fmt.Sprintf(`{"host":"a%02d.test","origin":"o.test","oops":"x"}`, n))
+		db.Put(t, p.name, map[string]types.AttributeValue{
+			"host": &types.AttributeValueMemberS{Value: fmt.Sprintf("z%02d.test", n)}, "origin": &types.AttributeValueMemberS{Value: "o.test"}, "note": &types.AttributeValueMemberB{Value: []byte{1}},
+		})
+	}
+	o := p.run(t, "export")
+	if o.status != 1 || strings.Count(o.err, "it is exported as it is") != 20 || strings.Count(o.err, "left out\n") != 26 {
+		t.Errorf("%+v", o)
+	}
+	for n := range 25 {
+		wantSays(t, "left out", o.err, fmt.Sprintf(`"z%02d.test"`, n))
+	}
+	wantSays(t, "the rest", o.err, `and 5 more that cannot be used, which "sleight routes list --invalid" lists`, "25 of which cannot be used; 25 left out\n")
+	if !strings.HasSuffix(o.err, "sleight: 25 routes left out, which JSON cannot hold as they are\n") {
+		t.Errorf("the last line does not count what is left out: %s", o.err)
 	}
 }
 

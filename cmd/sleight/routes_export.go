@@ -33,9 +33,10 @@ There is one line for each route, in the order of their domains, so that two exp
 routes are the same by the byte, and others are well compared by diff and by version control.
 How many there are is said on standard error.
 
-Routes that cannot be used are exported as they are and named on standard error; "routes import"
-takes them with --as-is. What would not come back from JSON as it is (binary values, sets where
-no set belongs) is left out and named, and the exit status is 1.`,
+Routes that cannot be used are exported as they are, and the first 20 are named on standard
+error; "routes import" takes them with --as-is. What would not come back from JSON as it is
+(binary values, sets where no set belongs) is left out. Each route that is left out is named,
+and the exit status is 1.`,
 		Example: `  sleight routes export --table routes --to routes.json
   sleight routes export --table routes | jq '.routes | length'`,
 		Args:        usage(cobra.NoArgs),
@@ -92,45 +93,50 @@ func (r *routesCommand) export(c *cobra.Command, to string) error {
 		return err
 	}
 	fmt.Fprintln(t.Err, terminal.Safe(fmt.Sprintf("%s of %v exported%s%s", count(len(routes), "route"), table, where, e)))
-	if e.leftOut > 0 {
-		return statusError{1, fmt.Errorf("%s left out, which JSON cannot hold as they are", count(e.leftOut, "route"))}
+	if n := len(e.leftOut); n > 0 {
+		return statusError{1, fmt.Errorf("%s left out, which JSON cannot hold as they are", count(n, "route"))}
 	}
 	return nil
 }
 
-// exceptions counts the routes that are named on standard error.
+// exceptions are the routes that are named on standard error.
 type exceptions struct {
 	terminal          *terminal.Terminal
 	bar               *terminal.Progress
-	unusable, leftOut int
-	remarks           []remark
+	unusable, leftOut []remark
 }
 
 // remark is what is said of a route.
 type remark struct{ key, text string }
 
-func (e *exceptions) add(item origin.Item, format string, args ...any) {
-	e.remarks = append(e.remarks, remark{routetable.SortKey(item.Host()), fmt.Sprintf(format, args...)})
+func remarkOn(item origin.Item, format string, args ...any) remark {
+	return remark{routetable.SortKey(item.Host()), fmt.Sprintf(format, args...)}
 }
 
-// say names the first routes in the order of their domains. The engine may send them in any order.
+// say names the first of the routes that are exported as they are, and all that are left out, each in the order of their
+// domains. The engine may send them in any order.
 func (e *exceptions) say() {
-	slices.SortStableFunc(e.remarks, func(a, b remark) int { return strings.Compare(a.key, b.key) })
-	for _, r := range e.remarks[:min(len(e.remarks), maxShown)] {
+	for _, list := range [][]remark{e.unusable, e.leftOut} {
+		slices.SortStableFunc(list, func(a, b remark) int { return strings.Compare(a.key, b.key) })
+	}
+	for _, r := range e.unusable[:min(len(e.unusable), maxShown)] {
 		e.terminal.Sayf(e.bar, "%s", terminal.Safe("sleight: "+r.text))
 	}
-	if more := len(e.remarks) - maxShown; more > 0 {
-		e.terminal.Sayf(e.bar, "sleight: and %d more", more)
+	if more := len(e.unusable) - maxShown; more > 0 {
+		e.terminal.Sayf(e.bar, "sleight: and %d more that cannot be used, which \"sleight routes list --invalid\" lists", more)
+	}
+	for _, r := range e.leftOut {
+		e.terminal.Sayf(e.bar, "%s", terminal.Safe("sleight: "+r.text))
 	}
 }
 
 func (e *exceptions) String() string {
 	s := ""
-	if e.unusable > 0 {
-		s += fmt.Sprintf(", %d of which cannot be used", e.unusable)
+	if n := len(e.unusable); n > 0 {
+		s += fmt.Sprintf(", %d of which cannot be used", n)
 	}
-	if e.leftOut > 0 {
-		s += fmt.Sprintf("; %d left out", e.leftOut)
+	if n := len(e.leftOut); n > 0 {
+		s += fmt.Sprintf("; %d left out", n)
 	}
 	return s
 }
@@ -152,16 +158,13 @@ func collect(ctx context.Context, t *terminal.Terminal, table routetable.Table) 
 		_, invalid := item.Route()
 		switch {
 		case err != nil:
-			e.leftOut++
-			e.add(item, "%v; it is left out", err)
+			e.leftOut = append(e.leftOut, remarkOn(item, "%v; it is left out", err))
 			continue
 		case invalid != nil && !comesBack(item, b):
-			e.leftOut++
-			e.add(item, "%v, and JSON cannot hold it as it is; it is left out", invalid)
+			e.leftOut = append(e.leftOut, remarkOn(item, "%v, and JSON cannot hold it as it is; it is left out", invalid))
 			continue
 		case invalid != nil:
-			e.unusable++
-			e.add(item, "%v; it is exported as it is", invalid)
+			e.unusable = append(e.unusable, remarkOn(item, "%v; it is exported as it is", invalid))
 		}
 		routes = append(routes, exported{routetable.SortKey(item.Host()), b})
 	}
