@@ -118,8 +118,7 @@ func (r *routesCommand) enable(c *cobra.Command, w *writer, args []string, on bo
 			sum.failed(w, &sum.Refused, host, "refused", err)
 			continue
 		case err != nil:
-			sum.unknown(host, err)
-			return sum.end(w, verb, found, err)
+			return sum.end(w, verb, found, sum.unknown(host, err))
 		case before.SameRoute(after):
 			sum.add(&sum.Unchanged, host, "unchanged", nil)
 			w.sayf("%s in %v is %s already; nothing was written", shown(host), w.table, verb)

@@ -111,7 +111,7 @@ func testNotKnownIsCounted(t *testing.T, db *dynamodbtest.Server) {
 			p.put(t, `{"host":"a.test","origin":"o.test","version":1}`)
 			p.put(t, `{"host":"b.test","origin":"o.test","version":1}`)
 			o := p.run(t, append(c.args, "-o", as)...)
-			if o.status != 1 || strings.Count(o.err, "whether it was written is not known") != 1 {
+			if o.status != 1 || strings.Count(o.err, "whether it was written is not known") != 1 || !strings.Contains(o.err, `route "a.test"`) {
 				t.Errorf("%q: %+v", c.args, o)
 			}
 			if as == "table" {

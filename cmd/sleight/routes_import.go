@@ -33,8 +33,8 @@ func (r *routesCommand) newImport() *cobra.Command {
 		Long: `Writes the routes of a routes document, as "routes export" makes it, or of standard input (-)
 into the table or the routes file.
 
-The whole document is checked first. If anything is wrong with it, all of that is listed, the
-exit status is 2, and nothing is written.
+The whole document is checked first. If anything is wrong with it, the first 20 faults are listed
+and the others counted, the exit status is 2, and nothing is written.
 
 Each route is then compared with what the table has. One that is there already is not written,
 whatever its version. One that is not there is made as the document has it, so that export and
@@ -218,6 +218,8 @@ type importSum struct {
 	MoreProbs   int             `json:"problems_left_out"`          // beyond maxListed
 	Changes     []importChange  `json:"changes,omitempty"`          // of a dry run
 	MoreChanges int             `json:"changes_left_out,omitempty"` // beyond maxListed
+
+	problems, changes map[routetable.Became]int // how many there are of each kind
 }
 
 type importProblem struct {
@@ -234,6 +236,7 @@ type importChange struct {
 	before, after origin.Item
 }
 
+// The bounds are for each kind by itself: many conflicts must not hide a failure.
 const (
 	maxListed = 1000 // in JSON
 	maxShown  = 20   // to people
@@ -262,16 +265,20 @@ func (s *importSum) add(o routetable.Outcome) {
 			s.Unknown++
 		}
 	}
-	switch {
-	case o.Err != nil && len(s.Problems) < maxListed:
-		s.Problems = append(s.Problems, importProblem{o.Host, o.What, o.Err.Error()})
-	case o.Err != nil:
-		s.MoreProbs++
+	if s.problems == nil {
+		s.problems, s.changes = map[routetable.Became]int{}, map[routetable.Became]int{}
+	}
+	if o.Err != nil {
+		if s.problems[o.What]++; s.problems[o.What] > maxListed {
+			s.MoreProbs++
+		} else {
+			s.Problems = append(s.Problems, importProblem{o.Host, o.What, o.Err.Error()})
+		}
 	}
 	if !s.DryRun || o.What == routetable.Unchanged || o.Err != nil {
 		return
 	}
-	if len(s.Changes) == maxListed {
+	if s.changes[o.What]++; s.changes[o.What] > maxListed {
 		s.MoreChanges++
 		return
 	}
@@ -387,12 +394,17 @@ func (r *importRun) report(o routetable.Outcome) {
 	if o.Err == nil || o.What == routetable.NotKnown { // which ends the import, and is said then
 		return
 	}
-	switch shown := r.sum.Conflicts + r.sum.Failed + r.sum.NotRemoved; {
+	switch shown := r.sum.problems[o.What]; {
 	case shown <= maxShown:
 		r.terminal.Sayf(r.bar, "%s", terminal.Safe("sleight: "+o.Err.Error()))
 	case shown == maxShown+1:
-		r.terminal.Sayf(r.bar, "sleight: and more; --output json lists up to %d", maxListed)
+		r.terminal.Sayf(r.bar, "sleight: and more %s; --output json lists up to %d", problemNames[o.What], maxListed)
 	}
+}
+
+// problemNames say of which kind the problems are that are not shown.
+var problemNames = map[routetable.Became]string{
+	routetable.Conflicting: "conflicts", routetable.NotWritten: "that failed", routetable.NotRemoved: "that were not removed",
 }
 
 // interruptedError says how an interrupted command is gone on with.
@@ -439,14 +451,19 @@ func (r *importRun) end(err error) error {
 // showChanges shows people the first of what a dry run would change.
 func (r *importRun) showChanges() {
 	verbs := map[routetable.Became]string{routetable.Created: "Would create", routetable.Updated: "Would change", routetable.Removed: "Would remove"}
-	for n, change := range r.sum.Changes {
-		if n == maxShown {
-			fmt.Fprintf(r.terminal.Out, "... and %d more\n", len(r.sum.Changes)-maxShown+r.sum.MoreChanges)
-			break
+	seen := map[routetable.Became]int{}
+	for _, change := range r.sum.Changes {
+		if seen[change.What]++; seen[change.What] > maxShown {
+			continue
 		}
 		fmt.Fprintf(r.terminal.Out, "%s %s%s\n", verbs[change.What], terminal.Safe(shown(change.Host)), map[bool]string{true: ":"}[change.What == routetable.Updated])
 		if change.What == routetable.Updated {
 			printDifferences(r.terminal, change.before.WithoutRecord(), change.after.WithoutRecord())
+		}
+	}
+	for _, what := range []routetable.Became{routetable.Created, routetable.Updated, routetable.Removed} {
+		if more := r.sum.changes[what] - maxShown; more > 0 {
+			fmt.Fprintf(r.terminal.Out, "%s %d more\n", verbs[what], more)
 		}
 	}
 }

@@ -139,7 +139,7 @@ func testRefusedRemoval(t *testing.T, db *dynamodbtest.Server) {
 			t.Parallel()
 			o, table := newPruned(t, db, refusing(t, db, "DeleteItem", "ValidationException", 5, 6), 30)
 			status, out, err := o.run(t, document, "import", "-", "--table", table, "--prune", "--yes", "-o", as)
-			if status != 1 || !strings.HasSuffix(err, "sleight: 2 routes not removed\n") || strings.Count(err, "refused by DynamoDB") != 2 {
+			if status != 1 || !strings.HasSuffix(err, "sleight: 2 routes not removed\n") || strings.Count(err, "refused by DynamoDB") != 2 || strings.Count(err, `sleight: route "h`) != 2 {
 				t.Errorf("%d %q", status, err)
 			}
 			if n := o.count(t, table); n != 4 {

@@ -91,8 +91,7 @@ func (r *routesCommand) remove(c *cobra.Command, w *writer, args []string, yes b
 				continue
 			}
 			if err != nil {
-				sum.unknown(item.Host(), err)
-				return sum.end(w, "removed", len(items), err)
+				return sum.end(w, "removed", len(items), sum.unknown(item.Host(), err))
 			}
 		}
 		sum.add(&sum.Done, item.Host(), "removed", nil)
@@ -140,11 +139,12 @@ func (s *tally) failed(w *writer, n *int, host, what string, err error) {
 }
 
 // unknown adds the route whose change was under way when the command failed, unless it is known not to be
-// written.
-func (s *tally) unknown(host string, err error) {
+// written. It returns the error with the route's name.
+func (s *tally) unknown(host string, err error) error {
 	if request, ok := errors.AsType[*routetable.RequestError](err); ok && request.Unknown {
 		s.add(&s.Unknown, host, "unknown", err)
 	}
+	return fmt.Errorf("route %s: %w", shown(host), err)
 }
 
 func (s *tally) lost(w *writer, e *routetable.ConflictError) {

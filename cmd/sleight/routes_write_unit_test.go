@@ -264,3 +264,61 @@ func TestLastLineOfAnImportDoesNotCountWhatIsNotKnownAsDone(t *testing.T) {
 		}
 	}
 }
+
+// A list that is cut off by its first kind says nothing of the others, such as what a dry run would remove.
+func TestManyOfOneKindDoNotHideTheOthersOfAnImport(t *testing.T) {
+	t.Parallel()
+	route := func(kind routetable.Became, n int) origin.Item {
+		return origin.Item{"host": fmt.Sprintf("%s%d.test", kind, n), "origin": "x.test"}
+	}
+	for _, c := range []struct {
+		dry   bool
+		kinds []routetable.Became
+		want  []string
+	}{
+		{false, []routetable.Became{routetable.Conflicting, routetable.NotWritten, routetable.NotRemoved}, []string{
+			"sleight: and more conflicts; --output json lists up to 1000\n", "sleight: and more that failed; ", "sleight: and more that were not removed; ",
+		}},
+		{true, []routetable.Became{routetable.Created, routetable.Updated, routetable.Removed}, []string{
+			"Would create 1185 more\n", "Would change 1185 more\n", "Would remove 1185 more\n",
+		}},
+	} {
+		var out bytes.Buffer
+		command := &cobra.Command{}
+		command.SetOut(&out)
+		command.SetErr(&out)
+		terminal := newTerminal(command)
+		run := &importRun{terminal: terminal, bar: terminal.Progress("Importing", 1), sum: importSum{DryRun: c.dry}}
+		for _, kind := range c.kinds {
+			for n := range 1205 {
+				o := routetable.Outcome{Host: route(kind, n).Host(), What: kind, Before: route(kind, n), After: origin.Item{"host": "x.test"}}
+				if !c.dry {
+					o.Err = fmt.Errorf("of %s", o.Host)
+				}
+				run.report(o)
+			}
+		}
+		if c.dry {
+			run.showChanges()
+		}
+		for _, kind := range c.kinds {
+			for n, want := range map[int]int{0: 1, 19: 1, 20: 0} {
+				line := fmt.Sprintf("of %s%d.test", kind, n)
+				if c.dry {
+					line = fmt.Sprintf("%q", route(kind, n).Host())
+				}
+				if got := strings.Count(out.String(), line+"\n") + strings.Count(out.String(), line+":\n"); got != want {
+					t.Errorf("%s is told %d times, want %d", line, got, want)
+				}
+			}
+		}
+		for _, want := range c.want {
+			if strings.Count(out.String(), want) != 1 {
+				t.Errorf("lacks %q", want)
+			}
+		}
+		if listed := len(run.sum.Problems) + len(run.sum.Changes); listed != 3000 || run.sum.MoreProbs+run.sum.MoreChanges != 615 {
+			t.Errorf("%d are in JSON, %d and %d left out", listed, run.sum.MoreProbs, run.sum.MoreChanges)
+		}
+	}
+}

@@ -323,12 +323,12 @@ func (im *Import) write(ctx context.Context, table *patient, o Outcome, item ori
 				return nil
 			}
 		case failed && request.Kind == Refused:
-			im.report(o.failed(err))
+			im.report(o.failed(of(o.Host, err)))
 			return nil
 		case failed && request.Unknown:
-			o.What, o.Err = NotKnown, err
+			o.What, o.Err = NotKnown, of(o.Host, err)
 			im.report(o)
-			return err
+			return o.Err
 		default:
 			return err
 		}
@@ -337,6 +337,9 @@ func (im *Import) write(ctx context.Context, table *patient, o Outcome, item ori
 	im.report(o.failed(err))
 	return nil
 }
+
+// of names the route in an error, which names the table alone.
+func of(host string, err error) error { return fmt.Errorf("route %q: %w", host, err) }
 
 // failed returns what became of a route that stays as it was.
 func (o Outcome) failed(err error) Outcome {
