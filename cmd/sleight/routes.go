@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/pkg/hostname"
@@ -29,11 +30,17 @@ type routesCommand struct {
 	check func(c *cobra.Command, route *origin.Route) error
 }
 
-// addCheck gives a command the flags of that check.
+// addCheck gives a command the flags of that check. A wrong network is refused, also if nothing is checked.
 func (r *routesCommand) addCheck(c *cobra.Command, force *bool) {
 	if r.check != nil {
 		c.Flags().BoolVar(force, "force", false, "write the route also where it is found not to work")
 		addAllowCIDR(c)
+		c.PreRunE = func(c *cobra.Command, _ []string) error {
+			own := pflag.NewFlagSet("", pflag.ContinueOnError) // since other flags are of the route, such as its timeouts
+			own.AddFlag(c.Flags().Lookup("allow-cidr"))
+			_, _, err := proxySettings(own, func(string) string { return "" })
+			return err
+		}
 	}
 }
 

@@ -102,3 +102,38 @@ func TestNetworksAreAllowedByFlagWhereRoutesAreChecked(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
+
+// A mistake that is taken without a word is made again where it matters.
+func TestWrongNetworkIsRefusedIfNothingIsChecked(t *testing.T) {
+	t.Parallel()
+	p := newFilePlace(t)
+	const stored = `{"host":"one.test","origin":"127.0.0.1:1","note":"n"}`
+	const disabled = `{"host":"off.test","origin":"127.0.0.1:1","enabled":false}`
+	p.put(t, stored)
+	p.put(t, disabled)
+	edited := append(p.env, "EDITOR=true")
+	want := p.run(t, "put", "new.test", "--origin", "127.0.0.1:1", "--allow-cidr", "nonsense") // which is checked
+	if want.status != 2 || !strings.HasPrefix(want.err, `sleight: --allow-cidr is "nonsense"`) {
+		t.Fatalf("%+v", want)
+	}
+	for _, args := range []string{
+		"put one.test --note q", "put one.test --note n", "put one.test --origin 127.0.0.1:2 --force", "put one.test --origin 127.0.0.1:2 --force --dry-run",
+		"put off.test --tls-min 1.3", "put off.test --expires-at 1", "enable one.test", "enable off.test --force", "enable none.test", "edit one.test", "edit none.test",
+		"explain one.test", "check none.test", "check --all",
+	} {
+		words := strings.Fields(args)
+		if words[0] != "explain" && words[0] != "check" {
+			words = append([]string{"routes"}, words...)
+		}
+		o := execute(t, edited, "", append(words, "--routes", p.name, "--allow-cidr", "nonsense")...)
+		if o != want {
+			t.Errorf("%s: %+v, want %+v", args, o, want)
+		}
+	}
+	p.want(t, "one.test", stored)
+	p.want(t, "off.test", disabled)
+	// A variable is of no matter if nothing is checked.
+	if o := execute(t, append(edited, "ORIGIN_ALLOW_CIDRS=nonsense"), "", "routes", "put", "one.test", "--note", "q", "--routes", p.name); o.status != 0 {
+		t.Errorf("%+v", o)
+	}
+}
