@@ -77,3 +77,35 @@ func TestOutputIsJSONLineByLineWhateverAnOriginSends(t *testing.T) {
 		})
 	}
 }
+
+// Such an invocation reaches no handler, so that this line is all that tells of it.
+func TestEventThatIsNoJSONIsExplainedInTheLog(t *testing.T) {
+	t.Parallel()
+	routes := routesFile(t, object{"host": streamHost, "origin": "127.0.0.1:1"})
+	f := lambdatest.Start(t, lambdatest.Build(t), "ROUTES_FILE="+routes)
+	causes := map[string]string{"": "the event is empty", `{"a":`: "the event is cut off", "hello": "invalid character 'h'"}
+	for event := range causes {
+		f.Invoke(t.Context(), []byte(event)) // an error: the function reports one
+	}
+	if _, err := f.Invoke(t.Context(), event(t, "http-api", "unmapped.test", "/")); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.AwaitLog(t.Context(), "unmapped.test"); err != nil {
+		t.Fatal(err)
+	}
+	for event, cause := range causes {
+		explained := 0
+		for line := range strings.SplitSeq(f.Log(), "\n") {
+			var got struct{ Level, Msg, Error string }
+			if err := json.Unmarshal([]byte(line), &got); err != nil {
+				t.Fatal(err)
+			}
+			if got.Level == "ERROR" && strings.HasPrefix(got.Error, cause) && strings.Contains(got.Msg, "has to send it the event of an HTTP front") {
+				explained++
+			}
+		}
+		if explained != 1 {
+			t.Errorf("%q is explained %d times:\n%s", event, explained, f.Log())
+		}
+	}
+}

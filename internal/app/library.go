@@ -1,6 +1,8 @@
 package app
 
 import (
+	"encoding/json"
+	"fmt"
 	"log"
 	"log/slog"
 	"regexp"
@@ -29,10 +31,48 @@ var quoted = regexp.MustCompile("\"(?:[^\"\\\\]|\\\\.)*(?:\"|\\\\?$)|`[^`]*(?:`|
 
 func (l libraryLog) Write(p []byte) (int, error) {
 	const most = 8 << 10 // which a panic with its stack may take
+	if message, said := failedInvocation(p); message != "" {
+		l.logger.Error(message, slog.String("error", quoted.ReplaceAllString(said, "(left out)")))
+		return len(p), nil
+	}
 	text := quoted.ReplaceAllString(strings.TrimSpace(string(p)), "(left out)")
 	if len(text) > most {
 		text = text[:most] + "..."
 	}
 	l.logger.Warn("said by a library", slog.String("said", text))
 	return len(p), nil
+}
+
+// failedInvocation reads the line that aws-lambda-go writes if it cannot call its handler, or the handler panics: a JSON
+// object, all of whose strings would be left out. Message is empty for any other line.
+func failedInvocation(line []byte) (message, said string) {
+	var failure struct {
+		ErrorMessage, ErrorType string
+		StackTrace              []struct {
+			Path, Label string
+			Line        int
+		}
+	}
+	if json.Unmarshal(line, &failure) != nil || failure.ErrorMessage == "" || failure.ErrorType == "" {
+		return "", ""
+	}
+	if failure.StackTrace != nil { // of a panic, whose message may have anything
+		said = failure.ErrorType
+		for _, at := range failure.StackTrace {
+			said += fmt.Sprintf("; %s at %s:%d", at.Label, at.Path, at.Line)
+		}
+		return "an invocation panicked, and its process ends: report it with this line", said
+	}
+	const because = "an invocation failed before the proxy had its event: "
+	switch said = failure.ErrorMessage; {
+	case strings.HasPrefix(said, "failed to parse deadline"):
+		return because + "what plays the Runtime API of Lambda has to send the header Lambda-Runtime-Deadline-Ms, in milliseconds since 1970", said
+	case strings.HasPrefix(said, "failed to unmarshal"):
+		return because + "what plays the Runtime API of Lambda has to send JSON in the headers Lambda-Runtime-Client-Context and Lambda-Runtime-Cognito-Identity, or leave them out", said
+	case said == "EOF":
+		said = "the event is empty"
+	case said == "unexpected EOF":
+		said = "the event is cut off"
+	}
+	return because + "what invokes the function has to send it the event of an HTTP front, in JSON; look at its triggers and its resource-based policy", said
 }

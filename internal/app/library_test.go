@@ -37,6 +37,27 @@ func TestWhatLibrariesQuoteIsLeftOut(t *testing.T) {
 	}
 }
 
+// The lines are those of aws-lambda-go. Nothing but a name would be left of them, and the invocation has no other line.
+func TestFailedInvocationIsToldWithItsCause(t *testing.T) {
+	for _, c := range []struct{ said, level, cause, advice string }{
+		{`{"errorMessage":"EOF","errorType":"errorString"}`, "ERROR", "the event is empty", "the event of an HTTP front, in JSON"},
+		{`{"errorMessage":"unexpected EOF","errorType":"errorString"}`, "ERROR", "the event is cut off", "the event of an HTTP front, in JSON"},
+		{`{"errorMessage":"invalid character 'h' looking for beginning of value","errorType":"SyntaxError"}`, "ERROR", "invalid character 'h' looking for beginning of value", "the event of an HTTP front, in JSON"},
+		{`{"errorMessage":"failed to parse deadline: strconv.ParseInt: parsing \"SECRET\": invalid syntax","errorType":"wrapError"}`, "ERROR", "failed to parse deadline: strconv.ParseInt: parsing (left out): invalid syntax", "Lambda-Runtime-Deadline-Ms"},
+		{`{"errorMessage":"failed to unmarshal client context json: EOF","errorType":"wrapError"}`, "ERROR", "failed to unmarshal client context json: EOF", "Lambda-Runtime-Client-Context"},
+		{`{"errorMessage":"SECRET","errorType":"boundsError","stackTrace":[{"path":"pkg/x.go","line":7,"label":"(*T).do"},{"path":"y.go","line":8,"label":"main"}]}`, "ERROR", "boundsError; (*T).do at pkg/x.go:7; main at y.go:8", "panicked"},
+		{`{"errorMessage":"SECRET"}`, "WARN", "", "said by a library"},
+		{`{"SECRET":"x"}`, "WARN", "", "said by a library"},
+	} {
+		var out bytes.Buffer
+		app.LibraryLog(slog.New(slog.NewJSONHandler(&out, nil))).Print(c.said)
+		var line struct{ Level, Msg, Error string }
+		if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.Level != c.level || line.Error != c.cause || !strings.Contains(line.Msg, c.advice) || strings.Contains(out.String(), "SECRET") {
+			t.Errorf("%s: %s, want %q", c.said, out.String(), c)
+		}
+	}
+}
+
 func FuzzLibraryLog(f *testing.F) {
 	f.Add("before ", "a\"b\\", " after")
 	f.Fuzz(func(t *testing.T, before, secret, after string) {
