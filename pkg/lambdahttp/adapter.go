@@ -114,7 +114,7 @@ func (a *Adapter) Handle(ctx context.Context, e Event) (io.Reader, error) {
 	if f == nil {
 		f = httpAPI{} // whose replies every front understands
 		if err == nil {
-			err = fmt.Errorf("%w: it is empty", ErrSetup)
+			err = fmt.Errorf("%w: it is empty. %s", ErrSetup, sender)
 		}
 	}
 	var p *parts
@@ -158,7 +158,7 @@ func (a *Adapter) Handle(ctx context.Context, e Event) (io.Reader, error) {
 func (a *Adapter) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	var e Event
 	if err := json.Unmarshal(payload, &e); err != nil {
-		e.err = fmt.Errorf("%w: it is not JSON", ErrSetup)
+		e.err = fmt.Errorf("%w: it is not JSON. %s", ErrSetup, sender)
 	}
 	reply, err := a.Handle(ctx, e)
 	if err != nil {

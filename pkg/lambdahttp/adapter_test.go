@@ -364,6 +364,31 @@ func TestEventsThatCannotBeAnsweredAreBlamedOnWhoCanMendThem(t *testing.T) {
 	}
 }
 
+// Whoever reads the log knows neither the types of this package nor what Go calls them.
+func TestForeignEventsAreExplainedWithoutTypesOfGo(t *testing.T) {
+	const noFront = "it comes from no HTTP front"
+	for event, says := range map[string]string{
+		`"hello there"`: "it is a JSON string, and no object. So " + noFront, `[1]`: "it is a JSON array, and no object. So " + noFront, `true`: "it is a JSON bool, and no object. So " + noFront,
+		`1.5`: "it is a JSON number, and no object. So " + noFront, `"2.0"`: "it is a JSON string, and no object. So " + noFront, `{}`: noFront, `null`: noFront,
+		`{"headers":"x"}`: `its "headers" has a JSON string where`, `{"body":{"a":1}}`: `its "body" has a JSON object where`, `{"httpMethod":"GET","headers":{"a":1}}`: `its "headers" has a JSON number where`,
+		`{"version":"2.0","requestContext":{"http":{"method":5}}}`: `its "requestContext.http.method" has a JSON number where`, `{"httpMethod":"GET","requestContext":"SECRET"}`: `its "requestContext" has a JSON string where`,
+		`{"version":"2.0","requestContext":{"http":{"method":"GET"},"timeEpoch":1.5}}`: `its "requestContext.timeEpoch" has a JSON number where`,
+		`{"version":"2.0","method":"GET","headers":{"a":"b"}}`:                         `its "headers" has a JSON string where`,
+		`{"httpMethod":"GET"}`: "it has no requestContext", `{`: "it is not JSON", ``: "it is not JSON",
+		`{"httpMethod":"GET","requestContext":{},"queryStringParameters":[]}`: "query: a JSON array is where none belongs",
+	} {
+		var cause error
+		invoke(t, &lambdahttp.Adapter{Failed: func(w http.ResponseWriter, _ *http.Request, err error) { cause = err; w.WriteHeader(599) }}, []byte(event))
+		text := fmt.Sprint(cause)
+		if !strings.Contains(text, says) || strings.Contains(text, "Go ") || strings.Contains(text, "json:") || strings.Contains(text, "SECRET") {
+			t.Errorf("%s: %s, want %q", event, text, says)
+		}
+		if errors.Is(cause, lambdahttp.ErrSetup) && !strings.Contains(text, "Look at what invokes the function (its triggers, its resource-based policy)") {
+			t.Errorf("%s: %s, which does not say what to do", event, text)
+		}
+	}
+}
+
 // HTTP APIs with payload format 1.0 and REST APIs look alike, but paths of the one are decoded.
 func TestVersion1IsARESTAPIsOnlyIfItsResourceSaysSo(t *testing.T) {
 	for resource, rest := range map[any]bool{"ab12cd": true, "1234567890": true, nil: false, "": false, "$default": false, "GET /x": false, "ANY /{proxy+}": false} {

@@ -25,7 +25,7 @@ func (e *Event) UnmarshalJSON(payload []byte) error {
 	*e = Event{}
 	var err error
 	if e.front, err = e.event.decode(payload); err != nil {
-		e.err = fmt.Errorf("%w: %w", ErrSetup, err)
+		e.err = fmt.Errorf("%w: %w", ErrSetup, explained(err))
 	}
 	return nil
 }
@@ -141,7 +141,29 @@ func format1(e *event, c *restAPIContext, err error) (front, error) {
 	return restAPI{c.APIGatewayProxyRequestContext}, nil
 }
 
+// sender is what to do about an event that no front sends.
+const sender = "Look at what invokes the function (its triggers, its resource-based policy), and set that front to it"
+
 var (
-	errNoContext = errors.New("it has no requestContext")
-	errNoFront   = errors.New("it comes from no HTTP front: neither a REST API, an HTTP API with payload format 2.0, a load balancer, a function URL, nor VPC Lattice with event version V2. Look at what invokes the function (its triggers, its resource-based policy), and set that front to it")
+	errNoContext = errors.New("it has no requestContext, which every HTTP front sends. " + sender)
+	errNoFront   = errors.New("it comes from no HTTP front: neither a REST API, an HTTP API with payload format 2.0, a load balancer, a function URL, nor VPC Lattice with event version V2. " + sender)
 )
+
+// explained says what is wrong with an event whose JSON has other types than ours, which nobody outside knows. Other
+// errors stay as they are.
+func explained(err error) error {
+	unlike, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	switch {
+	case !ok:
+		return err
+	case unlike.Field == "":
+		return fmt.Errorf("it is a JSON %s, and no object. So %w", kind(unlike), errNoFront)
+	}
+	return fmt.Errorf("its %q has a JSON %s where no HTTP front sends one. %s", strings.TrimPrefix(unlike.Field, "event."), kind(unlike), sender)
+}
+
+// kind is the JSON type that was found, without the value, which may follow.
+func kind(unlike *json.UnmarshalTypeError) string {
+	kind, _, _ := strings.Cut(unlike.Value, " ")
+	return kind
+}

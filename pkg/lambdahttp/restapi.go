@@ -3,6 +3,7 @@ package lambdahttp
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -134,7 +135,11 @@ func unmarshal(part json.RawMessage, into any) error {
 	if len(part) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(part, into); err != nil {
+	err := json.Unmarshal(part, into)
+	if unlike, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return fmt.Errorf("%w: query: a JSON %s is where none belongs", ErrEvent, kind(unlike))
+	}
+	if err != nil {
 		return fmt.Errorf("%w: query: %w", ErrEvent, err)
 	}
 	return nil
