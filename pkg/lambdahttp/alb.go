@@ -34,7 +34,7 @@ func (f alb) request(e *event) (*parts, error) {
 		headers: headers,
 		client:  lastForwarded(headers),
 		tls:     overTLS(headers),
-		make: func(ctx context.Context) (*http.Request, error) {
+		make: func(ctx context.Context, _ string) (*http.Request, error) {
 			return new(core.RequestAccessorALB).EventToRequestWithContext(ctx, events.ALBTargetGroupRequest{
 				Path: "/", HTTPMethod: http.MethodGet, RequestContext: f.context,
 			})

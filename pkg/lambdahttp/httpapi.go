@@ -40,7 +40,8 @@ func (f httpAPI) parts(e *event, path string) *parts {
 		client:  f.context.HTTP.SourceIP,
 		tls:     true,
 		began:   time.UnixMilli(f.context.TimeEpoch),
-		make: func(ctx context.Context) (*http.Request, error) {
+		make: func(ctx context.Context, domain string) (*http.Request, error) {
+			f.context.DomainName = domain
 			return new(core.RequestAccessorV2).EventToRequestWithContext(ctx, events.APIGatewayV2HTTPRequest{
 				RawPath: "/", RequestContext: f.context, StageVariables: e.StageVariables,
 			})

@@ -58,7 +58,7 @@ func (f lattice) request(e *event) (*parts, error) {
 		headers: headers,
 		client:  lastForwarded(headers), // Lattice overwrites these headers
 		tls:     overTLS(headers),
-		make: func(ctx context.Context) (*http.Request, error) {
+		make: func(ctx context.Context, _ string) (*http.Request, error) {
 			return http.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
 		},
 	}, nil

@@ -31,8 +31,8 @@ type parts struct {
 	stage   string      // that the path may begin with; empty for none
 	began   time.Time   // by the front's clock
 
-	// make makes a request for "/" with the event's context in it.
-	make func(context.Context) (*http.Request, error)
+	// make makes a request for "/" with the event's context in it, whose domain name is the given one.
+	make func(ctx context.Context, domain string) (*http.Request, error)
 }
 
 // withTLS marks requests as what they are. Which version and cipher the client used, the
@@ -52,8 +52,12 @@ func (a *Adapter) request(ctx context.Context, p *parts, e *event) (*http.Reques
 	if !isToken(p.method) { // before the library, which logs what it cannot parse
 		return nil, fmt.Errorf("%w: method %.40q", ErrEvent, p.method)
 	}
-	if !isDomain(p.domain) { // the library makes a URL of it
-		return nil, fmt.Errorf("%w: its domain name is %.80q", ErrSetup, p.domain)
+	domain := strings.TrimSuffix(p.domain, ":") // a URL may have a port that is empty
+	if !isDomain(domain) {
+		if len(p.headers["Host"]) == 0 {
+			return nil, fmt.Errorf("%w: it has no Host, and its domain name is %.80q. Whatever plays the front has to send one of them", ErrSetup, p.domain)
+		}
+		domain = "" // the library makes a URL of it
 	}
 	body, err := decodeBody(e)
 	if err != nil {
@@ -75,7 +79,7 @@ func (a *Adapter) request(ctx context.Context, p *parts, e *event) (*http.Reques
 	}
 	// The client's Host, which the platform has checked against its domain names; without
 	// one, the name under which it was reached.
-	host := p.domain
+	host := domain
 	if hosts := headers["Host"]; len(hosts) > 0 {
 		if host = hosts[0]; len(hosts) > 1 {
 			return nil, fmt.Errorf("%w: more than one Host", ErrEvent)
@@ -93,7 +97,7 @@ func (a *Adapter) request(ctx context.Context, p *parts, e *event) (*http.Reques
 	if err != nil {
 		return nil, fmt.Errorf("%w: path: %w", ErrEvent, err)
 	}
-	r, err := p.make(ctx)
+	r, err := p.make(ctx, domain)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrEvent, err)
 	}

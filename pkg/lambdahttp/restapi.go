@@ -56,7 +56,8 @@ func (f restAPI) request(e *event) (*parts, error) {
 		tls:     true,
 		stage:   f.context.Stage,
 		began:   time.UnixMilli(f.context.RequestTimeEpoch),
-		make: func(ctx context.Context) (*http.Request, error) {
+		make: func(ctx context.Context, domain string) (*http.Request, error) {
+			f.context.DomainName = domain
 			return new(core.RequestAccessor).EventToRequestWithContext(ctx, events.APIGatewayProxyRequest{
 				Path: "/", HTTPMethod: http.MethodGet, RequestContext: f.context, StageVariables: e.StageVariables,
 			})
