@@ -146,12 +146,22 @@ func Difference(a, b origin.Item) []string {
 func Stamp(before, after origin.Item, by string, now time.Time) origin.Item {
 	stamped := maps.Clone(after)
 	stamped[origin.VersionAttribute] = json.Number(strconv.FormatInt(Version(before)+1, 10))
-	stamped[origin.UpdatedAtAttribute] = now.UTC().Format(time.RFC3339)
+	stamped[origin.UpdatedAtAttribute] = timeAfter(before, now)
 	delete(stamped, origin.UpdatedByAttribute)
 	if by != "" {
 		stamped[origin.UpdatedByAttribute] = by
 	}
 	return stamped
+}
+
+// timeAfter is the time of a change of before, in whole seconds. It has the fraction too if before's last change was in the
+// same second: else the records of the two might be the same, and the second pass for one that left no name ([Unsigned]).
+func timeAfter(before origin.Item, now time.Time) string {
+	last, _ := before[origin.UpdatedAtAttribute].(string)
+	if at, err := time.Parse(time.RFC3339, last); err == nil && at.Unix() == now.Unix() {
+		return now.UTC().Format(time.RFC3339Nano)
+	}
+	return now.UTC().Format(time.RFC3339)
 }
 
 // Version returns the version of an item, and 0 for one without, or with one that cannot be counted

@@ -1,6 +1,7 @@
 package routetable_test
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -94,6 +95,26 @@ func TestConflictSaysWhoAndWhat(t *testing.T) {
 		if got := (&routetable.ConflictError{Change: routetable.Change{Before: c.before, After: after}, Current: current}).Error(); got != c.says {
 			t.Errorf("%s, want %s", got, c.says)
 		}
+	}
+}
+
+// The time is kept in seconds, and one who runs two commands changes a route twice in one.
+func TestSecondChangeWithinASecondHasARecordOfItsOwn(t *testing.T) {
+	noon := time.Date(2030, 1, 31, 12, 0, 0, 0, time.UTC)
+	seen := routetable.Stamp(nil, item(t, `{"host":"a.test","origin":"b.test"}`), "me@host", noon.Add(time.Millisecond))
+	if at := seen["updated_at"]; at != "2030-01-31T12:00:00Z" {
+		t.Errorf("the first change was made at %v", at)
+	}
+	current := seen
+	for n := range 5 {
+		current = routetable.Stamp(current, item(t, fmt.Sprintf(`{"host":"a.test","origin":"b.test","note":"%d"}`, n)), "me@host", noon.Add(time.Duration(2+n)*time.Millisecond))
+		err := &routetable.ConflictError{Change: routetable.Change{Before: seen, After: seen}, Current: current}
+		if want := fmt.Sprintf(`by "me@host" at 2030-01-31T12:00:00.00%dZ`, 2+n); routetable.Unsigned(seen, current) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	if later := routetable.Stamp(current, current, "me@host", noon.Add(time.Second)); later["updated_at"] != "2030-01-31T12:00:01Z" {
+		t.Errorf("a second later: %v", later["updated_at"])
 	}
 }
 
