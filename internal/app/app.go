@@ -9,6 +9,7 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/sleightproxy/sleight/pkg/lambdahttp"
@@ -77,7 +78,7 @@ func Routes(s Settings, logger *slog.Logger, client func() (origin.BatchGetter, 
 	case s.RoutesFile != "":
 		file, err := origin.OpenFile(s.RoutesFile, logger)
 		if err != nil {
-			return nil, fmt.Errorf("%w: correct the file, or set ROUTES_FILE to another", err)
+			return nil, fmt.Errorf("%w: %s%s", err, origin.Remedy(err), orAnother(err))
 		}
 		return file, nil
 	case s.RoutesTable != "":
@@ -94,6 +95,14 @@ func Routes(s Settings, logger *slog.Logger, client func() (origin.BatchGetter, 
 		}, nil
 	}
 	return nil, errors.New("no routes: set ROUTES_TABLE to the name of a DynamoDB table, or ROUTES_FILE to a JSON file")
+}
+
+// orAnother is what else helps if the routes file cannot be used.
+func orAnother(err error) string {
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		return "" // no other could be opened
+	}
+	return ", or set ROUTES_FILE to another"
 }
 
 // NewFunction makes what the Lambda function runs, from its environment. It logs JSON to

@@ -131,8 +131,8 @@ func TestWrongConfigurationFailsWithOneLineThatSaysWhatToSet(t *testing.T) {
 	}{
 		{environment{}, []string{"ROUTES_TABLE", "ROUTES_FILE"}},
 		{environment{"ROUTES_TABLE": "t", "ROUTES_FILE": "f"}, []string{"both set"}},
-		{environment{"ROUTES_FILE": filepath.Join(dir, "none.json")}, []string{"none.json", "no such file", "ROUTES_FILE"}},
-		{environment{"ROUTES_FILE": broken}, []string{"broken.json", "JSON of the form"}},
+		{environment{"ROUTES_FILE": filepath.Join(dir, "none.json")}, []string{"none.json", "no such file", "put the file there, or set ROUTES_FILE to another"}},
+		{environment{"ROUTES_FILE": broken}, []string{"broken.json", "JSON of the form", "correct the file, or set ROUTES_FILE to another"}},
 		{with("AWS_ACCESS_KEY_ID", ""), []string{"AWS_ACCESS_KEY_ID"}},
 		{with("AWS_REGION", ""), []string{"AWS_REGION"}},
 		{with("MAX_REQUESTS", "-1"), []string{`MAX_REQUESTS is "-1"`, "a number such as 1000"}},

@@ -11,6 +11,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -116,7 +117,7 @@ func (w *WatchedFile) read(told bool) {
 	var file *File
 	var r reading
 	if info, err := os.Stat(w.name); err == nil && !info.Mode().IsRegular() {
-		r.err = errors.New("it is not a regular file, and cannot be read twice") // to open a pipe may take forever
+		r.err = errIrregular // to open a pipe may take forever
 	} else {
 		file, r = readFile(w.name)
 	}
@@ -126,7 +127,7 @@ func (w *WatchedFile) read(told bool) {
 		return
 	}
 	if r.err != nil {
-		w.logger.Error("routes file cannot be used and the routes read before stay in force: correct the file, it is then read again",
+		w.logger.Error("routes file cannot be used and the routes read before stay in force: "+Remedy(r.err)+", it is then read again",
 			slog.String("file", w.name), slog.Any("error", r.err))
 		return
 	}
@@ -134,6 +135,26 @@ func (w *WatchedFile) read(told bool) {
 	w.replace(file)
 	w.logger.Info("routes read again", slog.String("file", w.name), slog.Int("routes", file.Len()),
 		slog.Int("added", added), slog.Int("changed", changed), slog.Int("removed", removed))
+}
+
+var errIrregular = errors.New("it is not a regular file, and cannot be read twice")
+
+// Remedy says what to do about an error of [OpenFile], for people: what is wrong may be the file, or its surroundings.
+func Remedy(err error) string {
+	_, unreadable := errors.AsType[*fs.PathError](err)
+	switch {
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "allow the process more file descriptors (ulimit -n, LimitNOFILE), or lower --max-connections and --max-requests"
+	case errors.Is(err, fs.ErrNotExist):
+		return "put the file there"
+	case errors.Is(err, fs.ErrPermission):
+		return "let the user of the process read the file"
+	case errors.Is(err, errIrregular), errors.Is(err, syscall.EISDIR):
+		return "put a regular file there"
+	case unreadable:
+		return "see to the disk or the network file system that the file is on"
+	}
+	return "correct the file"
 }
 
 // replace puts the routes of file into force.

@@ -1,13 +1,17 @@
 package origin
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -189,7 +193,8 @@ func TestUnusableFileLeavesTheRoutesAndSaysSoOnce(t *testing.T) {
 					w.look()
 				}
 				expect(t, w, "a.test", "a1.lb")
-				if got := log.take(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=ERROR") || !strings.Contains(got, "correct the file") {
+				remedy := map[string]string{"gone": "put the file there", "a directory": "put a regular file there", "a pipe": "put a regular file there"}[name]
+				if got := log.take(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=ERROR") || !strings.Contains(got, cmp.Or(remedy, "correct the file")+", it is then read again") {
 					t.Errorf("log: %s", got)
 				}
 				w.Reload()
@@ -207,6 +212,79 @@ func TestUnusableFileLeavesTheRoutesAndSaysSoOnce(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+const fewDescriptors = "ORIGIN_TEST_FEW_DESCRIPTORS"
+
+// Whoever corrects a file that is right does not find what is wrong.
+func TestWantOfDescriptorsIsNotBlamedOnTheFile(t *testing.T) {
+	if os.Getenv(fewDescriptors) == "" { // alone, since it takes them from all tests of its process
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
+		cmd.Env = append(os.Environ(), fewDescriptors+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "PASS") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	file := filepath.Join(t.TempDir(), "routes.json")
+	write(t, file, routesA)
+	var log logged
+	w, err := OpenFile(file, log.logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, routesB)
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 64, Max: 64}); err != nil {
+		t.Fatal(err)
+	}
+	var taken []*os.File
+	for {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			break
+		}
+		taken = append(taken, f)
+	}
+	for range 2 {
+		w.look()
+	}
+	_, openErr := OpenFile(file, log.logger())
+	for _, f := range taken {
+		f.Close()
+	}
+	if got := log.take(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "too many open files") || !strings.Contains(got, "allow the process more file descriptors (ulimit -n") || strings.Contains(got, "correct the file") {
+		t.Errorf("log: %s", got)
+	}
+	if got := Remedy(openErr); !strings.Contains(got, "ulimit -n") {
+		t.Errorf("%v: %s", openErr, got)
+	}
+	w.look()
+	expect(t, w, "a.test", "a2.lb")
+	if got := log.take(); !strings.Contains(got, "routes read again") {
+		t.Errorf("log: %s", got)
+	}
+}
+
+func TestRemedyFitsWhyAFileCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	broken, locked := filepath.Join(dir, "broken.json"), filepath.Join(dir, "locked.json")
+	write(t, broken, "{")
+	write(t, locked, routesA)
+	if err := os.Chmod(locked, 0); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{broken: "correct the file", filepath.Join(dir, "none.json"): "put the file there", dir: "put a regular file there", locked: "let the user of the process read the file"} {
+		_, err := OpenFile(name, new(logged).logger())
+		if name == locked && err == nil {
+			continue // root may read anything
+		}
+		if got := Remedy(err); got != want {
+			t.Errorf("%v: %s, want %s", err, got, want)
+		}
+	}
+	if got := Remedy(fmt.Errorf("x: %w", &fs.PathError{Op: "read", Path: "x", Err: syscall.EIO})); !strings.Contains(got, "disk") {
+		t.Error(got)
 	}
 }
 
