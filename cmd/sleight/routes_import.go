@@ -49,7 +49,7 @@ was written counts as unchanged. A routes file is replaced at the end, in one pi
 all.
 
 --prune removes what the document has not, after it was imported. It asks first on a terminal,
-and needs --yes elsewhere.
+and needs --yes elsewhere. A route that somebody else changes meanwhile stays.
 
 The count at the end adds up: each route of the document was created, updated, unchanged, a
 conflict, failed, not known (no answer came to its write), or is left after an interruption. So
@@ -116,7 +116,7 @@ func (r *routesCommand) importFrom(c *cobra.Command, name string, flags importFl
 	if _, err := document.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	var remove []string
+	var remove []origin.Item
 	if flags.prune {
 		if remove, err = r.askToPrune(ctx, t, table, checked, flags); err != nil {
 			if ctx.Err() != nil {
@@ -135,8 +135,8 @@ func (r *routesCommand) importFrom(c *cobra.Command, name string, flags importFl
 	return run.do(ctx, document, remove)
 }
 
-// askToPrune returns the hosts that are to be removed.
-func (r *routesCommand) askToPrune(ctx context.Context, t *terminal.Terminal, table routetable.Table, checked *routetable.Checked, flags importFlags) ([]string, error) {
+// askToPrune returns the routes that are to be removed.
+func (r *routesCommand) askToPrune(ctx context.Context, t *terminal.Terminal, table routetable.Table, checked *routetable.Checked, flags importFlags) ([]origin.Item, error) {
 	remove, all, err := routetable.Others(ctx, table, checked.Hosts)
 	if err != nil || len(remove) == 0 || flags.dryRun || flags.yes {
 		return remove, err
@@ -208,6 +208,7 @@ type importSum struct {
 	Left        int             `json:"left"`      // not looked at
 	ToRemove    int             `json:"to_remove"` // beside the document's
 	Removed     int             `json:"removed"`
+	Staying     int             `json:"removed_conflicts"` // changed by others meanwhile
 	NotRemoved  int             `json:"removed_failed"`
 	UnknownGone int             `json:"removed_unknown"` // whether they were removed
 	LeftThere   int             `json:"removed_left"`    // not looked at
@@ -256,6 +257,8 @@ func (s *importSum) add(o routetable.Outcome) {
 		s.Failed++
 	case routetable.Removed:
 		s.Removed++
+	case routetable.Staying:
+		s.Staying++
 	case routetable.NotRemoved:
 		s.NotRemoved++
 	case routetable.NotKnown:
@@ -292,7 +295,7 @@ func (s *importSum) done() int {
 
 // progress says how far an import has come that did not come to its end.
 func (s *importSum) progress() string {
-	if s.DryRun || s.done()+s.Unknown+s.Removed+s.NotRemoved+s.UnknownGone == 0 {
+	if s.DryRun || s.done()+s.Unknown+s.Removed+s.Staying+s.NotRemoved+s.UnknownGone == 0 {
 		return "nothing was written"
 	}
 	line := fmt.Sprintf("%d of %s done", s.done(), count(s.Routes, "route"))
@@ -328,7 +331,7 @@ func (s *importSum) String() string {
 	for _, rest := range []struct {
 		n    int
 		what string
-	}{{s.NotRemoved, "failed"}, {s.UnknownGone, "not known"}, {s.LeftThere, "left"}} {
+	}{{s.Staying, "changed by others meanwhile"}, {s.NotRemoved, "failed"}, {s.UnknownGone, "not known"}, {s.LeftThere, "left"}} {
 		if rest.n > 0 {
 			line += fmt.Sprintf(", %d %s", rest.n, rest.what)
 		}
@@ -352,7 +355,7 @@ type importRun struct {
 // noticePeriod is how often it is said how far an import is, where no bar is drawn.
 const noticePeriod = 10 * time.Second
 
-func (r *importRun) do(ctx context.Context, document io.Reader, remove []string) error {
+func (r *importRun) do(ctx context.Context, document io.Reader, remove []origin.Item) error {
 	r.bar = r.terminal.Progress("Importing", int64(r.sum.Routes+len(remove)))
 	ended := make(chan struct{})
 	var notices sync.WaitGroup
@@ -405,6 +408,7 @@ func (r *importRun) report(o routetable.Outcome) {
 // problemNames say of which kind the problems are that are not shown.
 var problemNames = map[routetable.Became]string{
 	routetable.Conflicting: "conflicts", routetable.NotWritten: "that failed", routetable.NotRemoved: "that were not removed",
+	routetable.Staying: "that were changed by others meanwhile",
 }
 
 // interruptedError says how an interrupted command is gone on with.
@@ -417,7 +421,7 @@ func (e interruptedError) Unwrap() error { return context.Canceled }
 func (r *importRun) end(err error) error {
 	s := &r.sum
 	s.Left = s.Routes - s.done() - s.Unknown
-	s.LeftThere = s.ToRemove - s.Removed - s.NotRemoved - s.UnknownGone
+	s.LeftThere = s.ToRemove - s.Removed - s.Staying - s.NotRemoved - s.UnknownGone
 	s.Interrupted = errors.Is(err, context.Canceled)
 	s.Seconds = float64(time.Since(r.began).Milliseconds()) / 1000
 	printErr := r.output.print(r.terminal, s, func() {
@@ -444,6 +448,8 @@ func (r *importRun) end(err error) error {
 		return statusError{1, fmt.Errorf("%s not removed", count(s.NotRemoved, "route"))}
 	case s.Conflicts > 0:
 		return statusError{3, fmt.Errorf("%s: export again and make your changes to that, or write them all the same with --overwrite", count(s.Conflicts, "conflict"))}
+	case s.Staying > 0:
+		return statusError{3, fmt.Errorf("%s changed by others meanwhile and not removed; to go by what is there now, run the same command again", count(s.Staying, "route"))}
 	}
 	return nil
 }

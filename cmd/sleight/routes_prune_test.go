@@ -18,10 +18,11 @@ import (
 type importSum struct {
 	Routes, Created, Updated, Unchanged, Conflicts, Failed, Unknown, Left, Removed int
 
-	ToRemove       int `json:"to_remove"`
-	RemovedFailed  int `json:"removed_failed"`
-	RemovedUnknown int `json:"removed_unknown"`
-	RemovedLeft    int `json:"removed_left"`
+	ToRemove         int `json:"to_remove"`
+	RemovedConflicts int `json:"removed_conflicts"`
+	RemovedFailed    int `json:"removed_failed"`
+	RemovedUnknown   int `json:"removed_unknown"`
+	RemovedLeft      int `json:"removed_left"`
 
 	Interrupted bool
 	Problems    []struct{ Host, What, Error string }
@@ -32,7 +33,7 @@ func readSum(t *testing.T, document string) (s importSum) {
 	if err := json.Unmarshal([]byte(document), &s); err != nil {
 		t.Fatalf("%v of %.300q", err, document)
 	}
-	if s.Created+s.Updated+s.Unchanged+s.Conflicts+s.Failed+s.Unknown+s.Left != s.Routes || s.Removed+s.RemovedFailed+s.RemovedUnknown+s.RemovedLeft != s.ToRemove {
+	if s.Created+s.Updated+s.Unchanged+s.Conflicts+s.Failed+s.Unknown+s.Left != s.Routes || s.Removed+s.RemovedConflicts+s.RemovedFailed+s.RemovedUnknown+s.RemovedLeft != s.ToRemove {
 		t.Errorf("it does not add up: %+v", s)
 	}
 	return s
@@ -81,6 +82,7 @@ func TestRoutesThatADocumentHasNot(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *dynamodbtest.Server){
 		"who has removed some is not told that nothing was written":   testRemovedBeforeTheEnd,
 		"a refused removal is not counted as a route of the document": testRefusedRemoval,
+		"a route that was changed after the question is not removed":  testChangedBeforeRemoval,
 	} {
 		t.Run(name, func(t *testing.T) { t.Parallel(); test(t, db) })
 	}
@@ -156,5 +158,39 @@ func testRefusedRemoval(t *testing.T, db *dynamodbtest.Server) {
 				t.Errorf("%+v", sum)
 			}
 		})
+	}
+}
+
+// As "routes rm" leaves it. Somebody else is quicker than the answer to the question, or than the removal itself.
+func testChangedBeforeRemoval(t *testing.T, db *dynamodbtest.Server) {
+	for _, action := range []string{"BatchGetItem", "DeleteItem"} {
+		for _, as := range []string{"table", "json"} {
+			var p *place
+			var once sync.Once
+			changed := `{"host":"b.test","origin":"x.test","version":2,"updated_by":"eve@host"}`
+			p = newTablePlace(t, db, db.Relay(t, func(asked string) {
+				if asked == action {
+					once.Do(func() { p.put(t, changed) })
+				}
+			}, nil))
+			for _, host := range []string{"a.test", "b.test", "c.test"} {
+				p.put(t, fmt.Sprintf(`{"host":%q,"origin":"o.test","version":1}`, host))
+			}
+			o := p.run(t, "import", writeFile(t, "none.json", noRoutes), "--prune", "--yes", "--parallel", "1", "-o", as)
+			if o.status != 3 || o.err != "sleight: route \"b.test\" was changed meanwhile by \"eve@host\" (origin); it was not removed\n"+
+				"sleight: 1 route changed by others meanwhile and not removed; to go by what is there now, run the same command again\n" {
+				t.Errorf("%s: %+v", action, o)
+			}
+			p.want(t, "a.test", "")
+			p.want(t, "b.test", changed)
+			p.want(t, "c.test", "")
+			if as == "table" {
+				wantSays(t, action, o.out, "; 2 not in the document removed, 1 changed by others meanwhile\n")
+			} else if sum := readSum(t, o.out); sum.Removed != 2 || sum.RemovedConflicts != 1 || len(sum.Problems) != 1 || sum.Problems[0].What != "removed_conflict" {
+				t.Errorf("%+v", sum)
+			}
+			p.must(t, "import", writeFile(t, "none.json", noRoutes), "--prune", "--yes")
+			p.want(t, "b.test", "")
+		}
 	}
 }

@@ -63,7 +63,7 @@ type Outcome struct {
 	Host          string
 	What          Became
 	Before, After origin.Item // what the table had and has; nil for nothing
-	Err           error       // why it is Conflicting, NotWritten, NotRemoved or NotKnown
+	Err           error       // why it is Conflicting, NotWritten, Staying, NotRemoved or NotKnown
 }
 
 // Became is what became of a route.
@@ -76,8 +76,9 @@ const (
 	Unchanged   Became = "unchanged"
 	Conflicting Became = "conflict" // its Err is a *StaleError
 	NotWritten  Became = "failed"
-	NotKnown    Became = "unknown" // it may have been written, or removed if After is nil: the request had no whole answer
-	Removed     Became = "removed" // is not in the document
+	NotKnown    Became = "unknown"          // it may have been written, or removed if After is nil: the request had no whole answer
+	Removed     Became = "removed"          // is not in the document
+	Staying     Became = "removed_conflict" // its Err is a *ChangedError
 	NotRemoved  Became = "removed_failed"
 )
 
@@ -101,6 +102,16 @@ func (e *StaleError) Error() string {
 // Unwrap makes it one of the conflicts.
 func (e *StaleError) Unwrap() error { return &ConflictError{Change{e.Seen, e.Seen}, e.Current} }
 
+// ChangedError says that somebody has changed a route since it was read to be removed. It was not removed.
+type ChangedError struct{ Seen, Current origin.Item }
+
+func (e *ChangedError) Error() string {
+	return fmt.Sprintf("route %q was changed meanwhile%s (%s); it was not removed", e.Seen.Host(), madeBy(e.Seen, e.Current, "at"), what(e.Seen, e.Current))
+}
+
+// Unwrap makes it one of the conflicts.
+func (e *ChangedError) Unwrap() error { return &ConflictError{Change{Before: e.Seen}, e.Current} }
+
 // decide says what is to become of current, where the document has item, and what is written for it.
 func (im *Import) decide(current, item origin.Item) (Became, origin.Item) {
 	switch {
@@ -114,11 +125,11 @@ func (im *Import) decide(current, item origin.Item) (Became, origin.Item) {
 	return Updated, Stamp(current, item, im.By, time.Now())
 }
 
-// Run imports items, whose hosts are there once each, and then removes the routes of the hosts in
-// remove. It returns when nothing is under way any more: nil when all was reported, ctx's error when it was
+// Run imports items, whose hosts are there once each, and then removes the routes of remove, unless somebody has changed
+// them since. It returns when nothing is under way any more: nil when all was reported, ctx's error when it was
 // interrupted before, another one where it is of no use to go on. A routes file is written at the
 // end, in one piece or not at all, and nothing is reported before.
-func (im *Import) Run(ctx context.Context, items iter.Seq2[origin.Item, error], remove []string) error {
+func (im *Import) Run(ctx context.Context, items iter.Seq2[origin.Item, error], remove []origin.Item) error {
 	switch t := Patient(im.Table).(type) {
 	case *File:
 		return im.runFile(ctx, t, items, remove)
@@ -144,7 +155,7 @@ func (im *Import) invalid(item origin.Item) error {
 	return nil
 }
 
-func (im *Import) runBatches(ctx context.Context, table *patient, items iter.Seq2[origin.Item, error], remove []string) error {
+func (im *Import) runBatches(ctx context.Context, table *patient, items iter.Seq2[origin.Item, error], remove []origin.Item) error {
 	run, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	writes := make(chan struct{}, im.parallel())
@@ -182,7 +193,7 @@ func (im *Import) runBatches(ctx context.Context, table *patient, items iter.Seq
 		running.Wait()
 	}
 	each(inBatches(items), im.decide)
-	each(inBatches(hostsOnly(remove)), nil)
+	each(inBatches(all(remove)), nil)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -224,10 +235,10 @@ func inBatches(items iter.Seq2[origin.Item, error]) iter.Seq2[[]origin.Item, err
 	}
 }
 
-func hostsOnly(hosts []string) iter.Seq2[origin.Item, error] {
+func all(items []origin.Item) iter.Seq2[origin.Item, error] {
 	return func(yield func(origin.Item, error) bool) {
-		for _, host := range hosts {
-			if !yield(origin.Item{"host": host}, nil) {
+		for _, item := range items {
+			if !yield(item, nil) {
 				return
 			}
 		}
@@ -278,12 +289,15 @@ func (im *Import) batch(ctx context.Context, table *patient, writes chan struct{
 }
 
 // look says what is to become of a route, and whether that is done without writing. Without decide it
-// is removed.
+// is removed if it is still the item.
 func (im *Import) look(current, item origin.Item, decide func(current, item origin.Item) (Became, origin.Item)) (o Outcome, done bool) {
 	o = Outcome{Host: item.Host(), Before: current}
 	if decide == nil {
 		o.What = Removed
-		return o, current == nil
+		if current != nil && !current.Equal(item) {
+			o.What, o.After, o.Err = Staying, current, &ChangedError{item, current}
+		}
+		return o, current == nil || o.What == Staying
 	}
 	if err := im.invalid(item); err != nil {
 		o.What, o.After, o.Err = NotWritten, current, err
@@ -351,7 +365,7 @@ func (o Outcome) failed(err error) Outcome {
 }
 
 // runFile decides on all items, replaces the file, and then reports.
-func (im *Import) runFile(ctx context.Context, file *File, items iter.Seq2[origin.Item, error], remove []string) error {
+func (im *Import) runFile(ctx context.Context, file *File, items iter.Seq2[origin.Item, error], remove []origin.Item) error {
 	var outcomes []Outcome
 	plan := func(old iter.Seq2[origin.Item, error]) ([]origin.Item, bool, error) {
 		now, err := file.unique(old)
@@ -389,17 +403,17 @@ func (im *Import) runFile(ctx context.Context, file *File, items iter.Seq2[origi
 			changed = true
 		}
 		gone := make(map[string]bool, len(remove))
-		for _, host := range remove {
-			gone[host] = true
-		}
-		now = slices.DeleteFunc(now, func(item origin.Item) bool {
-			if !gone[item.Host()] {
-				return false
+		for _, item := range remove {
+			var current origin.Item
+			if i, there := at[item.Host()]; there {
+				current = now[i]
 			}
-			outcomes = append(outcomes, Outcome{Host: item.Host(), What: Removed, Before: item})
-			changed = true
-			return true
-		})
+			o, done := im.look(current, item, nil)
+			outcomes = append(outcomes, o)
+			gone[item.Host()] = !done
+			changed = changed || !done
+		}
+		now = slices.DeleteFunc(now, func(item origin.Item) bool { return gone[item.Host()] })
 		return now, changed, nil
 	}
 	var err error
@@ -417,17 +431,17 @@ func (im *Import) runFile(ctx context.Context, file *File, items iter.Seq2[origi
 	return nil
 }
 
-// Others returns the hosts of the table that are not among hosts, sorted, and how many routes the table has.
-func Others(ctx context.Context, table Table, hosts map[string]int) (others []string, all int, err error) {
+// Others returns the items of the table whose hosts are not among hosts, sorted by these, and how many routes the table has.
+func Others(ctx context.Context, table Table, hosts map[string]int) (others []origin.Item, all int, err error) {
 	for item, err := range table.All(ctx) {
 		if err != nil {
 			return nil, 0, err
 		}
 		all++
 		if _, ok := hosts[item.Host()]; !ok {
-			others = append(others, item.Host())
+			others = append(others, item)
 		}
 	}
-	slices.Sort(others)
+	slices.SortFunc(others, func(a, b origin.Item) int { return strings.Compare(a.Host(), b.Host()) })
 	return others, all, nil
 }

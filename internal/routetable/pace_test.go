@@ -146,7 +146,7 @@ func routes(n int) (all []origin.Item) {
 }
 
 // tally runs an import and counts what became of the routes.
-func tally(ctx context.Context, im *Import, items iter.Seq2[origin.Item, error], remove ...string) (map[Became]int, error) {
+func tally(ctx context.Context, im *Import, items iter.Seq2[origin.Item, error], remove ...origin.Item) (map[Became]int, error) {
 	sum, seen := map[Became]int{}, map[string]bool{}
 	im.Report = func(o Outcome) {
 		if seen[o.Host] {
@@ -424,12 +424,12 @@ func TestImportCountsWhatIsNotKnown(t *testing.T) {
 				}
 				return cutOff("PutItem")
 			}
-			im, items, hosts := &Import{Table: f, Parallel: 1}, sequence(route(1, "note", "n")), []string(nil)
+			im, items, gone := &Import{Table: f, Parallel: 1}, sequence(route(1, "note", "n")), []origin.Item(nil)
 			if remove {
-				items, hosts = sequence(), []string{"h1.example.com"}
+				items, gone = sequence(), []origin.Item{route(1)}
 			}
 			begin := time.Now()
-			sum, err := tally(t.Context(), im, items, hosts...)
+			sum, err := tally(t.Context(), im, items, gone...)
 			if sum[NotKnown] != 1 || len(sum) != 1 || err == nil {
 				t.Errorf("removing %v: %v, %v", remove, sum, err)
 			}

@@ -71,7 +71,7 @@ func (e *ConflictError) Error() string {
 	if e.Change.Before == nil {
 		return fmt.Sprintf("route %q was made meanwhile%s; nothing was written", host, who)
 	}
-	return fmt.Sprintf("route %q was changed meanwhile%s (%s); nothing was written", host, who, e.what())
+	return fmt.Sprintf("route %q was changed meanwhile%s (%s); nothing was written", host, who, what(e.Change.Before, e.Current))
 }
 
 // Unsigned reports whether the tool that changed before into current left no name: current has the record
@@ -107,9 +107,9 @@ func madeBy(before, i origin.Item, preposition string) string {
 	return s
 }
 
-// what names the attributes in which the item is not what it was.
-func (e *ConflictError) what() string {
-	names := Difference(e.Change.Before, e.Current)
+// what names the attributes in which an item is not what it was.
+func what(was, is origin.Item) string {
+	names := Difference(was, is)
 	if len(names) == 0 {
 		return "and back again"
 	}

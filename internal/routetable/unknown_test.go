@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
 // cutOff is the error of a write whose answer breaks off.
@@ -22,12 +24,9 @@ func TestInterruptedImportDoesNotCountWhatItWroteAsLeft(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
-			f, items, hosts := newFake(), sequence(routes(60)...), []string(nil)
+			f, items, gone := newFake(), sequence(routes(60)...), []origin.Item(nil)
 			if remove {
-				f, items = newFake(routes(60)...), sequence()
-				for _, i := range routes(60) {
-					hosts = append(hosts, i.Host())
-				}
+				f, items, gone = newFake(routes(60)...), sequence(), routes(60)
 			}
 			n, lost := 0, map[string]bool{}
 			f.after = func(action, host string) error {
@@ -48,7 +47,7 @@ func TestInterruptedImportDoesNotCountWhatItWroteAsLeft(t *testing.T) {
 				return nil
 			}
 			time.AfterFunc(4*time.Second, cancel)
-			sum, err := tally(ctx, &Import{Table: f}, items, hosts...)
+			sum, err := tally(ctx, &Import{Table: f}, items, gone...)
 			written := len(f.items)
 			if remove {
 				written = 60 - written
