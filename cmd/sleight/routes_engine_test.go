@@ -26,6 +26,7 @@ func TestRoutesOfOtherEngines(t *testing.T) {
 		"nothing is said to be removed that is there":           testRemovedIsGone,
 		"a change without a name is not said to be mine":        testChangeWithoutName,
 		"what is not known is counted so":                       testNotKnownIsCounted,
+		"what is not known stays so if it is refused then":      testNotKnownAfterARefusal,
 		"an answer that is cut off is asked for again":          testCutAnswer,
 		"a version is told as it is stored":                     testVersionAsStored,
 		"what an export leaves out is named by host and order":  testExportNamesHosts,
@@ -127,6 +128,27 @@ func testNotKnownIsCounted(t *testing.T, db *dynamodbtest.Server) {
 			if err := json.Unmarshal([]byte(o.out), &sum); err != nil || sum.Unknown != 1 || sum.Left != 1 || fmt.Sprint(sum.Outcomes) != "[{a.test unknown}]" {
 				t.Errorf("%v: %s", err, o.out)
 			}
+		}
+	}
+}
+
+// The SDK asks again, and its error is that of the last attempt.
+func testNotKnownAfterARefusal(t *testing.T, db *dynamodbtest.Server) {
+	for action, args := range map[string][]string{
+		"DeleteItem": {"rm", "--yes", "a.test", "b.test"}, "PutItem": {"disable", "a.test", "b.test"},
+	} {
+		behind := &dynamodbtest.Server{Endpoint: refusing(t, db, action, "AccessDeniedException", 2, math.MaxInt64)}
+		p := newTablePlace(t, db, behind.Altered(t, dynamodbtest.CutOff(action, 1)))
+		p.put(t, `{"host":"a.test","origin":"o.test","version":1}`)
+		p.put(t, `{"host":"b.test","origin":"o.test","version":1}`)
+		o := p.run(t, append(args, "-o", "json")...)
+		var sum struct{ Done, Unknown, Left int }
+		if err := json.Unmarshal([]byte(o.out), &sum); err != nil || o.status != 1 || sum.Unknown != 1 || sum.Left != 1 || sum.Done != 0 {
+			t.Errorf("%v: %+v", err, o)
+		}
+		wantSays(t, action, o.err, `route "a.test"`, "needs the permission dynamodb:"+action, "an earlier attempt may have been carried out; whether it was written is not known")
+		if got, err := p.table.Get(t.Context(), "a.test"); err == nil && got["enabled"] != false {
+			t.Errorf("%s: the first attempt was not carried out: %v", action, got)
 		}
 	}
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -77,6 +79,40 @@ func (c wholeAnswers) Do(r *http.Request) (*http.Response, error) {
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
+}
+
+// doubt says whether an attempt of a write may have been carried out. The SDK makes more than one, and its error is that of the
+// last.
+type doubt struct{ atomic.Bool }
+
+// watch has the attempts of a request noted.
+func (d *doubt) watch(o *dynamodb.Options) { o.HTTPClient = doubting{o.HTTPClient, d} }
+
+// doubting is an HTTP client that notes such attempts.
+type doubting struct {
+	client dynamodb.HTTPClient
+	doubt  *doubt
+}
+
+func (c doubting) Do(r *http.Request) (*http.Response, error) {
+	resp, err := c.client.Do(r)
+	network, failed := errors.AsType[*net.OpError](err)
+	unread, foreign := errors.AsType[*unreadError](err)
+	switch {
+	case failed && network.Op == "dial": // it was not sent
+	case foreign && unread.cause == origin.ErrForeignAnswer && unread.status/100 == 4:
+	case err != nil, resp.StatusCode >= 500:
+		c.doubt.Store(true)
+	}
+	return resp, err
+}
+
+// of returns the error of a write that has failed with err.
+func (d *doubt) of(err error) error {
+	if d.Load() {
+		return afterUnknown(&RequestError{}, err)
+	}
+	return err
 }
 
 // isSigned reports whether an answer has a sign of DynamoDB. AWS documents both headers (DynamoDB

@@ -73,16 +73,17 @@ func inPages(read func(start any) (items []origin.Item, next any, err error)) it
 // removed, but not that one was added, unless that was counted in the version as tools do:
 // a condition cannot ask for those that it does not know.
 func (d *DynamoDB) Write(ctx context.Context, c Change) error {
+	var doubt doubt
 	for n := 1; ; n++ {
-		err := d.write(ctx, c)
+		err := d.write(ctx, c, &doubt)
 		failed, refused := errors.AsType[*types.ConditionalCheckFailedException](err)
 		if !refused {
-			return d.failure(c.action(), err)
+			return doubt.of(d.failure(c.action(), err))
 		}
 		current, err := d.current(ctx, c, failed)
 		switch {
 		case err != nil:
-			return err
+			return doubt.of(err)
 		// The SDK sends a write again if its answer was lost. If it had succeeded, the condition fails on the
 		// item that it wrote itself.
 		case c.After != nil && current.Equal(c.After), c.After == nil && current == nil:
@@ -105,21 +106,21 @@ func (c Change) action() string {
 }
 
 // write makes the request for a change. Its error is the SDK's.
-func (d *DynamoDB) write(ctx context.Context, c Change) (err error) {
+func (d *DynamoDB) write(ctx context.Context, c Change, doubt *doubt) (err error) {
 	expression, names, values := condition(c.Before)
 	if c.After == nil {
 		_, err = d.Client.DeleteItem(ctx, &dynamodb.DeleteItemInput{
 			TableName: &d.Table, Key: hostKey(c.Host()),
 			ConditionExpression: &expression, ExpressionAttributeNames: names, ExpressionAttributeValues: values,
 			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-		}, readWhole)
+		}, readWhole, doubt.watch)
 		return err
 	}
 	_, err = d.Client.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName: &d.Table, Item: c.After.DynamoDB(),
 		ConditionExpression: &expression, ExpressionAttributeNames: names, ExpressionAttributeValues: values,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-	}, readWhole)
+	}, readWhole, doubt.watch)
 	return err
 }
 
