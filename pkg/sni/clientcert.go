@@ -40,6 +40,9 @@ func (t *Transport) clientCertificate(ctx context.Context, name string) (*tls.Ce
 		return fail("cannot be had, since no client certificates are configured", nil)
 	}
 	c, err := t.ClientCertificates.ClientCertificate(ctx, name)
+	if lacksDescriptors(err) && t.freeDescriptors() {
+		c, err = t.ClientCertificates.ClientCertificate(ctx, name)
+	}
 	switch {
 	case err != nil:
 		return fail(fmt.Sprintf("cannot be had: %v", err), err)

@@ -348,7 +348,10 @@ func (t *Transport) prepare(req *http.Request, x *Exchange) (way, *http.Request,
 		hostHeader = hostname.ASCII(as)
 	}
 	p, err := t.pool(req.Context(), hostKey{scheme: scheme, host: host, port: portOf(req.URL, scheme)}, &target)
-	if err != nil {
+	switch {
+	case lacksDescriptors(err): // to read a client certificate, which is no fault of the route
+		return fail(ProxyInternalError, host, fmt.Errorf("%w: %w", ErrNoDescriptors, err))
+	case err != nil:
 		return fail(ProxyConfigurationError, host, err)
 	}
 	if scheme != req.URL.Scheme || hostHeader != req.Host {
