@@ -30,8 +30,8 @@ type load struct {
 	transport  func() *http.Transport // for a worker
 }
 
-// maxRest bounds a rest, for servers that keep idle connections for long.
-const maxRest = 2 * time.Second
+// maxRest is for how long a worker rests at most. If a server keeps idle connections for longer, it rests as for the others.
+const maxRest = 5 * time.Second
 
 // load sends z.posts POSTs, each worker's one after the other. Four times a worker rests until about the moment when the
 // server closes idle connections.
@@ -45,6 +45,9 @@ func (z *zoo) load(ctx context.Context, l load) count {
 	if l.twice {
 		n *= 2
 	}
+	if l.idle > maxRest {
+		l.idle = idle
+	}
 	rest := max(1, n/l.workers/5)
 	for w := range l.workers {
 		wg.Go(func() {
@@ -53,7 +56,7 @@ func (z *zoo) load(ctx context.Context, l load) count {
 			client := &http.Client{Transport: t, Timeout: time.Minute}
 			for i := w; i < n && ctx.Err() == nil; i += l.workers {
 				if k := i / l.workers; !l.twice && k > 0 && k%rest == 0 {
-					wait(ctx, min(l.idle, maxRest)+time.Duration(rand.IntN(300)-150)*time.Millisecond)
+					wait(ctx, l.idle+time.Duration(rand.IntN(300)-150)*time.Millisecond)
 				}
 				id := fmt.Sprint(l.label, "-", i)
 				cause := post(ctx, client, l.url, id, !l.lengths && i%3 == 0)

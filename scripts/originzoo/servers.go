@@ -18,6 +18,7 @@ type server struct {
 	name    string
 	h2      bool          // whether it speaks HTTP/2 too
 	idle    time.Duration // after how long it closes an idle connection, as configured
+	late    time.Duration // how much later it does so
 	lengths bool          // whether it refuses POSTs of unknown length over HTTP/2 (411)
 	loses   bool          // whether it loses POSTs by itself over HTTP/2, so that straight access is always counted beside
 	files   []string
@@ -53,7 +54,7 @@ var servers = []server{
 	{name: "envoy", h2: true, idle: idle, files: []string{"envoy.yaml"}, args: func(p place) []string {
 		return []string{"-c", p.file("envoy.yaml"), "--concurrency", "2", "--use-dynamic-base-id", "--log-level", "warning"}
 	}},
-	{name: "lighttpd", h2: true, lengths: true, idle: idle, files: []string{"lighttpd.conf"}, args: func(p place) []string {
+	{name: "lighttpd", h2: true, lengths: true, idle: idle, late: time.Second, files: []string{"lighttpd.conf"}, args: func(p place) []string {
 		return []string{"-D", "-f", p.file("lighttpd.conf")}
 	}},
 	{name: "h2o", h2: true, idle: idle, files: []string{"h2o.conf"}, args: func(p place) []string {
@@ -65,7 +66,7 @@ var servers = []server{
 	{name: "hitch", idle: 2 * idle, files: []string{"hitch.conf"}, args: func(p place) []string {
 		return []string{"--config", p.file("hitch.conf")}
 	}},
-	{name: "node", h2: true, idle: idle, files: []string{"app.js"}, args: func(p place) []string {
+	{name: "node", h2: true, idle: idle, late: time.Second, files: []string{"app.js"}, args: func(p place) []string {
 		protocol := "http/1.1"
 		if p.HTTP2 {
 			protocol = "h2"

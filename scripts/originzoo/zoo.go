@@ -173,7 +173,7 @@ func (z *zoo) try(ctx context.Context, s server, p program, r *row) (err error) 
 		return err
 	}
 	others := newStrangers(address)
-	r.count = z.load(ctx, load{url: "http://" + address, label: s.name + "-" + r.slug(), workers: 8, idle: s.idle, lengths: s.lengths && r.http2, transport: func() *http.Transport { return &http.Transport{MaxConnsPerHost: 1} }})
+	r.count = z.load(ctx, load{url: "http://" + address, label: s.name + "-" + r.slug(), workers: 8, idle: s.idle + s.late, lengths: s.lengths && r.http2, transport: func() *http.Transport { return &http.Transport{MaxConnsPerHost: 1} }})
 	r.strangers, r.refused = others.end()
 	if err := errors.Join(ctx.Err(), others.check()); err != nil {
 		return err
