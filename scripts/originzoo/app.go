@@ -79,6 +79,7 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		for i := range 3 {
 			fmt.Fprintln(w, "piece", i)
 			http.NewResponseController(w).Flush()
+			time.Sleep(50 * time.Millisecond)
 		}
 	case "/redirect":
 		w.Header().Set("Location", "https://"+name+"/elsewhere?a=b")

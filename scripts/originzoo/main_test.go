@@ -28,6 +28,33 @@ func TestWhatCountsAsListedIsInTheDocumentation(t *testing.T) {
 	}
 }
 
+func TestDifferencesOfSomeServersAreListed(t *testing.T) {
+	post := request{"/echo", []string{"-X", "POST"}}
+	get := request{"/hello", nil}
+	unsendable := reply{status: "400", body: `{"type": "errors.md#unsendable-request"}`}
+	for name, c := range map[string]struct {
+		request           request
+		straight, through reply
+		want              bool
+	}{
+		"a POST without a length":                {post, reply{status: "411"}, reply{status: "200"}, true},
+		"a GET without a length":                 {get, reply{status: "411"}, reply{status: "200"}, false},
+		"no answer to more than is announced":    {get, reply{failure: "curl: (16)"}, unsendable, true},
+		"a 431 to more than is announced":        {get, reply{status: "431"}, unsendable, true},
+		"a 200 to more than is announced":        {get, reply{status: "200"}, unsendable, false},
+		"a 400 of the server in place of a 431":  {get, reply{status: "431"}, reply{status: "400"}, false},
+		"a 502 in place of an answer of 200":     {get, reply{status: "200"}, reply{status: "502", fields: map[string][]string{"proxy-status": {"sleight; error=x"}}}, false},
+		"a 502 where curl gets no answer either": {get, reply{failure: "curl: (52)"}, reply{status: "502", fields: map[string][]string{"proxy-status": {"sleight; error=x"}}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := slices.ContainsFunc(listed, func(l listing) bool { return l.is(c.request, c.straight, c.through) })
+			if got != c.want {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
 // A front like a proxy, which loses, doubles or makes up what it is told to.
 type front struct {
 	app  *app
@@ -110,6 +137,7 @@ func TestTheReportFailsForWhatIsTheProxysAlone(t *testing.T) {
 		"lost":                      {[]row{good, with(func(r *row) { r.lost = 1 })}, false},
 		"lost, and straight none":   {[]row{with(func(r *row) { r.lost, r.asked = 1, true })}, false},
 		"lost, and straight too":    {[]row{with(func(r *row) { r.lost, r.asked, r.straight.lost = 1, true, 2 })}, true},
+		"all lost, straight too":    {[]row{with(func(r *row) { r.lost, r.asked, r.straight.lost = 10, true, 20 })}, false},
 		"doubled, and straight too": {[]row{with(func(r *row) { r.doubled, r.asked, r.straight.doubled = 1, true, 1 })}, false},
 		"unseen":                    {[]row{with(func(r *row) { r.unseen = 1 })}, false},
 		"a server is not here":      {[]row{good, {server: "t", failure: "no network"}}, false},

@@ -47,9 +47,9 @@ func (r row) unlisted() (n int) {
 }
 
 // ok tells whether nothing went wrong that is the proxy's. A POST that was lost is the server's own if straight access
-// loses as many.
+// loses as many. A server that answers none is not one that was tried.
 func (r row) ok() bool {
-	return r.failure == "" && r.doubled == 0 && r.unseen == 0 && r.posts > 0 && r.unlisted() == 0 && (r.lost == 0 || r.asked && r.lost <= r.straight.lost)
+	return r.failure == "" && r.doubled == 0 && r.unseen == 0 && r.lost < r.posts && r.unlisted() == 0 && (r.lost == 0 || r.asked && r.lost <= r.straight.lost)
 }
 
 // report prints the table and what is to be said of its rows, and tells whether all is well.
