@@ -26,10 +26,10 @@ debian_install() {
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 </dev/null
 }
 
-# debian_install_idle SERVICE PACKAGE... installs them too, but leaves the service off,
-# now and when the machine starts: its port is not ours to take.
+# debian_install_idle SERVICES PACKAGE... installs them too, but leaves the services off, now and when the
+# machine starts: their ports are not ours to take. SERVICES has blanks between the names.
 debian_install_idle() (
-    service=$1
+    services=$1
     shift
     may_install || exit 1
     # Packages ask this program before they start a service. One that is there already is
@@ -41,19 +41,21 @@ debian_install_idle() (
         cat >"$policy" <<EOF
 #!/bin/sh
 # Made by ${0##*/} for as long as it installs $*.
-case \$1 in "$service"|"$service.service") kill -0 $$ 2>/dev/null && exit 101 ;; esac
+case " $services " in *" \${1%.service} "*) kill -0 $$ 2>/dev/null && exit 101 ;; esac
 exit 0
 EOF
         chmod 755 "$policy"
     fi
     debian_install "$@" || exit 1
-    if command -v systemctl >/dev/null 2>&1; then
-        systemctl disable "$service"
-    else
-        update-rc.d "$service" disable
-    fi >/dev/null 2>&1 || true
-    # Where the owner's policy let it start.
-    service "$service" stop >/dev/null 2>&1 || true
+    for service in $services; do
+        if command -v systemctl >/dev/null 2>&1; then
+            systemctl disable "$service"
+        else
+            update-rc.d "$service" disable
+        fi >/dev/null 2>&1 || true
+        # Where the owner's policy let it start.
+        service "$service" stop >/dev/null 2>&1 || true
+    done
 )
 
 # publish FOLDER DEST renames a finished folder to DEST on the same file system,

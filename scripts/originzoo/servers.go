@@ -23,6 +23,7 @@ type server struct {
 	loses   bool          // whether it loses POSTs by itself over HTTP/2, so that straight access is always counted beside
 	files   []string
 	args    func(place) []string
+	front   func(place) []string // of a server without TLS: the program with TLS that stands before it at its Socket
 }
 
 // A place is what the files and arguments of a server are filled with.
@@ -32,6 +33,7 @@ type place struct {
 	Cert, Key, Both string // PEM files; Both has the key behind the certificate
 	Store           string // PKCS #12 file with both
 	Port, App       int    // on 127.0.0.1: its own, and the application's
+	Socket          string // beside Dir, for what has a front
 	Idle            int    // seconds
 	User, Group     string // to work as; empty unless we are root
 	HTTP2           bool
@@ -66,13 +68,19 @@ var servers = []server{
 	{name: "hitch", idle: 2 * idle, files: []string{"hitch.conf"}, args: func(p place) []string {
 		return []string{"--config", p.file("hitch.conf")}
 	}},
-	{name: "node", h2: true, idle: idle, late: time.Second, files: []string{"app.js"}, args: func(p place) []string {
-		protocol := "http/1.1"
-		if p.HTTP2 {
-			protocol = "h2"
-		}
-		return []string{p.file("app.js"), protocol, strconv.Itoa(p.Port), p.Key, p.Cert, strconv.Itoa(p.Idle)}
+	{name: "varnish", h2: true, idle: idle, files: []string{"varnish.vcl", "hitch-varnish.conf"}, args: func(p place) []string {
+		return []string{"-F", "-n", p.file("varnish"), "-a", p.Socket + ",PROXY,mode=666", "-f", p.file("varnish.vcl"), "-s", "malloc,64m", "-T", "none",
+			"-p", "feature=+http2", "-p", fmt.Sprint("timeout_idle=", p.Idle), "-p", "backend_idle_timeout=1"}
+	}, front: func(p place) []string {
+		return []string{"/usr/sbin/hitch", "--config", p.file("hitch-varnish.conf")}
 	}},
+	{name: "squid", idle: idle, late: 800 * time.Millisecond, files: []string{"squid.conf"}, args: func(p place) []string {
+		return []string{"-N", "-f", p.file("squid.conf")}
+	}},
+	{name: "ats", h2: true, idle: idle, late: 800 * time.Millisecond, files: []string{"ats/runroot.yaml", "ats/records.config", "ats/storage.config", "ats/ip_allow.yaml", "ats/remap.config", "ats/ssl_multicert.config"}, args: func(p place) []string {
+		return []string{"--run-root=" + p.file("runroot.yaml")}
+	}},
+	{name: "node", h2: true, idle: idle, late: time.Second, files: []string{"app.js"}, args: node},
 	{name: "uvicorn", idle: idle, files: []string{"app.py"}, args: func(p place) []string {
 		return []string{"-m", "uvicorn", "--app-dir", p.Dir, "--host", "127.0.0.1", "--port", strconv.Itoa(p.Port), "--ssl-certfile", p.Cert,
 			"--ssl-keyfile", p.Key, "--timeout-keep-alive", strconv.Itoa(p.Idle), "--no-access-log", "app:asgi"}
@@ -92,13 +100,23 @@ var servers = []server{
 	{name: "jetty", h2: true, idle: idle, args: func(p place) []string {
 		return []string{"JettyOrigin", strconv.Itoa(p.Port), p.Store, strconv.Itoa(p.Idle)}
 	}},
-	{name: "tomcat", h2: true, idle: idle, args: func(p place) []string {
-		return []string{"TomcatOrigin", strconv.Itoa(p.Port), p.Store, strconv.Itoa(p.Idle), p.Dir}
-	}},
+	{name: "tomcat", h2: true, idle: idle, args: tomcat},
 }
 
 func nginx(p place) []string {
 	return []string{"-e", "stderr", "-p", p.Dir, "-c", p.file("nginx.conf")}
+}
+
+func node(p place) []string {
+	protocol := "http/1.1"
+	if p.HTTP2 {
+		protocol = "h2"
+	}
+	return []string{p.file("app.js"), protocol, strconv.Itoa(p.Port), p.Key, p.Cert, strconv.Itoa(p.Idle)}
+}
+
+func tomcat(p place) []string {
+	return []string{"TomcatOrigin", strconv.Itoa(p.Port), p.Store, strconv.Itoa(p.Idle), p.Dir}
 }
 
 func (p place) file(name string) string {
@@ -112,6 +130,7 @@ func (p place) write(names []string) error {
 		if err != nil {
 			return err
 		}
+		name = filepath.Base(name)
 		if ext := filepath.Ext(name); ext == ".py" || ext == ".js" {
 			if err := os.WriteFile(p.file(name), text, 0o644); err != nil {
 				return err

@@ -122,7 +122,7 @@ func (z *zoo) try(ctx context.Context, s server, p program, r *row) (err error) 
 		}()
 	}
 	at := z.at
-	at.Dir, at.Idle, at.HTTP2 = dir, int(s.idle/time.Second), r.http2
+	at.Dir, at.Socket, at.Idle, at.HTTP2 = dir, dir+".sock", int(s.idle/time.Second), r.http2
 	if at.Port, err = freePort(); err != nil {
 		return err
 	}
@@ -134,6 +134,16 @@ func (z *zoo) try(ctx context.Context, s server, p program, r *row) (err error) 
 		return err
 	}
 	defer origin.end()
+	if s.front != nil {
+		// The front takes connections before the server behind it does.
+		if err := origin.wait(ctx, func() error { return dial("unix", at.Socket) }); err != nil {
+			return err
+		}
+		if origin, err = start(ctx, dir, "front.log", s.front(at)); err != nil {
+			return err
+		}
+		defer origin.end()
+	}
 	if err := origin.wait(ctx, func() error { return z.handshake(at.Port) }); err != nil {
 		return err
 	}
@@ -159,13 +169,7 @@ func (z *zoo) try(ctx context.Context, s server, p program, r *row) (err error) 
 		return err
 	}
 	defer proxy.end()
-	if err := proxy.wait(ctx, func() error {
-		c, err := net.Dial("tcp", address)
-		if err == nil {
-			c.Close()
-		}
-		return err
-	}); err != nil {
+	if err := proxy.wait(ctx, func() error { return dial("tcp", address) }); err != nil {
 		return err
 	}
 
@@ -212,6 +216,15 @@ func (z *zoo) straight(port int, http2 bool) func() *http.Transport {
 
 func (z *zoo) handshake(port int) error {
 	c, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", fmt.Sprint("127.0.0.1:", port), &tls.Config{RootCAs: z.ca.Pool(), ServerName: name})
+	if err == nil {
+		c.Close()
+	}
+	return err
+}
+
+// dial tells whether somebody listens there.
+func dial(network, address string) error {
+	c, err := net.Dial(network, address)
 	if err == nil {
 		c.Close()
 	}
