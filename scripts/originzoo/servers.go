@@ -81,6 +81,7 @@ var servers = []server{
 		return []string{"--run-root=" + p.file("runroot.yaml")}
 	}},
 	{name: "node", h2: true, idle: idle, late: time.Second, files: []string{"app.js"}, args: node},
+	{name: "node20", h2: true, idle: idle, late: time.Second, files: []string{"app.js"}, args: node},
 	{name: "uvicorn", idle: idle, files: []string{"app.py"}, args: func(p place) []string {
 		return []string{"-m", "uvicorn", "--app-dir", p.Dir, "--host", "127.0.0.1", "--port", strconv.Itoa(p.Port), "--ssl-certfile", p.Cert,
 			"--ssl-keyfile", p.Key, "--timeout-keep-alive", strconv.Itoa(p.Idle), "--no-access-log", "app:asgi"}
@@ -101,6 +102,10 @@ var servers = []server{
 		return []string{"JettyOrigin", strconv.Itoa(p.Port), p.Store, strconv.Itoa(p.Idle)}
 	}},
 	{name: "tomcat", h2: true, idle: idle, args: tomcat},
+	{name: "tomcat10", h2: true, idle: idle, args: tomcat},
+	{name: "undertow", h2: true, idle: idle, args: func(p place) []string {
+		return []string{"UndertowOrigin", strconv.Itoa(p.Port), p.Store, strconv.Itoa(p.Idle)}
+	}},
 }
 
 func nginx(p place) []string {
