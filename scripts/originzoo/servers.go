@@ -106,6 +106,9 @@ var servers = []server{
 	{name: "undertow", h2: true, idle: idle, args: func(p place) []string {
 		return []string{"UndertowOrigin", strconv.Itoa(p.Port), p.Store, strconv.Itoa(p.Idle)}
 	}},
+	{name: "hyper", h2: true, idle: idle, args: func(p place) []string {
+		return []string{strconv.Itoa(p.Port), p.Cert, p.Key, strconv.Itoa(p.Idle)}
+	}},
 }
 
 func nginx(p place) []string {
