@@ -338,6 +338,8 @@ func FuzzAnswers(f *testing.F) {
 		ok + "Set-Cookie : sid=1\r\nContent-Length : 2\r\n\r\nok", ok + "Content-Length: 1\r\nContent-Length: 1\r\n\r\nx",
 		"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nx", "HTTP/1.1 304 x\r\n\r\n", ok + "X: a\r\n b\r\n\r\n", ok + "Connection: close\r\n\r\n",
 		ok + "Transfer-Encoding: chunked\r\n\r\n1;a=b\r\nx\r\n0\r\n\r\n", "HTTP/1.1 103 x\r\nLink: y\r\n\r\n" + ok + "\r\n",
+		"HTTP/1.0 200 OK\r\nConnection: close, keep-alive\r\nContent-Length: 2\r\n\r\nok", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nConnection: Close\r\nContent-Length: 0\r\n\r\n",
+		ok + "Connection: keep-alive, close\r\nContent-Length: 0\r\n\r\n", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n",
 		ok + "Transfer-Encoding: chunked\r\n\r\n0\r\n\n", ok + "Transfer-Encoding: chunked\r\n\r\n0\r\nX: y\n\r\n",
 	} {
 		f.Add(raw, "GET")

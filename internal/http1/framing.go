@@ -27,7 +27,7 @@ const (
 // answerFraming finds the framing of a final answer (RFC 9112 section 6.3), fills in what resp says
 // of it, and takes out of the header what is for this connection's framing alone.
 func answerFraming(h head, method string, resp *http.Response) (framing, error) {
-	f := framing{keep: h.minor > 0 && !hasOption(h.header, "close") || h.minor == 0 && hasOption(h.header, "keep-alive")}
+	f := framing{keep: !hasOption(h.header, "close") && (h.minor > 0 || hasOption(h.header, "keep-alive"))} // RFC 9112 section 9.3
 	chunked := false
 	if codings, ok := h.header["Transfer-Encoding"]; ok {
 		switch {

@@ -54,6 +54,8 @@ type Conn struct {
 	// called when the caller has closed the body. It may be called within RoundTrip.
 	Done func(reusable bool)
 
+	begun bool // something has come back in the last exchange
+
 	r *bufio.Reader // nil between exchanges
 	w *bufio.Writer // likewise
 }
@@ -123,6 +125,7 @@ func (c *Conn) RoundTrip(req *http.Request) (*http.Response, error) {
 	if x.hooks == nil {
 		x.hooks = noHooks
 	}
+	c.begun = false
 	c.r, c.w = readers.Get().(*bufio.Reader), writers.Get().(*bufio.Writer)
 	c.r.Reset(c.Conn)
 	c.w.Reset(c.Conn)
@@ -135,6 +138,9 @@ func (c *Conn) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	return resp, nil
 }
+
+// Begun reports whether something came back in an exchange that failed. It is for who called RoundTrip.
+func (c *Conn) Begun() bool { return c.begun }
 
 // Alive reports whether the server has neither hung up on an idle Conn nor sent anything on it.
 // Conn must be in a state in which a Read does not wait: its error has Timeout then. So has ETIMEDOUT, by
@@ -225,6 +231,7 @@ func (x *exchange) readAnswer() (*http.Response, error) {
 			if _, err := x.c.r.Peek(1); err != nil {
 				return nil, err
 			}
+			x.c.begun = true
 			if x.hooks.GotFirstResponseByte != nil {
 				x.hooks.GotFirstResponseByte()
 			}
@@ -276,8 +283,10 @@ func (x *exchange) final(h head) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Who has announced the end of a connection sends nothing more on it (RFC 9112 section 9.6).
-	x.keep = f.keep && !x.cut && !x.req.Close && !hasOption(x.req.Header, "close")
+	// Who has announced the end of a connection sends nothing more on it (RFC 9112 section 9.6). And a server
+	// that has answered before the request's end may hang up instead of reading that end, or take it for another
+	// request.
+	x.keep = f.keep && !x.cut && x.up.atItsEnd() && !x.req.Close && !hasOption(x.req.Header, "close")
 	if x.c.Answered != nil {
 		x.c.Answered(resp)
 	}

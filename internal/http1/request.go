@@ -114,8 +114,10 @@ func writeHead(w *bufio.Writer, req *http.Request, f framing, hooks *httptrace.C
 	field("Host", hostOf(req))
 	if agent, ok := req.Header["User-Agent"]; !ok {
 		field("User-Agent", "Go-http-client/1.1") // as net/http does over HTTP/2 too
-	} else if len(agent) > 0 && agent[0] != "" {
-		field("User-Agent", agent[0])
+	} else if len(agent) != 1 || agent[0] != "" { // one that is empty means none
+		for _, value := range agent {
+			field("User-Agent", value)
+		}
 	}
 	if req.Close && !hasOption(req.Header, "close") {
 		field("Connection", "close")

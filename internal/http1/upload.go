@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -22,6 +23,7 @@ type upload struct {
 	f     framing
 	start chan bool // whether the body is wanted; nil if nobody has to say so
 	done  chan struct{}
+	last  atomic.Bool // the last bytes are being sent, or were
 
 	writing sync.Mutex // of what follows
 	w       *bufio.Writer
@@ -122,7 +124,7 @@ func (u *upload) send() error {
 			return u.broken(fmt.Errorf("http1: the body is longer than its Content-Length, %d", u.f.length))
 		}
 		if n > 0 {
-			if err := u.write(buf[:n]); err != nil {
+			if err := u.write(buf[:n], u.f.kind == bodyLength && sent == u.f.length); err != nil {
 				return err
 			}
 		}
@@ -137,9 +139,11 @@ func (u *upload) send() error {
 	}
 }
 
-func (u *upload) write(p []byte) error {
+// write sends a part of the body. last says that nothing of the request comes behind it.
+func (u *upload) write(p []byte, last bool) error {
 	u.writing.Lock()
 	defer u.writing.Unlock()
+	u.last.Store(last)
 	if u.f.kind == bodyChunked {
 		u.w.WriteString(strconv.FormatInt(int64(len(p)), 16))
 		u.w.WriteString("\r\n")
@@ -168,8 +172,12 @@ func (u *upload) finish() error {
 		}
 	}
 	u.w.WriteString("\r\n")
+	u.last.Store(true)
 	return u.flush()
 }
+
+// atItsEnd reports whether no part of the body is to be sent any more but what is on its way.
+func (u *upload) atItsEnd() bool { return u == nil || u.last.Load() }
 
 // broken ends the connection, or the server would take what it has for the whole, or wait for more.
 func (u *upload) broken(err error) error {

@@ -74,3 +74,37 @@ func TestHeaderDoesNotWaitForTheBodyForLong(t *testing.T) {
 	}
 	resp.Body.Close()
 }
+
+// A server that answers before it has read the body hangs up over the rest of it, or takes that for another
+// request: also if the rest comes just behind the answer.
+func TestEarlyAnswerIsTheLastOfItsConnection(t *testing.T) {
+	for name, length := range map[string]int64{"length": 8, "chunked": -1} {
+		conn, server, ended := wire(t)
+		source, writer := io.Pipe()
+		rest := make(chan struct{})
+		go func() {
+			br := bufio.NewReader(server)
+			readUntil(t, br, "half")
+			io.WriteString(server, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n")
+			<-rest
+			io.WriteString(server, "no")
+			io.Copy(io.Discard, br)
+		}()
+		go io.WriteString(writer, "half")
+		req := request(t, "POST", source)
+		req.ContentLength = length
+		resp, err := conn.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(writer, "rest")
+		writer.Close()
+		close(rest)
+		if b, err := io.ReadAll(resp.Body); string(b) != "no" || err != nil {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+		if <-ended {
+			t.Errorf("%s: the connection may be used again", name)
+		}
+	}
+}
