@@ -279,7 +279,8 @@ func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // cause returns why a request has failed, of which err is what the transport made of it.
 func (x *exchange) cause(ctx context.Context, err error) error {
-	if expired := x.watch.expired(); expired != nil {
+	// What time ran out in the queue for a connection, the origin was not asked.
+	if expired := x.watch.expired(); expired != nil && !errors.Is(err, sni.ErrConnLimit) {
 		return expired
 	}
 	if body := x.brokenBody(ctx); body != nil && !errors.Is(err, ErrClientGone) {

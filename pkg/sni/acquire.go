@@ -3,7 +3,6 @@ package sni
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -72,26 +71,26 @@ func (w way) next(n need, mine **turn) step {
 	t.mu.Lock()
 	var closing []*conn
 	defer func() { t.mu.Unlock(); closeAll(closing) }()
-	bounded := w.maxConns > 0
-	full := bounded && p.conns >= w.maxConns
-	first := len(p.queue) == 0 || p.queue[0] == *mine
-	if first && !n.fresh {
+	full, first := p.full(), p.isFirst(*mine)
+	if !n.fresh && (first || p.mayShare(n)) {
 		var s step
 		if s.conn, s.wasIdle, closing = p.pick(n, full); s.conn != nil {
 			return s
 		}
-		full = bounded && p.conns >= w.maxConns // some may have turned out to be dead
+		full = p.full() // some may have turned out to be dead
 	}
 	if first && full {
 		if old := p.oldestIdle(); old != nil { // which is no good for this request
 			t.conns.remove(old)
 			closing = append(closing, old)
-			full = p.conns >= w.maxConns
+			full = p.full()
+		} else if n.alone {
+			p.giveUpShared()
 		}
 	}
-	if bounded && (full || !first) {
+	if p.maxConns > 0 && (full || !first) {
 		if *mine == nil {
-			*mine = newTurn()
+			*mine = newTurn(n.alone)
 			p.queue = append(p.queue, *mine)
 		}
 		return step{}
@@ -109,6 +108,31 @@ func (w way) next(n need, mine **turn) step {
 	p.dialing = &flight{done: make(chan struct{}), passengers: 1}
 	p.conns++
 	return step{dials: true, flight: p.dialing}
+}
+
+// full reports whether there are as many connections as there may be. t.mu is held.
+func (p *pool) full() bool { return p.maxConns > 0 && p.conns >= p.maxConns }
+
+// giveUpShared keeps further requests from one of the connections that are shared, so that its place becomes
+// free for a request that needs a connection of its own. The last one stays: other requests go on meanwhile.
+// t.mu is held.
+func (p *pool) giveUpShared() {
+	var least *conn
+	n := 0
+	for _, c := range p.shared {
+		switch {
+		case c.h2.alone || c.gone:
+			continue
+		case c.retired:
+			return // its place will be free
+		}
+		if n++; least == nil || c.starting+c.h2.reading < least.starting+least.h2.reading {
+			least = c
+		}
+	}
+	if n > 1 {
+		least.retired = true
+	}
 }
 
 // pick chooses a connection, and returns those that are to be closed. crowded says that no other may
@@ -263,51 +287,4 @@ func (w way) failedLately() error {
 		return nil
 	}
 	return w.failure
-}
-
-// A turn is a request's place in the queue for one of the connections that a Target may have.
-type turn struct{ called chan struct{} }
-
-func newTurn() *turn { return &turn{make(chan struct{}, 1)} }
-
-// wait waits until it is the request's turn to look again, within the time that the way to a connection
-// may take.
-func (q *turn) wait(ctx context.Context, w way) error {
-	var late <-chan time.Time
-	if d := bound(w.t.DialTimeout, defaultDialTimeout); d > 0 {
-		timer := time.NewTimer(time.Until(w.began.Add(d)))
-		defer timer.Stop()
-		late = timer.C
-	}
-	select {
-	case <-q.called:
-		return nil
-	case <-late:
-		return &Error{Type: ConnectionLimitReached, ServerName: w.key.serverName, Unprocessed: true, Err: fmt.Errorf("%w: %d", ErrConnLimit, w.maxConns)}
-	case <-ctx.Done():
-		return w.gaveUp(ctx)
-	}
-}
-
-// wake calls the first in the queue: a connection may have become free, or room for one. t.mu is held.
-func (p *pool) wake() {
-	if len(p.queue) > 0 {
-		select {
-		case p.queue[0].called <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// leave takes a turn out of the queue, and calls the next.
-func (w way) leave(q *turn) {
-	if q == nil {
-		return
-	}
-	w.t.mu.Lock()
-	defer w.t.mu.Unlock()
-	if i := slices.Index(w.pool.queue, q); i >= 0 {
-		w.pool.queue = slices.Delete(w.pool.queue, i, i+1)
-	}
-	w.pool.wake()
 }

@@ -302,3 +302,58 @@ func TestRepeatedRequestWaitsForItsTurn(t *testing.T) {
 		}
 	})
 }
+
+// Who raises the bound in a jam does it for those that wait, too.
+func TestRaisedBoundHoldsForThoseThatWait(t *testing.T) {
+	overHTTP1(t, func(t *testing.T, over protocol) {
+		ca := tlstest.NewAuthority(t)
+		h := startHeld(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+		target := over.target(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: 1})
+		var bound atomic.Int64
+		bound.Store(1)
+		tr := newTransport(t, sni.Func(func(context.Context, string) (sni.Target, error) {
+			target := target
+			target.MaxConns = int(bound.Load())
+			return target, nil
+		}))
+		var wg sync.WaitGroup
+		ask := func() {
+			wg.Go(func() {
+				if _, err := get(t, tr, "https://a.test/held"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		ask()
+		<-h.began
+		ask()
+		waiting(t, tr, 1)
+		bound.Store(3)
+		ask()
+		<-h.began // the one that waited, and
+		<-h.began // the new one
+		close(h.let)
+		wg.Wait()
+	})
+}
+
+// Whatever time it is that runs out in the queue: the origin was not asked.
+func TestTimeThatRunsOutInTheQueueIsTheBounds(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	h := startHeld(t, overTLS1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
+	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: 1}))
+	var wg sync.WaitGroup
+	wg.Go(func() { mustGet(t, tr, "https://a.test/held") })
+	<-h.began
+	late := errors.New("the caller's own time is up")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, late)
+	defer cancel()
+	req, _ := http.NewRequestWithContext(ctx, "GET", "https://a.test/", nil)
+	_, err := send(tr, req)
+	if e := wantType(t, err, sni.ConnectionLimitReached); !errors.Is(err, sni.ErrConnLimit) || !errors.Is(err, late) || !e.Unprocessed {
+		t.Errorf("error %v", err)
+	}
+	close(h.let)
+	wg.Wait()
+}

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptrace"
@@ -87,7 +88,9 @@ func (l lease) roundTrip(req *http.Request, x *Exchange) (*http.Response, error)
 		resp, err = l.exchange2(req, x)
 	} else {
 		l.raw.awaitAcks(l.pool.t.ackTimeoutFor(req))
-		resp, err = l.h1.RoundTrip(req)
+		if resp, err = l.h1.RoundTrip(req); err != nil && l.h1.Begun() {
+			err = begunError{err}
+		}
 		if l.raw.written.Load() > l.before {
 			x.wrote()
 		}
@@ -228,9 +231,19 @@ func (l lease) neverProcessed(err error) bool {
 // wasAtFault reports whether a request that failed with err may fare better on another connection.
 func (l lease) wasAtFault(err error) bool {
 	if l.h2 != nil && (resetOf(err) != nil || isConnectionError(err)) {
-		return !refusedStream(err)
+		return !refusedStream(err) && !hasBegun(err)
 	}
-	return l.reused && exchangeErrorType(err) == ConnectionTerminated
+	return l.reused && exchangeErrorType(err) == ConnectionTerminated && !hasBegun(err)
+}
+
+// A begunError is the failure of a request of which something came back.
+type begunError struct{ error }
+
+func (e begunError) Unwrap() error { return e.error }
+
+func hasBegun(err error) bool {
+	_, ok := errors.AsType[begunError](err)
+	return ok
 }
 
 // observe tells which connection a request gets, to x and to the hooks of net/http/httptrace.

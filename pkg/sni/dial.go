@@ -19,8 +19,7 @@ import (
 type way struct {
 	*pool
 	budget
-	maxConns int       // that the pool may have; zero is no bound
-	began    time.Time // the search for a connection
+	began time.Time // the search for a connection
 }
 
 // budget is how long the parts of a dialling may take; zero is no bound.

@@ -191,7 +191,7 @@ func (m *multiplex) reset() {
 }
 
 // exchange2 sends a request over HTTP/2.
-func (l lease) exchange2(req *http.Request, x *Exchange) (*http.Response, error) {
+func (l lease) exchange2(req *http.Request, x *Exchange) (resp *http.Response, err error) {
 	m := l.h2
 	if m.alone {
 		l.raw.awaitAcks(l.pool.t.ackTimeoutFor(req))
@@ -209,7 +209,7 @@ func (l lease) exchange2(req *http.Request, x *Exchange) (*http.Response, error)
 		req = &without
 	}
 	hooked, h := hook(req, x != nil)
-	resp, err := m.http.RoundTrip(hooked)
+	resp, err = m.http.RoundTrip(hooked)
 	if err == nil || h.hasWritten() { // which may be told after the answer
 		x.wrote()
 	}
@@ -219,6 +219,11 @@ func (l lease) exchange2(req *http.Request, x *Exchange) (*http.Response, error)
 		}
 		return nil, hookErr
 	}
+	defer func() {
+		if err != nil && h.hasHeard() {
+			err = begunError{err}
+		}
+	}()
 	if s, ok := errors.AsType[streamError](err); ok {
 		err = cmp.Or(m.lengths.fault(s.StreamID), err)
 	}

@@ -124,6 +124,16 @@ func (h *hooks) finish() error {
 	return h.err
 }
 
+// hasHeard reports whether an interim answer has come, as far as somebody looks.
+func (h *hooks) hasHeard() bool {
+	if h == nil {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.n > 0
+}
+
 // hasWritten reports whether the header of the request was sent, as far as somebody looks.
 func (h *hooks) hasWritten() bool { return h != nil && h.wrote.Load() }
 

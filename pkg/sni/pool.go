@@ -21,14 +21,15 @@ type pool struct {
 	wantsHTTP1 bool // HTTP/1.1 is in the list of protocols
 
 	// Guarded by t.mu.
-	hosts   int     // how many hosts have this for their Target
-	retired bool    // no host has: connections close as soon as they are idle
-	idle    []*conn // over HTTP/1.1, the last one used at the end
-	shared  []*conn // over HTTP/2, idle or not
-	conns   int     // all connections, those included that are being made
-	queue   []*turn // who wait for one, since there are as many as there may be
-	dialing *flight // by which others hope to get a connection; the newest
-	http1   bool    // the last connection spoke HTTP/1.1, or it is all that is offered
+	hosts    int     // how many hosts have this for their Target
+	retired  bool    // no host has: connections close as soon as they are idle
+	idle     []*conn // over HTTP/1.1, the last one used at the end
+	shared   []*conn // over HTTP/2, idle or not
+	conns    int     // all connections, those included that are being made
+	maxConns int     // zero is no bound
+	queue    []*turn // who wait for one, since there are as many as there may be
+	dialing  *flight // by which others hope to get a connection; the newest
+	http1    bool    // the last connection spoke HTTP/1.1, or it is all that is offered
 
 	failure   *Error // of the last handshake, if that failed
 	failureAt time.Time
@@ -50,6 +51,9 @@ func (t *Transport) pool(ctx context.Context, host hostKey, target *Target) (*po
 	host.alpn = k.alpn
 	t.mu.Lock()
 	p := t.targets.find(host, k)
+	if p != nil {
+		p.limit(t.maxConns(target))
+	}
 	t.mu.Unlock()
 	if p != nil {
 		return p, nil
@@ -59,6 +63,7 @@ func (t *Transport) pool(ctx context.Context, host hostKey, target *Target) (*po
 	}
 	t.mu.Lock()
 	p, unused := t.targets.bind(host, p, positive(t.MaxTargets, defaultMaxTargets))
+	p.limit(t.maxConns(target))
 	var closing []*conn
 	for _, old := range unused {
 		old.retired = true

@@ -265,6 +265,8 @@ func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange)
 				n.fresh = true // what ended this connection may have ended the others
 			case refusedStream(err):
 				refused = c.conn
+			case unprocessed == maxUnprocessed: // it met ends of connections alone
+				n.fresh = true
 			}
 		case n.safe && !repeated && c.wasAtFault(err):
 			again, ok := body.again(out)
@@ -362,7 +364,7 @@ func (t *Transport) prepare(req *http.Request, x *Exchange) (way, *http.Request,
 	if err := http1.Check(req); err != nil {
 		return fail(HTTPRequestError, host, err)
 	}
-	return way{pool: p, budget: t.budget(&target), maxConns: t.maxConns(&target)}, req, nil
+	return way{pool: p, budget: t.budget(&target)}, req, nil
 }
 
 // maxConns returns how many connections a Target may have, and 0 if that is not bounded.

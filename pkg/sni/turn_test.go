@@ -27,7 +27,7 @@ func TestNobodyOvertakesTheQueue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := newTurn()
+	first := newTurn(false)
 	w.pool.queue = append(w.pool.queue, first)
 	var late *turn
 	if s := w.next(need{safe: true}, &late); s.conn != nil || s.dials || late == nil {
