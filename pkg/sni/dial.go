@@ -189,7 +189,8 @@ func (w way) speakHTTP2(ctx context.Context, c *conn) error {
 	c.raw.handed = true
 	// net/http begins to write at once, without regard for the context (golang/go#79253).
 	stop := context.AfterFunc(ctx, func() { c.raw.Close() })
-	lengths := newLengthReader(c.secure)
+	resets := newResetWriter(c.secure, w.t.PingTimeout > 0, c.retire)
+	lengths := newLengthReader(resets, resets.ended)
 	client, err := w.t.base.NewClientConn(context.WithValue(context.Background(), handOverKey{}, net.Conn(lengths)), w.key.scheme, "origin:443")
 	if !stop() { // the failure, if there is one, is of that
 		if err == nil {
@@ -197,7 +198,7 @@ func (w way) speakHTTP2(ctx context.Context, c *conn) error {
 		}
 		err = context.Cause(ctx)
 	}
-	c.h2 = &multiplex{conn: c, http: client, lengths: lengths}
+	c.h2 = &multiplex{conn: c, http: client, lengths: lengths, writer: resets}
 	return err
 }
 

@@ -24,13 +24,14 @@ type multiplex struct {
 	conn    *conn
 	http    *http.ClientConn
 	lengths *lengthReader
+	writer  *resetWriter
 	alone   bool            // carries one request at a time: those that could end or hold up others
 	unknown bool            // how many requests it takes; only its first one is on it until then
 	waiting *flight         // what ends when that is known
 	sharing *time.Timer     // when it is taken for known
 	reading int             // answers that are not read to their end
 	bodies  []*uploadedBody // that are being sent
-	resets  int             // requests that were given up before their answers were whole
+	resets  int             // requests that the server has reset
 }
 
 const (
@@ -42,16 +43,15 @@ const (
 	// on 20 while it announces 100, Apache on some ten.
 	maxWaiting = 10
 
-	// maxStreams bounds the requests on one connection, those included whose answers are being read, and
-	// those that were given up before: all that may be given up together. What net/http keeps for all of them
-	// may not exceed what it keeps for the connection either.
-	maxStreams = 40
+	// maxStreams bounds the requests on one connection, those included whose answers are being read:
+	// what net/http keeps for all of them may not exceed what it keeps for the connection.
+	maxStreams = 64
 
 	// streamBuffer is how much of an answer net/http keeps that nobody reads. Its own default is 4 MiB.
 	streamBuffer = 256 << 10
 
-	// maxResets is after how many requests given up a connection gets no more. Servers count them,
-	// and hang up: Tomcat and Jetty after some fifty within a second or two.
+	// maxResets is after how many requests that the server has reset a connection gets no more: it may be
+	// angry with one client.
 	maxResets = 20
 
 	// largeHeader is from which size on a header may be too much for a server. nginx, HAProxy and
@@ -103,11 +103,11 @@ func hasLargeBody(req *http.Request) bool {
 // no other connection for it. t.mu is held.
 func (m *multiplex) takes(alone, crowded bool, now time.Time) bool {
 	switch {
-	case m.unknown || m.alone != alone:
+	case m.unknown || m.alone != alone || m.writer.hasGivenUp():
 		return false
 	case m.conn.idle:
 		return true
-	case alone || m.conn.starting+m.reading+m.resets >= maxStreams || !m.hasRoom():
+	case alone || m.conn.starting+m.reading >= maxStreams || !m.hasRoom():
 		return false
 	case crowded:
 		return true
@@ -173,20 +173,19 @@ func (m *multiplex) changed(*http.ClientConn) {
 
 // answered notes how a request went. t.mu is held.
 func (m *multiplex) answered(resp *http.Response, err error) {
-	if err != nil && !neverProcessed2(err) {
-		m.reset()
+	switch {
+	case err == nil, neverProcessed2(err):
+	case resetOf(err) == nil: // it was given up; the resetWriter may not know yet
+		m.conn.retired = true
+	default:
+		if m.resets++; m.resets >= maxResets {
+			m.conn.retired = true
+		}
 	}
 	if resp != nil {
 		if _, ok := resp.Body.(*answerBody); ok {
 			m.reading++
 		}
-	}
-}
-
-// reset notes that a request was given up. t.mu is held.
-func (m *multiplex) reset() {
-	if m.resets++; m.resets >= maxResets {
-		m.conn.retired = true
 	}
 }
 
@@ -354,9 +353,7 @@ func (b *answerBody) end() {
 	c := b.conn
 	c.pool.t.mu.Lock()
 	c.h2.reading--
-	if !b.whole.Load() {
-		c.h2.reset()
-	}
+	c.retired = c.retired || !b.whole.Load() && b.ctx.Err() != nil // likewise
 	c.idleAt = wallClock()
 	closing := c.update()
 	c.pool.wake()

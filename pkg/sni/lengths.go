@@ -29,6 +29,7 @@ type lengthReader struct {
 
 	decoder *hpack.Decoder
 	section section
+	ended   func(stream uint32) // is called when the server ends a stream
 
 	mu     sync.Mutex
 	faults map[uint32]error // by stream; taken once
@@ -64,8 +65,8 @@ const maxSection = 1 << 20
 // them, and net/http ignores what comes for such.
 const maxFaults = 2 * maxStreams
 
-func newLengthReader(c net.Conn) *lengthReader {
-	r := &lengthReader{Conn: c, faults: map[uint32]error{}}
+func newLengthReader(c net.Conn, ended func(stream uint32)) *lengthReader {
+	r := &lengthReader{Conn: c, ended: ended, faults: map[uint32]error{}}
 	r.decoder = hpack.NewDecoder(4096, func(f hpack.HeaderField) { // net/http announces no other size
 		switch f.Name {
 		case ":status":
@@ -137,6 +138,9 @@ func (r *lengthReader) look() {
 				r.giveUp()
 				continue
 			}
+			if kind == dataFrame && r.pending[4]&flagEndStream != 0 || kind == resetFrame {
+				r.ended(streamOf(r.pending))
+			}
 			r.pass(frameHeader)
 			r.skip = length
 			continue
@@ -168,9 +172,12 @@ func (r *lengthReader) giveUp() {
 // decode reads a frame of a header section, the last one held. If it ends the section, that goes to out.
 func (r *lengthReader) decode(frame []byte) bool {
 	kind, flags := frame[3], frame[4]
-	stream := binary.BigEndian.Uint32(frame[5:]) &^ (1 << 31)
+	stream := streamOf(frame)
 	fragment := frame[frameHeader:]
 	if kind == headersFrame {
+		if flags&flagEndStream != 0 {
+			r.ended(stream)
+		}
 		padding, before := 0, 0
 		if flags&flagPadded != 0 {
 			if len(fragment) == 0 {
@@ -212,6 +219,9 @@ func (r *lengthReader) decode(frame []byte) bool {
 	r.held = r.held[:0]
 	return true
 }
+
+// streamOf returns the number of a frame's stream. Its first bit is reserved.
+func streamOf(frame []byte) uint32 { return binary.BigEndian.Uint32(frame[5:]) &^ (1 << 31) }
 
 // oneLength reports whether different lengths are one number, or none are there.
 func oneLength(lengths []string) bool {

@@ -26,7 +26,7 @@ func through(t testing.TB, sent []byte, bytewise bool) ([]byte, *lengthReader) {
 	if bytewise {
 		r = iotest.OneByteReader(r)
 	}
-	l := newLengthReader(fromOrigin{nil, r})
+	l := newLengthReader(fromOrigin{nil, r}, func(uint32) {})
 	got, err := io.ReadAll(iotest.DataErrReader(l))
 	if err != nil {
 		t.Fatal(err)
