@@ -187,7 +187,7 @@ func (x *exchange) run() (*http.Response, error) {
 // inMemory reports whether a body can be had without waiting for it. Then it needs no goroutine.
 func inMemory(req *http.Request) bool {
 	const small = 32 << 10 // a large one the server may answer before it has come to an end
-	return req.GetBody != nil && req.ContentLength > 0 && req.ContentLength <= small && !asksFirst(req)
+	return req.GetBody != nil && req.ContentLength > 0 && req.ContentLength <= small && !AsksFirst(req)
 }
 
 // wroteHead is called when the header of the request was sent.

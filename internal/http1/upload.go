@@ -43,14 +43,14 @@ var uploadBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 // newUpload makes the upload of a request whose header is written, and not flushed.
 func newUpload(x *exchange, f framing) *upload {
 	u := &upload{x: x, f: f, w: x.c.w, done: make(chan struct{})}
-	if asksFirst(x.req) {
+	if AsksFirst(x.req) {
 		u.start = make(chan bool, 1)
 	}
 	return u
 }
 
-// asksFirst reports whether the client wants to be asked for the body (RFC 9110 section 10.1.1).
-func asksFirst(req *http.Request) bool {
+// AsksFirst reports whether the client wants to be asked for the body (RFC 9110 section 10.1.1).
+func AsksFirst(req *http.Request) bool {
 	return httpguts.HeaderValuesContainsToken(req.Header["Expect"], "100-continue")
 }
 

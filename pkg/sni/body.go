@@ -1,6 +1,8 @@
 package sni
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -31,7 +33,7 @@ type requestBody struct {
 }
 
 func trackBody(req *http.Request) *requestBody {
-	if req.Body == nil || req.Body == http.NoBody {
+	if !hasBody(req) {
 		return nil
 	}
 	return &requestBody{get: req.GetBody, source: req.Body}
@@ -43,6 +45,29 @@ func (b *requestBody) attach(req *http.Request) *http.Request {
 		return req
 	}
 	return b.nextAttempt(req)
+}
+
+// readAhead reads the whole body, of length bytes, unless it can be had again anyway. It must not be longer than
+// what is kept. Over a connection that requests share, a client that sends slowly would be many small frames,
+// for which servers end the connection.
+func (b *requestBody) readAhead(length int64) error {
+	if b == nil || b.get != nil {
+		return nil
+	}
+	all := make([]byte, length+1)
+	n, err := io.ReadFull(b.source, all)
+	switch {
+	case err == nil:
+		return fmt.Errorf("the body is longer than its Content-Length, %d", length)
+	case errors.Is(err, io.ErrUnexpectedEOF) && int64(n) == length:
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.kept, b.err = all[:n], io.EOF
+		return nil
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("the body ended after %d of %d bytes: %w", n, length, io.ErrUnexpectedEOF)
+	}
+	return err
 }
 
 // nextAttempt returns the request with a body of its own. The goroutine that sends an attempt before

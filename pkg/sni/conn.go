@@ -108,7 +108,7 @@ func (l lease) roundTrip(req *http.Request, x *Exchange) (*http.Response, error)
 	if err == nil {
 		resp.TLS = l.tls
 		if l.h2 != nil && !isEmpty(req, resp) {
-			resp.Body = &answerBody{ReadCloser: resp.Body, ctx: req.Context(), conn: l.conn}
+			resp.Body = &answerBody{ReadCloser: resp.Body, ctx: req.Context(), conn: l.conn, left: resp.ContentLength}
 		}
 	}
 	l.done(resp, err)

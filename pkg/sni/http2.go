@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/sleightproxy/sleight/internal/http1"
 )
 
 // multiplex is what is known of a connection over HTTP/2, which the requests of strangers share. They
@@ -74,8 +76,9 @@ const (
 // needsOwn reports whether a request has to have a connection over HTTP/2 to itself: one that could end
 // or hold up others.
 func needsOwn(req *http.Request) bool {
-	// A server treats trailers as it does a header, and they are known only when they are sent.
-	return hasLargeHeader(req) || hasLargeBody(req) || len(req.Trailer) > 0
+	// A server treats trailers as it does a header, and they are known only when they are sent. A body that
+	// the client wants to be asked for is not read before: see readAhead.
+	return hasLargeHeader(req) || hasLargeBody(req) || len(req.Trailer) > 0 || hasBody(req) && http1.AsksFirst(req)
 }
 
 // hasLargeHeader reports whether a request has a large header section, or one of many fields, as it is sent
@@ -95,9 +98,10 @@ func hasLargeHeader(req *http.Request) bool {
 
 // hasLargeBody reports whether a request has a body that is large, or whose length nobody knows.
 func hasLargeBody(req *http.Request) bool {
-	body := req.Body != nil && req.Body != http.NoBody
-	return body && (req.ContentLength <= 0 || req.ContentLength > largeBody)
+	return hasBody(req) && (req.ContentLength <= 0 || req.ContentLength > largeBody)
 }
+
+func hasBody(req *http.Request) bool { return req.Body != nil && req.Body != http.NoBody }
 
 // takes reports whether another request may go out on the connection. crowded says that there will be
 // no other connection for it. t.mu is held.
@@ -195,7 +199,7 @@ func (l lease) exchange2(req *http.Request, x *Exchange) (resp *http.Response, e
 	if m.alone {
 		l.raw.awaitAcks(l.pool.t.ackTimeoutFor(req))
 	}
-	if req.Body != nil && req.Body != http.NoBody {
+	if hasBody(req) {
 		if m.alone {
 			l.retire() // Tomcat counts small frames for as long as a connection lives, and then ends it
 		}
@@ -326,12 +330,17 @@ type answerBody struct {
 	io.ReadCloser
 	ctx   context.Context
 	conn  *conn
+	left  int64 // of its length; negative if nobody knows
 	whole atomic.Bool
 	ended atomic.Bool
 }
 
 func (b *answerBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
+	b.left -= int64(n)
+	if err != nil && b.left == 0 {
+		err = io.EOF // a client that has all of it may leave before the server has said that this is the end
+	}
 	if err != nil {
 		b.whole.Store(err == io.EOF)
 		b.end()

@@ -13,12 +13,13 @@ import (
 // A pool holds the connections for one key, and what it takes to make them. That no
 // connection can cross keys needs no further proof: there is nothing through which it could.
 type pool struct {
-	t          *Transport
-	key        key
-	tls        *tls.Config // nil for plain HTTP
-	dialer     net.Dialer
-	addresses  []*address
-	wantsHTTP1 bool // HTTP/1.1 is in the list of protocols
+	t           *Transport
+	key         key
+	tls         *tls.Config // nil for plain HTTP
+	dialer      net.Dialer
+	addresses   []*address
+	wantsHTTP1  bool // HTTP/1.1 is in the list of protocols
+	offersHTTP2 bool
 
 	// Guarded by t.mu.
 	hosts    int     // how many hosts have this for their Target
@@ -94,7 +95,8 @@ func (t *Transport) newPool(target *Target, host hostKey, k key, clientCert *tls
 		if p.tls, p.wantsHTTP1, err = target.tlsConfig(k.serverName, t.RootCAs, clientCert); err != nil {
 			return nil, err
 		}
-		p.http1 = !slices.Contains(p.tls.NextProtos, "h2")
+		p.offersHTTP2 = slices.Contains(p.tls.NextProtos, "h2")
+		p.http1 = !p.offersHTTP2
 	}
 	return p, nil
 }

@@ -230,6 +230,11 @@ func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange)
 		unprocessed = 0
 		refused     *conn // has no room for the request yet
 	)
+	if way.offersHTTP2 && !n.alone {
+		if err := body.readAhead(req.ContentLength); err != nil {
+			return nil, &Error{Type: HTTPRequestError, ServerName: way.key.serverName, Unprocessed: true, Err: err}
+		}
+	}
 	for {
 		c, ok := t.queue(refused)
 		if !ok {
