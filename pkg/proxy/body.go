@@ -77,7 +77,7 @@ func followBody(r *http.Response) error {
 	}
 	x := exchangeOf(ctx)
 	x.watch.answered()
-	body := responseBody{ReadCloser: r.Body, x: x, ctx: ctx, answer: r, announced: r.Trailer}
+	body := responseBody{ReadCloser: r.Body, x: x, ctx: ctx, left: r.ContentLength, answer: r, announced: r.Trailer}
 	if both, ok := r.Body.(io.ReadWriteCloser); ok && r.StatusCode == http.StatusSwitchingProtocols {
 		x.watch.moving(ErrWebSocketIdle)
 		r.Body = &upgradedBody{body, both}
@@ -94,6 +94,7 @@ type responseBody struct {
 	x   *exchange
 	ctx context.Context // of the request
 
+	left      int64 // of its length; negative if nobody knows
 	answer    *http.Response
 	announced http.Header // its trailers; the transport may fill this map or make another one
 	ended     bool        // the trailers were passed on
@@ -114,10 +115,12 @@ func (b *responseBody) trailers() error {
 func (b *responseBody) Read(p []byte) (int, error) {
 	b.x.watch.moving(ErrResponseStalled)
 	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF { // an origin that sees us leave, or the upload break off, may end its answer where it is
-		if broken := b.x.brokenBody(b.ctx); broken != nil {
+	b.left -= int64(n)
+	if err == io.EOF {
+		// An origin that sees us leave, or the upload break off, may end its answer where it is, unless that has a length.
+		if broken := b.x.brokenBody(b.ctx); broken != nil && b.left != 0 {
 			err = broken
-		} else if b.ctx.Err() != nil {
+		} else if b.ctx.Err() != nil && b.left != 0 {
 			err = context.Cause(b.ctx)
 		} else if bad := b.trailers(); bad != nil {
 			err = bad // too late for a 502: the answer breaks off, and the cause is in the log

@@ -33,7 +33,7 @@ type multiplex struct {
 	sharing *time.Timer     // when it is taken for known
 	reading int             // answers that are not read to their end
 	bodies  []*uploadedBody // that are being sent
-	resets  int             // requests that the server has reset
+	resets  int             // requests that one side has reset, for what the other sent
 }
 
 const (
@@ -52,8 +52,8 @@ const (
 	// streamBuffer is how much of an answer net/http keeps that nobody reads. Its own default is 4 MiB.
 	streamBuffer = 256 << 10
 
-	// maxResets is after how many requests that the server has reset a connection gets no more: it may be
-	// angry with one client.
+	// maxResets is after how many requests that were reset a connection gets no more: the server may be
+	// angry with one client. Those that are given up are another matter: see resetWriter.
 	maxResets = 20
 
 	// largeHeader is from which size on a header may be too much for a server. nginx, HAProxy and
@@ -179,12 +179,12 @@ func (m *multiplex) changed(*http.ClientConn) {
 func (m *multiplex) answered(resp *http.Response, err error) {
 	switch {
 	case err == nil, neverProcessed2(err):
-	case resetOf(err) == nil: // it was given up; the resetWriter may not know yet
-		m.conn.retired = true
-	default:
+	case isStreamError(err), errors.Is(err, errNotOneLength):
 		if m.resets++; m.resets >= maxResets {
 			m.conn.retired = true
 		}
+	default: // it was given up, which the resetWriter may not know yet, or the connection has ended
+		m.conn.retired = true
 	}
 	if resp != nil {
 		if _, ok := resp.Body.(*answerBody); ok {
@@ -276,6 +276,11 @@ type streamError struct {
 }
 
 func (e streamError) Error() string { return "stream " + strconv.Itoa(int(e.StreamID)) + " was reset" }
+
+func isStreamError(err error) bool {
+	_, ok := errors.AsType[streamError](err)
+	return ok
+}
 
 // errorCodes are the names of RFC 9113 section 7.
 var errorCodes = []string{

@@ -1,6 +1,7 @@
 package sni
 
 import (
+	"encoding/binary"
 	"net"
 	"slices"
 	"sync"
@@ -30,9 +31,11 @@ type resetWriter struct {
 
 // From RFC 9113 sections 3.4 and 6.
 const (
-	dataFrame, resetFrame, pingFrame = 0x0, 0x3, 0x6
+	dataFrame, resetFrame, pingFrame, unknownFrame = 0x0, 0x3, 0x6, 0xff
 
 	flagEndStream, flagAck = 0x1, 0x1
+
+	codeNoError, codeCancel = 0x0, 0x8 // section 7
 
 	preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 )
@@ -74,7 +77,10 @@ func (w *resetWriter) Write(p []byte) (int, error) {
 		if size > len(frame) && (kind == resetFrame || kind == pingFrame) {
 			break
 		}
-		if w.keepsBack(kind, flags, stream) {
+		if kind == resetFrame && size != frameHeader+4 {
+			kind = unknownFrame // net/http sends none
+		}
+		if w.keepsBack(kind, flags, stream, frame[frameHeader:]) {
 			out = append(out, rest[from:i]...)
 			i += size
 			from = i
@@ -100,8 +106,9 @@ func (w *resetWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// keepsBack notes what a frame of the client's does to its stream, and reports whether it is kept back.
-func (w *resetWriter) keepsBack(kind, flags byte, stream uint32) bool {
+// keepsBack notes what a frame of the client's does to its stream, and reports whether it is kept back. A reset
+// for what the server has sent goes out.
+func (w *resetWriter) keepsBack(kind, flags byte, stream uint32, payload []byte) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -110,6 +117,9 @@ func (w *resetWriter) keepsBack(kind, flags byte, stream uint32) bool {
 		w.open[stream] = struct{}{}
 	case kind == resetFrame:
 		delete(w.open, stream)
+		if code := binary.BigEndian.Uint32(payload); code != codeCancel && code != codeNoError {
+			return false
+		}
 		if !w.gaveUp {
 			w.gaveUp = true
 			go w.spent()

@@ -57,6 +57,16 @@ func TestResetsAreKeptBackBesideOtherRequests(t *testing.T) {
 			header(f, 3)
 			f.WriteRSTStream(3, http2.ErrCodeCancel)
 		}, "HEADERS DATA HEADERS HEADERS RST_STREAM", true},
+		"for what the server sent": {false, func(_ *resetWriter, f *http2.Framer) {
+			header(f, 1)
+			header(f, 3)
+			f.WriteRSTStream(1, http2.ErrCodeProtocol)
+		}, "HEADERS HEADERS RST_STREAM", false},
+		"a body that is not wanted": {false, func(_ *resetWriter, f *http2.Framer) {
+			header(f, 1)
+			header(f, 3)
+			f.WriteRSTStream(1, http2.ErrCodeNo)
+		}, "HEADERS HEADERS", true},
 		"with a PING": {false, func(_ *resetWriter, f *http2.Framer) {
 			header(f, 1)
 			f.WritePing(false, [8]byte{1})
