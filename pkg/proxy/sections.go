@@ -115,8 +115,11 @@ func passFields(r *http.Response) error {
 	if err := x.passAnswer(answerHeader, r.Header); err != nil {
 		return err
 	}
-	if r.StatusCode == http.StatusSwitchingProtocols { // to what checkStatus has seen
+	switch r.StatusCode {
+	case http.StatusSwitchingProtocols: // to what checkStatus has seen
 		r.Header["Connection"], r.Header["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
+	case http.StatusNoContent:
+		delete(r.Header, "Content-Length") // RFC 9110 section 8.6; clients over HTTP/2 refuse the answer
 	}
 	for name := range r.Trailer { // no field is lost with an announcement
 		if !isToken(name) || answerTrailer.never(name) {

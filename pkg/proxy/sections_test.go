@@ -143,6 +143,18 @@ func TestFieldNamedBesideCloseEndsHere(t *testing.T) {
 	}
 }
 
+// Clients over HTTP/2 got no answer at all, because of a length that is none.
+func TestLengthOfNoContentEndsHere(t *testing.T) {
+	t.Parallel()
+	b := newWire(t, always("HTTP/1.1 204 No Content\r\nContent-Length: 15\r\nX-Stays: 3\r\n\r\n"))
+	for client, ask := range clients {
+		got := ask(t, &bench{handler: b.handler.(*proxy.Handler), url: "http://" + b.addr})
+		if len(got.sections) != 1 || got.sections[0].get("content-length") != nil || !slices.Equal(got.sections[0].get(":status"), []string{"204"}) {
+			t.Errorf("%s: %+v", client, got)
+		}
+	}
+}
+
 func TestSwitchIsTreatedLikeAnAnswer(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, func(c *originConn) {

@@ -187,6 +187,8 @@ func (m *multiplex) answered(resp *http.Response, err error) {
 		m.conn.retired = true
 	}
 	if resp != nil {
+		// lighttpd answers 400 to all that come over a connection after a header that was too much for it.
+		m.conn.retired = m.conn.retired || m.alone && resp.StatusCode >= http.StatusBadRequest
 		if _, ok := resp.Body.(*answerBody); ok {
 			m.reading++
 		}
