@@ -301,6 +301,41 @@ func TestStreamThatDoesNotTakeTheAnswerIsCutOff(t *testing.T) {
 	}
 }
 
+// Nobody watched over the writing of an interim answer.
+func TestClientThatTakesNoInterimAnswerIsCutOff(t *testing.T) {
+	t.Parallel()
+	for _, http2 := range []bool{false, true} {
+		ca := tlstest.NewAuthority(t)
+		b, lines := one(t, route{"origin": serveOrigin(t, ca, http2, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Link", "</"+strings.Repeat("x", 20_000)+">; rel=preload")
+			w.WriteHeader(http.StatusEarlyHints)
+			w.Header().Del("Link")
+		}), "ca_pem": ca.PEM(), "protocols": offers(http2)}, within(proxy.Timeouts{Idle: medium, Response: medium}))
+		found := false
+		for try := 0; try < 5 && !found; try++ { // the buffers in between may be full just when the final answer comes
+			c := b.send(t, "")
+			cut := make(chan struct{})
+			go func() {
+				defer close(cut)
+				for err := error(nil); err == nil; {
+					_, err = io.WriteString(c, aGet)
+				}
+			}()
+			for ended := cut; ended != nil || len(lines) > 0; {
+				select {
+				case line := <-lines:
+					found = found || line["problem"] == "client-too-slow"
+				case <-ended:
+					ended = nil
+				}
+			}
+		}
+		if !found {
+			t.Errorf("HTTP/2 %t: no client was cut off", http2)
+		}
+	}
+}
+
 // h2c serves the proxy over HTTP/2 too.
 func (b *bench) h2c(t testing.TB) (*http.Transport, string) {
 	t.Helper()
