@@ -1,6 +1,7 @@
 package sni
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -50,24 +51,32 @@ func (b *requestBody) attach(req *http.Request) *http.Request {
 // readAhead reads the whole body, of length bytes, unless it can be had again anyway. It must not be longer than
 // what is kept. Over a connection that requests share, a client that sends slowly would be many small frames,
 // for which servers end the connection.
-func (b *requestBody) readAhead(length int64) error {
+func (b *requestBody) readAhead(ctx context.Context, length int64) error {
 	if b == nil || b.get != nil {
 		return nil
 	}
-	all := make([]byte, length+1)
-	n, err := io.ReadFull(b.source, all)
-	switch {
-	case err == nil:
-		return fmt.Errorf("the body is longer than its Content-Length, %d", length)
-	case errors.Is(err, io.ErrUnexpectedEOF) && int64(n) == length:
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.kept, b.err = all[:n], io.EOF
-		return nil
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("the body ended after %d of %d bytes: %w", n, length, io.ErrUnexpectedEOF)
+	read := make(chan error, 1)
+	go func() { // which ends with the Read that waits, if the request is over before
+		all := make([]byte, length+1)
+		n, err := io.ReadFull(b.source, all)
+		switch {
+		case err == nil:
+			err = fmt.Errorf("the body is longer than its Content-Length, %d", length)
+		case errors.Is(err, io.ErrUnexpectedEOF) && int64(n) == length:
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.kept, b.err, err = all[:n], io.EOF, nil
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			err = fmt.Errorf("the body ended after %d of %d bytes: %w", n, length, io.ErrUnexpectedEOF)
+		}
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	return err
 }
 
 // nextAttempt returns the request with a body of its own. The goroutine that sends an attempt before

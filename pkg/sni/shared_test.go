@@ -81,6 +81,23 @@ func TestBodyThatIsNotWholeIsNotSentOnASharedConnection(t *testing.T) {
 	}
 }
 
+// And a client that leaves meanwhile is not waited for.
+func TestBodyThatIsWaitedForEndsWithItsRequest(t *testing.T) {
+	t.Parallel()
+	_, tr := answering(t, overHTTP2, func(http.ResponseWriter, *http.Request) {})
+	source, writer := io.Pipe()
+	ctx, cancel := context.WithCancel(t.Context())
+	req := post(t, source).WithContext(ctx)
+	req.ContentLength = 6
+	go func() { io.WriteString(writer, "abc"); cancel() }()
+	if _, err := send(tr, req); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want the context's", err)
+	}
+	if _, err := io.WriteString(writer, "def"); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("the body is still open: %v", err)
+	}
+}
+
 // A client that has all bytes of an answer may leave before the server has said that these are all.
 func TestWholeAnswerOfAClientThatHasLeftIsWhole(t *testing.T) {
 	t.Parallel()

@@ -231,7 +231,7 @@ func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange)
 		refused     *conn // has no room for the request yet
 	)
 	if way.offersHTTP2 && !n.alone {
-		if err := body.readAhead(req.ContentLength); err != nil {
+		if err := body.readAhead(ctx, req.ContentLength); err != nil {
 			return nil, &Error{Type: HTTPRequestError, ServerName: way.key.serverName, Unprocessed: true, Err: err}
 		}
 	}
