@@ -57,25 +57,28 @@
 // on it. net/http speaks HTTP/2; this package chooses the connection by rules that keep
 // requests apart:
 //
-//   - A request has its connection to itself if its header is larger than 4 KiB, if its body is larger
-//     than 32 KiB, or if nobody knows how long its body is. Such connections carry one request at a time.
+//   - A request has its connection to itself if its header, method and target included, is larger than
+//     4 KiB, if it has more than 64 fields or cookies, trailers, or Expect, if its body is larger than 32 KiB,
+//     or if nobody knows how long its body is. Such connections carry one request at a time.
+//   - Any other body is read whole before it is sent.
 //   - Another connection is made if ten requests wait for their answers on each of those that there are, or if
 //     a server has not taken a piece of somebody's body for 50 milliseconds.
-//   - A connection gets no further request after twenty that were given up on it, or after a 421.
+//   - A request that is given up is not reset as long as others are on its connection. That gets no further
+//     request, and is closed when the others have ended. So it is after a 421, and after twenty resets.
 //   - At most 64 requests are on a connection, and at most 256 KiB of each answer are kept unread.
-//   - Pieces of a body are gathered for 5 milliseconds, so that many small ones are one frame.
+//   - Pieces of a large body are gathered for 5 milliseconds, so that many small ones are one frame.
 //   - The first request is alone on its connection until the server has said how many requests it takes
 //     at once, or a moment has passed.
 //
-// If a bound of connections is reached, the second of these rules gives way: requests then share
-// what there is. A server that is angry with a small request still costs the others on its
+// If a bound of connections is reached, the third of these rules gives way: requests then share
+// what there is. They do not wait behind one that needs a connection to itself. A server that is angry with a small request still costs the others on its
 // connection theirs.
 //
 // # How many connections
 //
 // [Target.MaxConns] and [Transport.MaxConnsPerTarget] bound the connections to a Target: those in use, idle ones, and
 // those that are being made. If neither is set, there is no bound. A request beyond the bound waits in order of
-// arrival. It fails with [ErrConnLimit] if none became free within [Transport.DialTimeout], counted from when it
+// arrival. What the newest request says of the bound, holds for those that wait. A request fails with [ErrConnLimit] if none became free within [Transport.DialTimeout], counted from when it
 // began to look for a connection. A connection that was switched to another protocol, such as a WebSocket's, counts until it is closed.
 //
 // [Transport.MaxIdleConns] and [Transport.MaxIdleConnsPerTarget] bound the idle connections. If the process runs
