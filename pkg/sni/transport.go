@@ -225,7 +225,7 @@ func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange)
 	}
 	out = body.attach(out)
 	var (
-		n           = need{safe: isSafe(req.Method), alone: needsOwn(req)}
+		n           = need{safe: isSafe(req.Method), alone: way.offersHTTP2 && needsOwn(req)}
 		repeated    = false // since a connection was dead, or not the right one
 		unprocessed = 0
 		refused     *conn // has no room for the request yet
