@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -155,8 +156,10 @@ func TestOriginThatDoesNotAnswerHasATime(t *testing.T) {
 			t.Run(fmt.Sprint(name, ", HTTP/2 ", http2), func(t *testing.T) {
 				t.Parallel()
 				ca := tlstest.NewAuthority(t)
+				var began atomic.Bool
 				ended := make(chan struct{}, 1)
 				r := route{"ca_pem": ca.PEM(), "protocols": offers(http2), "origin": serveOrigin(t, ca, http2, func(w http.ResponseWriter, r *http.Request) {
+					began.Store(true)
 					defer func() { ended <- struct{}{} }()
 					silent(w, r)
 				})}
@@ -164,7 +167,9 @@ func TestOriginThatDoesNotAnswerHasATime(t *testing.T) {
 				b, lines := one(t, r, within(c.timeouts))
 				b.do(t, "a.test").want(t, 504, "http_response_timeout")
 				wantLine(t, lines.next(t), 504, c.problem)
-				<-ended // it need not work any longer
+				if began.Load() { // on a busy machine, time may run out before
+					<-ended // it need not work any longer
+				}
 			})
 		}
 	}
