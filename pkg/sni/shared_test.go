@@ -23,7 +23,7 @@ func TestBodiesOnSharedConnectionsAreWhole(t *testing.T) {
 		if r.Method == "POST" {
 			b := make([]byte, 100) // of which all has to be there at once
 			n, _ := r.Body.Read(b)
-			io.WriteString(w, string(b[:n]))
+			w.Write(b[:n])
 		}
 	})
 	tr.UnsafeReuse = time.Hour
