@@ -78,6 +78,14 @@ func (p *pool) wake() {
 	}
 }
 
+// maxConns returns how many connections a Target may have, and 0 if that is not bounded.
+func (t *Transport) maxConns(target *Target) int {
+	if target.MaxConns != 0 {
+		return max(target.MaxConns, 0)
+	}
+	return max(t.MaxConnsPerTarget, 0)
+}
+
 // limit sets how many connections the pool may have; zero is no bound. What the newest request says,
 // holds for those that wait, too. t.mu is held.
 func (p *pool) limit(maxConns int) {

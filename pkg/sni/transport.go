@@ -372,14 +372,6 @@ func (t *Transport) prepare(req *http.Request, x *Exchange) (way, *http.Request,
 	return way{pool: p, budget: t.budget(&target)}, req, nil
 }
 
-// maxConns returns how many connections a Target may have, and 0 if that is not bounded.
-func (t *Transport) maxConns(target *Target) int {
-	if target.MaxConns != 0 {
-		return max(target.MaxConns, 0)
-	}
-	return max(t.MaxConnsPerTarget, 0)
-}
-
 // ackTimeoutFor returns what ackTimeout does, and 0 while a body is sent that may fill the other side's
 // buffer.
 func (t *Transport) ackTimeoutFor(req *http.Request) time.Duration {
