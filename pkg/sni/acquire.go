@@ -123,10 +123,13 @@ func (p *pool) giveUpShared() {
 		switch {
 		case c.h2.alone || c.gone:
 			continue
-		case c.retired:
+		case c.retired && c.h2.reading == 0:
 			return // its place will be free
+		case c.retired:
+			continue
 		}
-		if n++; least == nil || c.starting+c.h2.reading < least.starting+least.h2.reading {
+		// Answers that are being read may go on for hours.
+		if n++; least == nil || c.h2.reading < least.h2.reading || c.h2.reading == least.h2.reading && c.starting < least.starting {
 			least = c
 		}
 	}

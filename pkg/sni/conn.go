@@ -40,7 +40,8 @@ type conn struct {
 	idleAt    time.Time
 	aliveAt   time.Time     // when the origin was certainly there, by the wall clock
 	announced time.Duration // the origin's own limit on that; negative if it tells none
-	retired   bool          // closes as soon as it is idle
+	retired   bool          // gets no further requests, and closes as soon as it is idle
+	spent     bool          // likewise, unless there is no other
 	upgraded  bool          // speaks another protocol, for its one request, until that closes it
 	gone      bool          // closed, or about to be
 }
@@ -172,6 +173,21 @@ func (c *conn) retire() {
 	closeAll(closing)
 }
 
+// spend keeps further requests from the conn as long as there may be another one, since a request on it was given
+// up. It closes as soon as it is idle.
+func (c *conn) spend() {
+	var closing []*conn
+	c.pool.t.mu.Lock()
+	c.spent = true
+	if c.idle {
+		c.pool.t.conns.remove(c)
+		closing = append(closing, c)
+	}
+	c.pool.wake()
+	c.pool.t.mu.Unlock()
+	closeAll(closing)
+}
+
 // update notices that the conn has become idle, or is dead, and returns what is to be
 // closed for it. t.mu is held.
 func (c *conn) update() (closing []*conn) {
@@ -181,7 +197,7 @@ func (c *conn) update() (closing []*conn) {
 	case !c.idle && c.inUse():
 	case c.dead():
 		t.conns.remove(c)
-	case c.retired || c.pool.retired || c.idleLimit() <= 0:
+	case c.retired || c.spent || c.pool.retired || c.idleLimit() <= 0 || c.pool.isOver():
 		t.conns.remove(c)
 		closing = append(closing, c)
 	default:

@@ -189,7 +189,7 @@ func (w way) speakHTTP2(ctx context.Context, c *conn) error {
 	c.raw.handed = true
 	// net/http begins to write at once, without regard for the context (golang/go#79253).
 	stop := context.AfterFunc(ctx, func() { c.raw.Close() })
-	resets := newResetWriter(c.secure, w.t.PingTimeout > 0, c.retire)
+	resets := newResetWriter(c.secure, c.spend)
 	lengths := newLengthReader(resets, resets.ended)
 	client, err := w.t.base.NewClientConn(context.WithValue(context.Background(), handOverKey{}, net.Conn(lengths)), w.key.scheme, "origin:443")
 	if !stop() { // the failure, if there is one, is of that

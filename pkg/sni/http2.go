@@ -107,7 +107,7 @@ func hasBody(req *http.Request) bool { return req.Body != nil && req.Body != htt
 // no other connection for it. t.mu is held.
 func (m *multiplex) takes(alone, crowded bool, now time.Time) bool {
 	switch {
-	case m.unknown || m.alone != alone || m.writer.hasGivenUp():
+	case m.unknown || m.alone != alone || (m.conn.spent || m.writer.hasGivenUp()) && !crowded:
 		return false
 	case m.conn.idle:
 		return true
@@ -126,7 +126,7 @@ func (m *multiplex) takes(alone, crowded bool, now time.Time) bool {
 // fewer requests than are reserved by then: net/http waits for the reservations to be used up,
 // and for that, with the lock that using them takes.
 func (m *multiplex) hasRoom() bool {
-	return m.http.Available() > max(0, m.conn.starting-m.http.InFlight())
+	return m.http.Available() > max(0, m.conn.starting-max(0, m.http.InFlight()-m.reading))
 }
 
 // share opens a new connection to other requests than its first. t.mu is held.
@@ -184,7 +184,7 @@ func (m *multiplex) answered(resp *http.Response, err error) {
 			m.conn.retired = true
 		}
 	default: // it was given up, which the resetWriter may not know yet, or the connection has ended
-		m.conn.retired = true
+		m.conn.spent = true
 	}
 	if resp != nil {
 		// lighttpd answers 400 to all that come over a connection after a header that was too much for it.
@@ -369,7 +369,7 @@ func (b *answerBody) end() {
 	c := b.conn
 	c.pool.t.mu.Lock()
 	c.h2.reading--
-	c.retired = c.retired || !b.whole.Load() && b.ctx.Err() != nil // likewise
+	c.spent = c.spent || !b.whole.Load() && b.ctx.Err() != nil // likewise
 	c.idleAt = wallClock()
 	closing := c.update()
 	c.pool.wake()

@@ -2,6 +2,7 @@ package sni
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
@@ -98,12 +99,22 @@ func (h *hooks) pass() {
 		i := h.pending[0]
 		h.pending, h.size = h.pending[1:], h.size-i.size
 		h.mu.Unlock()
-		err := h.theirs.Got1xxResponse(i.code, i.header)
+		err := h.tell(i)
 		h.mu.Lock()
 		h.err = err
 	}
 	close(h.passing)
 	h.passing = nil
+}
+
+// tell calls the hook. A panic would end the process: nobody recovers it on this goroutine.
+func (h *hooks) tell(i interim) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the hook for interim answers panicked: %v", p)
+		}
+	}()
+	return h.theirs.Got1xxResponse(i.code, i.header)
 }
 
 // finish waits until all interim answers were passed on: the final one comes after them. Its error is the

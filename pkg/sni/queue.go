@@ -16,6 +16,10 @@ type turn struct {
 
 func newTurn(alone bool) *turn { return &turn{make(chan struct{}, 1), alone} }
 
+// lookAgain is after which time a request looks for room on connections over HTTP/2 although nobody calls it: net/http
+// knows a little later than we do that a request has ended, and servers may come to allow more of them.
+const lookAgain = 20 * time.Millisecond
+
 // call has the request look again.
 func (q *turn) call() {
 	select {
@@ -33,8 +37,16 @@ func (q *turn) wait(ctx context.Context, w way) error {
 		defer timer.Stop()
 		late = timer.C
 	}
+	var again <-chan time.Time
+	if w.offersHTTP2 {
+		timer := time.NewTimer(lookAgain)
+		defer timer.Stop()
+		again = timer.C
+	}
 	select {
 	case <-q.called:
+		return nil
+	case <-again:
 		return nil
 	case <-late:
 		return w.limited(nil)
@@ -85,6 +97,9 @@ func (t *Transport) maxConns(target *Target) int {
 	}
 	return max(t.MaxConnsPerTarget, 0)
 }
+
+// isOver reports whether there are more connections than there may be, since the bound was lowered. t.mu is held.
+func (p *pool) isOver() bool { return p.maxConns > 0 && p.conns > p.maxConns }
 
 // limit sets how many connections the pool may have; zero is no bound. What the newest request says,
 // holds for those that wait, too. t.mu is held.

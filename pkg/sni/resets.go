@@ -9,15 +9,14 @@ import (
 
 // resetWriter stands between net/http's client of HTTP/2 and TLS, and keeps back RST_STREAM as long as
 // other requests are on the connection. Servers take clients that give up requests for an attack, and then end
-// the connection with all that is on it: Tomcat after seven, or after three if a PING comes with each, as
-// net/http sends it. What a server still sends on such a stream, net/http ignores; it is 256 KiB at
-// most. A connection on which a request was given up gets no further ones, and is closed when the others have
-// ended: so it is with HTTP/1.1.
+// the connection with all that is on it: Tomcat after seven. What a server still sends on such a stream, net/http
+// ignores; it is 256 KiB at most. A connection on which a request was given up gets no further ones unless
+// there is no other, and is closed when the others have ended: so it is with HTTP/1.1. Before a further request goes
+// out, the resets do: the server counts those streams, too.
 //
 // Write is for one goroutine at a time, as net/http's writers are; all else is safe for concurrent use.
 type resetWriter struct {
 	net.Conn
-	pings bool   // PING is passed on: somebody has asked for it
 	spent func() // is called on its own goroutine when a request was given up
 
 	skip int    // bytes that are left of a frame, or of the preface
@@ -27,21 +26,22 @@ type resetWriter struct {
 	open   map[uint32]struct{} // streams that neither side has ended
 	last   uint32              // the newest stream
 	gaveUp bool                // a request was given up
+	kept   []byte              // frames that were kept back
 }
 
 // From RFC 9113 sections 3.4 and 6.
 const (
-	dataFrame, resetFrame, pingFrame, unknownFrame = 0x0, 0x3, 0x6, 0xff
+	dataFrame, resetFrame, unknownFrame = 0x0, 0x3, 0xff
 
-	flagEndStream, flagAck = 0x1, 0x1
+	flagEndStream = 0x1
 
 	codeNoError, codeCancel = 0x0, 0x8 // section 7
 
 	preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 )
 
-func newResetWriter(c net.Conn, pings bool, spent func()) *resetWriter {
-	return &resetWriter{Conn: c, pings: pings, spent: spent, skip: len(preface), open: map[uint32]struct{}{}}
+func newResetWriter(c net.Conn, spent func()) *resetWriter {
+	return &resetWriter{Conn: c, spent: spent, skip: len(preface), open: map[uint32]struct{}{}}
 }
 
 // ended notes that the server has ended a stream.
@@ -73,18 +73,22 @@ func (w *resetWriter) Write(p []byte) (int, error) {
 			break
 		}
 		size := frameHeader + (int(frame[0])<<16 | int(frame[1])<<8 | int(frame[2]))
-		kind, flags, stream := frame[3], frame[4], streamOf(frame)
-		if size > len(frame) && (kind == resetFrame || kind == pingFrame) {
+		kind, stream := frame[3], streamOf(frame)
+		if size > len(frame) && kind == resetFrame {
 			break
 		}
 		if kind == resetFrame && size != frameHeader+4 {
 			kind = unknownFrame // net/http sends none
 		}
-		if w.keepsBack(kind, flags, stream, frame[frameHeader:]) {
+		switch before, keeps := w.look(kind, stream, frame); {
+		case keeps:
 			out = append(out, rest[from:i]...)
 			i += size
 			from = i
 			continue
+		case len(before) > 0:
+			out = append(append(out, rest[from:i]...), before...)
+			from = i
 		}
 		w.skip = max(0, size-len(frame))
 		i += size - w.skip
@@ -106,27 +110,28 @@ func (w *resetWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// keepsBack notes what a frame of the client's does to its stream, and reports whether it is kept back. A reset
-// for what the server has sent goes out.
-func (w *resetWriter) keepsBack(kind, flags byte, stream uint32, payload []byte) bool {
+// look notes what a frame of the client's does to its stream. It returns what has to go out before the frame, and
+// whether that is kept back itself. A reset for what the server has sent goes out.
+func (w *resetWriter) look(kind byte, stream uint32, frame []byte) (before []byte, keeps bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
 	case kind == headersFrame && stream > w.last: // and no trailers
 		w.last = stream
 		w.open[stream] = struct{}{}
+		before, w.kept = w.kept, nil
 	case kind == resetFrame:
 		delete(w.open, stream)
-		if code := binary.BigEndian.Uint32(payload); code != codeCancel && code != codeNoError {
-			return false
+		if code := binary.BigEndian.Uint32(frame[frameHeader:]); code != codeCancel && code != codeNoError {
+			return nil, false
 		}
 		if !w.gaveUp {
 			w.gaveUp = true
 			go w.spent()
 		}
-		return len(w.open) > 0
-	case kind == pingFrame:
-		return !w.pings && flags&flagAck == 0
+		if keeps = len(w.open) > 0; keeps {
+			w.kept = append(w.kept, frame[:frameHeader+4]...)
+		}
 	}
-	return false
+	return before, keeps
 }

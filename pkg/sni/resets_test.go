@@ -25,31 +25,37 @@ func TestResetsAreKeptBackBesideOtherRequests(t *testing.T) {
 		f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: []byte{0x82}, EndHeaders: true, EndStream: true})
 	}
 	for name, c := range map[string]struct {
-		pings  bool
 		do     func(w *resetWriter, f *http2.Framer)
 		want   string
 		gaveUp bool
 	}{
-		"the only one": {false, func(_ *resetWriter, f *http2.Framer) { header(f, 1); f.WriteRSTStream(1, http2.ErrCodeCancel) }, "HEADERS RST_STREAM", true},
-		"beside another": {false, func(_ *resetWriter, f *http2.Framer) {
+		"the only one": {func(_ *resetWriter, f *http2.Framer) { header(f, 1); f.WriteRSTStream(1, http2.ErrCodeCancel) }, "HEADERS RST_STREAM", true},
+		"beside another": {func(_ *resetWriter, f *http2.Framer) {
 			header(f, 1)
 			header(f, 3)
 			f.WriteRSTStream(1, http2.ErrCodeCancel)
+		}, "HEADERS HEADERS", true},
+		"before another request": {func(_ *resetWriter, f *http2.Framer) {
+			header(f, 1)
+			header(f, 3)
+			f.WriteRSTStream(1, http2.ErrCodeCancel)
+			f.WriteData(3, false, []byte("x"))
 			header(f, 5)
-		}, "HEADERS HEADERS HEADERS", true},
-		"the last of them": {false, func(_ *resetWriter, f *http2.Framer) {
+			header(f, 7)
+		}, "HEADERS HEADERS DATA RST_STREAM HEADERS HEADERS", true},
+		"the last of them": {func(_ *resetWriter, f *http2.Framer) {
 			header(f, 1)
 			header(f, 3)
 			f.WriteRSTStream(1, http2.ErrCodeCancel)
 			f.WriteRSTStream(3, http2.ErrCodeCancel)
 		}, "HEADERS HEADERS RST_STREAM", true},
-		"beside one that is answered": {false, func(w *resetWriter, f *http2.Framer) {
+		"beside one that is answered": {func(w *resetWriter, f *http2.Framer) {
 			header(f, 1)
 			header(f, 3)
 			w.ended(1)
 			f.WriteRSTStream(3, http2.ErrCodeCancel)
 		}, "HEADERS HEADERS RST_STREAM", true},
-		"trailers of one that is answered": {false, func(w *resetWriter, f *http2.Framer) {
+		"trailers of one that is answered": {func(w *resetWriter, f *http2.Framer) {
 			header(f, 1)
 			f.WriteData(1, false, []byte("body"))
 			w.ended(1)
@@ -57,28 +63,22 @@ func TestResetsAreKeptBackBesideOtherRequests(t *testing.T) {
 			header(f, 3)
 			f.WriteRSTStream(3, http2.ErrCodeCancel)
 		}, "HEADERS DATA HEADERS HEADERS RST_STREAM", true},
-		"for what the server sent": {false, func(_ *resetWriter, f *http2.Framer) {
+		"for what the server sent": {func(_ *resetWriter, f *http2.Framer) {
 			header(f, 1)
 			header(f, 3)
 			f.WriteRSTStream(1, http2.ErrCodeProtocol)
 		}, "HEADERS HEADERS RST_STREAM", false},
-		"a body that is not wanted": {false, func(_ *resetWriter, f *http2.Framer) {
+		"a body that is not wanted": {func(_ *resetWriter, f *http2.Framer) {
 			header(f, 1)
 			header(f, 3)
 			f.WriteRSTStream(1, http2.ErrCodeNo)
 		}, "HEADERS HEADERS", true},
-		"with a PING": {false, func(_ *resetWriter, f *http2.Framer) {
-			header(f, 1)
-			f.WritePing(false, [8]byte{1})
-			f.WritePing(true, [8]byte{2})
-		}, "HEADERS PING", false},
-		"with a PING that is wanted": {true, func(_ *resetWriter, f *http2.Framer) { f.WritePing(false, [8]byte{1}) }, "PING", false},
-		"nothing":                    {false, func(*resetWriter, *http2.Framer) {}, "", false},
+		"nothing": {func(*resetWriter, *http2.Framer) {}, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, bytewise := range []bool{false, true} {
 				var got bytes.Buffer
-				w := newResetWriter(toOrigin{nil, &got}, c.pings, func() {})
+				w := newResetWriter(toOrigin{nil, &got}, func() {})
 				w.Write([]byte(preface))
 				c.do(w, http2.NewFramer(writer{w, bytewise}, nil))
 				if kinds := kindsOf(t, got.Bytes()); strings.Join(kinds, " ") != c.want || w.hasGivenUp() != c.gaveUp {
@@ -127,8 +127,7 @@ func kindsOf(t testing.TB, sent []byte) (kinds []string) {
 	return kinds
 }
 
-// FuzzResetWriter writes frames in pieces: what comes out are whole frames, all but resets and PINGs, in
-// order.
+// FuzzResetWriter writes frames in pieces: what comes out are whole frames, all but resets, in order.
 func FuzzResetWriter(f *testing.F) {
 	f.Add([]byte{1, 5, 3, 0, 1, 9, 6, 2}, []byte{3, 40, 1})
 	f.Add([]byte{0, 200, 6, 0, 3, 0, 3, 7}, []byte{9})
@@ -141,12 +140,12 @@ func FuzzResetWriter(f *testing.F) {
 			stream := byte(i) | 1
 			sent = append(sent, 0, 0, byte(length), kind, 0, 0, 0, 0, stream)
 			sent = append(sent, bytes.Repeat([]byte{kind}, length)...)
-			if kind != resetFrame && kind != pingFrame {
+			if kind != resetFrame {
 				want = append(want, kind)
 			}
 		}
 		var got bytes.Buffer
-		w := newResetWriter(toOrigin{nil, &got}, false, func() {})
+		w := newResetWriter(toOrigin{nil, &got}, func() {})
 		for rest := sent; len(rest) > 0; {
 			n := len(rest)
 			if len(pieces) > 0 {
@@ -160,7 +159,7 @@ func FuzzResetWriter(f *testing.F) {
 		var kept []byte
 		for rest := got.Bytes()[len(preface):]; len(rest) > 0; {
 			length := int(rest[2])
-			if kind := rest[3]; kind != resetFrame && kind != pingFrame {
+			if kind := rest[3]; kind != resetFrame {
 				kept = append(kept, kind)
 			}
 			if body := rest[frameHeader : frameHeader+length]; !bytes.Equal(body, bytes.Repeat(rest[3:4], length)) {
