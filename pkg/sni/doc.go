@@ -64,7 +64,8 @@
 //   - Another connection is made if ten requests wait for their answers on each of those that there are, or if
 //     a server has not taken a piece of somebody's body for 50 milliseconds.
 //   - A request that is given up is not reset as long as others are on its connection. That gets no further
-//     request, and is closed when the others have ended. So it is after a 421, and after twenty resets.
+//     request as long as there may be another connection, and is closed when the others have ended. After a
+//     421, and after twenty resets, it gets none.
 //   - At most 64 requests are on a connection, and at most 256 KiB of each answer are kept unread.
 //   - Pieces of a large body are gathered for 5 milliseconds, so that many small ones are one frame.
 //   - The first request is alone on its connection until the server has said how many requests it takes
