@@ -95,7 +95,7 @@
 //
 // A path that drops packets silently is told by the kernel: [Transport.AckTimeout] bounds for how long what was
 // sent may stay unacknowledged. An origin that thinks has acknowledged the request, and may think for as long as
-// [Transport.ResponseHeaderTimeout] allows. Over HTTP/2 nobody sends a PING unless
+// [Transport.ResponseHeaderTimeout] allows. Over HTTP/2 nobody asks by PING unless
 // [Transport.PingTimeout] says so.
 //
 // # What is dialled, and what is not
