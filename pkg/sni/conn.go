@@ -161,24 +161,17 @@ func (c *conn) done(resp *http.Response, err error) {
 }
 
 // retire keeps further requests from the conn, which closes as soon as it is idle.
-func (c *conn) retire() {
-	var closing []*conn
-	c.pool.t.mu.Lock()
-	c.retired = true
-	if c.idle {
-		c.pool.t.conns.remove(c)
-		closing = append(closing, c)
-	}
-	c.pool.t.mu.Unlock()
-	closeAll(closing)
-}
+func (c *conn) retire() { c.giveUp(&c.retired) }
 
 // spend keeps further requests from the conn as long as there may be another one, since a request on it was given
 // up. It closes as soon as it is idle.
-func (c *conn) spend() {
+func (c *conn) spend() { c.giveUp(&c.spent) }
+
+// giveUp sets why, which is retired or spent, and closes the conn if it is idle.
+func (c *conn) giveUp(why *bool) {
 	var closing []*conn
 	c.pool.t.mu.Lock()
-	c.spent = true
+	*why = true
 	if c.idle {
 		c.pool.t.conns.remove(c)
 		closing = append(closing, c)
@@ -246,10 +239,13 @@ func (l lease) neverProcessed(err error) bool {
 
 // wasAtFault reports whether a request that failed with err may fare better on another connection.
 func (l lease) wasAtFault(err error) bool {
-	if l.h2 != nil && (resetOf(err) != nil || isConnectionError(err)) {
-		return !refusedStream(err) && !hasBegun(err)
+	switch {
+	case hasBegun(err):
+		return false
+	case l.h2 != nil && (resetOf(err) != nil || isConnectionError(err)):
+		return !refusedStream(err)
 	}
-	return l.reused && exchangeErrorType(err) == ConnectionTerminated && !hasBegun(err)
+	return l.reused && exchangeErrorType(err) == ConnectionTerminated
 }
 
 // A begunError is the failure of a request of which something came back.
