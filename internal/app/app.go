@@ -37,7 +37,7 @@ func New(s Settings, logger *slog.Logger, routes origin.Store) (*proxy.Handler, 
 		Timeouts:          s.Timeouts,
 		Identify:          identify,
 		Logger:            logger,
-	}), nil
+	})
 }
 
 func newTransport(s Settings) (*sni.Transport, error) {

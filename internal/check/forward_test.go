@@ -63,10 +63,14 @@ func TestCheckSendsWhatTheProxySends(t *testing.T) {
 			checked := w.server.Last(t)
 
 			transport := &sni.Transport{RootCAs: w.ca.Pool(), AllowCIDRs: tlstest.Loopback, ClientCertificates: w.checker.ClientCertificates}
-			t.Cleanup(transport.CloseIdleConnections)
 			request := httptest.NewRequest("GET", "https://one.test/a%2Fb?x=1;y", nil)
 			answer := httptest.NewRecorder()
-			proxy.New(proxy.Config{Routes: routes{"one.test": route}, Transport: transport, Logger: slog.New(slog.DiscardHandler)}).ServeHTTP(answer, request)
+			handler, err := proxy.New(proxy.Config{Routes: routes{"one.test": route}, Transport: transport, Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(handler.CloseIdleConnections)
+			handler.ServeHTTP(answer, request)
 			if answer.Code != 200 {
 				t.Fatalf("the proxy: %d %s", answer.Code, answer.Body)
 			}
@@ -87,7 +91,10 @@ func TestLoopIsFoundByTheProxysOwnRefusal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.checker.LoopID = "mine"
-	handler := proxy.New(proxy.Config{Routes: routes{}, Transport: &sni.Transport{}, LoopID: "mine", Logger: slog.New(slog.DiscardHandler)})
+	handler, err := proxy.New(proxy.Config{Routes: routes{}, LoopID: "mine", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	port := w.good(handler.ServeHTTP)
 	r := w.check(&origin.Route{Host: "one.test", Scheme: "https", TLSMin: tls.VersionTLS12, Addresses: []string{"127.0.0.1:" + port}})
 	if r.Status != check.Fail || r.Findings[0].Code != "loop" {

@@ -43,8 +43,8 @@ func limit(n, zero int) (int, bool) {
 	return n, n > 0
 }
 
-// refuse answers requests that no origin should see.
-func (h *Handler) refuse(next http.Handler) http.Handler {
+// rejectInvalid answers requests that no origin should see.
+func (h *Handler) rejectInvalid(next http.Handler) http.Handler {
 	checks := []func(*http.Request) error{checkMethod, checkTarget, checkFraming, h.checkLimits, h.checkLoop}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, check := range checks {
@@ -156,12 +156,12 @@ func (h *Handler) route(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r.Context())
 		var err error
-		if x.authority, x.host, err = h.asked(x, r); err == nil {
+		if x.authority, x.Host, err = h.asked(x, r); err == nil {
 			begin := time.Now()
-			x.route, err = h.config.Routes.Lookup(r.Context(), x.host)
-			x.lookup = time.Since(begin)
+			x.Route, err = h.config.Routes.Lookup(r.Context(), x.Host)
+			x.Lookup = time.Since(begin)
 			if err != nil {
-				err = &lookupError{x.host, err}
+				err = &lookupError{x.Host, err}
 			}
 		}
 		if err != nil {

@@ -64,7 +64,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	// The transport closes a body that it has no more use for, perhaps during a Read.
 	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
-		b.x.bodyBroke(err)
+		b.x.uploadFailed(err)
 	}
 	return n, err
 }
@@ -118,7 +118,9 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	b.left -= int64(n)
 	if err == io.EOF {
 		// An origin that sees us leave, or the upload break off, may end its answer where it is, unless that has a length.
-		if broken := b.x.brokenBody(b.ctx); broken != nil && b.left != 0 {
+		if hook := b.x.hookFailure(); hook != nil && b.left != 0 {
+			err = hook
+		} else if broken := b.x.uploadCause(b.ctx); broken != nil && b.left != 0 {
 			err = broken
 		} else if b.ctx.Err() != nil && b.left != 0 {
 			err = context.Cause(b.ctx)
@@ -126,8 +128,8 @@ func (b *responseBody) Read(p []byte) (int, error) {
 			err = bad // too late for a 502: the answer breaks off, and the cause is in the log
 		}
 	}
-	if err != nil && err != io.EOF && b.x.readErr == nil {
-		b.x.readErr = err
+	if err != nil && err != io.EOF {
+		b.x.answerFailed(err)
 	}
 	return n, err
 }
@@ -142,9 +144,7 @@ type upgradedBody struct {
 func (b *upgradedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.x.watch.moving(ErrWebSocketIdle)
-	b.x.mu.Lock()
-	b.x.bytes += int64(n)
-	b.x.mu.Unlock()
+	b.x.addSent(n)
 	return n, err
 }
 

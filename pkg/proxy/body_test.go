@@ -15,8 +15,8 @@ func TestClosedBodyIsNotABrokenOne(t *testing.T) {
 	for err, broken := range map[error]bool{io.EOF: false, http.ErrBodyReadAfterClose: false, io.ErrUnexpectedEOF: true, errors.New("malformed chunk"): true} {
 		x := &exchange{watch: &watch{}}
 		b := &requestBody{ReadCloser: io.NopCloser(iotest.ErrReader(err)), x: x, left: -1}
-		if _, got := b.Read(make([]byte, 1)); got != err || (x.brokenBody(t.Context()) != nil) != broken {
-			t.Errorf("%v: broken is %v, error %v", err, x.brokenBody(t.Context()), got)
+		if _, got := b.Read(make([]byte, 1)); got != err || (x.uploadCause(t.Context()) != nil) != broken {
+			t.Errorf("%v: broken is %v, error %v", err, x.uploadCause(t.Context()), got)
 		}
 	}
 }
@@ -44,7 +44,7 @@ func TestClosedBodyIsLeftToTheServer(t *testing.T) {
 	if n, err := b.Read(p); n != 0 || err != http.ErrBodyReadAfterClose {
 		t.Errorf("%d bytes after the end, error %v", n, err)
 	}
-	if !b.unread() || x.brokenBody(t.Context()) != nil {
-		t.Errorf("unread %v, broken %v", b.unread(), x.brokenBody(t.Context()))
+	if !b.unread() || x.uploadCause(t.Context()) != nil {
+		t.Errorf("unread %v, broken %v", b.unread(), x.uploadCause(t.Context()))
 	}
 }

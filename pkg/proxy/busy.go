@@ -32,7 +32,7 @@ func (h *Handler) limitRequests(next http.Handler) http.Handler {
 // known is zero.
 func (h *Handler) counted(r *http.Request, x *exchange) (connection, client netip.AddrPort) {
 	if !x.trusted {
-		return x.from, clientKey(x.peer)
+		return x.Client, clientKey(x.peer)
 	}
 	fields := r.Header["X-Forwarded-For"]
 	if len(fields) == 0 {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -10,9 +11,28 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sleightproxy/sleight/internal/tlstest"
-	"github.com/sleightproxy/sleight/pkg/sni"
+	"github.com/sleightproxy/sleight/pkg/origin"
 )
+
+// noRoutes is a store without routes.
+type noRoutes struct{}
+
+func (noRoutes) Lookup(context.Context, string) (*origin.Route, error) {
+	return nil, origin.ErrNotFound
+}
+
+// newHandler makes a Handler, without routes if c names none.
+func newHandler(t testing.TB, c Config) *Handler {
+	t.Helper()
+	if c.Routes == nil {
+		c.Routes = noRoutes{}
+	}
+	h, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
 
 // full is a proxy of which requests do not return until they are told to.
 type full struct {
@@ -136,7 +156,7 @@ func TestNothingIsLeftOfRequestsThatHaveEnded(t *testing.T) {
 
 func TestClientsAreCountedByWhatIsKnownOfThem(t *testing.T) {
 	t.Parallel()
-	h := New(Config{Transport: &sni.Transport{}, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}})
+	h := newHandler(t, Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}})
 	for _, c := range []struct {
 		remote             string
 		forwarded          []string
@@ -180,7 +200,7 @@ func TestClientsAreCountedByWhatIsKnownOfThem(t *testing.T) {
 func TestRequestsBeyondTheLimitAreToldSo(t *testing.T) {
 	t.Parallel()
 	held, release := make(chan struct{}), make(chan struct{})
-	h := New(Config{Transport: &sni.Transport{AllowCIDRs: tlstest.Loopback}, Limits: Limits{Requests: 4}})
+	h := newHandler(t, Config{Limits: Limits{Requests: 4}})
 	chain := h.limitRequests(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { held <- struct{}{}; <-release }))
 	ask := func(remote string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest("GET", "http://a.test/", nil)

@@ -133,11 +133,10 @@ func (e *lookupError) Unwrap() error { return e.err }
 
 // answer is a problem as one client gets it.
 type answer struct {
-	*problem
-	host   string // normalized; empty where it is not a proper name
-	detail string // happened, with what is known put in
-	advice string // next, likewise
-	retry  retry  // the row's, unless the cause says more of this request
+	*problem        // the row, with what the cause says of this request
+	host     string // normalized; empty where it is not a proper name
+	detail   string // happened, with what is known put in
+	advice   string // next, likewise
 }
 
 // answerTo finds the answer to a cause, which is that of the first row that knows it. host is
@@ -154,13 +153,18 @@ func answerTo(host string, err error) answer {
 	case n > 0:
 		limit = bytesText(n)
 	}
-	p := &problems[i]
-	again := p.retry
-	if e, ok := errors.AsType[*sni.Error](err); ok && e.Unprocessed && again == retryIfSafe {
-		again = retryNow
+	p := problems[i]
+	if e, ok := errors.AsType[*HookError](err); ok {
+		p.status = e.status()
+		if e.Level != nil {
+			p.level = e.Level.Level()
+		}
+	}
+	if e, ok := errors.AsType[*sni.Error](err); ok && e.Unprocessed && p.retry == retryIfSafe {
+		p.retry = retryNow
 	}
 	fill := strings.NewReplacer("{host}", name, "{limit}", limit, "{code}", http2Code(err))
-	return answer{p, host, fill.Replace(p.happened), fill.Replace(p.next), again}
+	return answer{&p, host, fill.Replace(p.happened), fill.Replace(p.next)}
 }
 
 // http2Codes are the names of RFC 9113 section 7.
@@ -247,10 +251,9 @@ func either(a, b func(error) bool) func(error) bool {
 	return func(err error) bool { return a(err) || b(err) }
 }
 
-// Fail answers a request that cannot be answered otherwise, with an RFC 9209 Proxy-Status, and
-// notes the cause for the log. It is for servers too, where only they see that an answer cannot be
-// returned; see [Handler.Begin]. Where the client is gone it panics with http.ErrAbortHandler, as
-// handlers do that have no answer.
+// Fail answers a request that cannot be answered otherwise, with an RFC 9209 Proxy-Status, and notes the cause for the
+// log. A server calls it if the server alone sees that a response cannot be returned; see [Handler.Begin]. It panics with
+// http.ErrAbortHandler, as handlers do that have no answer, if the client is gone or another answer has begun.
 func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	x := exchangeOf(r.Context())
 	if x == nil {
@@ -258,32 +261,35 @@ func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
 		r, done = h.Begin(r)
 		defer done()
 		x = exchangeOf(r.Context())
-		_, x.host, _ = h.asked(x, r) // as far as the server has understood it
+		_, x.Host, _ = h.asked(x, r) // as far as the server has understood it
 	}
 	ours := x.records(w)
 	if ours && x.status == http.StatusSwitchingProtocols {
-		err = fmt.Errorf("%w: %w", ErrClientGone, err) // before it was told of the switch
+		err = fmt.Errorf("%w: %w", ErrClientGone, err) // the client was gone before it was told of the switch
 	}
-	a := x.fail(x.cause(r.Context(), err))
+	a := x.fail(x.causeOf(r.Context(), err))
 	if a.status == 0 || ours && x.status != 0 {
 		panic(http.ErrAbortHandler) // nobody is there, or another answer has begun; this one would be counted as given
 	}
 	if !ours {
 		if d, ok := w.(interface{ Discarded() bool }); !ok || !d.Discarded() {
 			w = &responseWriter{ResponseWriter: w, x: x}
-			x.status, x.bytes = 0, 0 // of an answer that this one replaces
+			x.replaced()
 		}
 	}
-	a.write(w, r, x.requestID)
+	a.write(w, r, x.RequestID)
 }
 
-// cause returns why a request has failed, of which err is what the transport made of it.
-func (x *exchange) cause(ctx context.Context, err error) error {
-	// What time ran out in the queue for a connection, the origin was not asked.
+// causeOf returns why a request has failed if err is what the transport or the server makes of the failure.
+func (x *exchange) causeOf(ctx context.Context, err error) error {
+	// A request whose time ran out in the queue for a connection did not reach the origin.
 	if expired := x.watch.expired(); expired != nil && !errors.Is(err, sni.ErrConnLimit) {
 		return expired
 	}
-	if body := x.brokenBody(ctx); body != nil && !errors.Is(err, ErrClientGone) {
+	if hook := x.hookFailure(); hook != nil {
+		return hook
+	}
+	if body := x.uploadCause(ctx); body != nil && !errors.Is(err, ErrClientGone) {
 		return body
 	}
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {

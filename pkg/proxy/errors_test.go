@@ -20,7 +20,6 @@ import (
 	"github.com/sleightproxy/sleight/internal/tlstest"
 	"github.com/sleightproxy/sleight/pkg/origin"
 	"github.com/sleightproxy/sleight/pkg/proxy"
-	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
 // Whatever an origin or a route does wrong, the client learns what happened, and nothing
@@ -156,7 +155,7 @@ func (f storeFunc) Lookup(ctx context.Context, host string) (*origin.Route, erro
 
 func TestCausesTheServerTellsHaveTheirAnswers(t *testing.T) {
 	t.Parallel()
-	h := proxy.New(proxy.Config{Transport: &sni.Transport{}, Logger: slog.New(slog.DiscardHandler)})
+	h := newHandler(t, proxy.Config{Logger: slog.New(slog.DiscardHandler)})
 	for _, c := range []struct {
 		err       error
 		status    int

@@ -34,7 +34,11 @@ func ExampleMiddleware() {
 		fmt.Fprintf(w, "customer %s", r.Header.Get("X-Customer"))
 	})
 	defer shop.Close()
-	handler := proxy.New(proxy.Config{Routes: shop.routes, Transport: shop.transport, Logger: quiet, Middleware: []proxy.Middleware{tell}})
+	handler, err := proxy.New(proxy.Config{Routes: shop.routes, Transport: shop.transport, Logger: quiet, Middleware: []proxy.Middleware{tell}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer handler.CloseIdleConnections()
 
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest("GET", "http://example.com/", nil)
@@ -59,7 +63,11 @@ func ExampleResponseHook() {
 		}
 	})
 	defer shop.Close()
-	handler := proxy.New(proxy.Config{Routes: shop.routes, Transport: shop.transport, Logger: quiet, ResponseHooks: []proxy.ResponseHook{digest}})
+	handler, err := proxy.New(proxy.Config{Routes: shop.routes, Transport: shop.transport, Logger: quiet, ResponseHooks: []proxy.ResponseHook{digest}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer handler.CloseIdleConnections()
 
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, httptest.NewRequest("GET", "http://example.com/", nil))
@@ -102,11 +110,6 @@ func startShop(h http.HandlerFunc) *shop {
 		log.Fatal(err)
 	}
 	return &shop{server, routes, &sni.Transport{RootCAs: roots, AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}
-}
-
-func (s *shop) Close() {
-	s.transport.CloseIdleConnections()
-	s.Server.Close()
 }
 
 var quiet = slog.New(slog.NewTextHandler(new(bytes.Buffer), &slog.HandlerOptions{Level: slog.LevelError}))

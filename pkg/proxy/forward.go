@@ -25,9 +25,9 @@ import (
 // forwarder sends requests to their origins, and what these answer through the hooks to the
 // client.
 func (h *Handler) forwarder() http.Handler {
-	return &httputil.ReverseProxy{
+	return followReplaced(&httputil.ReverseProxy{
 		Rewrite:      rewrite,
-		Transport:    h.config.Transport,
+		Transport:    h.transport,
 		ErrorHandler: h.Fail,
 		BufferPool:   &bufferPool{},
 		ErrorLog:     log.New(io.Discard, "", 0), // of answers that broke off; the request's own line tells
@@ -36,15 +36,13 @@ func (h *Handler) forwarder() http.Handler {
 		// and an origin may take its time. Others are flushed at once.
 		FlushInterval: 100 * time.Millisecond,
 		ModifyResponse: func(r *http.Response) error {
-			for _, hook := range h.hooks {
-				if err := hook(r); err != nil {
-					return err
-				}
+			if err := h.runHooks(r); err != nil {
+				return err
 			}
 			announce(r)
 			return nil
 		},
-	}
+	})
 }
 
 // asSent are the fields that ReverseProxy keeps from origins, since it cannot know who has set
@@ -55,8 +53,8 @@ var asSent = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-For
 // this comes to.
 func rewrite(pr *httputil.ProxyRequest) {
 	x := exchangeOf(pr.In.Context())
-	pr.Out.URL.Scheme = x.route.Scheme
-	pr.Out.URL.Host = x.host
+	pr.Out.URL.Scheme = x.Route.Scheme
+	pr.Out.URL.Host = x.Host
 	pr.Out.URL.RawPath = encodedPath(pr.In.URL)
 	pr.Out.URL.RawQuery = uri.EscapeQuery(pr.In.URL.RawQuery) // ReverseProxy drops what it cannot parse, such as ";"
 	pr.Out.Host = pr.In.Host
@@ -91,14 +89,14 @@ func targetLength(u *url.URL) int {
 // nothing to dial.
 func translate(ctx context.Context, _ string) (sni.Target, error) {
 	x := exchangeOf(ctx)
-	if x == nil || x.route == nil {
+	if x == nil || x.Route == nil {
 		return sni.Target{}, origin.ErrNotFound
 	}
-	target := Target(x.route)
+	target := Target(x.Route)
 	target.ConnectTimeout, target.HandshakeTimeout = x.watch.timeouts.Connect, x.watch.timeouts.Handshake
 	// WebSockets over HTTP/2 (RFC 8441) are not in net/http. Any other list stays as it is: the transport
 	// closes the idle connections of a host whose target changes.
-	if x.upgrade && slices.Contains(target.ALPN, "h2") {
+	if x.Upgrade && slices.Contains(target.ALPN, "h2") {
 		target.ALPN = []string{"http/1.1"}
 	}
 	return target, nil
@@ -140,7 +138,7 @@ func offersHTTP1(route *origin.Route) bool {
 func checkStatus(r *http.Response) error {
 	x := exchangeOf(r.Request.Context())
 	switch {
-	case r.StatusCode == http.StatusSwitchingProtocols && x.upgrade:
+	case r.StatusCode == http.StatusSwitchingProtocols && x.Upgrade:
 		if to := r.Header.Get("Upgrade"); !strings.EqualFold(to, "websocket") {
 			return fmt.Errorf("%w: to %.40q", ErrUpgradeMismatch, to)
 		}

@@ -10,9 +10,9 @@ import (
 // name is what the proxy calls itself in Via, Proxy-Status and, unless told otherwise, CDN-Loop.
 const name = "sleight"
 
-// endToEnd takes the fields out that were for the proxy alone. It comes before all that adds any, so
+// dropHopByHop takes the fields out that were for the proxy alone. It comes before all that adds any, so
 // that a client cannot have those removed by naming them in Connection.
-func (h *Handler) endToEnd(next http.Handler) http.Handler {
+func (h *Handler) dropHopByHop(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r.Context())
 		header := maps.Clone(r.Header)
@@ -21,7 +21,6 @@ func (h *Handler) endToEnd(next http.Handler) http.Handler {
 		}
 		r.Header = header
 		trailers := lists(header["Te"], "trailers")
-		x.upgrade = r.ProtoMajor == 1 && r.ProtoMinor > 0 && lists(header["Connection"], "upgrade") && lists(header["Upgrade"], "websocket")
 		if err := h.passRequest(requestHeader, header); err != nil {
 			h.Fail(w, r, err)
 			return
@@ -34,7 +33,7 @@ func (h *Handler) endToEnd(next http.Handler) http.Handler {
 		if trailers {
 			header["Te"] = []string{"trailers"}
 		}
-		if x.upgrade {
+		if x.Upgrade {
 			// Other protocols are not offered on: clients offer h2c with ordinary requests.
 			header["Connection"], header["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
 		}
@@ -42,9 +41,9 @@ func (h *Handler) endToEnd(next http.Handler) http.Handler {
 	})
 }
 
-// introduce says who asks, and through whom. The request's header is its own to change: endToEnd has
+// addForwarded says who asks, and through whom. The request's header is its own to change: dropHopByHop has
 // made it.
-func (h *Handler) introduce(next http.Handler) http.Handler {
+func (h *Handler) addForwarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r.Context())
 		if r.Method == http.MethodOptions && r.Header["Max-Forwards"] != nil && answeredHere(w, r) {
@@ -65,10 +64,6 @@ func (h *Handler) introduce(next http.Handler) http.Handler {
 // replaced, also in what we do not send ourselves: origins believe X-Forwarded-Port or -Prefix from
 // whom they believe the others.
 func (h *Handler) forwarded(x *exchange, r *http.Request) {
-	x.scheme = "http"
-	if r.TLS != nil {
-		x.scheme = "https"
-	}
 	header := r.Header
 	if !x.trusted {
 		delete(header, "Forwarded")
@@ -80,8 +75,6 @@ func (h *Handler) forwarded(x *exchange, r *http.Request) {
 		if len(h.config.TrustedProxies) > 0 && h.config.TrustedHostHeader != "" {
 			header.Del(h.config.TrustedHostHeader) // asked has not believed it
 		}
-	} else if said := header["X-Forwarded-Proto"]; len(said) == 1 && (said[0] == "https" || said[0] == "http") {
-		x.scheme = said[0]
 	}
 	peer := ""
 	if x.peer.IsValid() {
@@ -94,7 +87,7 @@ func (h *Handler) forwarded(x *exchange, r *http.Request) {
 	if len(header["X-Forwarded-Host"]) == 0 {
 		header["X-Forwarded-Host"] = []string{x.authority}
 	}
-	header["X-Forwarded-Proto"] = []string{x.scheme}
+	header["X-Forwarded-Proto"] = []string{x.Scheme}
 
 	var list strings.Builder
 	if said := header["Forwarded"]; len(said) > 0 && readable(said) {
@@ -108,7 +101,7 @@ func (h *Handler) forwarded(x *exchange, r *http.Request) {
 	if peer != "" {
 		list.WriteString("for=" + node(peer) + ";")
 	}
-	list.WriteString("host=" + quoted(x.authority) + ";proto=" + x.scheme)
+	list.WriteString("host=" + quoted(x.authority) + ";proto=" + x.Scheme)
 	header["Forwarded"] = []string{list.String()}
 }
 
@@ -145,16 +138,16 @@ func answeredHere(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// switchOver refuses WebSockets where the connection to the client is not the server's to give, as
+// rejectUpgrade refuses WebSockets where the connection to the client is not the server's to give, as
 // in Lambda, and those whose route does not offer HTTP/1.1 to its origin.
-func (h *Handler) switchOver(next http.Handler) http.Handler {
+func (h *Handler) rejectUpgrade(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r.Context())
-		if x.upgrade && !hijackable(w) {
+		if x.Upgrade && !hijackable(w) {
 			h.Fail(w, r, ErrUpgrade)
 			return
 		}
-		if x.upgrade && !offersHTTP1(x.route) {
+		if x.Upgrade && !offersHTTP1(x.Route) {
 			h.Fail(w, r, ErrUpgradeProtocol)
 			return
 		}

@@ -12,17 +12,16 @@ import (
 	"testing"
 
 	"github.com/sleightproxy/sleight/pkg/origin"
-	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
 // outgoing returns what an origin would be sent for a request as it came over the network, and nil where
 // it is refused.
 func outgoing(h *Handler, r *http.Request) (sent *http.Request) {
 	x := newExchange(h, r)
-	x.route = &origin.Route{Host: "a.test"}
-	x.authority, x.host = r.Host, "a.test"
+	x.Route = &origin.Route{Host: "a.test"}
+	x.authority, x.Host = r.Host, "a.test"
 	w := &responseWriter{ResponseWriter: httptest.NewRecorder(), x: x}
-	chain := Chain(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { sent = r }), h.endToEnd, h.introduce)
+	chain := Chain(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { sent = r }), h.dropHopByHop, h.addForwarded)
 	for _, check := range []func(*http.Request) error{checkMethod, checkTarget, checkFraming, h.checkLimits, h.checkLoop} {
 		if check(r) != nil {
 			return nil
@@ -44,11 +43,11 @@ func FuzzHeaders(f *testing.F) {
 		f.Add(fields, true)
 	}
 	f.Fuzz(func(t *testing.T, fields string, trusted bool) {
-		config := Config{Transport: &sni.Transport{}}
+		config := Config{}
 		if trusted {
 			config.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")}
 		}
-		h := New(config)
+		h := newHandler(t, config)
 		in, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET / HTTP/1.1\r\nHost: a.test\r\n" + fields + "\r\n\r\n")))
 		if err != nil || in.Host != "a.test" { // which the first line can be a continuation of
 			return

@@ -2,7 +2,6 @@ package proxy_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"io"
 	"net"
@@ -18,7 +17,6 @@ import (
 
 	"github.com/sleightproxy/sleight/internal/tlstest"
 	"github.com/sleightproxy/sleight/pkg/proxy"
-	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
 // fields is a header section as HTTP/2 has it, "name: value" each, in order. Both ends of HTTP/2 in
@@ -132,18 +130,6 @@ func http2Origin(t testing.TB, sections []fields, trailer fields) (address, caPE
 	}
 }
 
-// overHTTP2 has the origins of a proxy asked for HTTP/2.
-func overHTTP2(t *sni.Transport) {
-	inner := t.Translate
-	t.Translate = sni.Func(func(ctx context.Context, host string) (sni.Target, error) {
-		target, err := inner.Translate(ctx, host)
-		if len(target.ALPN) == 0 {
-			target.ALPN = []string{"h2"}
-		}
-		return target, err
-	})
-}
-
 // byFrames sends a request to a handler over HTTP/2, and returns the answer.
 func byFrames(t testing.TB, handler http.Handler, request fields, body string, trailer ...string) message {
 	t.Helper()
@@ -184,8 +170,5 @@ func aRequest(more ...string) fields {
 // handlerFor returns a proxy with one route, for a.test, to an origin over HTTP/2.
 func handlerFor(t testing.TB, address, caPEM string, change ...func(*proxy.Config)) *bench {
 	t.Helper()
-	var transport *sni.Transport
-	b := start(t, routes(t, route{"host": "a.test", "origin": address, "ca_pem": caPEM}), append(change, func(c *proxy.Config) { transport = c.Transport })...)
-	overHTTP2(transport)
-	return b
+	return start(t, routes(t, route{"host": "a.test", "origin": address, "ca_pem": caPEM, "protocols": []string{"h2"}}), change...)
 }

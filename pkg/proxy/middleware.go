@@ -19,12 +19,3 @@ func Chain(h http.Handler, all ...Middleware) http.Handler {
 	}
 	return h
 }
-
-// ResponseHook sees an answer before any of it goes to the client, and may change its status,
-// headers and body. To see the body as it streams, it replaces r.Body by a reader of its own around
-// it, whose Close closes it; one that changes the length sets ContentLength to -1 and deletes the
-// header. An upgraded connection (status 101) has for its Body an io.ReadWriteCloser, and has
-// to keep one. r.Request.Context() is the request's.
-//
-// An error makes the answer a 502 or the like in place of the origin's; see [Handler.Fail].
-type ResponseHook func(r *http.Response) error

@@ -100,7 +100,7 @@ func FuzzAnswerKeepsTextsText(f *testing.F) {
 	f.Fuzz(func(t *testing.T, host, text, id string) {
 		own := *answerTo("", origin.ErrNotFound).problem
 		own.title = text
-		a := answer{&own, host, "Nothing for " + host, text, own.retry}
+		a := answer{&own, host, "Nothing for " + host, text}
 		page := a.page(id)
 		if got := strings.Count(page, "<"); got != tags || strings.Count(page, ">") != strings.Count(pageText, ">") {
 			t.Errorf("%d tags, want %d: %s", got, tags, page)

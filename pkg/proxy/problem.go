@@ -63,6 +63,9 @@ const (
 	proxyLoopDetected      sni.ErrorType = "proxy_loop_detected"
 )
 
+// lastProblem is the row for all causes that have no other.
+const lastProblem = "proxy-fault"
+
 // busyPause is long enough for others to be done, and short enough for people to wait.
 const busyPause = 5 * time.Second
 
@@ -79,6 +82,11 @@ const (
 // statuses are those that RFC 9209 recommends, or the row says why not. docs/errors.md is
 // generated from it.
 var problems = []problem{
+	// First, since the cause in it may be one that has a row of its own.
+	{name: "hook-failed", cause: as[*HookError], status: 500, errorType: sni.ProxyInternalError, level: slog.LevelError, retry: retryNever, mend: byProxy,
+		title: "Processing failed", happened: "The proxy could not process the request for {host}, or the origin's answer to it.", next: "Its operator finds the cause in the log.",
+		usually: "A middleware or a hook that was added to the proxy has returned an error. It may choose another status. An answer that had begun to reach the client is cut short instead."},
+
 	// What is wrong with the request.
 	{name: "client-gone", cause: is(ErrClientGone), level: slog.LevelInfo, retry: retryIfSafe, mend: byClient,
 		title: "The client is gone", happened: "The client left before its request was answered.", next: "Nothing; it is in the log alone.",
@@ -265,7 +273,7 @@ var problems = []problem{
 		usually: "A server that is not one for HTTP, a header that is malformed, lengths that contradict each other, or a status that there is not."},
 
 	// Last, since it is for whatever is left.
-	{name: "proxy-fault", cause: func(error) bool { return true }, status: 500, errorType: sni.ProxyInternalError, level: slog.LevelError, retry: retryLater, mend: byProxy,
+	{name: lastProblem, cause: func(error) bool { return true }, status: 500, errorType: sni.ProxyInternalError, level: slog.LevelError, retry: retryLater, mend: byProxy,
 		title: "Fault of the proxy", happened: "Something went wrong in the proxy.", next: "Try again; if it stays, its operator finds the cause in the log.",
 		usually: "A lack of memory, or an error in the proxy: please report it with the line of the log."},
 }

@@ -25,6 +25,8 @@ var causes = []struct {
 	name string
 }{
 	{fmt.Errorf("%w: %w", ErrClientGone, context.Canceled), "client-gone"},
+	{&HookError{Err: errors.New("odd")}, "hook-failed"},
+	{&HookError{Status: 503, Err: ErrResponseTooLarge}, "hook-failed"},
 	{&badHostError{errors.New("odd")}, "bad-host"},
 	{ErrBadRequest, "bad-request"},
 	{ErrInvocation, "unsupported-event"},

@@ -66,11 +66,24 @@ func start(t testing.TB, routes origin.Store, change ...func(*proxy.Config)) *be
 	for _, f := range change {
 		f(&c)
 	}
-	b.handler = proxy.New(c)
+	b.handler = newHandler(t, c)
 	server := httptest.NewServer(b.handler)
-	t.Cleanup(func() { server.Close(); c.Transport.CloseIdleConnections() })
+	t.Cleanup(func() { server.Close(); b.handler.CloseIdleConnections() })
 	b.url = server.URL
 	return b
+}
+
+// newHandler makes a Handler, without routes if c names none.
+func newHandler(t testing.TB, c proxy.Config) *proxy.Handler {
+	t.Helper()
+	if c.Routes == nil {
+		c.Routes = routes(t)
+	}
+	h, err := proxy.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
 }
 
 // lines returns what was logged, each line as the JSON that it is.

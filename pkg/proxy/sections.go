@@ -99,8 +99,8 @@ func (x *exchange) passAnswer(s section, fields http.Header) error {
 	if err := s.clean(fields); err != nil {
 		return &sni.Error{Type: sni.HTTPProtocolError, Err: err}
 	}
-	if len(fields) > 0 && RewritesNames(x.route, x.host) {
-		newNames(x.route, x.scheme, x.authority).rewrite(fields)
+	if len(fields) > 0 && RewritesNames(x.Route, x.Host) {
+		newNames(x.Route, x.Scheme, x.authority).rewrite(fields)
 	}
 	return nil
 }

@@ -217,7 +217,7 @@ func TestSwitchThatIsRefusedIsAnswered(t *testing.T) {
 			c.ResponseHooks = []proxy.ResponseHook{func(*http.Response) error { return errors.New("no") }}
 		})
 	answer(t, b.send(t, aSwitch)).want(t, 500, "proxy_internal_error")
-	wantLine(t, lines.next(t), 500, "proxy-fault")
+	wantLine(t, lines.next(t), 500, "hook-failed")
 }
 
 // What handlers write twice, or not at all, is logged as the client got it.

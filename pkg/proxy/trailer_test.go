@@ -24,7 +24,7 @@ func TestTrailersAreFoundWhereverTheTransportPutsThem(t *testing.T) {
 			r.Trailer["X-More"], r.Trailer["Set-Cookie"] = came["X-More"], came["Set-Cookie"]
 		},
 	} {
-		x := &exchange{route: &origin.Route{}, watch: &watch{}}
+		x := &exchange{Record: Record{Route: &origin.Route{}}, watch: &watch{}}
 		ctx := context.WithValue(t.Context(), exchangeKey{}, x)
 		announced := http.Header{"X-Sum": nil, "Upgrade": nil}
 		r := &http.Response{StatusCode: 200, Header: http.Header{}, Trailer: announced, Request: (&http.Request{}).WithContext(ctx)}

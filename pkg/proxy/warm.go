@@ -19,10 +19,11 @@ func (h *Handler) Warm(ctx context.Context, host string) error {
 	if err != nil {
 		return &lookupError{host, err}
 	}
-	x := &exchange{host: host, route: route, watch: &watch{timeouts: h.config.Timeouts.For(route)}}
+	x := &exchange{handler: h, watch: &watch{timeouts: h.config.Timeouts.For(route)}}
+	x.Host, x.Route = host, route
 	r, err := http.NewRequestWithContext(context.WithValue(ctx, exchangeKey{}, x), http.MethodGet, route.Scheme+"://"+host+"/", nil)
 	if err != nil {
 		return err
 	}
-	return h.config.Transport.Connect(r)
+	return h.transport.Connect(r)
 }

@@ -83,9 +83,9 @@ func (h *Handler) limitTime(next http.Handler) http.Handler {
 		x := exchangeOf(r.Context())
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		x.watch = &watch{timeouts: h.config.Timeouts.For(x.route), cancel: cancel, client: http.NewResponseController(w)}
+		x.watch = &watch{timeouts: h.config.Timeouts.For(x.Route), cancel: cancel, client: http.NewResponseController(w)}
 		if d := x.watch.timeouts.Request; d > 0 {
-			x.watch.end = x.began.Add(d)
+			x.watch.end = x.Began.Add(d)
 		}
 		defer x.watch.stop()
 		x.watch.await(x.watch.timeouts.Response, errNoAnswer)

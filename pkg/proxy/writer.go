@@ -72,7 +72,7 @@ func (w *responseWriter) WriteHeader(status int) {
 // interim makes the header of an interim answer ready, and reports whether it can be sent. What is wrong with
 // it is told as soon as the origin has answered. ReverseProxy calls this while it waits for that.
 func (w *responseWriter) interim() bool {
-	if w.x.route == nil { // not the origin's
+	if w.x.Route == nil { // not the origin's
 		return true
 	}
 	err := w.x.passAnswer(interimHeader, w.Header())
@@ -90,7 +90,7 @@ func (w *responseWriter) Write(b []byte) (int, error) {
 		w.x.watch.moving(ErrSlowClient)
 	}
 	n, err := w.ResponseWriter.Write(b)
-	w.x.bytes += int64(n)
+	w.x.addSent(n)
 	if err != nil && w.x.writeErr == nil {
 		w.x.writeErr = err
 	}
