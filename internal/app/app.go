@@ -18,10 +18,10 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// usualTargets is for how many hosts an [sni.Transport] remembers how to reach them.
+// usualTargets is how many Targets an [sni.Transport] remembers by default.
 const usualTargets = 1024
 
-// New makes the proxy. Its routes are what [Routes] returns, or any other store.
+// New makes the proxy. routes is what [Routes] returns, or any other store.
 func New(s Settings, logger *slog.Logger, routes origin.Store) (*proxy.Handler, error) {
 	transport, err := newTransport(s)
 	if err != nil {
@@ -47,10 +47,10 @@ func newTransport(s Settings) (*sni.Transport, error) {
 
 		MaxConnsPerTarget:     s.MaxOriginConns,
 		MaxIdleConns:          s.MaxIdleConns,
-		MaxIdleConnsPerTarget: s.MaxIdleConns, // the one that was unused for the longest time goes first, whose ever it is
+		MaxIdleConnsPerTarget: s.MaxIdleConns, // the one that was idle for the longest time is closed first, for all Targets together
 	}
 	if s.MaxIdleConns > usualTargets {
-		transport.MaxTargets = s.MaxIdleConns // or else those of one host would close for another's
+		transport.MaxTargets = s.MaxIdleConns // or the connections of one host would be closed for another's
 	}
 	if s.ClientCertsDir != "" {
 		var err error
@@ -61,16 +61,15 @@ func newTransport(s Settings) (*sni.Transport, error) {
 	return transport, nil
 }
 
-// identify finds a request by its invocation where it has one: so do Lambda's own lines in the log, and
-// X-Ray. Elsewhere, the proxy does.
+// identify returns the ids of the request's invocation, if there is an invocation, since Lambda's own log lines and X-Ray have
+// them too. Otherwise the proxy finds ids by itself.
 func identify(r *http.Request) (requestID, traceID string) {
 	return lambdahttp.RequestID(r.Context()), lambdahttp.TraceID(r.Context())
 }
 
-// Routes opens the store that the settings name: an [origin.Cache] in front of a table, or
-// an [origin.WatchedFile], which nobody watches yet. client makes the DynamoDB client, and is
-// called only for a table. Routes in a file that cannot be used are logged; they fail their
-// own hosts.
+// Routes opens the store that the settings name: an [origin.Cache] in front of a table, or an [origin.WatchedFile],
+// which nobody watches yet. It calls client, which makes the DynamoDB client, for a table only. It logs each invalid
+// route of a file; such a route fails its own host alone.
 func Routes(s Settings, logger *slog.Logger, client func() (origin.BatchGetter, error)) (origin.Store, error) {
 	switch {
 	case s.RoutesTable != "" && s.RoutesFile != "":
@@ -97,7 +96,7 @@ func Routes(s Settings, logger *slog.Logger, client func() (origin.BatchGetter, 
 	return nil, errors.New("no routes: set ROUTES_TABLE to the name of a DynamoDB table, or ROUTES_FILE to a JSON file")
 }
 
-// orAnother is what else helps if the routes file cannot be used.
+// orAnother is the other remedy if the routes file cannot be used.
 func orAnother(err error) string {
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 		return "" // no other could be opened
@@ -105,9 +104,8 @@ func orAnother(err error) string {
 	return ", or set ROUTES_FILE to another"
 }
 
-// NewFunction makes what the Lambda function runs, from its environment. It logs JSON to
-// out, and has std, the logger that libraries write to, do likewise. Its error is one line that says what
-// to set.
+// NewFunction makes what the Lambda function runs, from its environment. It logs JSON to out, and redirects std, the
+// logger that libraries write to, to the same place. The error is one line that says what to set.
 func NewFunction(getenv func(string) string, out io.Writer, std *log.Logger) (*lambdahttp.Adapter, error) {
 	s, err := FromEnvironment(getenv)
 	if err != nil {
@@ -129,7 +127,7 @@ func NewFunction(getenv func(string) string, out io.Writer, std *log.Logger) (*l
 		Failed: func(w http.ResponseWriter, r *http.Request, err error) {
 			handler.Fail(w, r, cause(err))
 		},
-		Begin:        joined(handler.Begin, routes),
+		Begin:        withJoin(handler.Begin, routes),
 		Stream:       s.Stream,
 		FrontTimeout: s.FrontTimeout,
 		BasePath:     s.BasePath,
@@ -137,8 +135,9 @@ func NewFunction(getenv func(string) string, out io.Writer, std *log.Logger) (*l
 	}, nil
 }
 
-// joined has the look-ups of a request end with it: after the reply the process may be frozen.
-func joined(begin func(*http.Request) (*http.Request, func()), routes origin.Store) func(*http.Request) (*http.Request, func()) {
+// withJoin waits at the end of each request for the lookups that it has started: after the reply the process may be
+// frozen.
+func withJoin(begin func(*http.Request) (*http.Request, func()), routes origin.Store) func(*http.Request) (*http.Request, func()) {
 	cache, ok := routes.(*origin.Cache)
 	if !ok {
 		return begin
@@ -148,13 +147,13 @@ func joined(begin func(*http.Request) (*http.Request, func()), routes origin.Sto
 		r, done := begin(r)
 		return r, func() {
 			cache.Join(r.Context())
-			done() // afterwards, since the client waits for both
+			done() // last, since the client waits for both
 		}
 	}
 }
 
-// invocationHandler adds to each line the invocation that it belongs to, by which it is
-// found beside Lambda's own lines and in X-Ray. The proxy's lines have it from identify.
+// invocationHandler adds the ids of its invocation to each line, as Lambda's own lines and X-Ray have them. The proxy's
+// lines have them from identify.
 type invocationHandler struct{ slog.Handler }
 
 func (h invocationHandler) Handle(ctx context.Context, r slog.Record) error {
@@ -175,7 +174,7 @@ func (h invocationHandler) WithGroup(name string) slog.Handler {
 	return invocationHandler{h.Handler.WithGroup(name)}
 }
 
-// cause translates what the Lambda edge found wrong into what the proxy has an answer to.
+// cause translates an error of the Lambda edge into one that the proxy has an answer to.
 func cause(err error) error {
 	if large, ok := errors.AsType[*lambdahttp.TooLargeError](err); ok {
 		return fmt.Errorf("%w: %w", &proxy.ResponseTooLargeError{Limit: int64(large.Limit)}, err)
@@ -194,7 +193,7 @@ func cause(err error) error {
 	return err
 }
 
-// lambdaNames gives the time the name by which CloudWatch and Lambda's level filter know it.
+// lambdaNames gives the time the name that CloudWatch and Lambda's level filter use.
 func lambdaNames(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) == 0 && a.Key == slog.TimeKey {
 		return slog.String("timestamp", a.Value.Time().UTC().Format(time.RFC3339Nano))

@@ -9,18 +9,17 @@ import (
 	"strings"
 )
 
-// LogLibraries sends what libraries write to std to logger, each line at level WARN and without the strings that
-// it quotes. In a program, std is Go's standard logger. net/http's client for example quotes there what an
-// origin sends behind its answer, which may be a customer's data. The prefix and the flags of std are
-// cleared. It is safe for concurrent use.
+// LogLibraries redirects what libraries write to std to logger, each line at level WARN and without the strings that it
+// quotes. In a program, std is Go's standard logger. net/http's client, for example, quotes there what an origin sends
+// after its response, which may be a customer's data. It clears the prefix and the flags of std. It is safe for
+// concurrent use.
 func LogLibraries(std *log.Logger, logger *slog.Logger) {
 	std.SetFlags(0)
 	std.SetPrefix("")
 	std.SetOutput(libraryLog{logger})
 }
 
-// LibraryLog returns a logger that does the same, for a library that takes one, such as the ErrorLog of an
-// http.Server.
+// LibraryLog returns a logger that does the same, for a library that takes one, such as the ErrorLog of http.Server.
 func LibraryLog(logger *slog.Logger) *log.Logger { return log.New(libraryLog{logger}, "", 0) }
 
 // libraryLog is the output of a log.Logger, which calls Write once for each line.
@@ -30,7 +29,7 @@ type libraryLog struct{ logger *slog.Logger }
 var quoted = regexp.MustCompile("\"(?:[^\"\\\\]|\\\\.)*(?:\"|\\\\?$)|`[^`]*(?:`|$)")
 
 func (l libraryLog) Write(p []byte) (int, error) {
-	const most = 8 << 10 // which a panic with its stack may take
+	const most = 8 << 10 // room for a panic with its stack
 	if message, said := failedInvocation(p); message != "" {
 		l.logger.Error(message, slog.String("error", quoted.ReplaceAllString(said, "(left out)")))
 		return len(p), nil
@@ -43,8 +42,8 @@ func (l libraryLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// failedInvocation reads the line that aws-lambda-go writes if it cannot call its handler, or the handler panics: a JSON
-// object, all of whose strings would be left out. Message is empty for any other line.
+// failedInvocation reads the line that aws-lambda-go writes if it cannot call its handler, or if the handler panics. It
+// is a JSON object, and all its strings would be left out. message is empty for any other line.
 func failedInvocation(line []byte) (message, said string) {
 	var failure struct {
 		ErrorMessage, ErrorType string
@@ -56,7 +55,7 @@ func failedInvocation(line []byte) (message, said string) {
 	if json.Unmarshal(line, &failure) != nil || failure.ErrorMessage == "" || failure.ErrorType == "" {
 		return "", ""
 	}
-	if failure.StackTrace != nil { // of a panic, whose message may have anything
+	if failure.StackTrace != nil { // a panic; its message may have anything
 		said = failure.ErrorType
 		for _, at := range failure.StackTrace {
 			said += fmt.Sprintf("; %s at %s:%d", at.Label, at.Path, at.Line)

@@ -10,17 +10,17 @@ import (
 )
 
 const (
-	// warmTime bounds what the first request may have to wait for: Lambda gives the start of a function
-	// ten seconds, and bills them.
+	// warmTime bounds the whole: the first request waits for it, and Lambda gives the start of a function ten seconds,
+	// and bills them.
 	warmTime = 3 * time.Second
 
-	// warmAtOnce bounds the handshakes under way: on the share of a CPU that a small function has, more
-	// would all come too late.
+	// warmAtOnce bounds the handshakes at a time: a small function has a share of a CPU, and with more of them all
+	// would be late.
 	warmAtOnce = 8
 )
 
-// Warm makes ready what the first requests for WARM_HOSTS need, and returns when that is done or
-// time is up. What fails is logged and no more: the request itself may fare better.
+// Warm looks up and connects to the hosts of WARM_HOSTS, so that their first requests wait for neither. It returns when
+// that is done, after three seconds at most. It logs each failure, since the request itself may still succeed.
 func Warm(ctx context.Context, s Settings, logger *slog.Logger, handler *proxy.Handler) {
 	ctx, cancel := context.WithTimeout(ctx, warmTime)
 	defer cancel()
