@@ -31,191 +31,223 @@ func decode(attrs Item) (*Route, error) {
 	}
 	// In order, so that the same fault is reported every time.
 	for _, name := range slices.Sorted(maps.Keys(attrs)) {
-		d, ok := decoders[name]
+		row, ok := attributeOf(name)
 		if !ok {
 			return fail(name, "is not known; correct its spelling or remove it (comments go into \"note\")")
 		}
-		if err := d(r, attrs[name]); err != nil {
+		if err := row.decode(r, attrs[name]); err != nil {
 			return fail(name, err.Error())
 		}
 	}
 	if r.Scheme == "http" {
-		for _, name := range []string{"server_name", "ca_pem", "tls_min", "spki_pins", "client_cert", "protocols", "handshake_timeout"} {
-			if _, ok := attrs[name]; ok {
-				return fail(name, "has no effect where the origin is http://; remove it, or make the origin https://")
+		for _, row := range attributes {
+			if _, ok := attrs[row.Name]; ok && row.TLS {
+				return fail(row.Name, "has no effect where the origin is http://; remove it, or make the origin https://")
 			}
 		}
 	}
 	return r, nil
 }
 
-// decoders check the type and the value of each attribute.
-var decoders = map[string]func(*Route, any) error{
-	"host": func(r *Route, v any) error {
+// The decoders check the type and the value of each attribute.
+
+func decodeHost(r *Route, v any) error {
+	s, err := str(v)
+	if err != nil {
+		return err
+	}
+	if r.Host, err = hostname.NormalizePattern(s); err != nil {
+		return fmt.Errorf("is no host: %w", err)
+	}
+	if r.Host != s {
+		return fmt.Errorf("is %q and has to be written as %q", s, r.Host) // as a key it is compared byte by byte
+	}
+	return nil
+}
+
+func decodeOrigin(r *Route, v any) error {
+	all := []any{v}
+	switch list := v.(type) {
+	case []any:
+		all = list
+	case StringSet:
+		return fmt.Errorf("is a set, which has no order; make it a list (L)")
+	}
+	if len(all) == 0 {
+		return fmt.Errorf("is an empty list")
+	}
+	if len(all) > maxOrigins {
+		return fmt.Errorf("lists %d, which is more than %d", len(all), maxOrigins)
+	}
+	for i, v := range all {
 		s, err := str(v)
 		if err != nil {
 			return err
 		}
-		if r.Host, err = hostname.NormalizePattern(s); err != nil {
-			return fmt.Errorf("is no host: %w", err)
-		}
-		if r.Host != s {
-			return fmt.Errorf("is %q and has to be written as %q", s, r.Host) // as a key it is compared byte by byte
-		}
-		return nil
-	},
-	"origin": func(r *Route, v any) error {
-		all := []any{v}
-		switch list := v.(type) {
-		case []any:
-			all = list
-		case StringSet:
-			return fmt.Errorf("is a set, which has no order; make it a list (L)")
-		}
-		if len(all) == 0 {
-			return fmt.Errorf("is an empty list")
-		}
-		if len(all) > maxOrigins {
-			return fmt.Errorf("lists %d, which is more than %d", len(all), maxOrigins)
-		}
-		for i, v := range all {
-			s, err := str(v)
-			if err != nil {
-				return err
-			}
-			scheme, address, err := parseOrigin(s)
-			if err != nil {
-				return err
-			}
-			if i > 0 && scheme != r.Scheme {
-				return fmt.Errorf("mixes https and http")
-			}
-			r.Scheme = scheme
-			r.Addresses = append(r.Addresses, address)
-		}
-		return nil
-	},
-	"server_name": func(r *Route, v any) error {
-		s, err := str(v)
+		scheme, address, err := parseOrigin(s)
 		if err != nil {
 			return err
 		}
-		if strings.ContainsAny(s, ":*") {
-			return fmt.Errorf("%q has to be a hostname without port or wildcard", s)
+		if i > 0 && scheme != r.Scheme {
+			return fmt.Errorf("mixes https and http")
 		}
-		r.ServerName, err = hostname.Normalize(s)
+		r.Scheme = scheme
+		r.Addresses = append(r.Addresses, address)
+	}
+	return nil
+}
+
+func decodeServerName(r *Route, v any) error {
+	s, err := str(v)
+	if err != nil {
 		return err
-	},
-	"host_header": func(r *Route, v any) error {
-		s, err := str(v)
-		if err != nil {
-			return err
-		}
-		if _, err = hostname.Normalize(s); err != nil {
-			return err
-		}
-		r.HostHeader = hostname.ASCII(s)
-		return nil
-	},
-	"ca_pem": func(r *Route, v any) (err error) {
-		if r.CAPEM, err = str(v); err != nil {
-			return err
-		}
-		return checkPEM(r.CAPEM)
-	},
-	"spki_pins": func(r *Route, v any) error {
-		pins, err := strs(v)
-		if err != nil {
-			return err
-		}
-		for _, s := range pins {
-			pin, err := base64.StdEncoding.DecodeString(s)
-			if err != nil || len(pin) != 32 {
-				return fmt.Errorf("has %q, which is not the base64 of a SHA-256 hash", s)
-			}
-			r.SPKIPins = append(r.SPKIPins, [32]byte(pin))
-		}
-		if len(pins) == 0 {
-			return fmt.Errorf("is empty")
-		}
-		return nil
-	},
-	"client_cert": func(r *Route, v any) (err error) {
-		if r.ClientCert, err = str(v); err == nil && strings.Contains(r.ClientCert, "PRIVATE KEY") {
-			return fmt.Errorf("holds a private key; it has to be the name of a certificate") // and is never repeated in an error
-		}
+	}
+	if strings.ContainsAny(s, ":*") {
+		return fmt.Errorf("%q has to be a hostname without port or wildcard", s)
+	}
+	r.ServerName, err = hostname.Normalize(s)
+	return err
+}
+
+func decodeHostHeader(r *Route, v any) error {
+	s, err := str(v)
+	if err != nil {
 		return err
-	},
-	"tls_min": func(r *Route, v any) error {
-		s, err := str(v)
-		if err != nil {
-			return err
-		}
-		switch s {
-		case "1.2":
-			r.TLSMin = tls.VersionTLS12
-		case "1.3":
-			r.TLSMin = tls.VersionTLS13
-		default:
-			return fmt.Errorf("is %q and has to be \"1.2\" or \"1.3\"", s)
-		}
-		return nil
-	},
-	"protocols": func(r *Route, v any) (err error) { r.Protocols, err = protocols(v); return err },
-	"max_connections": func(r *Route, v any) error {
-		n, err := integer(v)
-		if err != nil {
-			return err
-		}
-		if n < 1 || n > maxMaxConnections {
-			return fmt.Errorf("is %d and has to be from 1 to %d; leave it out for no bound of its own", n, maxMaxConnections)
-		}
-		r.MaxConnections = int(n)
-		return nil
-	},
-	"rewrite": func(r *Route, v any) error {
-		rewrite, err := boolean(v)
-		r.Rewrite = &rewrite
+	}
+	if _, err = hostname.Normalize(s); err != nil {
 		return err
-	},
-	"connect_timeout":   func(r *Route, v any) (err error) { r.Timeouts.Connect, err = timeout(v); return err },
-	"handshake_timeout": func(r *Route, v any) (err error) { r.Timeouts.Handshake, err = timeout(v); return err },
-	"response_timeout":  func(r *Route, v any) (err error) { r.Timeouts.Response, err = timeout(v); return err },
-	"idle_timeout":      func(r *Route, v any) (err error) { r.Timeouts.Idle, err = timeout(v); return err },
-	"request_timeout":   func(r *Route, v any) (err error) { r.Timeouts.Request, err = timeout(v); return err },
-	"enabled": func(r *Route, v any) error {
-		enabled, err := boolean(v)
-		r.Disabled = !enabled
+	}
+	r.HostHeader = hostname.ASCII(s)
+	return nil
+}
+
+func decodeCAPEM(r *Route, v any) (err error) {
+	if r.CAPEM, err = str(v); err != nil {
 		return err
-	},
-	"expires_at": func(r *Route, v any) error {
-		n, err := integer(v)
-		if err != nil {
-			return err
-		}
-		// DynamoDB's own sweeper ignores such values, so that they would never end.
-		if n <= 0 || n > maxEpoch {
-			return fmt.Errorf("is %d and has to be in seconds since 1970 (not milliseconds)", n)
-		}
-		r.ExpiresAt = time.Unix(n, 0)
-		return nil
-	},
-	"version": func(r *Route, v any) (err error) {
-		if r.Version, err = integer(v); err == nil && r.Version < 0 {
-			err = fmt.Errorf("is negative")
-		}
+	}
+	return checkPEM(r.CAPEM)
+}
+
+func decodeSPKIPins(r *Route, v any) error {
+	pins, err := strs(v)
+	if err != nil {
 		return err
-	},
-	"updated_at": func(r *Route, v any) (err error) { r.UpdatedAt, err = str(v); return err },
-	"updated_by": func(r *Route, v any) (err error) { r.UpdatedBy, err = str(v); return err },
-	"note": func(r *Route, v any) error {
-		s, ok := v.(string)
-		if !ok {
-			return wrongType(v, "a string")
+	}
+	for _, s := range pins {
+		pin, err := base64.StdEncoding.DecodeString(s)
+		if err != nil || len(pin) != 32 {
+			return fmt.Errorf("has %q, which is not the base64 of a SHA-256 hash", s)
 		}
-		r.Note = s
-		return nil
-	},
+		r.SPKIPins = append(r.SPKIPins, [32]byte(pin))
+	}
+	if len(pins) == 0 {
+		return fmt.Errorf("is empty")
+	}
+	return nil
+}
+
+func decodeClientCert(r *Route, v any) (err error) {
+	if r.ClientCert, err = str(v); err == nil && strings.Contains(r.ClientCert, "PRIVATE KEY") {
+		return fmt.Errorf("holds a private key; it has to be the name of a certificate") // and is never repeated in an error
+	}
+	return err
+}
+
+func decodeTLSMin(r *Route, v any) error {
+	s, err := str(v)
+	if err != nil {
+		return err
+	}
+	switch s {
+	case "1.2":
+		r.TLSMin = tls.VersionTLS12
+	case "1.3":
+		r.TLSMin = tls.VersionTLS13
+	default:
+		return fmt.Errorf("is %q and has to be \"1.2\" or \"1.3\"", s)
+	}
+	return nil
+}
+
+func decodeProtocols(r *Route, v any) (err error) { r.Protocols, err = protocols(v); return err }
+
+func decodeMaxConnections(r *Route, v any) error {
+	n, err := integer(v)
+	if err != nil {
+		return err
+	}
+	if n < 1 || n > maxMaxConnections {
+		return fmt.Errorf("is %d and has to be from 1 to %d; leave it out for no bound of its own", n, maxMaxConnections)
+	}
+	r.MaxConnections = int(n)
+	return nil
+}
+
+func decodeRewrite(r *Route, v any) error {
+	rewrite, err := boolean(v)
+	r.Rewrite = &rewrite
+	return err
+}
+
+func decodeConnectTimeout(r *Route, v any) (err error) {
+	r.Timeouts.Connect, err = timeout(v)
+	return err
+}
+
+func decodeHandshakeTimeout(r *Route, v any) (err error) {
+	r.Timeouts.Handshake, err = timeout(v)
+	return err
+}
+
+func decodeResponseTimeout(r *Route, v any) (err error) {
+	r.Timeouts.Response, err = timeout(v)
+	return err
+}
+
+func decodeIdleTimeout(r *Route, v any) (err error) { r.Timeouts.Idle, err = timeout(v); return err }
+
+func decodeRequestTimeout(r *Route, v any) (err error) {
+	r.Timeouts.Request, err = timeout(v)
+	return err
+}
+
+func decodeEnabled(r *Route, v any) error {
+	enabled, err := boolean(v)
+	r.Disabled = !enabled
+	return err
+}
+
+func decodeExpiresAt(r *Route, v any) error {
+	n, err := integer(v)
+	if err != nil {
+		return err
+	}
+	// DynamoDB's own sweeper ignores such values, so that they would never end.
+	if n <= 0 || n > maxEpoch {
+		return fmt.Errorf("is %d and has to be in seconds since 1970 (not milliseconds)", n)
+	}
+	r.ExpiresAt = time.Unix(n, 0)
+	return nil
+}
+
+func decodeVersion(r *Route, v any) (err error) {
+	if r.Version, err = integer(v); err == nil && r.Version < 0 {
+		err = fmt.Errorf("is negative")
+	}
+	return err
+}
+
+func decodeUpdatedAt(r *Route, v any) (err error) { r.UpdatedAt, err = str(v); return err }
+
+func decodeUpdatedBy(r *Route, v any) (err error) { r.UpdatedBy, err = str(v); return err }
+
+func decodeNote(r *Route, v any) error {
+	s, ok := v.(string)
+	if !ok {
+		return wrongType(v, "a string")
+	}
+	r.Note = s
+	return nil
 }
 
 const maxOrigins = 16 // what one request may try

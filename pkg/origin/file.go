@@ -47,7 +47,7 @@ func ReadRoutes(r io.Reader) (*File, error) {
 		} else {
 			// Its own host pays for it, so that has to be known.
 			var only Route
-			if hostErr := decoders["host"](&only, item["host"]); hostErr != nil {
+			if hostErr := decodeHost(&only, item["host"]); hostErr != nil {
 				return nil, fmt.Errorf("route %d of the list: attribute \"host\" %w", n, hostErr)
 			}
 			host = only.Host

@@ -35,18 +35,6 @@ const (
 	UpdatedByAttribute = "updated_by"
 )
 
-// attributeOrder is the order in which attributes are written: what a route is, what it
-// needs, when it holds, what tools know of it. Others follow by name.
-var attributeOrder = []string{
-	"host", "origin", "server_name", "host_header", "ca_pem", "spki_pins", "client_cert", "tls_min", "protocols", "max_connections", "rewrite",
-	"connect_timeout", "handshake_timeout", "response_timeout", "idle_timeout", "request_timeout",
-	"enabled", "expires_at", "note", VersionAttribute, UpdatedAtAttribute, UpdatedByAttribute,
-}
-
-// AttributeNames returns the names of all attributes that a route may have, in the order in which
-// they are written.
-func AttributeNames() []string { return slices.Clone(attributeOrder) }
-
 // Route reads the item. The error is an *[InvalidRouteError].
 func (i Item) Route() (*Route, error) { return decode(i) }
 
@@ -92,7 +80,8 @@ func (i Item) withPinSet() Item {
 
 // IsRecord reports whether an attribute of that name is what tools write beside a route.
 func IsRecord(name string) bool {
-	return name == VersionAttribute || name == UpdatedAtAttribute || name == UpdatedByAttribute
+	row, ok := attributeOf(name)
+	return ok && row.Audit
 }
 
 // WithoutRecord returns a copy without what tools write beside a route. Of nil, it has no attributes.
