@@ -80,7 +80,11 @@ check-go: ## Check formatting, vet, staticcheck, go.mod and go.sum, the prose, a
 	$(GO) mod tidy -diff
 	$(GO) -C tools mod tidy -diff
 	$(GO) run ./scripts/prose -check
-	$(GO) test ./internal/arch
+	$(GO) test ./internal/arch ./scripts/rooms
+
+.PHONY: rooms
+rooms: ## Draw the rooms from their imports, into docs/rooms.svg and docs/architecture.md
+	$(GO) run ./scripts/rooms
 
 .PHONY: prose
 prose: ## Count riddling constructions in comments and docs, a line per folder; DIR=pkg/sni lists those of a folder

@@ -95,6 +95,7 @@ var mayImport = map[string][]string{
 	"scripts/elfcheck":      {},
 	"scripts/originzoo":     {"internal/devca"},
 	"scripts/prose":         {},
+	"scripts/rooms":         {},
 	"internal/testdeps":     {},
 	"internal/nametest":     {},
 	"internal/tlstest":      {"internal/devca"},
