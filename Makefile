@@ -69,7 +69,7 @@ origins: build-sleight ## Put sleight before real servers and count POSTs; SKIP 
 	@SKIP="$(SKIP)" scripts/origins $(ORIGINS)
 
 .PHONY: check
-check: check-go check-sam ## Run all checks that are not tests
+check: check-go check-ports check-sam ## Run all checks that are not tests
 
 .PHONY: check-go
 check-go: ## Check formatting, vet, staticcheck, go.mod and go.sum, the prose, and what may import what
@@ -89,6 +89,13 @@ rooms: ## Draw the rooms from their imports, into docs/rooms.svg and docs/archit
 .PHONY: prose
 prose: ## Count riddling constructions in comments and docs, a line per folder; DIR=pkg/sni lists those of a folder
 	@$(GO) run ./scripts/prose $(if $(DIR),-show $(DIR))
+
+# The first run compiles the dependencies for each system, which takes a minute or two. Later ones take seconds.
+.PHONY: check-ports
+check-ports: ## Vet the code and the tests for Windows, macOS and FreeBSD
+	GOOS=windows $(GO) vet ./...
+	GOOS=darwin $(GO) vet ./...
+	GOOS=freebsd $(GO) vet ./...
 
 .PHONY: check-sam
 check-sam: ## Check template.yaml, build it, and look at what would be deployed
