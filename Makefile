@@ -5,7 +5,7 @@ GO ?= go
 FUZZTIME ?= 10s
 LISTEN ?= 127.0.0.1:8080
 
-# ROUTES, TESTFLAGS, BENCH, BENCHFLAGS, SKIP and ORIGINS are for the command line; see CONTRIBUTING.md.
+# ROUTES, TESTFLAGS, BENCH, BENCHFLAGS, SKIP, ORIGINS and DIR are for the command line; see CONTRIBUTING.md.
 BENCH ?= .
 
 # Every go that make runs is of the release in go.mod, or of one that GOTOOLCHAIN names; see scripts/toolchain.
@@ -69,17 +69,33 @@ origins: build-sleight ## Put sleight before real servers and count POSTs; SKIP 
 	@SKIP="$(SKIP)" scripts/origins $(ORIGINS)
 
 .PHONY: check
-check: check-go check-sam ## Run all checks that are not tests
+check: check-go check-ports check-sam ## Run all checks that are not tests
 
 .PHONY: check-go
-check-go: ## Check formatting, vet, staticcheck, go.mod and go.sum, and what may import what
+check-go: ## Check formatting, vet, staticcheck, go.mod and go.sum, the prose, and what may import what
 	@files=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .) && test -z "$$files" || { echo "gofmt -w these:" $$files >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags lambda.norpc ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	$(GO) mod tidy -diff
 	$(GO) -C tools mod tidy -diff
-	$(GO) test ./internal/arch
+	$(GO) run ./scripts/prose -check
+	$(GO) test ./internal/arch ./scripts/rooms
+
+.PHONY: rooms
+rooms: ## Draw the rooms from their imports, into docs/rooms.svg and docs/architecture.md
+	$(GO) run ./scripts/rooms
+
+.PHONY: prose
+prose: ## Count riddling constructions in comments and docs, a line per folder; DIR=pkg/sni lists those of a folder
+	@$(GO) run ./scripts/prose $(if $(DIR),-show $(DIR))
+
+# The first run compiles the dependencies for each system, which takes a minute or two. Later ones take seconds.
+.PHONY: check-ports
+check-ports: ## Vet the code and the tests for Windows, macOS and FreeBSD
+	GOOS=windows $(GO) vet ./...
+	GOOS=darwin $(GO) vet ./...
+	GOOS=freebsd $(GO) vet ./...
 
 .PHONY: check-sam
 check-sam: ## Check template.yaml, build it, and look at what would be deployed

@@ -1,3 +1,3 @@
-// Package arch has no code. Its tests hold the walls between the rooms of the module:
-// what may import what, and what may occur nowhere.
+// Package arch has no code. Its tests hold the rules of the module: which room imports which, what no source may have, and which
+// files are long.
 package arch

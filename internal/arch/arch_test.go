@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,6 +20,8 @@ import (
 )
 
 const module = "github.com/sleightproxy/sleight/"
+
+var update = flag.Bool("update", false, "write the generated files anew")
 
 type pkg struct {
 	ImportPath string
@@ -90,6 +94,8 @@ var mayImport = map[string][]string{
 	"internal/arch":         {},
 	"scripts/elfcheck":      {},
 	"scripts/originzoo":     {"internal/devca"},
+	"scripts/prose":         {},
+	"scripts/rooms":         {},
 	"internal/testdeps":     {},
 	"internal/nametest":     {},
 	"internal/tlstest":      {"internal/devca"},
@@ -134,12 +140,12 @@ func TestFunctionDependsOnFewModules(t *testing.T) {
 		"github.com/aws/aws-lambda-go/", "github.com/awslabs/aws-lambda-go-api-proxy/core",
 		"github.com/aws/aws-sdk-go-v2/", "github.com/aws/smithy-go",
 		"github.com/hashicorp/golang-lru/v2",
-		// Of pkg/hostname: the names that browsers have, and who may have a wildcard.
+		// pkg/hostname needs these for the names that browsers accept, and for the wildcards that are allowed.
 		"golang.org/x/net/idna", "golang.org/x/net/publicsuffix",
 		"golang.org/x/text/secure/bidirule", "golang.org/x/text/unicode/bidi", "golang.org/x/text/unicode/norm", "golang.org/x/text/transform",
-		// Of pkg/sni: what origins say over HTTP/2 that net/http keeps to itself.
+		// pkg/sni reads frames of HTTP/2 that net/http does not show.
 		"golang.org/x/net/http2/hpack",
-		// Of internal/http1: what a field's name and value may be, as net/http has it.
+		// internal/http1 checks names and values of fields as net/http does.
 		"golang.org/x/net/http/httpguts",
 	}
 	// The SDK's way to profiles, SSO and roles, which the environment of Lambda does not need.
@@ -158,33 +164,13 @@ func TestFunctionDependsOnFewModules(t *testing.T) {
 var sdkFiles = []string{"pkg/origin/dynamodb.go", "pkg/origin/dynamodb_answer.go", "pkg/origin/dynamodb_batch.go", "pkg/origin/dynamodb_client.go"}
 
 func TestSources(t *testing.T) {
-	top, files := root(t), 0
-	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name, _ := filepath.Rel(top, path)
-		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") && name != "." || d.Name() == "testdata") {
-			return fs.SkipDir
-		}
-		if !strings.HasSuffix(name, ".go") {
-			return nil
-		}
-		files++
-		return checkSource(t, path, filepath.ToSlash(name))
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if files < 30 {
-		t.Errorf("only %d files were looked at", files)
-	}
+	eachSource(t, func(path, name string) { checkSource(t, path, name) })
 }
 
-func checkSource(t *testing.T, path, name string) error {
+func checkSource(t *testing.T, path, name string) {
 	f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
 	if err != nil {
-		return err
+		t.Fatal(err)
 	}
 	isTest := strings.HasSuffix(name, "_test.go")
 	ast.Inspect(f, func(n ast.Node) bool {
@@ -199,8 +185,8 @@ func checkSource(t *testing.T, path, name string) error {
 	})
 	if !isTest {
 		ast.Inspect(f, func(n ast.Node) bool {
-			// Whatever is done with them, certificates are then verified by code of ours, or not at all.
-			if id, ok := n.(*ast.Ident); ok && (id.Name == "InsecureSkipVerify" || id.Name == "VerifyPeerCertificate") {
+			// With each of these, our own code verifies certificates instead of crypto/tls, or no code does.
+			if id, ok := n.(*ast.Ident); ok && slices.Contains([]string{"InsecureSkipVerify", "VerifyPeerCertificate", "EncryptedClientHelloRejectionVerify"}, id.Name) {
 				t.Errorf("%s has %s", name, id.Name)
 			}
 			if fn, ok := n.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
@@ -216,15 +202,95 @@ func checkSource(t *testing.T, path, name string) error {
 			}
 		}
 	}
-	return nil
 }
 
+// The function's package main has no logic: one function that calls other packages and ends the process if one of them fails. No
+// test of a package could reach logic there.
 func TestFunctionsMainOnlyWires(t *testing.T) {
-	b, err := os.ReadFile(filepath.Join(root(t), "functions/proxy/main.go"))
+	files, err := filepath.Glob(filepath.Join(root(t), "functions/proxy/*.go"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := bytes.Count(b, []byte("\n")); n >= 80 {
-		t.Errorf("%d lines", n)
+	files = slices.DeleteFunc(files, func(name string) bool { return strings.HasSuffix(name, "_test.go") })
+	if len(files) != 1 {
+		t.Fatalf("%q: package main is one file", files)
+	}
+	src, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fault := range logicOf(t, string(src)) {
+		t.Errorf("functions/proxy/main.go has %s: move it to internal/app", fault)
+	}
+}
+
+// logicOf returns what a package main has besides a func main that wires.
+func logicOf(t *testing.T, src string) (faults []string) {
+	t.Helper()
+	set := token.NewFileSet()
+	f, err := parser.ParseFile(set, "", src, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fault := func(n ast.Node, what string) {
+		faults = append(faults, fmt.Sprintf("%s in line %d", what, set.Position(n.Pos()).Line))
+	}
+	packages := []string{}
+	for _, i := range f.Imports {
+		packages = append(packages, path.Base(strings.Trim(i.Path.Value, `"`)))
+	}
+	for _, d := range f.Decls {
+		switch d := d.(type) {
+		case *ast.GenDecl:
+			if d.Tok != token.IMPORT {
+				fault(d, "a "+d.Tok.String())
+			}
+		case *ast.FuncDecl:
+			if d.Recv != nil || d.Name.Name != "main" {
+				fault(d, "func "+d.Name.Name)
+			}
+			for _, s := range d.Body.List {
+				if i, ok := s.(*ast.IfStmt); ok && i.Else != nil {
+					fault(i, "an else")
+				}
+			}
+			ast.Inspect(d.Body, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.ForStmt, *ast.RangeStmt, *ast.SwitchStmt, *ast.TypeSwitchStmt, *ast.SelectStmt, *ast.GoStmt, *ast.DeferStmt, *ast.FuncLit:
+					fault(n, strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", n), "*ast.")))
+				case *ast.CallExpr:
+					// A call of a package's function, or of a builtin. A method is passed on, not called.
+					if s, ok := n.Fun.(*ast.SelectorExpr); ok {
+						if id, ok := s.X.(*ast.Ident); !ok || !slices.Contains(packages, id.Name) {
+							fault(n, "a call of the method "+s.Sel.Name)
+						}
+					}
+				}
+				return true
+			})
+		}
+	}
+	return faults
+}
+
+func TestLogicIsFound(t *testing.T) {
+	for src, want := range map[string]string{
+		`func main() { f, err := fmt.Get(); if err != nil { fmt.Println(err) }; fmt.Start(f.Handle, min(1, 2)) }`: "",
+		`var x = 1; func main() {}`:                          "a var",
+		`type t int; func main() {}`:                         "a type",
+		`func main() {}; func help() {}`:                     "func help",
+		`func main() { for { fmt.Print() } }`:                "forstmt",
+		`func main() { fmt.Print(func() {}) }`:               "funclit",
+		`func main() { switch fmt.Get() { case 1: } }`:       "switchstmt",
+		`func main() { if fmt.Get() { } else { } }`:          "an else",
+		`func main() { f := fmt.Get(); f.Serve() }`:          "a call of the method Serve",
+		`func main() { fmt.Get().Serve() }`:                  "a call of the method Serve",
+		`func main() { if fmt.Get() { go fmt.Print() } }`:    "gostmt",
+		`func main() { if fmt.Get() { defer fmt.Print() } }`: "deferstmt",
+	} {
+		got := logicOf(t, "package main\nimport \"fmt\"\n"+src)
+		if want == "" && len(got) > 0 || want != "" && (len(got) != 1 || !strings.HasPrefix(got[0], want)) {
+			t.Errorf("%s: %q, want %q", src, got, want)
+		}
 	}
 }
