@@ -167,7 +167,7 @@ func TestSettingsDocument(t *testing.T) {
 
 func settingsTable() string {
 	var b strings.Builder
-	b.WriteString("| variable | flag of `serve` | parameter | default | meaning |\n|---|---|---|---|---|\n")
+	b.WriteString("| variable | flag of `serve` | parameter | default | example | meaning |\n|---|---|---|---|---|---|\n")
 	code := func(s, prefix string) string {
 		if s == "" {
 			return ""
@@ -175,8 +175,8 @@ func settingsTable() string {
 		return "`" + prefix + s + "`"
 	}
 	for _, s := range app.Table() {
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s, such as `%s` |\n", s.Variable, code(s.Flag, "--"), code(s.Parameter, ""), code(s.Default, ""),
-			strings.ReplaceAll(s.Help, "`", ""), s.Example)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | `%s` | %s |\n", s.Variable, code(s.Flag, "--"), code(s.Parameter, ""), code(s.Default, ""), s.Example,
+			strings.ReplaceAll(s.Help, "`", ""))
 	}
 	return b.String()
 }
