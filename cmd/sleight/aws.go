@@ -11,11 +11,11 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/pflag"
 
-	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
 // awsFlags say where DynamoDB is, by the names that the AWS CLI gives them.
@@ -49,15 +49,15 @@ func (a *awsFlags) config(ctx context.Context) (aws.Config, error) {
 	return cfg, nil
 }
 
-func (a *awsFlags) client(ctx context.Context, options ...func(*dynamodb.Options)) (*dynamodb.Client, error) {
+func (a *awsFlags) client(ctx context.Context, options ...func(*sdk.Options)) (*sdk.Client, error) {
 	cfg, err := a.config(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if a.endpoint != "" {
-		options = append(options, func(o *dynamodb.Options) { o.BaseEndpoint = aws.String(a.endpoint) })
+		options = append(options, func(o *sdk.Options) { o.BaseEndpoint = aws.String(a.endpoint) })
 	}
-	client := dynamodb.NewFromConfig(cfg, options...)
+	client := sdk.NewFromConfig(cfg, options...)
 	if endpoint := client.Options().BaseEndpoint; endpoint != nil {
 		return client, a.checkEndpoint(*endpoint)
 	}
@@ -77,8 +77,8 @@ func (a *awsFlags) checkEndpoint(endpoint string) error {
 }
 
 // lastingClient is for a process that may live for months.
-func (a *awsFlags) lastingClient(ctx context.Context) (*dynamodb.Client, error) {
-	return a.client(ctx, origin.TuneDynamoDB, func(o *dynamodb.Options) {
+func (a *awsFlags) lastingClient(ctx context.Context) (*sdk.Client, error) {
+	return a.client(ctx, dynamodb.ForLookups, func(o *sdk.Options) {
 		o.Credentials = &lastingCredentials{load: a.config, sdk: o.Credentials, at: time.Now()}
 	})
 }

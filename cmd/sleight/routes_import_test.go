@@ -19,13 +19,14 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/creack/pty"
 
 	"github.com/sleightproxy/sleight/internal/dynamodbtest"
 	"github.com/sleightproxy/sleight/internal/lambdatest"
 	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
 // tableTool runs the command on a table of DynamoDB Local, as scripts do and as people do.
@@ -100,7 +101,7 @@ func (o *tableTool) onTerminal(t *testing.T, see func(c *exec.Cmd, keys io.Write
 
 func (o *tableTool) count(t *testing.T, table string) (n int) {
 	t.Helper()
-	pages := dynamodb.NewScanPaginator(o.db.Client, &dynamodb.ScanInput{TableName: &table, Select: types.SelectCount, ConsistentRead: aws.Bool(true)})
+	pages := sdk.NewScanPaginator(o.db.Client, &sdk.ScanInput{TableName: &table, Select: types.SelectCount, ConsistentRead: aws.Bool(true)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(t.Context())
 		if err != nil {
@@ -114,14 +115,14 @@ func (o *tableTool) count(t *testing.T, table string) (n int) {
 func (o *tableTool) items(t *testing.T, table string) map[string]origin.Item {
 	t.Helper()
 	all := map[string]origin.Item{}
-	pages := dynamodb.NewScanPaginator(o.db.Client, &dynamodb.ScanInput{TableName: &table, ConsistentRead: aws.Bool(true)})
+	pages := sdk.NewScanPaginator(o.db.Client, &sdk.ScanInput{TableName: &table, ConsistentRead: aws.Bool(true)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, item := range page.Items {
-			i := origin.FromDynamoDB(item)
+			i := dynamodb.Item(item)
 			all[i.Host()] = i
 		}
 	}
@@ -174,7 +175,7 @@ func TestRoutesImportAndExport(t *testing.T) {
 		table := o.db.CreateRoutesTable(t)
 		theirs := storedItem("a.test", 5, "alice's")
 		theirs["updated_at"] = "2026-02-03T04:05:06Z"
-		o.db.Put(t, table, theirs.DynamoDB())
+		o.db.Put(t, table, dynamodb.Values(theirs))
 		file := writeFile(t, "routes.json", routesDocument(t, storedItem("a.test", 4, "mine"), storedItem("b.test", 0, "mine")))
 		status, out, err := o.run(t, "", "import", file, "--table", table)
 		if status != 3 || out != "2 routes: 1 created, 0 updated, 0 unchanged, 1 conflict, 0 failed\n" ||
@@ -202,7 +203,7 @@ func TestRoutesImportAndExport(t *testing.T) {
 			{"host": "broken.example.com", "orgin": []any{nil, true, "x", json.Number("-0.25"), map[string]any{"b": json.Number("12345678901234567890123456789012345678"), "a": []any{}}}, "version": "three"},
 			{"host": "NOT a host"},
 		} {
-			o.db.Put(t, table, i.DynamoDB())
+			o.db.Put(t, table, dynamodb.Values(i))
 		}
 		o.db.Put(t, table, map[string]types.AttributeValue{"host": &types.AttributeValueMemberS{Value: "bytes.example.com"}, "blob": &types.AttributeValueMemberB{Value: []byte{1}}})
 		o.db.Put(t, table, map[string]types.AttributeValue{"host": &types.AttributeValueMemberS{Value: "set.example.com"}, "origin": &types.AttributeValueMemberSS{Value: []string{"a", "b"}}})
@@ -272,9 +273,9 @@ func TestRoutesImportAndExport(t *testing.T) {
 	t.Run("dry run", func(t *testing.T) {
 		t.Parallel()
 		table := o.db.CreateRoutesTable(t)
-		o.db.Put(t, table, storedItem("a.test", 5, "old").DynamoDB())
-		o.db.Put(t, table, storedItem("b.test", 5, "same").DynamoDB())
-		o.db.Put(t, table, storedItem("gone.test", 5, "").DynamoDB())
+		o.db.Put(t, table, dynamodb.Values(storedItem("a.test", 5, "old")))
+		o.db.Put(t, table, dynamodb.Values(storedItem("b.test", 5, "same")))
+		o.db.Put(t, table, dynamodb.Values(storedItem("gone.test", 5, "")))
 		before := o.items(t, table)
 		in := routesDocument(t, storedItem("a.test", 5, "new"), storedItem("b.test", 1, "same"), storedItem("c.test", 0, ""))
 		status, out, err := o.run(t, in, "import", "-", "--table", table, "--dry-run", "--prune")
@@ -292,7 +293,7 @@ func TestRoutesImportAndExport(t *testing.T) {
 		t.Parallel()
 		table := o.db.CreateRoutesTable(t)
 		for _, host := range []string{"a.test", "b.test", "c.test"} {
-			o.db.Put(t, table, storedItem(host, 1, "old").DynamoDB())
+			o.db.Put(t, table, dynamodb.Values(storedItem(host, 1, "old")))
 		}
 		file := writeFile(t, "routes.json", routesDocument(t, storedItem("a.test", 1, "new"), storedItem("d.test", 0, "new")))
 		status, out, err := o.run(t, "", "import", file, "--table", table, "--prune")
@@ -464,14 +465,14 @@ func (o *tableTool) putAll(t *testing.T, table string, items map[string]origin.I
 		if len(batch) == 0 {
 			return
 		}
-		out, err := o.db.Client.BatchWriteItem(context.Background(), &dynamodb.BatchWriteItemInput{RequestItems: map[string][]types.WriteRequest{table: batch}})
+		out, err := o.db.Client.BatchWriteItem(context.Background(), &sdk.BatchWriteItemInput{RequestItems: map[string][]types.WriteRequest{table: batch}})
 		if err != nil || len(out.UnprocessedItems) > 0 {
 			t.Fatalf("%v, %d unprocessed", err, len(out.UnprocessedItems))
 		}
 		batch = nil
 	}
 	for _, i := range items {
-		if batch = append(batch, types.WriteRequest{PutRequest: &types.PutRequest{Item: i.DynamoDB()}}); len(batch) == 25 {
+		if batch = append(batch, types.WriteRequest{PutRequest: &types.PutRequest{Item: dynamodb.Values(i)}}); len(batch) == 25 {
 			flush()
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/app"
 	"github.com/sleightproxy/sleight/internal/localfront"
 	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
 func newServe(getenv func(string) string) *cobra.Command {
@@ -116,7 +117,7 @@ as built by make build, which knows no profiles: give it credentials in the envi
 
 // serveProxy serves the proxy itself, where the other way is behind a front of AWS.
 func serveProxy(ctx context.Context, on server, settings app.Settings, aws awsFlags) error {
-	routes, err := app.Routes(settings, on.logger, func() (origin.BatchGetter, error) { return aws.lastingClient(ctx) })
+	routes, err := app.Routes(settings, on.logger, func() (dynamodb.BatchGetter, error) { return aws.lastingClient(ctx) })
 	if err != nil {
 		return err
 	}

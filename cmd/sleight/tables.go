@@ -5,16 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"time"
 
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/spf13/pflag"
 
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/internal/terminal"
+	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
 // tableFlags say where the routes are that a command reads or edits.
@@ -90,26 +87,8 @@ func sayWaiting(table routetable.Table, stderr io.Writer) {
 	}
 }
 
-// What one attempt at a request may take, of which the SDK makes three. It waits without end for a
-// server that takes a connection and says nothing, and so would whoever has typed the command.
-const (
-	connectPatience = 5 * time.Second
-	answerPatience  = 5 * time.Second // until an answer begins: DynamoDB's does within milliseconds
-	requestPatience = time.Minute     // for all of it, over a line however slow
-)
-
-func impatient(o *dynamodb.Options) {
-	if c, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
-		o.HTTPClient = c.WithTimeout(requestPatience).
-			WithDialerOptions(func(d *net.Dialer) { d.Timeout = connectPatience }).
-			WithTransportOptions(func(t *http.Transport) {
-				t.TLSHandshakeTimeout, t.ResponseHeaderTimeout = connectPatience, answerPatience
-			})
-	}
-}
-
 func (a *awsFlags) openTable(ctx context.Context, name string) (routetable.Table, error) {
-	client, err := a.client(ctx, impatient)
+	client, err := a.client(ctx, dynamodb.ForCommands)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sleightproxy/sleight/pkg/lambdahttp"
 	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 	"github.com/sleightproxy/sleight/pkg/proxy"
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
@@ -70,7 +71,7 @@ func identify(r *http.Request) (requestID, traceID string) {
 // Routes opens the store that the settings name: an [origin.Cache] in front of a table, or an [origin.WatchedFile],
 // which nobody watches yet. It calls client, which makes the DynamoDB client, for a table only. It logs each invalid
 // route of a file; such a route fails its own host alone.
-func Routes(s Settings, logger *slog.Logger, client func() (origin.BatchGetter, error)) (origin.Store, error) {
+func Routes(s Settings, logger *slog.Logger, client func() (dynamodb.BatchGetter, error)) (origin.Store, error) {
 	switch {
 	case s.RoutesTable != "" && s.RoutesFile != "":
 		return nil, errors.New("ROUTES_TABLE and ROUTES_FILE are both set: set one of them")
@@ -86,7 +87,7 @@ func Routes(s Settings, logger *slog.Logger, client func() (origin.BatchGetter, 
 			return nil, err
 		}
 		return &origin.Cache{
-			Store:    &origin.DynamoDB{Client: c, Table: s.RoutesTable},
+			Store:    &dynamodb.Store{Client: c, Table: s.RoutesTable},
 			TTL:      cmp.Or(s.RoutesTTL, -1), // whose zero is the default
 			MaxStale: cmp.Or(s.RoutesMaxStale, -1),
 			MaxHosts: s.RoutesMaxHosts,
@@ -113,7 +114,7 @@ func NewFunction(getenv func(string) string, out io.Writer, std *log.Logger) (*l
 	}
 	logger := slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: s.LogLevel, ReplaceAttr: lambdaNames}))
 	LogLibraries(std, logger)
-	routes, err := Routes(s, slog.New(invocationHandler{logger.Handler()}), func() (origin.BatchGetter, error) { return origin.NewDynamoDBClient(getenv) })
+	routes, err := Routes(s, slog.New(invocationHandler{logger.Handler()}), func() (dynamodb.BatchGetter, error) { return dynamodb.NewClient(getenv) })
 	if err != nil {
 		return nil, err
 	}

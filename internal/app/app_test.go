@@ -16,6 +16,7 @@ import (
 
 	"github.com/sleightproxy/sleight/internal/app"
 	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
@@ -70,7 +71,7 @@ func TestVariablesOfTheCacheReachIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		logger := slog.New(slog.DiscardHandler)
-		routes, err := app.Routes(s, logger, func() (origin.BatchGetter, error) { return nil, nil })
+		routes, err := app.Routes(s, logger, func() (dynamodb.BatchGetter, error) { return nil, nil })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -196,7 +197,7 @@ func TestBadRouteOfAFileIsLoggedAndDoesNotStopTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	_, err := app.Routes(app.Settings{RoutesFile: name}, slog.New(slog.NewTextHandler(&log, nil)), func() (origin.BatchGetter, error) {
+	_, err := app.Routes(app.Settings{RoutesFile: name}, slog.New(slog.NewTextHandler(&log, nil)), func() (dynamodb.BatchGetter, error) {
 		return nil, errors.New("not called for a file")
 	})
 	if err != nil || !strings.Contains(log.String(), "a.test") || !strings.Contains(log.String(), "tls_min") {

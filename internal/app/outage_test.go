@@ -24,6 +24,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/dynamodbtest"
 	"github.com/sleightproxy/sleight/internal/tlstest"
 	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
@@ -115,7 +116,7 @@ func (w *world) start(t *testing.T) *outage {
 	env := environment{"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_DYNAMODB": o.relay.Endpoint}
 	s := app.Settings{RoutesTable: table, RoutesTTL: 20 * time.Millisecond, RoutesMaxStale: time.Hour, AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, ForceHTTPS: true}
 	logger := slog.New(slog.NewTextHandler(o.log, nil))
-	routes, err := app.Routes(s, logger, func() (origin.BatchGetter, error) { return origin.NewDynamoDBClient(env.get) })
+	routes, err := app.Routes(s, logger, func() (dynamodb.BatchGetter, error) { return dynamodb.NewClient(env.get) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sleightproxy/sleight/pkg/origin"
 	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
@@ -48,7 +49,7 @@ type Settings struct {
 // FromEnvironment reads the settings of [Table]. getenv is os.Getenv or the like; an empty variable counts as one that
 // is not set. The error is one line, and says of every wrong variable what to set.
 func FromEnvironment(getenv func(string) string) (Settings, error) {
-	s := Settings{RoutesTTL: defaultRoutesTTL, RoutesMaxStale: defaultRoutesMaxStale, ForceHTTPS: true}
+	s := Settings{RoutesTTL: origin.DefaultTTL, RoutesMaxStale: origin.DefaultMaxStale, ForceHTTPS: true}
 	var wrong []string
 	for _, row := range table {
 		if v := getenv(row.Variable); v != "" && !row.read(&s, v) {

@@ -38,11 +38,6 @@ const (
 // Table returns all settings, in the order of the documents.
 func Table() []Setting { return slices.Clone(table) }
 
-const (
-	defaultRoutesTTL      = 30 * time.Second
-	defaultRoutesMaxStale = 24 * time.Hour
-)
-
 // Texts of more than one row.
 const (
 	aDuration    = "a duration such as 10s, or 0 for no bound"

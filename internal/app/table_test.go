@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -53,7 +54,7 @@ func zeroMeans() map[string]string {
 		"HANDSHAKE_TIMEOUT": short(sni.DefaultHandshakeTimeout),
 		"RESPONSE_TIMEOUT":  short(timeouts.Response),
 		"IDLE_TIMEOUT":      short(timeouts.Idle),
-		"ROUTES_MAX_HOSTS":  "10000", // of origin.Cache
+		"ROUTES_MAX_HOSTS":  strconv.Itoa(origin.DefaultMaxHosts),
 		"CDN_LOOP_ID":       "sleight",
 	}
 }

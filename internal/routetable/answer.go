@@ -12,9 +12,10 @@ import (
 	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
 // errCutOff says that an answer of DynamoDB came, and not the whole of it.
@@ -22,7 +23,7 @@ var errCutOff = errors.New("the answer is cut off")
 
 // unreadError is an answer that says nothing of the table.
 type unreadError struct {
-	cause  error // origin.ErrForeignAnswer or errCutOff
+	cause  error // dynamodb.ErrForeign or errCutOff
 	status int   // of HTTP; zero if the answer was read, and has what DynamoDB cannot have answered
 	why    string
 }
@@ -46,10 +47,10 @@ func (e *unreadError) RetryableError() bool {
 // readWhole has a request fail with an *unreadError if its answer is not DynamoDB's, or is cut off. The SDK
 // takes an empty answer for a success, and a broken one for final. {} is all that DynamoDB says of an item that
 // is not there and of a write, and many servers say that to anybody.
-func readWhole(o *dynamodb.Options) { o.HTTPClient = wholeAnswers{o.HTTPClient} }
+func readWhole(o *sdk.Options) { o.HTTPClient = wholeAnswers{o.HTTPClient} }
 
 // wholeAnswers is an HTTP client that reads answers before the SDK does.
-type wholeAnswers struct{ client dynamodb.HTTPClient }
+type wholeAnswers struct{ client sdk.HTTPClient }
 
 func (c wholeAnswers) Do(r *http.Request) (*http.Response, error) {
 	resp, err := c.client.Do(r)
@@ -58,7 +59,7 @@ func (c wholeAnswers) Do(r *http.Request) (*http.Response, error) {
 	}
 	defer resp.Body.Close()
 	success, signed := resp.StatusCode/100 == 2, isSigned(resp.Header)
-	foreign := &unreadError{origin.ErrForeignAnswer, resp.StatusCode, fmt.Sprintf("its type is %.100q, and it has no request ID", resp.Header.Get("Content-Type"))}
+	foreign := &unreadError{dynamodb.ErrForeign, resp.StatusCode, fmt.Sprintf("its type is %.100q, and it has no request ID", resp.Header.Get("Content-Type"))}
 	if success && !signed {
 		return nil, foreign
 	}
@@ -86,11 +87,11 @@ func (c wholeAnswers) Do(r *http.Request) (*http.Response, error) {
 type doubt struct{ atomic.Bool }
 
 // watch has the attempts of a request noted.
-func (d *doubt) watch(o *dynamodb.Options) { o.HTTPClient = doubting{o.HTTPClient, d} }
+func (d *doubt) watch(o *sdk.Options) { o.HTTPClient = doubting{o.HTTPClient, d} }
 
 // doubting is an HTTP client that notes such attempts.
 type doubting struct {
-	client dynamodb.HTTPClient
+	client sdk.HTTPClient
 	doubt  *doubt
 }
 
@@ -100,7 +101,7 @@ func (c doubting) Do(r *http.Request) (*http.Response, error) {
 	unread, foreign := errors.AsType[*unreadError](err)
 	switch {
 	case failed && network.Op == "dial": // it was not sent
-	case foreign && unread.cause == origin.ErrForeignAnswer && unread.status/100 == 4:
+	case foreign && unread.cause == dynamodb.ErrForeign && unread.status/100 == 4:
 	case err != nil, resp.StatusCode >= 500:
 		c.doubt.Store(true)
 	}
@@ -124,7 +125,7 @@ func isSigned(header http.Header) bool {
 // about returns an error unless item is of the host that was asked about.
 func about(host string, item origin.Item) error {
 	if got := item.Host(); got != host {
-		return &unreadError{cause: origin.ErrForeignAnswer, why: fmt.Sprintf("it has an item of %.100q, and %q was asked for", got, host)}
+		return &unreadError{cause: dynamodb.ErrForeign, why: fmt.Sprintf("it has an item of %.100q, and %q was asked for", got, host)}
 	}
 	return nil
 }

@@ -14,10 +14,11 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
 // says is a server that answers everybody the same.
@@ -64,7 +65,7 @@ func TestSuccessOfWhatIsNotDynamoDBIsAnErrorOfEachAction(t *testing.T) {
 				err := do()
 				wantKind(t, err, routetable.Foreign)
 				wantSaid(t, err, `table "routes"`, action, "not DynamoDB's", endpoint, "--endpoint-url", "proxies in between")
-				if !errors.Is(err, origin.ErrForeignAnswer) || asked.Load() != before+1 {
+				if !errors.Is(err, dynamodb.ErrForeign) || asked.Load() != before+1 {
 					t.Errorf("%v, after %d requests", err, asked.Load()-before)
 				}
 				if unknown := strings.Contains(err.Error(), "is not known"); unknown != (action == "PutItem" || action == "DeleteItem") {
@@ -94,7 +95,7 @@ func TestErrorsOfWhatIsNotDynamoDBAreNotTakenForIts(t *testing.T) {
 					if text := err.Error(); strings.Contains(text, "deserialization") || strings.Contains(text, "operation error") {
 						t.Errorf("%s: %v", body, err)
 					}
-					if !errors.Is(err, origin.ErrForeignAnswer) || asked.Load() != before+asks {
+					if !errors.Is(err, dynamodb.ErrForeign) || asked.Load() != before+asks {
 						t.Errorf("%v, after %d requests", err, asked.Load()-before)
 					}
 					writes := action == "PutItem" || action == "DeleteItem"
@@ -110,7 +111,7 @@ func TestErrorsOfWhatIsNotDynamoDBAreNotTakenForIts(t *testing.T) {
 // An engine's error is known by its code, if it has no header of DynamoDB.
 func TestErrorWithACodeIsDynamoDBs(t *testing.T) {
 	t.Parallel()
-	for _, body := range []string{`{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"no"}`, `{"code":"ResourceNotFoundException"}`} {
+	for _, body := range []string{`{"__type":"com.amazonaws.sdk.v20120810#ResourceNotFoundException","message":"no"}`, `{"code":"ResourceNotFoundException"}`} {
 		endpoint, _ := says(t, 400, nil, body)
 		for _, do := range actions(t, &routetable.DynamoDB{Client: client(endpoint), Table: "routes"}) {
 			wantKind(t, do(), routetable.NoTable)
@@ -129,7 +130,7 @@ func TestAnswerThatIsNoWholeJSONIsAskedForAgain(t *testing.T) {
 				err := do()
 				wantKind(t, err, routetable.Failed)
 				wantSaid(t, err, action, "cut off", fmt.Sprint("status ", status), endpoint, "3 times")
-				if asked.Load() != before+3 || errors.Is(err, origin.ErrForeignAnswer) {
+				if asked.Load() != before+3 || errors.Is(err, dynamodb.ErrForeign) {
 					t.Errorf("%v, after %d requests", err, asked.Load()-before)
 				}
 			}
@@ -140,7 +141,7 @@ func TestAnswerThatIsNoWholeJSONIsAskedForAgain(t *testing.T) {
 func TestAnswerAboutAnotherHostIsNotTakenForAnAnswer(t *testing.T) {
 	t.Parallel()
 	signs := map[string]string{"Content-Type": "application/x-amz-json-1.0", "X-Amzn-Requestid": "1"}
-	const failed = `{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","message":"The conditional request failed","Item":`
+	const failed = `{"__type":"com.amazonaws.sdk.v20120810#ConditionalCheckFailedException","message":"The conditional request failed","Item":`
 	for _, c := range []struct {
 		status int
 		body   string
@@ -210,7 +211,7 @@ func FuzzAnswer(f *testing.F) {
 		f.Add(503, "", []byte(body))
 	}
 	f.Fuzz(func(t *testing.T, status int, kind string, body []byte) {
-		table := &routetable.DynamoDB{Table: "routes", Client: client("http://127.0.0.1:1", func(o *dynamodb.Options) {
+		table := &routetable.DynamoDB{Table: "routes", Client: client("http://127.0.0.1:1", func(o *sdk.Options) {
 			o.HTTPClient, o.Retryer = answers{status, kind, body}, aws.NopRetryer{}
 		})}
 		believed := status/100 == 2 && strings.HasPrefix(kind, "application/x-amz-json") && json.Valid(body)

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
 // maxBatch is how many items DynamoDB reads in one request.
@@ -33,34 +32,25 @@ type batcher interface {
 var _ batcher = (*DynamoDB)(nil)
 
 func (d *DynamoDB) readBatch(ctx context.Context, hosts []string) (found []origin.Item, left []string, err error) {
-	keys := make([]map[string]types.AttributeValue, 0, len(hosts))
-	for _, host := range hosts {
-		keys = append(keys, hostKey(host))
-	}
-	out, err := d.Client.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{RequestItems: map[string]types.KeysAndAttributes{
-		d.Table: {Keys: keys, ConsistentRead: aws.Bool(true)},
-	}}, readWhole)
-	if err == nil {
-		found, left, err = origin.ReadBatch(out, d.Table, hosts)
-	}
+	found, left, err = dynamodb.GetItems(ctx, d.Client, d.Table, hosts, true, readWhole)
 	return found, left, d.failure("BatchGetItem", err)
 }
 
 func (d *DynamoDB) readPage(ctx context.Context, start any) ([]origin.Item, any, error) {
-	input := &dynamodb.ScanInput{TableName: &d.Table, ConsistentRead: aws.Bool(true)}
+	input := &sdk.ScanInput{TableName: &d.Table, ConsistentRead: aws.Bool(true)}
 	if key, ok := start.(map[string]types.AttributeValue); ok {
 		input.ExclusiveStartKey = key
 	}
 	out, err := d.Client.Scan(ctx, input, readWhole)
 	if err == nil && out.Items == nil {
-		err = &unreadError{cause: origin.ErrForeignAnswer, why: "it has no list of items"}
+		err = &unreadError{cause: dynamodb.ErrForeign, why: "it has no list of items"}
 	}
 	if err != nil {
 		return nil, nil, d.failure("Scan", err)
 	}
 	items := make([]origin.Item, 0, len(out.Items))
 	for _, item := range out.Items {
-		items = append(items, origin.FromDynamoDB(item))
+		items = append(items, dynamodb.Item(item))
 	}
 	if len(out.LastEvaluatedKey) == 0 {
 		return items, nil, nil
@@ -73,20 +63,9 @@ func (d *DynamoDB) readPage(ctx context.Context, start any) ([]origin.Item, any,
 // still waited for. A routes file is its own.
 func Patient(t Table) Table {
 	if d, ok := t.(*DynamoDB); ok {
-		return newPatient(&DynamoDB{Client: unhurried(d.Client), Table: d.Table})
+		return newPatient(&DynamoDB{Client: dynamodb.WithoutRetries(d.Client), Table: d.Table})
 	}
 	return t
-}
-
-// unhurried returns a client that leaves retries to its caller, who knows of the other requests under
-// way, and that keeps as many connections as are used at a time.
-func unhurried(client *dynamodb.Client) *dynamodb.Client {
-	return dynamodb.New(client.Options(), func(o *dynamodb.Options) {
-		o.Retryer = aws.NopRetryer{}
-		if c, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
-			o.HTTPClient = c.WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = t.MaxIdleConns })
-		}
-	})
 }
 
 // patient is a table whose requests go by one pace.
@@ -165,7 +144,7 @@ func (p *patient) read(ctx context.Context, hosts []string) (map[string]origin.I
 			all[item.Host()] = item
 		}
 		if hosts = left; len(left) > 0 {
-			return errUnprocessed
+			return dynamodb.ErrUnprocessed
 		}
 		return nil
 	})

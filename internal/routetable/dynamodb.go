@@ -9,15 +9,16 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
 // DynamoDB is the routes table of the proxy. Its reads are strongly consistent.
 type DynamoDB struct {
-	Client *dynamodb.Client
+	Client *sdk.Client
 	Table  string
 }
 
@@ -26,19 +27,19 @@ var _ Table = (*DynamoDB)(nil)
 func (d *DynamoDB) String() string { return fmt.Sprintf("table %q", d.Table) }
 
 func hostKey(host string) map[string]types.AttributeValue {
-	return origin.Item{"host": host}.DynamoDB()
+	return dynamodb.Values(origin.Item{"host": host})
 }
 
 // Get implements [Table].
 func (d *DynamoDB) Get(ctx context.Context, host string) (origin.Item, error) {
-	out, err := d.Client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &d.Table, Key: hostKey(host), ConsistentRead: aws.Bool(true)}, readWhole)
+	out, err := d.Client.GetItem(ctx, &sdk.GetItemInput{TableName: &d.Table, Key: hostKey(host), ConsistentRead: aws.Bool(true)}, readWhole)
 	if err != nil {
 		return nil, d.failure("GetItem", err)
 	}
 	if out.Item == nil {
 		return nil, ErrNotFound
 	}
-	item := origin.FromDynamoDB(out.Item)
+	item := dynamodb.Item(out.Item)
 	if err := about(host, item); err != nil {
 		return nil, d.failure("GetItem", err)
 	}
@@ -109,15 +110,15 @@ func (c Change) action() string {
 func (d *DynamoDB) write(ctx context.Context, c Change, doubt *doubt) (err error) {
 	expression, names, values := condition(c.Before)
 	if c.After == nil {
-		_, err = d.Client.DeleteItem(ctx, &dynamodb.DeleteItemInput{
+		_, err = d.Client.DeleteItem(ctx, &sdk.DeleteItemInput{
 			TableName: &d.Table, Key: hostKey(c.Host()),
 			ConditionExpression: &expression, ExpressionAttributeNames: names, ExpressionAttributeValues: values,
 			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 		}, readWhole, doubt.watch)
 		return err
 	}
-	_, err = d.Client.PutItem(ctx, &dynamodb.PutItemInput{
-		TableName: &d.Table, Item: c.After.DynamoDB(),
+	_, err = d.Client.PutItem(ctx, &sdk.PutItemInput{
+		TableName: &d.Table, Item: dynamodb.Values(c.After),
 		ConditionExpression: &expression, ExpressionAttributeNames: names, ExpressionAttributeValues: values,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	}, readWhole, doubt.watch)
@@ -128,7 +129,7 @@ func (d *DynamoDB) write(ctx context.Context, c Change, doubt *doubt) (err error
 // its refusal. Other engines leave it out, and then it is read.
 func (d *DynamoDB) current(ctx context.Context, c Change, failed *types.ConditionalCheckFailedException) (origin.Item, error) {
 	if failed.Item != nil {
-		item := origin.FromDynamoDB(failed.Item)
+		item := dynamodb.Item(failed.Item)
 		return item, d.failure(c.action(), about(c.Host(), item))
 	}
 	item, err := d.Get(ctx, c.Host())
@@ -137,7 +138,7 @@ func (d *DynamoDB) current(ctx context.Context, c Change, failed *types.Conditio
 		switch found, left, batchErr := d.readBatch(ctx, []string{c.Host()}); {
 		case batchErr != nil:
 		case len(left) > 0:
-			err = errUnprocessed
+			err = dynamodb.ErrUnprocessed
 		case len(found) == 0:
 			err = ErrNotFound
 		default:
@@ -165,7 +166,7 @@ func condition(before origin.Item) (expression string, names map[string]string, 
 	if before == nil {
 		return "attribute_not_exists(#host)", names, nil
 	}
-	stored := before.DynamoDB()
+	stored := dynamodb.Values(before)
 	values = map[string]types.AttributeValue{}
 	var terms []string
 	compared := before.Names()

@@ -14,17 +14,18 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/sleightproxy/sleight/internal/dynamodbtest"
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
 // client is one as the SDK makes it, but for its pauses.
-func client(endpoint string, options ...func(*dynamodb.Options)) *dynamodb.Client {
-	return dynamodb.New(dynamodb.Options{
+func client(endpoint string, options ...func(*sdk.Options)) *sdk.Client {
+	return sdk.New(sdk.Options{
 		BaseEndpoint: &endpoint, Region: "eu-west-1", HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
 		Retryer: retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = time.Millisecond }),
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
@@ -95,7 +96,7 @@ func TestDynamoDB(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		after := origin.FromDynamoDB(before.DynamoDB())
+		after := dynamodb.Item(dynamodb.Values(before))
 		after["origin"] = "b.test"
 		write(t, table, before, after)
 		wantItem(t, table, "a.test", after)
@@ -149,7 +150,7 @@ func TestDynamoDB(t *testing.T) {
 
 	t.Run("a table of another key", func(t *testing.T) {
 		name := "foreign"
-		_, err := server.Client.CreateTable(t.Context(), &dynamodb.CreateTableInput{
+		_, err := server.Client.CreateTable(t.Context(), &sdk.CreateTableInput{
 			TableName: &name, BillingMode: types.BillingModePayPerRequest,
 			AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("id"), AttributeType: types.ScalarAttributeTypeS}},
 			KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String("id"), KeyType: types.KeyTypeHash}},
@@ -222,7 +223,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 				w.Header().Set("Connection", "close")
 				w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 				w.WriteHeader(http.StatusBadRequest)
-				fmt.Fprintf(w, `{"__type":"com.amazonaws.dynamodb.v20120810#%s","message":%q}`, c.code, c.message)
+				fmt.Fprintf(w, `{"__type":"com.amazonaws.sdk.v20120810#%s","message":%q}`, c.code, c.message)
 			}))
 			defer server.Close()
 			for action, do := range actions(t, &routetable.DynamoDB{Client: client(server.URL), Table: "routes"}) {
@@ -272,7 +273,7 @@ func TestErrorsOfTheNetworkSayWhoWasAsked(t *testing.T) {
 			}
 		}
 	}
-	none := client(nobody, func(o *dynamodb.Options) {
+	none := client(nobody, func(o *sdk.Options) {
 		o.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, errors.New("the moon") })
 	})
 	_, err = (&routetable.DynamoDB{Client: none, Table: "routes"}).Get(t.Context(), "a.test")

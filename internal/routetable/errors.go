@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
 
-	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
 // RequestError is a request to DynamoDB that failed, said so that an operator knows what to do.
@@ -57,12 +57,6 @@ type apiError interface {
 	ErrorMessage() string
 }
 
-// notAccepted are the codes of errors about credentials that were sent.
-var notAccepted = []string{
-	"UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "ExpiredToken", "InvalidClientTokenId",
-	"MissingAuthenticationTokenException", "MissingAuthenticationToken", "IncompleteSignatureException", "SignatureDoesNotMatch",
-}
-
 // writes are the actions that change something.
 var writes = []string{"PutItem", "DeleteItem"}
 
@@ -73,7 +67,7 @@ func (d *DynamoDB) failure(action string, err error) error {
 		return nil
 	}
 	if unlike, ok := errors.AsType[*smithy.DeserializationError](err); ok {
-		err = &unreadError{cause: origin.ErrForeignAnswer, why: unlike.Err.Error()}
+		err = &unreadError{cause: dynamodb.ErrForeign, why: unlike.Err.Error()}
 	}
 	e := &RequestError{Table: d.Table, Action: action, Err: err}
 	e.Kind, e.Reason, e.Unknown = d.explain(action, err)
@@ -96,11 +90,12 @@ func (d *DynamoDB) explain(action string, err error) (kind ErrorKind, reason str
 	}
 	var network *net.OpError
 	var request *url.Error
+	found := dynamodb.KindOf(err)
 	answer, answered := errors.AsType[*unreadError](err)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return Interrupted, "was interrupted", true
-	case errors.Is(err, origin.ErrForeignAnswer):
+	case found == dynamodb.Foreign:
 		why := err
 		if answered {
 			why = answer // without what the SDK says of the request
@@ -112,20 +107,20 @@ func (d *DynamoDB) explain(action string, err error) (kind ErrorKind, reason str
 			times = fmt.Sprintf(", %d times in a row", all.Attempt)
 		}
 		return Failed, fmt.Sprintf("%v%s; check what is between here and %s, and try again", answer, times, d.where()), true
-	case code == "ResourceNotFoundException":
+	case found == dynamodb.NoTable:
 		return NoTable, fmt.Sprintf("there is no such table in %s; check the name, the region (--region, AWS_REGION) and the account (--profile, AWS_PROFILE)", d.where()), false
-	case strings.Contains(err.Error(), "get identity: "): // of which the SDK has no type
+	case found == dynamodb.NoCredentials:
 		_, why, _ := strings.Cut(err.Error(), "get credentials: ")
 		return NoCredentials, fmt.Sprintf("no AWS credentials: log in (aws sso login), choose a profile (--profile, AWS_PROFILE), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (%s)", cmp.Or(why, err.Error())), false
-	case slices.Contains(notAccepted, code):
+	case found == dynamodb.NotAccepted, found == dynamodb.Expired:
 		return NoCredentials, fmt.Sprintf("the AWS credentials are not accepted in %s: they have expired, were deactivated, or belong elsewhere; log in again (aws sso login) or choose another profile (%s: %s)", d.where(), code, message), false
-	case code == "AccessDeniedException":
+	case found == dynamodb.Denied:
 		return Denied, fmt.Sprintf("not allowed: the user or role needs the permission dynamodb:%s on the table (%s)", action, message), false
-	case throttles.IsErrorThrottle(err).Bool():
+	case found == dynamodb.Throttled:
 		return Throttled, fmt.Sprintf("throttled: more is asked of the table than it or the account may take; try again later, or raise its capacity (%s)", code), false
-	case code == "ValidationException":
+	case found == dynamodb.Invalid:
 		return Refused, fmt.Sprintf("refused by DynamoDB: %s%s", strings.TrimSuffix(message, "."), remedy(message, d.Table)), false
-	case slices.Contains(serverFailures, code):
+	case found == dynamodb.ServerFailure:
 		return Failed, fmt.Sprintf("DynamoDB itself has failed in %s (%s: %s); try again in some seconds, and if it stays, look at the status of the service (https://health.aws.amazon.com)", d.where(), code, message), true
 	case errors.Is(err, context.DeadlineExceeded):
 		return Unreachable, fmt.Sprintf("no answer in time from %s; check the network, the region and the endpoint (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB)", d.where()), true
@@ -136,9 +131,6 @@ func (d *DynamoDB) explain(action string, err error) (kind ErrorKind, reason str
 	}
 	return Failed, err.Error(), true
 }
-
-// serverFailures are the codes of errors that are DynamoDB's own.
-var serverFailures = []string{"InternalServerError", "ServiceUnavailable", "ServiceUnavailableException", "InternalFailure", "InternalServerErrorException"}
 
 // remedy says what to do about a request that is not valid, as far as its message tells.
 func remedy(message, table string) string {

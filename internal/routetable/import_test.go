@@ -21,10 +21,11 @@ import (
 	"testing/iotest"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/sleightproxy/sleight/internal/dynamodbtest"
 	"github.com/sleightproxy/sleight/pkg/origin"
+	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
 // relay stands before DynamoDB Local. Each request may be answered by before instead, or have its answer
@@ -34,7 +35,7 @@ type relay struct {
 	n             atomic.Int64
 }
 
-func (r *relay) start(t *testing.T, db *dynamodbtest.Server) *dynamodb.Client {
+func (r *relay) start(t *testing.T, db *dynamodbtest.Server) *sdk.Client {
 	t.Helper()
 	target, err := url.Parse(db.Endpoint)
 	if err != nil {
@@ -60,7 +61,7 @@ func (r *relay) start(t *testing.T, db *dynamodbtest.Server) *dynamodb.Client {
 		io.Copy(w, answer.Body)
 	}))
 	t.Cleanup(func() { s.Close(); transport.CloseIdleConnections() })
-	return dynamodb.New(db.Client.Options(), func(o *dynamodb.Options) {
+	return sdk.New(db.Client.Options(), func(o *sdk.Options) {
 		o.BaseEndpoint, o.HTTPClient = &s.URL, s.Client()
 	})
 }
@@ -99,7 +100,7 @@ func TestAllReadsAreConsistent(t *testing.T) {
 func answerError(w http.ResponseWriter, status int, code string) bool {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 	w.WriteHeader(status)
-	fmt.Fprintf(w, `{"__type":"com.amazonaws.dynamodb.v20120810#%s","message":"injected"}`, code)
+	fmt.Fprintf(w, `{"__type":"com.amazonaws.sdk.v20120810#%s","message":"injected"}`, code)
 	return true
 }
 
@@ -173,7 +174,7 @@ func TestImport(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		faulty := &DynamoDB{unhurried(r.start(t, db)), table.Table}
+		faulty := &DynamoDB{dynamodb.WithoutRetries(r.start(t, db)), table.Table}
 		patient := newPatient(faulty)
 		patient.pace.longest = 5 * time.Millisecond
 		sum, err := tally(t.Context(), &Import{Table: patient, By: "me"}, sequence(routes(300)...))

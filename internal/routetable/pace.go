@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+
+	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
 const (
@@ -54,7 +56,7 @@ func (p *pace) do(ctx context.Context, request func(context.Context) error) erro
 			p.heard()
 			p.faster()
 			return nil
-		case isThrottled(err):
+		case dynamodb.IsThrottled(err):
 			p.heard()
 		case !mayPass(err) || p.tired():
 			return err
@@ -117,22 +119,6 @@ func (p *pace) tired() bool {
 	}
 	return time.Since(p.failed) > patience
 }
-
-// errUnprocessed is what is left of a batch that was answered in part.
-var errUnprocessed = errors.New("routetable: keys left unprocessed (the table or the account is throttled)")
-
-// isThrottled reports whether less of the same would succeed. Others who write the same item in a
-// transaction are a reason to wait, too.
-func isThrottled(err error) bool {
-	if errors.Is(err, errUnprocessed) {
-		return true
-	}
-	var api apiError
-	return throttles.IsErrorThrottle(err).Bool() || errors.As(err, &api) && api.ErrorCode() == "TransactionConflictException"
-}
-
-// throttles knows what the SDK takes for too much at once.
-var throttles = retry.IsErrorThrottles(retry.DefaultThrottles)
 
 // mayPass reports whether the same request may succeed later: the network failed, the server did, no
 // answer came in time, or not the whole of one.

@@ -110,11 +110,15 @@ type miss struct {
 	at  moment
 }
 
+// What a zero TTL, MaxStale and MaxHosts of a [Cache] stand for.
 const (
-	defaultTTL         = 30 * time.Second
+	DefaultTTL      = 30 * time.Second
+	DefaultMaxStale = 24 * time.Hour
+	DefaultMaxHosts = 10_000
+)
+
+const (
 	defaultNegativeTTL = 5 * time.Second
-	defaultMaxStale    = 24 * time.Hour
-	defaultMaxHosts    = 10_000
 	defaultTimeout     = 5 * time.Second
 	defaultStaleWait   = time.Second
 	defaultJoinWait    = 250 * time.Millisecond
@@ -149,14 +153,14 @@ func (c *Cache) Lookup(ctx context.Context, host string) (*Route, error) {
 }
 
 func (c *Cache) init() {
-	c.ttl = cmp.Or(c.TTL, defaultTTL)
+	c.ttl = cmp.Or(c.TTL, DefaultTTL)
 	c.negativeTTL = cmp.Or(c.NegativeTTL, defaultNegativeTTL)
-	c.maxStale = cmp.Or(c.MaxStale, defaultMaxStale)
+	c.maxStale = cmp.Or(c.MaxStale, DefaultMaxStale)
 	c.staleWait = max(0, cmp.Or(c.StaleWait, defaultStaleWait))
 	c.joinWait = max(0, cmp.Or(c.JoinWait, defaultJoinWait))
 	size := c.MaxHosts
 	if size <= 0 {
-		size = defaultMaxHosts
+		size = DefaultMaxHosts
 	}
 	// The only error is for a size that is not positive.
 	c.routes, _ = lru.New[string, entry](size)

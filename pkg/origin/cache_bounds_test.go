@@ -122,11 +122,17 @@ func TestScanUnderAWildcardDoesNotDisplaceHostsInUse(t *testing.T) {
 }
 
 func TestOneHostIsBoundEnough(t *testing.T) {
-	c := newCache(&fakeStore{answer: found(&Route{Host: "*.x.test"})})
+	s := &fakeStore{answer: found(&Route{Host: "*.x.test"})}
+	c := newCache(s)
 	c.MaxHosts = 1
-	for _, host := range numbered("h%d.x.test", 3) {
-		if _, err := c.Lookup(t.Context(), host); err != nil {
-			t.Error(err)
+	for round := range 2 {
+		for _, host := range numbered("h%d.x.test", 3) {
+			for range 2 { // the second is from memory
+				if _, err := c.Lookup(t.Context(), host); err != nil {
+					t.Error(err)
+				}
+			}
+			s.want(t, host, round+1)
 		}
 	}
 }
@@ -255,4 +261,12 @@ func heap() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// numbered returns n hosts.
+func numbered(format string, n int) (hosts []string) {
+	for i := range n {
+		hosts = append(hosts, fmt.Sprintf(format, i))
+	}
+	return hosts
 }

@@ -45,42 +45,42 @@ type Explanation struct {
 // [ErrNotFound], or an *[InvalidRouteError]; any other error ends the look-up.
 func Explain(host string, find func(key string) (*Route, error), now time.Time) (*Explanation, error) {
 	var e Explanation
-	var found [2]*record
+	var found [2]*Stored
 	decided := false
-	for i, key := range keys(host) {
+	for i, key := range Keys(host) {
 		route, err := find(key)
 		switch _, invalid := errors.AsType[*InvalidRouteError](err); {
 		case err == nil, invalid:
-			found[i] = &record{route, err}
+			found[i] = &Stored{route, err}
 		case !errors.Is(err, ErrNotFound):
 			return nil, fmt.Errorf("origin: look-up of %q: %w", host, err)
 		}
 		c := Candidate{Key: key, State: found[i].state(now)}
 		if found[i] != nil {
-			c.Route, c.Err = found[i].route, found[i].err
+			c.Route, c.Err = found[i].Route, found[i].Err
 		}
 		c.Decides = !decided && found[i].decides(now)
 		decided = decided || c.Decides
 		e.Candidates = append(e.Candidates, c)
 	}
-	e.Route, e.Err = choose(found[0], found[1], now)
+	e.Route, e.Err = InForce(found[0], found[1], now)
 	return &e, nil
 }
 
 // state says what r means at now. A nil record is what is not there.
-func (r *record) state(now time.Time) State {
+func (r *Stored) state(now time.Time) State {
 	switch {
 	case r == nil:
 		return Absent
-	case r.err != nil:
+	case r.Err != nil:
 		return Invalid
-	case r.route.expired(now):
+	case r.Route.expired(now):
 		return Expired
-	case r.route.Disabled:
+	case r.Route.Disabled:
 		return Disabled
 	}
 	return Usable
 }
 
 // State says what the route means at now by itself: Usable, Disabled or Expired.
-func (r *Route) State(now time.Time) State { return (&record{route: r}).state(now) }
+func (r *Route) State(now time.Time) State { return (&Stored{Route: r}).state(now) }

@@ -19,7 +19,7 @@ import (
 //
 // The objects have the attributes of a DynamoDB item. It is safe for concurrent use.
 type File struct {
-	records map[string]*record
+	records map[string]*Stored
 }
 
 var _ Store = (*File)(nil)
@@ -33,7 +33,7 @@ func ReadFile(name string) (*File, error) {
 // ReadRoutes reads a routes document. A route that cannot be used does not fail it, as
 // long as its host is known: [File.Invalid] lists those.
 func ReadRoutes(r io.Reader) (*File, error) {
-	f := &File{records: map[string]*record{}}
+	f := &File{records: map[string]*Stored{}}
 	n := 0
 	for item, err := range Items(r) {
 		if err != nil {
@@ -55,7 +55,7 @@ func ReadRoutes(r io.Reader) (*File, error) {
 		if f.records[host] != nil {
 			route, err = nil, &InvalidRouteError{host, "host", "is there more than once"}
 		}
-		f.records[host] = &record{route, err}
+		f.records[host] = &Stored{route, err}
 	}
 	return f, nil
 }
@@ -64,13 +64,13 @@ func ReadRoutes(r io.Reader) (*File, error) {
 func (f *File) Lookup(_ context.Context, host string) (*Route, error) {
 	exact, now := f.records[host], time.Now()
 	if exact.decides(now) {
-		return choose(exact, nil, now) // and what its wildcard would be need not be known
+		return InForce(exact, nil, now) // and what its wildcard would be need not be known
 	}
-	var wildcard *record
+	var wildcard *Stored
 	if pattern, ok := hostname.Wildcard(host); ok {
 		wildcard = f.records[pattern]
 	}
-	return choose(exact, wildcard, now)
+	return InForce(exact, wildcard, now)
 }
 
 // Len returns how many hosts and patterns the file has, unusable ones included.
@@ -80,7 +80,7 @@ func (f *File) Len() int { return len(f.records) }
 func (f *File) Invalid() []*InvalidRouteError {
 	var all []*InvalidRouteError
 	for _, r := range f.records {
-		if invalid, ok := errors.AsType[*InvalidRouteError](r.err); ok {
+		if invalid, ok := errors.AsType[*InvalidRouteError](r.Err); ok {
 			all = append(all, invalid)
 		}
 	}

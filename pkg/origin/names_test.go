@@ -187,7 +187,7 @@ func TestPublicSuffixesAreNotReadAsWildcards(t *testing.T) {
 	for host, want := range map[string]string{
 		"shop.co.uk": "shop.co.uk", "a.shop.co.uk": "a.shop.co.uk *.shop.co.uk", "a.myshopify.com": "a.myshopify.com *.myshopify.com", "x.com": "x.com", "a.x.test": "a.x.test *.x.test", "a.www.ck": "a.www.ck *.www.ck", "a.b.ck": "a.b.ck",
 	} {
-		if got := strings.Join(keys(host), " "); got != want {
+		if got := strings.Join(Keys(host), " "); got != want {
 			t.Errorf("%s: reads %s, want %s", host, got, want)
 		}
 	}

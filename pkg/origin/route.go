@@ -123,16 +123,16 @@ func isAnswer(err error) bool {
 	return err == nil || invalid || errors.Is(err, ErrNotFound)
 }
 
-// record is what a store holds under one key: a route, or the reason why it is none.
-type record struct {
-	route *Route
-	err   error
+// Stored is what a store holds under one key: a route, or an *[InvalidRouteError].
+type Stored struct {
+	Route *Route // nil if Err is not
+	Err   error
 }
 
-// choose returns the route in force, of the records under a host and under its wildcard;
-// nil means that there is none. An expired record counts as swept already. A disabled or
-// invalid one hides the wildcard: what was set for a host must not be undone by its parent.
-func choose(exact, wildcard *record, now time.Time) (*Route, error) {
+// InForce returns the route in force if exact is stored under a host and wildcard under the host's wildcard; nil means
+// that nothing is stored there. An expired route counts as absent. A disabled or invalid one hides the wildcard's: its
+// parent must not undo what was set for a host. The error is [ErrNotFound] or an *[InvalidRouteError].
+func InForce(exact, wildcard *Stored, now time.Time) (*Route, error) {
 	r := exact
 	if !r.decides(now) {
 		r = wildcard
@@ -140,22 +140,22 @@ func choose(exact, wildcard *record, now time.Time) (*Route, error) {
 	switch {
 	case !r.decides(now):
 		return nil, ErrNotFound
-	case r.err != nil:
-		return nil, r.err
-	case r.route.Disabled:
+	case r.Err != nil:
+		return nil, r.Err
+	case r.Route.Disabled:
 		return nil, ErrNotFound
 	}
-	return r.route, nil
+	return r.Route, nil
 }
 
-// decides reports whether what is held under the key counts, whatever other records there are for
-// the host.
-func (r *record) decides(now time.Time) bool {
-	return r != nil && (r.err != nil || !r.route.expired(now))
+// decides reports whether r counts, whatever else is stored for the host.
+func (r *Stored) decides(now time.Time) bool {
+	return r != nil && (r.Err != nil || !r.Route.expired(now))
 }
 
-// keys returns what to look up for host: its own key, and its wildcard's if it has one.
-func keys(host string) []string {
+// Keys returns the keys that the route of a host may be stored under: the host, and its wildcard if there is one. host is
+// a name as hostname.Normalize returns it.
+func Keys(host string) []string {
 	if pattern, ok := hostname.Wildcard(host); ok {
 		return []string{host, pattern}
 	}

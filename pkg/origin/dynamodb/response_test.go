@@ -1,4 +1,4 @@
-package origin
+package dynamodb
 
 import (
 	"bytes"
@@ -16,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
 // answers is the HTTP client of one who is asked for whatever, and says 200 and the next of these bodies;
@@ -31,12 +33,12 @@ func (a *answers) Do(*http.Request) (*http.Response, error) {
 }
 
 // answeredBy returns a store whose client is the SDK's, and gets these bodies.
-func answeredBy(table string, bodies ...string) *DynamoDB {
+func answeredBy(table string, bodies ...string) *Store {
 	var a answers
 	for _, body := range bodies {
 		a = append(a, []byte(body))
 	}
-	return &DynamoDB{Table: table, Client: dynamodb.New(dynamodb.Options{
+	return &Store{Table: table, Client: dynamodb.New(dynamodb.Options{
 		Region: "us-east-1", HTTPClient: &a, Retryer: aws.NopRetryer{},
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}, nil
@@ -74,7 +76,7 @@ func TestSuccessThatIsNotDynamoDBsIsAFailureOfTheStore(t *testing.T) {
 	} {
 		for _, table := range []string{"routes", routesARN} {
 			r, err := answeredBy(table, body).Lookup(t.Context(), "a.x.test")
-			if err == nil || isAnswer(err) || !strings.HasPrefix(err.Error(), fmt.Sprintf("origin: table %q: ", table)) {
+			if err == nil || isAnswer(err) || !strings.HasPrefix(err.Error(), fmt.Sprintf("dynamodb: table %q: ", table)) {
 				t.Errorf("%s: %v, %v", body, r, err)
 				continue
 			}
@@ -125,7 +127,7 @@ func TestRightAnswersAreNotTakenForForeignOnes(t *testing.T) {
 				r, err := answeredBy(table, bodies...).Lookup(t.Context(), "a.x.test")
 				if err == nil {
 					got = r.Addresses[0]
-				} else if !errors.Is(err, ErrNotFound) {
+				} else if !errors.Is(err, origin.ErrNotFound) {
 					got = err.Error()
 				}
 				if got != c.want {
@@ -146,7 +148,7 @@ func TestKeysLeftUnprocessedAreAskedForInTheSameTable(t *testing.T) {
 		}
 		return &dynamodb.BatchGetItemOutput{UnprocessedKeys: map[string]types.KeysAndAttributes{"routes": in.RequestItems[routesARN]}}, nil
 	})
-	if _, err := (&DynamoDB{Client: table, Table: routesARN}).Lookup(t.Context(), "a.test"); !errors.Is(err, ErrNotFound) || !slices.Equal(tables, []string{routesARN, routesARN}) {
+	if _, err := (&Store{Client: table, Table: routesARN}).Lookup(t.Context(), "a.test"); !errors.Is(err, origin.ErrNotFound) || !slices.Equal(tables, []string{routesARN, routesARN}) {
 		t.Errorf("%v, %q", err, tables)
 	}
 }
@@ -191,9 +193,9 @@ func FuzzBatchAnswer(f *testing.F) {
 		if out == nil {
 			return
 		}
-		items, left, err := ReadBatch(out, "t", hosts)
+		items, left, err := readBatch(out, "t", hosts)
 		if err != nil {
-			if !errors.Is(err, ErrForeignAnswer) || items != nil || left != nil {
+			if !errors.Is(err, ErrForeign) || items != nil || left != nil {
 				t.Errorf("%v, %v, %v", items, left, err)
 			}
 			return

@@ -1,4 +1,4 @@
-package origin
+package dynamodb
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -21,15 +22,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 )
 
-// ErrNoCredentials is what [NewDynamoDBClient] returns where the environment holds no
+// ErrNoCredentials is what [NewClient] returns where the environment holds no
 // credentials of its own. A program for people then asks the SDK's config package.
-var ErrNoCredentials = errors.New("origin: no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+var ErrNoCredentials = errors.New("dynamodb: no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 
-// NewDynamoDBClient builds a client from the environment variables that the Lambda
+// NewClient builds a client from the environment variables that the Lambda
 // runtime sets, and those of the SDK that change where DynamoDB is found. Other sources
 // (profiles, SSO, instance roles) need the SDK's config package, which costs several
 // milliseconds of every cold start. getenv is os.Getenv or the like.
-func NewDynamoDBClient(getenv func(string) string) (*dynamodb.Client, error) {
+func NewClient(getenv func(string) string) (*dynamodb.Client, error) {
 	credentials := aws.Credentials{
 		AccessKeyID:     getenv("AWS_ACCESS_KEY_ID"),
 		SecretAccessKey: getenv("AWS_SECRET_ACCESS_KEY"),
@@ -41,7 +42,7 @@ func NewDynamoDBClient(getenv func(string) string) (*dynamodb.Client, error) {
 	}
 	region := cmp.Or(getenv("AWS_REGION"), getenv("AWS_DEFAULT_REGION"))
 	if region == "" {
-		return nil, errors.New("origin: AWS_REGION is not set; set it to the region of the routes table")
+		return nil, errors.New("dynamodb: AWS_REGION is not set; set it to the region of the routes table")
 	}
 	client, err := httpClient(getenv("AWS_CA_BUNDLE"))
 	if err != nil {
@@ -50,7 +51,7 @@ func NewDynamoDBClient(getenv func(string) string) (*dynamodb.Client, error) {
 	attempts := 0
 	if s := getenv("AWS_MAX_ATTEMPTS"); s != "" {
 		if attempts, err = strconv.Atoi(s); err != nil || attempts < 1 {
-			return nil, fmt.Errorf("origin: AWS_MAX_ATTEMPTS is %q; set it to a whole number from 1", s)
+			return nil, fmt.Errorf("dynamodb: AWS_MAX_ATTEMPTS is %q; set it to a whole number from 1", s)
 		}
 	}
 	config := aws.Config{
@@ -64,11 +65,11 @@ func NewDynamoDBClient(getenv func(string) string) (*dynamodb.Client, error) {
 	}
 	if endpoint != "" {
 		if u, err := url.Parse(endpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-			return nil, fmt.Errorf("origin: AWS_ENDPOINT_URL_DYNAMODB or AWS_ENDPOINT_URL is %q; set it to a URL such as https://dynamodb.eu-west-1.amazonaws.com", endpoint)
+			return nil, fmt.Errorf("dynamodb: AWS_ENDPOINT_URL_DYNAMODB or AWS_ENDPOINT_URL is %q; set it to a URL such as https://dynamodb.eu-west-1.amazonaws.com", endpoint)
 		}
 		config.BaseEndpoint = &endpoint
 	}
-	return dynamodb.NewFromConfig(config, TuneDynamoDB, func(o *dynamodb.Options) {
+	return dynamodb.NewFromConfig(config, ForLookups, func(o *dynamodb.Options) {
 		if attempts > 0 {
 			o.RetryMaxAttempts = attempts
 		}
@@ -81,12 +82,12 @@ func NewDynamoDBClient(getenv func(string) string) (*dynamodb.Client, error) {
 	}), nil
 }
 
-// TuneDynamoDB sets what a look-up needs that somebody waits for: short pauses between
+// ForLookups sets what a look-up needs that somebody waits for: short pauses between
 // attempts, instead of the SDK's up to 20 seconds, and attempts that leave time for another. A
 // store that failed for an hour has used up what the SDK keeps for retries, and its next look-ups
-// would have one attempt each; so that is switched off: [Cache] asks a store that fails rarely,
-// and [DynamoDB] makes few calls at a time.
-func TuneDynamoDB(o *dynamodb.Options) {
+// would have one attempt each; so that is switched off: origin.Cache asks a store that fails rarely,
+// and [Store] makes few calls at a time.
+func ForLookups(o *dynamodb.Options) {
 	o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxBackoff = 200 * time.Millisecond
 		o.RateLimiter = ratelimit.None
@@ -96,9 +97,30 @@ func TuneDynamoDB(o *dynamodb.Options) {
 	}
 }
 
-// isThrottle reports whether err is one by which the SDK knows that too much was asked for.
-func isThrottle(err error) bool {
-	return retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err).Bool()
+// ForCommands sets the times of a client for a command that somebody waits for. By itself the SDK waits without end for a
+// server that takes a connection and says nothing.
+func ForCommands(o *dynamodb.Options) {
+	const (
+		connect = 5 * time.Second
+		begin   = 5 * time.Second // until a response begins: DynamoDB's does within milliseconds
+		whole   = time.Minute     // for all of it, over a line however slow
+	)
+	if c, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
+		o.HTTPClient = c.WithTimeout(whole).
+			WithDialerOptions(func(d *net.Dialer) { d.Timeout = connect }).
+			WithTransportOptions(func(t *http.Transport) { t.TLSHandshakeTimeout, t.ResponseHeaderTimeout = connect, begin })
+	}
+}
+
+// WithoutRetries returns a client that leaves retries to its caller, who knows of the other requests that are being made,
+// and that keeps as many idle connections as are used at a time.
+func WithoutRetries(client *dynamodb.Client) *dynamodb.Client {
+	return dynamodb.New(client.Options(), func(o *dynamodb.Options) {
+		o.Retryer = aws.NopRetryer{}
+		if c, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
+			o.HTTPClient = c.WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = t.MaxIdleConns })
+		}
+	})
 }
 
 // httpClient returns the client below the SDK's. Reading a bundle of all public
@@ -110,15 +132,15 @@ func httpClient(caBundle string) (aws.HTTPClient, error) {
 	}
 	bundle, err := os.ReadFile(caBundle)
 	if err != nil {
-		return nil, fmt.Errorf("origin: AWS_CA_BUNDLE: %w", err)
+		return nil, fmt.Errorf("dynamodb: AWS_CA_BUNDLE: %w", err)
 	}
 	if !bytes.Contains(bundle, []byte("-----BEGIN CERTIFICATE-----")) {
-		return nil, fmt.Errorf("origin: AWS_CA_BUNDLE: %q holds no certificate", caBundle)
+		return nil, fmt.Errorf("dynamodb: AWS_CA_BUNDLE: %q holds no certificate", caBundle)
 	}
 	return lazyClient(sync.OnceValues(func() (aws.HTTPClient, error) {
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(bundle) {
-			return nil, fmt.Errorf("origin: AWS_CA_BUNDLE: %q holds no certificate that can be read", caBundle)
+			return nil, fmt.Errorf("dynamodb: AWS_CA_BUNDLE: %q holds no certificate that can be read", caBundle)
 		}
 		return newHTTPClient(roots), nil
 	})), nil

@@ -1,4 +1,4 @@
-package origin
+package dynamodb
 
 import (
 	"context"
@@ -7,8 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
 const (
@@ -35,7 +34,7 @@ type question struct {
 	over bool  // it is answered, or nobody waits
 
 	done  chan struct{} // closed when the answer is there
-	route *Route
+	route *origin.Route
 	err   error
 }
 
@@ -47,7 +46,7 @@ type call struct {
 }
 
 // next begins a call for what waits, if anything does. The mutex is held.
-func (d *DynamoDB) next() {
+func (d *Store) next() {
 	// Who has given up shall not have it begin.
 	d.waiting = slices.DeleteFunc(d.waiting, func(q *question) bool { q.over = q.ctx.Err() != nil; return q.over })
 	n := min(len(d.waiting), maxQuestions)
@@ -86,7 +85,7 @@ func lastDeadline(questions []*question) (last time.Time, ok bool) {
 }
 
 // run makes a call, and hands its turn on.
-func (d *DynamoDB) run(ctx context.Context, c *call, questions []*question) {
+func (d *Store) run(ctx context.Context, c *call, questions []*question) {
 	rest, err := d.read(ctx, c, questions)
 	for _, q := range rest {
 		d.answer(c, q, nil, &tableError{d.Table, err})
@@ -100,7 +99,7 @@ func (d *DynamoDB) run(ctx context.Context, c *call, questions []*question) {
 }
 
 // read answers what it can, and returns the rest with the reason why it cannot.
-func (d *DynamoDB) read(ctx context.Context, c *call, questions []*question) (rest []*question, err error) {
+func (d *Store) read(ctx context.Context, c *call, questions []*question) (rest []*question, err error) {
 	rest = questions
 	defer func() {
 		if v := recover(); v != nil { // in this goroutine it would end the process
@@ -108,24 +107,18 @@ func (d *DynamoDB) read(ctx context.Context, c *call, questions []*question) (re
 		}
 	}()
 	names := namesOf(questions)
-	found := map[string]*record{}
+	found := map[string]*origin.Stored{}
 	for n := range maxReads {
 		if n > 0 && !sleep(ctx, rand.N(readPause<<(n-1))) {
 			return rest, ctx.Err()
 		}
-		out, err := d.Client.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{
-			RequestItems: map[string]types.KeysAndAttributes{d.Table: {Keys: keysOf(names)}},
-		})
-		if err != nil {
-			return rest, err
-		}
-		items, left, err := ReadBatch(out, d.Table, names)
+		items, left, err := GetItems(ctx, d.Client, d.Table, names, false)
 		if err != nil {
 			return rest, err
 		}
 		for _, item := range items {
 			route, err := item.Route()
-			found[item.Host()] = &record{route, err}
+			found[item.Host()] = &origin.Stored{Route: route, Err: err}
 		}
 		var open []*question
 		for _, q := range rest {
@@ -134,11 +127,11 @@ func (d *DynamoDB) read(ctx context.Context, c *call, questions []*question) (re
 				open = append(open, q)
 				continue
 			}
-			var wildcard *record
+			var wildcard *origin.Stored
 			if len(q.names) > 1 {
 				wildcard = found[q.names[1]]
 			}
-			route, err := choose(found[q.names[0]], wildcard, time.Now())
+			route, err := origin.InForce(found[q.names[0]], wildcard, time.Now())
 			d.answer(c, q, route, err)
 		}
 		if rest = open; len(rest) == 0 {
@@ -146,7 +139,7 @@ func (d *DynamoDB) read(ctx context.Context, c *call, questions []*question) (re
 		}
 		names = left
 	}
-	return rest, errThrottled
+	return rest, ErrUnprocessed
 }
 
 // namesOf returns the names whose items to read, each once: DynamoDB refuses a call that has one twice,
@@ -165,7 +158,7 @@ func namesOf(questions []*question) (want []string) {
 }
 
 // answer tells who asked.
-func (d *DynamoDB) answer(c *call, q *question, route *Route, err error) {
+func (d *Store) answer(c *call, q *question, route *origin.Route, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	q.route, q.err = route, err
@@ -178,7 +171,7 @@ func (d *DynamoDB) answer(c *call, q *question, route *Route, err error) {
 
 // leave is for who does not wait any more. A call that nobody waits for ends; when leave returns,
 // it has.
-func (d *DynamoDB) leave(q *question) {
+func (d *Store) leave(q *question) {
 	d.mu.Lock()
 	c := q.call
 	if q.over || c == nil { // without a call, it will get none

@@ -1,4 +1,4 @@
-package origin
+package dynamodb
 
 import (
 	"bufio"
@@ -13,27 +13,29 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/sleightproxy/sleight/internal/dynamodbtest"
+	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
 const answerOfATest = `{"Responses":{"t":[{"host":{"S":"a.test"},"origin":{"S":"b.test"}}]}}`
 
 // tableAt returns the store at an endpoint, with the client of the environment.
-func tableAt(t *testing.T, endpoint string) *DynamoDB {
+func tableAt(t *testing.T, endpoint string) *Store {
 	t.Helper()
 	env := map[string]string{
 		"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_DYNAMODB": endpoint,
 	}
-	client, err := NewDynamoDBClient(func(name string) string { return env[name] })
+	client, err := NewClient(func(name string) string { return env[name] })
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(closeIdle(client))
-	return &DynamoDB{Client: client, Table: "t"}
+	return &Store{Client: client, Table: "t"}
 }
 
 func closeIdle(client *dynamodb.Client) func() {
@@ -82,7 +84,7 @@ func TestLostFlowCostsOneAttempt(t *testing.T) {
 
 // A refresh every TTL finds a connection; one from before a freeze is not tried.
 func TestIdleConnectionsAreKeptLongerThanTheTTLAndNotForLong(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		dials := 0
 		client := newAttempts(&http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 			dials++
@@ -102,7 +104,7 @@ func TestIdleConnectionsAreKeptLongerThanTheTTLAndNotForLong(t *testing.T) {
 		for _, c := range []struct {
 			idle time.Duration
 			want int
-		}{{0, 1}, {defaultTTL + time.Second, 1}, {time.Minute, 2}} {
+		}{{0, 1}, {origin.DefaultTTL + time.Second, 1}, {time.Minute, 2}} {
 			time.Sleep(c.idle)
 			r, err := http.NewRequestWithContext(t.Context(), "GET", "http://a.test/", nil)
 			if err != nil {

@@ -1,4 +1,4 @@
-package origin
+package dynamodb
 
 import (
 	"math"
@@ -9,12 +9,14 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
 // rows returns the cells of the table in docs/costs.md whose head begins with title.
 func rows(t *testing.T, title string) (head []string, all [][]float64) {
 	t.Helper()
-	b, err := os.ReadFile("../../docs/costs.md")
+	b, err := os.ReadFile("../../../docs/costs.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,9 +78,9 @@ func TestCostsAreAsDocumented(t *testing.T) {
 		t.Errorf("%v", all)
 	}
 	for _, row := range all {
-		inBubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			f := &fakeTable{hold: make(chan struct{})}
-			c := newCache(&DynamoDB{Client: f, Table: "t"})
+			c := newCache(&Store{Client: f, Table: "t"})
 			got := lookups(t.Context(), c, numbered("h%d.scan.test", int(row[0]))...)
 			close(f.hold)
 			got()
@@ -95,9 +97,9 @@ func TestCostsAreAsDocumented(t *testing.T) {
 // periods, in each of which there are so many requests.
 func costs(t *testing.T, rate float64, ttl time.Duration, period float64) (calls, units float64) {
 	t.Helper()
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		f := &fakeTable{items: map[string]string{"a.x.test": "a.lb", "b.x.test": "b.lb"}}
-		caches := []*Cache{newCache(&DynamoDB{Client: f, Table: "t"}), newCache(&DynamoDB{Client: f, Table: "t"})}
+		caches := []*origin.Cache{newCache(&Store{Client: f, Table: "t"}), newCache(&Store{Client: f, Table: "t"})}
 		hosts := []string{"a.x.test", "b.x.test"}
 		for _, c := range caches {
 			c.TTL = ttl

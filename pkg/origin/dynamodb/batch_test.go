@@ -1,4 +1,4 @@
-package origin
+package dynamodb
 
 import (
 	"context"
@@ -14,6 +14,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
 // fakeTable answers BatchGetItem as DynamoDB does, and notes what it was asked.
@@ -84,7 +86,7 @@ func (f *fakeTable) asked() [][]string {
 }
 
 // lookups looks up all hosts at once, and returns what each got once all have.
-func lookups(ctx context.Context, store Store, hosts ...string) func() map[string]string {
+func lookups(ctx context.Context, store origin.Store, hosts ...string) func() map[string]string {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	got := map[string]string{}
@@ -95,7 +97,7 @@ func lookups(ctx context.Context, store Store, hosts ...string) func() map[strin
 			defer mu.Unlock()
 			if got[host] = ""; err == nil {
 				got[host] = r.Addresses[0]
-			} else if !errors.Is(err, ErrNotFound) {
+			} else if !errors.Is(err, origin.ErrNotFound) {
 				got[host] = err.Error()
 			}
 		})
@@ -112,7 +114,7 @@ func numbered(format string, n int) (hosts []string) {
 }
 
 // idle fails the test unless the store has nothing left to do.
-func idle(t *testing.T, d *DynamoDB) {
+func idle(t *testing.T, d *Store) {
 	t.Helper()
 	synctest.Wait()
 	d.mu.Lock()
@@ -123,10 +125,10 @@ func idle(t *testing.T, d *DynamoDB) {
 }
 
 // busy returns a store whose calls are all under way, and the function that lets them go on.
-func busy(t *testing.T, f *fakeTable) (*DynamoDB, func()) {
+func busy(t *testing.T, f *fakeTable) (*Store, func()) {
 	t.Helper()
 	f.hold = make(chan struct{})
-	d := &DynamoDB{Client: f, Table: "t"}
+	d := &Store{Client: f, Table: "t"}
 	first := lookups(t.Context(), d, numbered("busy%d.test", maxCalls)...)
 	if n := len(f.asked()); n != maxCalls {
 		t.Fatalf("%d calls, want %d", n, maxCalls)
@@ -135,7 +137,7 @@ func busy(t *testing.T, f *fakeTable) (*DynamoDB, func()) {
 }
 
 func TestLookupsThatWaitShareTheNextCall(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		f := &fakeTable{items: map[string]string{"*.x.test": "wild.lb"}}
 		want := map[string]string{}
 		for i, host := range numbered("h%d.x.test", 120) {
@@ -162,9 +164,9 @@ func TestLookupsThatWaitShareTheNextCall(t *testing.T) {
 }
 
 func TestLookupDoesNotWaitForOthersToJoin(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		f := &fakeTable{items: map[string]string{"a.test": "a.lb"}}
-		d := &DynamoDB{Client: f, Table: "t"}
+		d := &Store{Client: f, Table: "t"}
 		start := time.Now()
 		for range 3 {
 			if r, err := d.Lookup(t.Context(), "a.test"); err != nil || r.Addresses[0] != "a.lb" {
@@ -178,7 +180,7 @@ func TestLookupDoesNotWaitForOthersToJoin(t *testing.T) {
 }
 
 func TestOneWhoLeavesASharedCallDoesNotFailTheOthers(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		f := &fakeTable{items: map[string]string{"a.test": "a.lb", "b.test": "b.lb"}}
 		d, release := busy(t, f)
 		ctx, leave := context.WithCancel(t.Context())
@@ -213,7 +215,7 @@ func TestOneWhoLeavesASharedCallDoesNotFailTheOthers(t *testing.T) {
 
 // Who has left is answered too, and must not be counted as leaving once more.
 func TestSharedCallEndsWithItsLastWhoeverLeftBefore(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		f := &fakeTable{unprocessed: func(_ int, keys []string) int {
 			if keys[len(keys)-1] == "b.test" {
 				return 1
@@ -247,10 +249,10 @@ func TestSharedCallEndsWithItsLastWhoeverLeftBefore(t *testing.T) {
 }
 
 func TestNothingRunsOnWhenNobodyWaits(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		f := &fakeTable{}
 		f.hold = make(chan struct{})
-		d := &DynamoDB{Client: f, Table: "t"}
+		d := &Store{Client: f, Table: "t"}
 		ctx, leave := context.WithCancel(t.Context())
 		got := lookups(ctx, d, numbered("h%d.test", 100)...)
 		leave()
@@ -264,14 +266,14 @@ func TestNothingRunsOnWhenNobodyWaits(t *testing.T) {
 		}
 		idle(t, d)
 		close(f.hold)
-		if _, err := d.Lookup(t.Context(), "a.test"); !errors.Is(err, ErrNotFound) {
+		if _, err := d.Lookup(t.Context(), "a.test"); !errors.Is(err, origin.ErrNotFound) {
 			t.Errorf("afterwards: %v", err)
 		}
 	})
 }
 
 func TestUnprocessedKeysFailTheirOwnHostsAlone(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		f := &fakeTable{items: map[string]string{"a.x.test": "a.lb", "*.x.test": "wild.lb", "b.y.test": "b.lb", "*.y.test": "wild.lb"}}
 		f.unprocessed = func(_ int, keys []string) int {
 			if i := slices.Index(keys, "b.y.test"); i >= 0 {
@@ -306,10 +308,10 @@ func TestUnprocessedKeysFailTheirOwnHostsAlone(t *testing.T) {
 
 // Otherwise the host would be said to have no route, for certain.
 func TestWildcardThatIsLeftUnprocessedIsReadBeforeItsHostHasNone(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		f := &fakeTable{items: map[string]string{"*.y.test": "wild.lb"}}
 		f.unprocessed = func(_ int, keys []string) int { return len(keys) - 1 } // the wildcard, at first
-		d := &DynamoDB{Client: f, Table: "t"}
+		d := &Store{Client: f, Table: "t"}
 		if r, err := d.Lookup(t.Context(), "b.y.test"); err != nil || r.Host != "*.y.test" {
 			t.Errorf("%+v, %v", r, err)
 		}
@@ -340,20 +342,20 @@ func TestFailedCallFailsAllOfItAndNoMore(t *testing.T) {
 			return func() { f.unprocessed = nil }
 		},
 	} {
-		inBubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			f := &fakeTable{}
 			mend := fail(f)
 			d, release := busy(t, f)
 			got := lookups(t.Context(), d, numbered("h%d.test", 10)...)
 			release()
 			for host, got := range got() {
-				if !strings.Contains(got, `origin: table "t": `) || !strings.Contains(got, "down") && !strings.Contains(got, "boom") {
+				if !strings.Contains(got, `dynamodb: table "t": `) || !strings.Contains(got, "down") && !strings.Contains(got, "boom") {
 					t.Errorf("%s: %s", host, got)
 				}
 			}
 			synctest.Wait()
 			mend()
-			if _, err := d.Lookup(t.Context(), "a.test"); !errors.Is(err, ErrNotFound) {
+			if _, err := d.Lookup(t.Context(), "a.test"); !errors.Is(err, origin.ErrNotFound) {
 				t.Errorf("afterwards: %v", err)
 			}
 			idle(t, d)
@@ -362,7 +364,7 @@ func TestFailedCallFailsAllOfItAndNoMore(t *testing.T) {
 }
 
 func TestScanOfRandomNamesCostsFewCalls(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		f := &fakeTable{items: map[string]string{"a.test": "a.lb"}}
 		d, release := busy(t, f)
 		c := newCache(d)

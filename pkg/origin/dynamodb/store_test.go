@@ -1,10 +1,11 @@
-package origin
+package dynamodb
 
 import (
 	"context"
 	"crypto/tls"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,11 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/sleightproxy/sleight/internal/dynamodbtest"
 	"github.com/sleightproxy/sleight/internal/tlstest"
+	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
 func s(v string) types.AttributeValue { return &types.AttributeValueMemberS{Value: v} }
@@ -71,9 +74,9 @@ func TestDynamoDB(t *testing.T) {
 	put("set.y.com", map[string]types.AttributeValue{"origin": &types.AttributeValueMemberSS{Value: []string{"a.lb"}}})
 	put("null.y.com", map[string]types.AttributeValue{"server_name": &types.AttributeValueMemberNULL{Value: true}})
 
-	newStore := func(unprocessed int) (*DynamoDB, *counting) {
+	newStore := func(unprocessed int) (*Store, *counting) {
 		c := &counting{BatchGetter: server.Client, unprocessed: unprocessed}
-		return &DynamoDB{Client: c, Table: table}, c
+		return &Store{Client: c, Table: table}, c
 	}
 	t.Run("one round trip finds the route in force", func(t *testing.T) {
 		for host, want := range map[string]string{
@@ -83,8 +86,8 @@ func TestDynamoDB(t *testing.T) {
 			store, calls := newStore(0)
 			r, err := store.Lookup(t.Context(), host)
 			switch {
-			case want == "" && !errors.Is(err, ErrNotFound):
-				t.Errorf("%s: %v, want ErrNotFound", host, err)
+			case want == "" && !errors.Is(err, origin.ErrNotFound):
+				t.Errorf("%s: %v, want origin.ErrNotFound", host, err)
 			case want != "" && (err != nil || strings.Join(r.Addresses, ",") != want):
 				t.Errorf("%s: %+v, %v; want %s", host, r, err, want)
 			}
@@ -96,7 +99,7 @@ func TestDynamoDB(t *testing.T) {
 	t.Run("a bad item fails its own host alone", func(t *testing.T) {
 		store, _ := newStore(0)
 		for host, attribute := range map[string]string{"bad.x.com": "enabled", "binary.x.com": "note", "map.x.com": "origin", "set.y.com": "origin", "null.y.com": "server_name"} {
-			var invalid *InvalidRouteError
+			var invalid *origin.InvalidRouteError
 			if _, err := store.Lookup(t.Context(), host); !errors.As(err, &invalid) || invalid.Host != host || invalid.Attribute != attribute {
 				t.Errorf("%s: %v", host, err)
 			}
@@ -112,13 +115,13 @@ func TestDynamoDB(t *testing.T) {
 		}
 		// Never the wildcard, where the host's own item was not read.
 		store, _ = newStore(maxReads)
-		if r, err := store.Lookup(t.Context(), "exact.x.com"); err == nil || errors.Is(err, ErrNotFound) || errors.As(err, new(*InvalidRouteError)) {
+		if r, err := store.Lookup(t.Context(), "exact.x.com"); err == nil || errors.Is(err, origin.ErrNotFound) || errors.As(err, new(*origin.InvalidRouteError)) {
 			t.Errorf("%+v, %v", r, err)
 		}
 	})
 	t.Run("a missing table is not a missing route", func(t *testing.T) {
-		store := &DynamoDB{Client: server.Client, Table: "no-such-table"}
-		if _, err := store.Lookup(t.Context(), "a.test"); err == nil || errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "no-such-table") {
+		store := &Store{Client: server.Client, Table: "no-such-table"}
+		if _, err := store.Lookup(t.Context(), "a.test"); err == nil || errors.Is(err, origin.ErrNotFound) || !strings.Contains(err.Error(), "no-such-table") {
 			t.Errorf("%v", err)
 		}
 	})
@@ -127,15 +130,15 @@ func TestDynamoDB(t *testing.T) {
 			"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c", "AWS_REGION": "us-east-1",
 			"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ENDPOINT_URL_DYNAMODB": server.Endpoint,
 		}
-		client, err := NewDynamoDBClient(func(name string) string { return env[name] })
+		client, err := NewClient(func(name string) string { return env[name] })
 		if err != nil {
 			t.Fatal(err)
 		}
-		store := &DynamoDB{Client: client, Table: table}
+		store := &Store{Client: client, Table: table}
 		if _, err := store.Lookup(t.Context(), "exact.x.com"); err != nil {
 			t.Error(err)
 		}
-		c := &Cache{Store: store, Timeout: time.Minute}
+		c := &origin.Cache{Store: store, Timeout: time.Minute}
 		if r, err := c.Lookup(t.Context(), "list.y.com"); err != nil || len(r.Addresses) != 2 {
 			t.Errorf("%+v, %v", r, err)
 		}
@@ -155,11 +158,11 @@ func TestClientOfTheEnvironmentSignsAndRetriesQuickly(t *testing.T) {
 		"AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "token", "AWS_DEFAULT_REGION": "eu-west-1",
 		"AWS_ENDPOINT_URL": server.URL, "AWS_MAX_ATTEMPTS": "2",
 	}
-	client, err := NewDynamoDBClient(func(name string) string { return env[name] })
+	client, err := NewClient(func(name string) string { return env[name] })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (&DynamoDB{Client: client, Table: "t"}).Lookup(t.Context(), "a.test"); err == nil || errors.Is(err, ErrNotFound) {
+	if _, err := (&Store{Client: client, Table: "t"}).Lookup(t.Context(), "a.test"); err == nil || errors.Is(err, origin.ErrNotFound) {
 		t.Errorf("%v", err)
 	}
 	if len(requests) != 2 {
@@ -168,6 +171,56 @@ func TestClientOfTheEnvironmentSignsAndRetriesQuickly(t *testing.T) {
 	h := requests[0].Header
 	if !strings.Contains(h.Get("Authorization"), "AKIDTEST/") || !strings.Contains(h.Get("Authorization"), "/eu-west-1/dynamodb/") || h.Get("X-Amz-Security-Token") != "token" {
 		t.Errorf("%v", h)
+	}
+}
+
+// hostOf returns the host that a client asks, without asking it.
+func hostOf(t *testing.T, client *dynamodb.Client) string {
+	t.Helper()
+	host := ""
+	copied := dynamodb.New(client.Options(), func(o *dynamodb.Options) {
+		o.HTTPClient = roundTrip(func(r *http.Request) (*http.Response, error) {
+			host = r.URL.Host
+			return nil, errDown
+		})
+		o.Retryer = aws.NopRetryer{}
+	})
+	if _, err := (&Store{Client: copied, Table: "t"}).Lookup(t.Context(), "a.test"); err == nil {
+		t.Error("there is a route")
+	}
+	return host
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) Do(r *http.Request) (*http.Response, error) { return f(r) }
+
+// An operator who has to use FIPS endpoints would not notice that others are used.
+func TestClientOfTheEnvironmentAsksTheEndpointThatItIsTold(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		env  map[string]string
+		want string
+	}{
+		{"nothing set", nil, "dynamodb.eu-west-1.amazonaws.com"},
+		{"FIPS", map[string]string{"AWS_USE_FIPS_ENDPOINT": "true"}, "dynamodb-fips.eu-west-1.amazonaws.com"},
+		{"dual stack", map[string]string{"AWS_USE_DUALSTACK_ENDPOINT": "true"}, "dynamodb.eu-west-1.api.aws"},
+		{"both", map[string]string{"AWS_USE_FIPS_ENDPOINT": "true", "AWS_USE_DUALSTACK_ENDPOINT": "true"}, "dynamodb-fips.eu-west-1.api.aws"},
+		{"false", map[string]string{"AWS_USE_FIPS_ENDPOINT": "false", "AWS_USE_DUALSTACK_ENDPOINT": "false"}, "dynamodb.eu-west-1.amazonaws.com"},
+		{"an endpoint for all services", map[string]string{"AWS_ENDPOINT_URL": "http://a.test:8000"}, "a.test:8000"},
+		{"the service's own endpoint", map[string]string{"AWS_ENDPOINT_URL": "http://a.test", "AWS_ENDPOINT_URL_DYNAMODB": "https://b.test"}, "b.test"},
+		{"endpoints that are ignored", map[string]string{"AWS_ENDPOINT_URL_DYNAMODB": "https://b.test", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}, "dynamodb.eu-west-1.amazonaws.com"},
+	} {
+		env := map[string]string{"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "eu-west-1"}
+		maps.Copy(env, c.env)
+		client, err := NewClient(func(name string) string { return env[name] })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := hostOf(t, client); !strings.HasPrefix(got, c.want) && !strings.HasSuffix(got, "."+c.want) {
+			t.Errorf("%s: %s is asked, want %s", c.name, got, c.want)
+		}
 	}
 }
 
@@ -187,11 +240,11 @@ func TestClientOfTheEnvironmentTrustsTheBundleAlone(t *testing.T) {
 			"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1",
 			"AWS_ENDPOINT_URL_DYNAMODB": "https://localhost:" + o.Port(), "AWS_CA_BUNDLE": name,
 		}
-		client, err := NewDynamoDBClient(func(name string) string { return env[name] })
+		client, err := NewClient(func(name string) string { return env[name] })
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r, err := (&DynamoDB{Client: client, Table: "t"}).Lookup(t.Context(), "a.test"); (err == nil) != trusted {
+		if r, err := (&Store{Client: client, Table: "t"}).Lookup(t.Context(), "a.test"); (err == nil) != trusted {
 			t.Errorf("trusted %v: %+v, %v", trusted, r, err)
 		}
 	}

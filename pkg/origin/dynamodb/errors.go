@@ -1,0 +1,144 @@
+package dynamodb
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/smithy-go"
+)
+
+// A Kind says what a failed request to DynamoDB means. The proxy and the tools give their own advice for each.
+type Kind int
+
+// The kinds of failures.
+const (
+	Other         Kind = iota
+	Canceled           // by the caller
+	NoTable            // of that name, in that account and Region
+	NoCredentials      // were found
+	Expired            // credentials
+	NotAccepted        // credentials
+	Denied             // a permission is missing
+	Throttled          // the same may succeed later, or in smaller parts
+	Invalid            // the request is not valid for the table
+	ServerFailure      // DynamoDB itself has failed
+	Foreign            // something that is not DynamoDB has answered: [ErrForeign]
+	Untrusted          // the certificate of what answers is of an unknown authority
+	NoSuchName         // in DNS
+	NoAnswer           // in time
+	Unreachable        // no connection, or it broke
+)
+
+// kinds are the codes of DynamoDB's errors, and of the checks of AWS in front of it.
+var kinds = map[string]Kind{
+	"ResourceNotFoundException":           NoTable,
+	"ExpiredTokenException":               Expired,
+	"ExpiredToken":                        Expired,
+	"UnrecognizedClientException":         NotAccepted,
+	"InvalidSignatureException":           NotAccepted,
+	"SignatureDoesNotMatch":               NotAccepted,
+	"IncompleteSignatureException":        NotAccepted,
+	"MissingAuthenticationTokenException": NotAccepted,
+	"MissingAuthenticationToken":          NotAccepted,
+	"InvalidClientTokenId":                NotAccepted,
+	"AccessDeniedException":               Denied,
+	"TransactionConflictException":        Throttled, // others write the same item: a reason to wait, too
+	"ValidationException":                 Invalid,
+	"InternalServerError":                 ServerFailure,
+	"InternalServerErrorException":        ServerFailure,
+	"InternalFailure":                     ServerFailure,
+	"ServiceUnavailable":                  ServerFailure,
+	"ServiceUnavailableException":         ServerFailure,
+}
+
+// KindOf returns what the error of a request means. err is not nil.
+func KindOf(err error) Kind {
+	if kind, ok := kinds[Code(err)]; ok {
+		return kind
+	}
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		return Canceled
+	case errors.Is(err, ErrForeign), errors.As(err, new(*smithy.DeserializationError)):
+		return Foreign
+	case IsThrottled(err):
+		return Throttled
+	case strings.Contains(err.Error(), "get identity: "): // the SDK has no type for this
+		return NoCredentials
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return Untrusted
+	case errors.As(err, new(*net.DNSError)):
+		return NoSuchName
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errNoAnswer), errors.As(err, &timeout) && timeout.Timeout():
+		return NoAnswer
+	case Code(err) == "" && errors.As(err, new(net.Error)):
+		return Unreachable
+	}
+	return Other
+}
+
+// Code returns the code of an error of DynamoDB, such as "ThrottlingException", and "" for other errors.
+func Code(err error) string {
+	var coded interface{ ErrorCode() string } // of the SDK's errors
+	if errors.As(err, &coded) {
+		return coded.ErrorCode()
+	}
+	return ""
+}
+
+// ErrUnprocessed says that DynamoDB has left keys of a request unprocessed each time.
+var ErrUnprocessed = errors.New("dynamodb: keys left unprocessed (the table or the account is throttled)")
+
+// IsThrottled reports whether the same request may succeed later, or if it is made in smaller parts.
+func IsThrottled(err error) bool {
+	return errors.Is(err, ErrUnprocessed) || kinds[Code(err)] == Throttled || throttles.IsErrorThrottle(err).Bool()
+}
+
+// throttles knows the errors by which AWS says that too much was asked for.
+var throttles = retry.IsErrorThrottles(retry.DefaultThrottles)
+
+// tableError is why the table could not be read.
+type tableError struct {
+	table string
+	err   error
+}
+
+func (e *tableError) Error() string { return fmt.Sprintf("dynamodb: table %q: %v", e.table, e.err) }
+func (e *tableError) Unwrap() error { return e.err }
+
+// Advice says what an operator of the proxy can do, and is empty if that is not known.
+func (e *tableError) Advice() string {
+	switch KindOf(e.err) {
+	case Denied:
+		return fmt.Sprintf("allow the proxy's role dynamodb:BatchGetItem on the table %s, and kms:Decrypt if the table has a key of its own", e.table)
+	case NoTable:
+		return fmt.Sprintf("there is no table %s in this account and Region: correct ROUTES_TABLE or AWS_REGION, or create the table", e.table)
+	case Expired:
+		return "the credentials have expired: log in again, or give the proxy a role, whose credentials are renewed"
+	case NotAccepted:
+		return "the credentials are not valid: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, and the clock"
+	case ServerFailure:
+		return "DynamoDB itself fails: look at the AWS Health Dashboard; it is tried again by itself"
+	case Throttled:
+		return throttledAdvice
+	case Untrusted:
+		return "DynamoDB's certificate is not trusted: set AWS_CA_BUNDLE to the authorities of the proxy in between"
+	case NoSuchName:
+		return "DynamoDB's name is not found: check AWS_REGION, AWS_ENDPOINT_URL_DYNAMODB and the DNS of the VPC"
+	case Canceled, NoAnswer:
+		return "DynamoDB does not answer in time: in a VPC, check its endpoint or NAT gateway, security groups and routes"
+	case Foreign:
+		return "what answers is not DynamoDB: check AWS_ENDPOINT_URL_DYNAMODB and AWS_ENDPOINT_URL, and the proxies in between"
+	case Unreachable:
+		return "DynamoDB cannot be reached: in a VPC, check its endpoint or NAT gateway, security groups and routes"
+	}
+	return ""
+}
+
+const throttledAdvice = "the table is throttled: raise its read capacity or limits, or ROUTES_TTL"

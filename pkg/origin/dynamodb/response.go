@@ -1,0 +1,107 @@
+package dynamodb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/sleightproxy/sleight/pkg/origin"
+)
+
+// ErrForeign says that a request to the table was answered with success, but not by DynamoDB: by a wrong endpoint, or by
+// a proxy in between. It is then not known what the table has.
+var ErrForeign = errors.New("the answer is not DynamoDB's")
+
+// GetItems makes one BatchGetItem for the items of hosts, which are different, at most 100, in one table, which is named or
+// given by its ARN. consistent asks for strongly consistent reads, at twice the price. It returns the items that the table
+// has, and the hosts whose keys were left unprocessed. The table has nothing under the other hosts.
+//
+// The error is the client's, or [ErrForeign] if DynamoDB cannot have answered so. DynamoDB has a list in Responses, which
+// may be empty, for each table that it has read a key of, and returns what it was asked for, each once: AWS's API
+// reference of BatchGetItem.
+func GetItems(ctx context.Context, client BatchGetter, table string, hosts []string, consistent bool, options ...func(*dynamodb.Options)) (items []origin.Item, left []string, err error) {
+	keys := types.KeysAndAttributes{Keys: keysOf(hosts)}
+	if consistent {
+		keys.ConsistentRead = &consistent
+	}
+	out, err := client.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{RequestItems: map[string]types.KeysAndAttributes{table: keys}}, options...)
+	if err != nil {
+		return nil, nil, err
+	}
+	return readBatch(out, table, hosts)
+}
+
+// readBatch reads the response to a BatchGetItem. out is not nil.
+func readBatch(out *dynamodb.BatchGetItemOutput, table string, hosts []string) (items []origin.Item, left []string, err error) {
+	open := make(map[string]bool, len(hosts)) // by host asked for: it has not come yet
+	for _, host := range hosts {
+		open[host] = true
+	}
+	take := func(key origin.Item) error {
+		host, ok := key["host"].(string)
+		if !ok {
+			return fmt.Errorf("%w: it has an item without its key", ErrForeign)
+		}
+		first, asked := open[host]
+		if !asked {
+			return fmt.Errorf("%w: it has an item of %.100q, which was not asked for", ErrForeign, host)
+		}
+		if !first {
+			return fmt.Errorf("%w: it has %q twice", ErrForeign, host)
+		}
+		open[host] = false
+		return nil
+	}
+	for name, keys := range out.UnprocessedKeys {
+		if tableName(name) != tableName(table) {
+			return nil, nil, fmt.Errorf("%w: it has keys of the table %.100q", ErrForeign, name)
+		}
+		for _, key := range keys.Keys {
+			item := Item(key)
+			if err := take(item); err != nil {
+				return nil, nil, err
+			}
+			left = append(left, item.Host())
+		}
+	}
+	list := false
+	for name, found := range out.Responses {
+		if tableName(name) != tableName(table) {
+			return nil, nil, fmt.Errorf("%w: it has items of the table %.100q", ErrForeign, name)
+		}
+		list = list || found != nil
+		for _, attrs := range found {
+			item := Item(attrs)
+			if err := take(item); err != nil {
+				return nil, nil, err
+			}
+			items = append(items, item)
+		}
+	}
+	if !list && len(left) < len(open) {
+		return nil, nil, fmt.Errorf("%w: it has no list of items of the table", ErrForeign)
+	}
+	return items, left, nil
+}
+
+// tableName returns the name of a table that may be given by its ARN. AWS documents that answers name
+// the table as the request did, and engines that know ARNs may name it the other way.
+func tableName(table string) string {
+	if _, name, ok := strings.Cut(table, ":table/"); ok && strings.HasPrefix(table, "arn:") {
+		return name
+	}
+	return table
+}
+
+// keysOf returns the keys of hosts.
+func keysOf(hosts []string) []map[string]types.AttributeValue {
+	keys := make([]map[string]types.AttributeValue, 0, len(hosts))
+	for _, host := range hosts {
+		keys = append(keys, map[string]types.AttributeValue{"host": &types.AttributeValueMemberS{Value: host}})
+	}
+	return keys
+}
