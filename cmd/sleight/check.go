@@ -16,6 +16,7 @@ import (
 
 	"github.com/sleightproxy/sleight/internal/app"
 	"github.com/sleightproxy/sleight/internal/check"
+	"github.com/sleightproxy/sleight/internal/routes"
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/pkg/hostname"
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -86,14 +87,13 @@ type checkCommand struct {
 	output format
 	getenv func(string) string
 
-	file, as                         string
-	all, verbose, inactive           bool
-	origins, pins, target, offered   []string
-	serverName, hostHeader, caFile   string
-	clientCert, tlsMin, path, method string
-	resolver                         string
-	parallel, warnDays               int
-	timeout                          time.Duration
+	attributes             attributeFlags
+	file, as               string
+	all, verbose, inactive bool
+	target                 []string
+	path, method, resolver string
+	parallel, warnDays     int
+	timeout                time.Duration
 }
 
 func newCheck(getenv func(string) string) *cobra.Command {
@@ -132,14 +132,7 @@ docs/check.md has the fields of --output json, which stay as they are, and the c
 	f.StringVar(&k.file, "from-file", "", "JSON or YAML `file` with routes that are in no table yet; - is standard input")
 	f.BoolVar(&k.all, "all", false, "check every route")
 	f.StringVar(&k.as, "as", "", "`name` to check a wildcard with")
-	f.StringSliceVar(&k.origins, "origin", nil, "`origin` of a route that is in no table yet; may be repeated")
-	f.StringVar(&k.serverName, "server-name", "", "as if the route had this `name` for server_name")
-	f.StringVar(&k.hostHeader, "host-header", "", "as if the route had this `name` for host_header")
-	f.StringVar(&k.caFile, "ca-file", "", "as if the route had what is in this `file` for ca_pem; - is standard input")
-	f.StringSliceVar(&k.pins, "pin", nil, "as if the route had this `pin` among its spki_pins; may be repeated")
-	f.StringVar(&k.clientCert, "client-cert", "", "as if the route had this `name` for client_cert")
-	f.StringVar(&k.tlsMin, "tls-min", "", "as if the route had this `version` for tls_min: 1.2 or 1.3")
-	f.StringSliceVar(&k.offered, "protocols", nil, "as if the route had this `list` for protocols, such as h2,http/1.1")
+	k.attributes.add(c)
 	f.StringVar(&k.path, "path", "/", "`path` and query of the request")
 	f.StringVar(&k.method, "method", "GET", "`method` of the request: GET, HEAD or OPTIONS")
 	f.StringSliceVar(&k.target, "target", nil, "`name` or address of the proxy, to which clients should be led; may be repeated")
@@ -153,9 +146,9 @@ docs/check.md has the fields of --output json, which stay as they are, and the c
 	addOutput(c, &k.output)
 	completeTables(c)
 	completeValues(c,
-		map[string][]string{"method": {"GET", "HEAD", "OPTIONS"}, "tls-min": {"1.2", "1.3"}, "protocols": protocolLists},
-		map[string][]string{"from-file": {"json", "yaml", "yml"}, "ca-file": {"pem", "crt", "cer"}},
-		"as", "origin", "server-name", "host-header", "pin", "client-cert", "path", "target", "resolver", "parallel", "timeout", "warn-days")
+		map[string][]string{"method": {"GET", "HEAD", "OPTIONS"}},
+		map[string][]string{"from-file": {"json", "yaml", "yml"}},
+		"as", "path", "target", "resolver", "parallel", "timeout", "warn-days")
 	return c
 }
 
@@ -170,7 +163,7 @@ func (k *checkCommand) validate(c *cobra.Command, args []string) error {
 		}
 		return ""
 	}
-	altered := given("origin", "server-name", "host-header", "ca-file", "pin", "client-cert", "tls-min", "protocols", "as")
+	altered := cmp.Or(k.attributes.changed(), given("as"))
 	stored := given("table", "routes")
 	u, err := url.ParseRequestURI(k.path)
 	switch {
@@ -180,7 +173,7 @@ func (k *checkCommand) validate(c *cobra.Command, args []string) error {
 		return usageError{fmt.Errorf("give a HOST, or --all; see %q", c.CommandPath()+" --help")}
 	case k.all && altered != "":
 		return usageError{fmt.Errorf("%s is given with --all: it is for one route", altered)}
-	case k.file == "-" && k.caFile == "-":
+	case k.file == "-" && k.attributes.caFile == "-":
 		return errBothStdin("--from-file")
 	case k.file != "" && stored != "":
 		return usageError{fmt.Errorf("--from-file and %s are both given: --from-file is for routes that are in no table yet", stored)}
@@ -269,30 +262,30 @@ func (k *checkCommand) run(c *cobra.Command, args []string) error {
 }
 
 // source is where the routes are.
-func (k *checkCommand) source(c *cobra.Command, args []string) (routeSource, error) {
+func (k *checkCommand) source(c *cobra.Command, args []string) (routes.Source, error) {
 	switch {
 	case k.file != "":
 		return readRouteFile(c, k.file)
-	case len(k.origins) > 0:
+	case c.Flags().Changed("origin"):
 		key, err := hostArgument(args[0])
 		if err != nil {
 			return nil, err
 		}
 		item := origin.Item{"host": key}
-		return newDocument("the command line", func(yield func(origin.Item, error) bool) { yield(item, k.alter(c, item)) })
+		return routes.NewDocument("the command line", func(yield func(origin.Item, error) bool) { yield(item, k.alter(item)) })
 	}
 	return k.tables.openSource(c.Context())
 }
 
 // pick finds the route of the host that was asked for, and the name to check it with.
-func (k *checkCommand) pick(c *cobra.Command, source routeSource, args []string) (string, origin.Item, error) {
+func (k *checkCommand) pick(c *cobra.Command, source routes.Source, args []string) (string, origin.Item, error) {
 	ctx := c.Context()
 	if len(args) == 0 {
-		d := source.(*document)
-		if len(d.items) != 1 {
-			return "", nil, usageError{fmt.Errorf("%v has %d routes: give a HOST, or --all", d, len(d.items))}
+		d := source.(*routes.Document)
+		if len(d.Items()) != 1 {
+			return "", nil, usageError{fmt.Errorf("%v has %d routes: give a HOST, or --all", d, len(d.Items()))}
 		}
-		args = []string{d.items[0].Host()}
+		args = []string{d.Items()[0].Host()}
 	}
 	asked, err := hostArgument(args[0])
 	if err != nil {
@@ -317,15 +310,15 @@ func (k *checkCommand) pick(c *cobra.Command, source routeSource, args []string)
 		return "", nil, err
 	}
 	item = maps.Clone(item)
-	if len(k.origins) > 0 { // it is altered already
+	if c.Flags().Changed("origin") { // it is altered already
 		return host, item, nil
 	}
-	return host, item, k.alter(c, item)
+	return host, item, k.alter(item)
 }
 
 // inForce returns the item that decides for a host, or else the one that has expired.
-func (k *checkCommand) inForce(ctx context.Context, source routeSource, host string) (origin.Item, error) {
-	e, items, err := lookUp(ctx, source, host)
+func (k *checkCommand) inForce(ctx context.Context, source routes.Source, host string) (origin.Item, error) {
+	e, items, err := routes.LookUp(ctx, source, host)
 	if err != nil {
 		return nil, err
 	}
@@ -348,37 +341,14 @@ func (k *checkCommand) inForce(ctx context.Context, source routeSource, host str
 }
 
 // alter sets the attributes that flags give.
-func (k *checkCommand) alter(c *cobra.Command, item origin.Item) error {
-	set := func(attribute, v string) {
-		if v != "" {
-			item[attribute] = v
-		}
-	}
-	if len(k.origins) > 0 {
-		item["origin"] = listOrOne(k.origins)
-	}
-	set("server_name", k.serverName)
-	set("host_header", k.hostHeader)
-	set("client_cert", k.clientCert)
-	set("tls_min", k.tlsMin)
-	if len(k.pins) > 0 {
-		item["spki_pins"] = origin.StringSet(k.pins)
-	}
-	if c.Flags().Changed("protocols") {
-		item["protocols"] = list(k.offered)
-	}
-	if k.caFile != "" {
-		b, err := readInput(c, k.caFile, maxDocument)
-		if err != nil {
-			return fmt.Errorf("--ca-file: %w", err)
-		}
-		item["ca_pem"] = string(b)
-	}
-	return nil
+func (k *checkCommand) alter(item origin.Item) error {
+	given, err := k.attributes.given(time.Now())
+	maps.Copy(item, given)
+	return err
 }
 
 // runAll checks every route.
-func (k *checkCommand) runAll(c *cobra.Command, checker *check.Checker, source routeSource) error {
+func (k *checkCommand) runAll(c *cobra.Command, checker *check.Checker, source routes.Source) error {
 	ctx := c.Context()
 	var mappings []check.Mapping
 	var unreadable []*check.Result
@@ -387,10 +357,10 @@ func (k *checkCommand) runAll(c *cobra.Command, checker *check.Checker, source r
 			return cmp.Or(ctx.Err(), err)
 		}
 		host, err := check.Covered(item.Host(), "")
-		d, isDocument := source.(*document)
-		if twice := isDocument && d.byHost[item.Host()] > 1; err != nil || twice {
+		d, isDocument := source.(*routes.Document)
+		if twice := isDocument && d.Twice(item.Host()); err != nil || twice {
 			if twice {
-				err = errTwice(item.Host())
+				err = routes.ErrTwice(item.Host())
 			}
 			unreadable = append(unreadable, check.Invalid(item.Host(), err))
 			continue

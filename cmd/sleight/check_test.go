@@ -51,6 +51,10 @@ func checkCommand(t *testing.T, env []string, args ...string) *exec.Cmd {
 // runCheck runs the command to its end, without a terminal.
 func runCheck(t *testing.T, env []string, stdin string, args ...string) checked {
 	t.Helper()
+	if !needsProcess(env, args) {
+		o := inProcess(t, env, stdin, args...)
+		return checked{o.out, o.err, o.status}
+	}
 	cmd := checkCommand(t, env, args...)
 	var out, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &stderr

@@ -2,60 +2,15 @@ package main
 
 import (
 	"cmp"
-	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/sleightproxy/sleight/internal/app"
+	"github.com/sleightproxy/sleight/internal/routes"
 	"github.com/sleightproxy/sleight/internal/terminal"
-	"github.com/sleightproxy/sleight/pkg/hostname"
-	"github.com/sleightproxy/sleight/pkg/origin"
-	"github.com/sleightproxy/sleight/pkg/proxy"
-	"github.com/sleightproxy/sleight/pkg/sni"
 )
-
-// explanation is what "sleight explain" tells. docs/check.md has its form in JSON.
-type explanation struct {
-	Host      string     `json:"host"`
-	InForce   bool       `json:"in_force"` // requests are forwarded
-	Verdict   string     `json:"verdict"`
-	Refused   string     `json:"refused,omitempty"` // why no request for such a name is looked up
-	Looked    []lookedUp `json:"looked_up"`
-	Forwarded *forwarded `json:"forwarded,omitempty"`
-	Nearest   []string   `json:"nearest,omitempty"` // names that there are routes for
-}
-
-type lookedUp struct {
-	Key     string       `json:"key"`
-	State   origin.State `json:"state"`
-	Reason  string       `json:"reason,omitempty"`
-	Decides bool         `json:"decides"`
-}
-
-// forwarded is what becomes of a request.
-type forwarded struct {
-	Route      string            `json:"route"`
-	Scheme     string            `json:"scheme"`
-	Addresses  []string          `json:"addresses"` // in the order in which they are tried
-	ServerName string            `json:"server_name,omitempty"`
-	Verified   string            `json:"verified,omitempty"`
-	Pins       int               `json:"pins"`
-	TLSMin     string            `json:"tls_min,omitempty"`
-	ClientCert string            `json:"client_cert,omitempty"`
-	Protocols  []string          `json:"protocols"` // that the origin is offered, the preferred first
-	MaxConns   int               `json:"max_connections,omitempty"`
-	Host       string            `json:"host_header"`
-	Rewrite    bool              `json:"rewrite"`
-	Timeouts   map[string]string `json:"timeouts"`
-	ExpiresAt  *time.Time        `json:"expires_at,omitempty"`
-	Note       string            `json:"note,omitempty"`
-}
 
 func newExplain(getenv func(string) string) *cobra.Command {
 	tables := tableFlags{getenv: getenv}
@@ -80,7 +35,12 @@ The exit status is 1 where no route is in force for HOST.`,
 			if err != nil {
 				return err
 			}
-			e, source, err := explain(c.Context(), &tables, settings, args[0])
+			var source routes.Source // nil if the name is refused before any route is looked up
+			e, err := routes.Explain(c.Context(), routes.Settings{ForceHTTPS: settings.ForceHTTPS, Timeouts: settings.Timeouts}, args[0], func() (routes.Source, error) {
+				var err error
+				source, err = tables.openSource(c.Context())
+				return source, err
+			})
 			if err != nil {
 				return cmp.Or(c.Context().Err(), err)
 			}
@@ -101,173 +61,6 @@ The exit status is 1 where no route is in force for HOST.`,
 	return c
 }
 
-// explain looks HOST up as the proxy does. source is nil where the name is refused before.
-func explain(ctx context.Context, tables *tableFlags, s app.Settings, asked string) (*explanation, routeSource, error) {
-	host, err := hostname.Normalize(asked)
-	if err != nil {
-		return &explanation{Host: asked, Looked: []lookedUp{}, Refused: err.Error(), Verdict: "requests for such a name are refused before any route is looked up"}, nil, nil
-	}
-	source, err := tables.openSource(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	found, _, err := lookUp(ctx, source, host)
-	if err != nil {
-		return nil, nil, err
-	}
-	e := &explanation{Host: host, InForce: found.Route != nil, Looked: make([]lookedUp, 0, len(found.Candidates))}
-	anything := false
-	for _, c := range found.Candidates {
-		l := lookedUp{Key: c.Key, State: c.State, Decides: c.Decides}
-		if invalid, ok := errors.AsType[*origin.InvalidRouteError](c.Err); ok {
-			l.Reason = fmt.Sprintf("attribute %s %s", invalid.Attribute, invalid.Reason)
-		}
-		if c.State == origin.Expired {
-			l.Reason = "since " + c.Route.ExpiresAt.UTC().Format(time.RFC3339)
-		}
-		anything = anything || c.State != origin.Absent
-		e.Looked = append(e.Looked, l)
-	}
-	e.Verdict = verdict(e.Looked, found.Route, host)
-	if found.Route != nil {
-		e.Forwarded = forward(s, found.Route, host)
-		if found.Route.Scheme == "http" && s.ForceHTTPS {
-			e.InForce = false
-			e.Verdict = fmt.Sprintf("the route %q has http://, which the proxy refuses: make it https://, or set FORCE_HTTPS=false", found.Route.Host)
-		}
-	} else if !anything {
-		if e.Nearest, err = nearest(ctx, source, host); err != nil {
-			return nil, nil, err
-		}
-	}
-	return e, source, nil
-}
-
-// verdict says in one line which route it is, and why.
-func verdict(looked []lookedUp, route *origin.Route, host string) string {
-	skipped := ""
-	for _, l := range looked {
-		if l.State == origin.Expired {
-			skipped = fmt.Sprintf("; the route %q has expired, and counts as absent", l.Key)
-		}
-		if !l.Decides {
-			continue
-		}
-		switch {
-		case l.State == origin.Invalid:
-			return fmt.Sprintf("the route %q is not valid (%s): requests are answered with 500", l.Key, l.Reason) + skipped
-		case l.State == origin.Disabled && l.Key == host && hides(looked):
-			return fmt.Sprintf("the route %q is disabled, and hides %q: requests are answered as if there were none", l.Key, looked[1].Key) + skipped
-		case l.State == origin.Disabled:
-			return fmt.Sprintf("the route %q is disabled: requests are answered as if there were none", l.Key) + skipped
-		case route != nil && l.Key == host:
-			return "the host has a route of its own" + skipped
-		}
-		return fmt.Sprintf("the wildcard %q covers the host, which has no route of its own", l.Key) + skipped
-	}
-	return "there is no route for the host: requests are answered with 404, and nothing is dialled" + skipped
-}
-
-// hides reports whether a wildcard would have served, had the host's own route not decided.
-func hides(looked []lookedUp) bool { return len(looked) > 1 && looked[1].State == origin.Usable }
-
-// forward says what becomes of a request, by what the proxy makes of the route.
-func forward(s app.Settings, route *origin.Route, host string) *forwarded {
-	target := proxy.Target(route)
-	f := &forwarded{
-		Route: route.Host, Scheme: target.Scheme, Host: cmp.Or(target.HostHeader, host), ClientCert: target.ClientCert, Pins: len(target.SPKIPins), Note: route.Note,
-		Rewrite: proxy.RewritesNames(route, host), Timeouts: map[string]string{}, Protocols: target.ALPN, MaxConns: target.MaxConns,
-	}
-	if len(f.Protocols) == 0 {
-		f.Protocols = []string{"http/1.1"}
-	}
-	port := "443"
-	if f.Scheme == "http" {
-		port = "80"
-	}
-	for _, a := range target.Addresses {
-		if at, p, err := hostname.SplitAddress(a); err == nil && p == "" {
-			a = hostname.JoinAddress(at, port)
-		}
-		f.Addresses = append(f.Addresses, a)
-	}
-	if f.Scheme == "https" {
-		f.ServerName, f.TLSMin = cmp.Or(target.ServerName, host), strings.TrimPrefix(tls.VersionName(route.TLSMin), "TLS ")
-		f.Verified = "by the system's roots"
-		if route.CAPEM != "" {
-			f.Verified = "by the roots of ca_pem alone"
-		}
-	}
-	if !route.ExpiresAt.IsZero() {
-		end := route.ExpiresAt.UTC()
-		f.ExpiresAt = &end
-	}
-	timeouts := s.Timeouts.For(route)
-	for name, d := range map[string]time.Duration{
-		"connect": cmp.Or(timeouts.Connect, sni.DefaultConnectTimeout), "handshake": cmp.Or(timeouts.Handshake, sni.DefaultHandshakeTimeout),
-		"response": timeouts.Response, "idle": timeouts.Idle, "request": timeouts.Request,
-	} {
-		if d > 0 {
-			f.Timeouts[name] = d.String()
-		} else {
-			f.Timeouts[name] = "none"
-		}
-	}
-	return f
-}
-
-// maxNames bounds how many routes are looked at for names that are near: a table of millions is not
-// read for a misspelt one.
-const maxNames = 20_000
-
-// nearest returns the hosts with routes that one may have meant.
-func nearest(ctx context.Context, source routeSource, host string) ([]string, error) {
-	type near struct {
-		host     string
-		distance int
-	}
-	var all []near
-	n := 0
-	for item, err := range source.All(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		if n++; n > maxNames {
-			break
-		}
-		if d := distance(host, item.Host()); d <= max(2, len(host)/5) {
-			all = append(all, near{item.Host(), d})
-		}
-	}
-	slices.SortFunc(all, func(a, b near) int { return cmp.Or(a.distance-b.distance, strings.Compare(a.host, b.host)) })
-	var names []string
-	for _, a := range all[:min(3, len(all))] {
-		names = append(names, a.host)
-	}
-	return names, nil
-}
-
-// distance counts the letters to add, remove or replace to make b of a (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := before
-			if a[i] != b[j] {
-				cost++
-			}
-			before = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
-}
-
 // spoken names the protocols of a route for people.
 func spoken(protocols []string) string {
 	var names []string
@@ -284,7 +77,7 @@ func spoken(protocols []string) string {
 }
 
 // showExplanation shows a person the explanation.
-func showExplanation(t *terminal.Terminal, e *explanation, source routeSource) {
+func showExplanation(t *terminal.Terminal, e *routes.Explanation, source routes.Source) {
 	word, style := "no", terminal.Bad
 	if e.InForce {
 		word, style = "yes", terminal.Good

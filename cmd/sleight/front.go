@@ -17,6 +17,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/app"
 	"github.com/sleightproxy/sleight/internal/localfront"
 	"github.com/sleightproxy/sleight/internal/runtimeapi"
+	"github.com/sleightproxy/sleight/internal/serve"
 )
 
 const (
@@ -41,7 +42,7 @@ type frontServer struct {
 }
 
 // serve runs the front on a server until ctx ends, or the function cannot start.
-func (s *frontServer) serve(ctx context.Context, on server) error {
+func (s *frontServer) serve(ctx context.Context, on serve.Server) error {
 	binary, err := findBootstrap(s.bootstrap)
 	if err != nil {
 		return err
@@ -69,9 +70,9 @@ func (s *frontServer) serve(ctx context.Context, on server) error {
 		return fmt.Errorf("%s: %w", binary, err)
 	}
 	front.Invoke = function.Invoke
-	on.handler, on.attrs = front, []slog.Attr{slog.String("front", string(s.kind))}
-	on.reload = func() { s.logger.Warn("nothing is read again: the function reads its settings when it starts") }
-	return on.run(ctx)
+	on.Handler, on.Attrs = front, []slog.Attr{slog.String("front", string(s.kind))}
+	on.Reload = func() { s.logger.Warn("nothing is read again: the function reads its settings when it starts") }
+	return on.Run(ctx)
 }
 
 func findBootstrap(name string) (string, error) {
@@ -104,8 +105,8 @@ func (s *frontServer) environment(front *localfront.Front, ours []string) ([]str
 			env = append(env, v)
 		}
 	}
-	names := []string{"FRONT_TIMEOUT", "BASE_PATH", "STRIP_STAGE"} // no flags stand for these
-	for _, m := range mirrors {
+	names := []string{"FRONT_TIMEOUT", "BASE_PATH", "STRIP_STAGE"} // these have no flags
+	for _, m := range mirrors() {
 		names = append(names, m.variable)
 	}
 	for _, name := range names {

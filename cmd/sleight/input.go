@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sleightproxy/sleight/internal/routes"
 	"github.com/sleightproxy/sleight/internal/terminal"
 )
 
@@ -58,4 +59,18 @@ func readBounded(name string, in io.Reader, limit int) ([]byte, error) {
 		err = fmt.Errorf("%s is larger than %d MiB", inputName(name), limit>>20)
 	}
 	return b, err
+}
+
+// readRouteFile reads a file of routes that are in no table yet, as [routes.ParseDocument] does.
+func readRouteFile(c *cobra.Command, name string) (*routes.Document, error) {
+	what := inputName(name)
+	b, err := readInput(c, name, maxRouteFile)
+	if err != nil {
+		return nil, err
+	}
+	d, err := routes.ParseDocument(what, b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return d, nil
 }

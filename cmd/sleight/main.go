@@ -17,10 +17,22 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for the requests that are running
-	if err := newCommand(os.Getenv).ExecuteContext(ctx); err != nil {
-		if said := message(err); said != "" {
-			fmt.Fprintln(os.Stderr, "sleight:", said)
-		}
-		os.Exit(exitStatus(err))
+	os.Exit(run(ctx, os.Getenv, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run runs one command, and returns its exit status.
+func run(ctx context.Context, getenv func(string) string, args []string, in io.Reader, out, errs io.Writer) int {
+	c := newCommand(getenv)
+	c.SetArgs(args)
+	c.SetIn(in)
+	c.SetOut(out)
+	c.SetErr(errs)
+	err := c.ExecuteContext(ctx)
+	if err == nil {
+		return 0
 	}
+	if said := message(err); said != "" {
+		fmt.Fprintln(errs, "sleight:", said)
+	}
+	return exitStatus(err)
 }

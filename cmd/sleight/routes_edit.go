@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sleightproxy/sleight/internal/routes"
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -58,7 +59,7 @@ An attribute of a type that JSON has not can be removed by "routes put --unset",
 				return err
 			}
 			w := r.newWriter(c, table, flags)
-			w.before = r.guard(c, force)
+			w.Approve = r.guard(c, force)
 			return r.edit(c, w, item, as)
 		},
 	}
@@ -72,7 +73,7 @@ An attribute of a type that JSON has not can be removed by "routes put --unset",
 // edit has a person edit an item until it can be used, and writes it.
 func (r *routesCommand) edit(c *cobra.Command, w *writer, before origin.Item, as format) error {
 	ctx := c.Context()
-	text, err := editText(before, w.table, as, w.now())
+	text, err := editText(before, w.Table, as, w.Now())
 	if err != nil {
 		return err
 	}
@@ -84,11 +85,11 @@ func (r *routesCommand) edit(c *cobra.Command, w *writer, before origin.Item, as
 	if err != nil || after == nil {
 		return err
 	}
-	written, err := w.change(ctx, before, func(origin.Item) (origin.Item, error) { return after, nil }, false)
-	if w.dryRun && err == nil {
+	written, err := w.Change(ctx, before, func(origin.Item) (origin.Item, error) { return after, nil }, false)
+	if w.DryRun && err == nil {
 		w.report(before, written)
 		// Of all changes, one that was made in an editor may have been overtaken already.
-		current, getErr := w.table.Get(ctx, before.Host())
+		current, getErr := w.Table.Get(ctx, before.Host())
 		if getErr != nil && !errors.Is(getErr, routetable.ErrNotFound) {
 			return s.kept(getErr)
 		}
@@ -98,7 +99,7 @@ func (r *routesCommand) edit(c *cobra.Command, w *writer, before origin.Item, as
 	}
 	if conflict, ok := errors.AsType[*routetable.ConflictError](err); ok {
 		w.lost(conflict)
-		if w.dryRun {
+		if w.DryRun {
 			fmt.Fprintln(w.err.Out, "Without --dry-run the change would be refused.")
 		}
 		return fmt.Errorf("%w. The edited text is kept in %s; to have it in the place of what is there now, run \"sleight routes put %s --file %s --replace%s\"", conflict, s.name, quoted(before.Host()), quoted(s.name), whereAgain(c))
@@ -110,7 +111,7 @@ func (r *routesCommand) edit(c *cobra.Command, w *writer, before origin.Item, as
 		return s.kept(err)
 	}
 	s.remove()
-	if !w.dryRun {
+	if !w.DryRun {
 		w.report(before, written)
 	}
 	w.unwritten()
@@ -257,13 +258,13 @@ func (s *session) run(ctx context.Context) (origin.Item, error) {
 // unchanged ends a run that changes nothing.
 func (s *session) unchanged() (origin.Item, error) {
 	s.remove()
-	s.w.sayf("%s in %v was not changed; nothing was written", shown(s.before.Host()), s.w.table)
+	s.w.sayf("%s in %v was not changed; nothing was written", shown(s.before.Host()), s.w.Table)
 	return nil, nil
 }
 
 // parse reads the edited text.
 func (s *session) parse(text string) (origin.Item, error) {
-	item, err := parseItem([]byte(withoutRemarks(text)), s.w.now())
+	item, err := routes.ParseItem([]byte(withoutRemarks(text)), s.w.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sleightproxy/sleight/internal/routes"
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/pkg/hostname"
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -49,7 +50,7 @@ print what became of each.`,
 			}
 			w := r.newWriter(c, table, flags)
 			if on {
-				w.before = r.guard(c, force)
+				w.Approve = r.guard(c, force)
 			}
 			return r.enable(c, w, args, on)
 		},
@@ -62,8 +63,8 @@ print what became of each.`,
 	return c
 }
 
-// enabling is an edit that sets "enabled".
-func enabling(on bool) edit {
+// enabling returns an edit that sets "enabled".
+func enabling(on bool) routes.Edit {
 	return func(before origin.Item) (origin.Item, error) {
 		if err := validate(before, before); err != nil {
 			return nil, err
@@ -95,14 +96,14 @@ func (r *routesCommand) enable(c *cobra.Command, w *writer, args []string, on bo
 		if err := ctx.Err(); err != nil {
 			return sum.end(w, verb, found, err)
 		}
-		before, err := w.table.Get(ctx, host)
+		before, err := w.Table.Get(ctx, host)
 		if errors.Is(err, routetable.ErrNotFound) {
-			sum.failed(w, &sum.Absent, host, "absent", notFound(ctx, w.table, host))
+			sum.failed(w, &sum.Absent, host, "absent", notFound(ctx, w.Table, host))
 			continue
 		}
 		var after origin.Item
 		if err == nil {
-			after, err = w.change(ctx, before, enabling(on), true)
+			after, err = w.Change(ctx, before, enabling(on), true)
 		}
 		conflict, lost := errors.AsType[*routetable.ConflictError](err)
 		_, bad := errors.AsType[usageError](err)
@@ -121,15 +122,15 @@ func (r *routesCommand) enable(c *cobra.Command, w *writer, args []string, on bo
 			return sum.end(w, verb, found, sum.unknown(host, err))
 		case before.SameRoute(after):
 			sum.add(&sum.Unchanged, host, "unchanged", nil)
-			w.sayf("%s in %v is %s already; nothing was written", shown(host), w.table, verb)
+			w.sayf("%s in %v is %s already; nothing was written", shown(host), w.Table, verb)
 			continue
 		}
 		sum.add(&sum.Done, host, verb, nil)
 		w.report(before, after)
-		if s := stateOf(after, w.now()); s.name == expired {
+		if s := stateOf(after, w.Now()); s.name == expired {
 			w.sayf("It is not in force: %s", s.text)
 		} else if pattern, ok := hostname.Wildcard(host); ok && !on && !strings.HasPrefix(host, "*.") {
-			if _, err := w.table.Get(ctx, pattern); err == nil {
+			if _, err := w.Table.Get(ctx, pattern); err == nil {
 				w.sayf("%s does not take over: a disabled route hides its wildcard. Remove the route to have it do so.", shown(pattern))
 			}
 		}

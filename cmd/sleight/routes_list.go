@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sleightproxy/sleight/internal/routes"
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/hostname"
@@ -154,7 +155,7 @@ func withStates(items []origin.Item, now time.Time) []stated {
 	for _, i := range routetable.Sorted(items) {
 		s := stated{i, stateOf(i, now)}
 		if n := len(all); n > 0 && all[n-1].item.Host() == i.Host() {
-			s.state = unusable(errTwice(i.Host()))
+			s.state = unusable(routes.ErrTwice(i.Host()))
 			all[n-1].state = s.state
 		}
 		all = append(all, s)

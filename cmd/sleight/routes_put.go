@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sleightproxy/sleight/internal/routes"
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
@@ -67,7 +68,7 @@ A routes file that is not there is made.`,
 				return err
 			}
 			w := r.newWriter(c, table, p.writeFlags)
-			w.before = r.guard(c, p.force)
+			w.Approve = r.guard(c, p.force)
 			return r.put(c, w, do, exists)
 		},
 	}
@@ -162,19 +163,19 @@ func (p *putCommand) read(c *cobra.Command, args []string, now time.Time) (*putt
 
 // parsePut reads a file with one route: its object, or a routes document of this one.
 func parsePut(what string, b []byte, now time.Time) (origin.Item, error) {
-	item, err := parseItem(b, now)
+	item, err := routes.ParseItem(b, now)
 	if _, document := item["routes"]; err != nil || !document {
 		return item, err
 	}
-	d, err := parseRouteFile(what, b)
+	d, err := routes.ParseDocument(what, b)
 	switch {
 	case err != nil:
 		return nil, err
-	case len(d.items) != 1:
-		return nil, fmt.Errorf("is a document of %s, and has to be of one route: write several with \"sleight routes import\"", count(len(d.items), "route"))
+	case len(d.Items()) != 1:
+		return nil, fmt.Errorf("is a document of %s, and has to be of one route: write several with \"sleight routes import\"", count(len(d.Items()), "route"))
 	}
-	item = d.items[0]
-	return item, parseExpiresAt(item, now)
+	item = d.Items()[0]
+	return item, routes.SetExpiry(item, now)
 }
 
 // take takes the attributes of a file.
@@ -238,11 +239,11 @@ func (e *staleError) Error() string {
 
 func (r *routesCommand) put(c *cobra.Command, w *writer, do *putting, exists bool) error {
 	ctx := c.Context()
-	before, err := w.table.Get(ctx, do.host)
+	before, err := w.Table.Get(ctx, do.host)
 	if err != nil && !errors.Is(err, routetable.ErrNotFound) {
 		return err
 	}
-	after, err := w.change(ctx, before, do.edit, true)
+	after, err := w.Change(ctx, before, do.edit, true)
 	if stale, ok := errors.AsType[*staleError](err); ok {
 		fmt.Fprintln(w.err.Out, "From what is there to what the file has:")
 		file := maps.Clone(do.given)
@@ -258,20 +259,20 @@ func (r *routesCommand) put(c *cobra.Command, w *writer, do *putting, exists boo
 		return err
 	}
 	if !r.output.forPeople() {
-		if w.dryRun {
+		if w.DryRun {
 			fmt.Fprintln(w.err.Out, "Nothing was written: this was a dry run.")
 		}
 		return r.output.print(w.out, after, nil)
 	}
 	if before != nil && before.SameRoute(after) {
-		w.sayf("%s in %v is so already; nothing was written", shown(do.host), w.table)
+		w.sayf("%s in %v is so already; nothing was written", shown(do.host), w.Table)
 		return nil
 	}
 	if !exists {
-		w.sayf("%s %v, which was not there", map[bool]string{false: "Created", true: "Would create"}[w.dryRun], w.table)
+		w.sayf("%s %v, which was not there", map[bool]string{false: "Created", true: "Would create"}[w.DryRun], w.Table)
 	}
 	w.report(before, after)
-	if s := stateOf(after, w.now()); s.name != enabled && !w.dryRun {
+	if s := stateOf(after, w.Now()); s.name != enabled && !w.DryRun {
 		w.sayf("It is not in force: %s", s.text)
 	}
 	w.unwritten()

@@ -50,13 +50,13 @@ known" if no answer came to its removal. --output json and yaml print what becam
 
 func (r *routesCommand) remove(c *cobra.Command, w *writer, args []string, yes bool) error {
 	ctx := c.Context()
-	if !yes && !w.dryRun && !w.out.Interactive() {
+	if !yes && !w.DryRun && !w.out.Interactive() {
 		return usageError{errors.New("there is no terminal to ask on whether to remove routes: give --yes")}
 	}
 	sum := tally{Outcomes: []fate{}}
 	var items []origin.Item
 	for _, arg := range args {
-		item, err := find(ctx, w.table, arg)
+		item, err := find(ctx, w.Table, arg)
 		switch {
 		case errors.Is(err, routetable.ErrNotFound):
 			sum.failed(w, &sum.Absent, arg, "absent", err)
@@ -68,12 +68,12 @@ func (r *routesCommand) remove(c *cobra.Command, w *writer, args []string, yes b
 			items = append(items, item)
 		}
 	}
-	if len(items) > 0 && !yes && !w.dryRun {
+	if len(items) > 0 && !yes && !w.DryRun {
 		var names []string
 		for _, i := range items {
 			names = append(names, shown(i.Host()))
 		}
-		question := fmt.Sprintf("Remove %s from %v: %s?", count(len(items), "route"), w.table, strings.Join(names, ", "))
+		question := fmt.Sprintf("Remove %s from %v: %s?", count(len(items), "route"), w.Table, strings.Join(names, ", "))
 		if ok, err := w.out.Confirm(ctx, question); err != nil {
 			return err
 		} else if !ok {
@@ -84,8 +84,8 @@ func (r *routesCommand) remove(c *cobra.Command, w *writer, args []string, yes b
 		if err := ctx.Err(); err != nil {
 			return sum.end(w, "removed", len(items), err)
 		}
-		if !w.dryRun {
-			err := w.table.Write(ctx, routetable.Change{Before: item})
+		if !w.DryRun {
+			err := w.Table.Write(ctx, routetable.Change{Before: item})
 			if conflict, ok := errors.AsType[*routetable.ConflictError](err); ok {
 				sum.lost(w, conflict)
 				continue
@@ -155,7 +155,7 @@ func (s *tally) lost(w *writer, e *routetable.ConflictError) {
 // end says what became of all, where there is more to say than was said, and returns what the command
 // ends with. Found is how many routes there were.
 func (s *tally) end(w *writer, verb string, found int, err error) error {
-	s.Routes, s.DryRun = found+s.Absent, w.dryRun
+	s.Routes, s.DryRun = found+s.Absent, w.DryRun
 	s.Left = s.Routes - s.Done - s.Unchanged - s.Absent - s.Invalid - s.Refused - s.Conflicts - s.Unknown
 	printed := w.output.print(w.out, s, func() {
 		if s.Routes > 1 || s.Absent+s.Invalid+s.Refused+s.Conflicts > 0 || err != nil {

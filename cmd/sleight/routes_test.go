@@ -311,7 +311,7 @@ func testPutFile(t *testing.T, p *place) {
 		"host: c.test\nhost: d.test\n":        `has "host" twice`,
 		"a: &a x\nhost: *a\n":                 "alias",
 		"host: c.test\n---\nhost: d.test\n":   "more than one document",
-		"host: c.test\nblob: !!binary aGk=\n": "a type that routes have not",
+		"host: c.test\nblob: !!binary aGk=\n": "a type that routes do not have",
 		"host: c.test\norgin: x\n":            `attribute "orgin" is not known`,
 		"host: c.test\norigin: x\nversion: x": `attribute "version" has to be`,
 		"host: [c.test]\norigin: x\n":         `attribute "host" has to be a string`,

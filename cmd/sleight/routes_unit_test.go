@@ -16,6 +16,7 @@ import (
 
 	"github.com/sleightproxy/sleight/internal/check"
 	"github.com/sleightproxy/sleight/internal/devca"
+	"github.com/sleightproxy/sleight/internal/routes"
 	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
@@ -148,43 +149,6 @@ func TestInWords(t *testing.T) {
 	}
 }
 
-func TestParseExpiry(t *testing.T) {
-	for in, want := range map[string]string{
-		"+48h": "2030-02-02T12:00:00Z", "+30d": "2030-03-02T12:00:00Z", "+1h30m": "2030-01-31T13:30:00Z", "0": "1970-01-01T00:00:00Z", "4000000000": "2096-10-02T07:06:40Z",
-		"2031-01-01T00:00:00+02:00": "2030-12-31T22:00:00Z",
-	} {
-		if got, err := parseExpiry(in, noon); err != nil || got.UTC().Format(time.RFC3339) != want {
-			t.Errorf("%s: %v, %v; want %s", in, got, err, want)
-		}
-	}
-	for _, in := range []string{"", "48h", "+", "+-1h", "+0s", "+1", "+99999999d", "+1.5d", "-1", "100000000000", "99999999999999999999", "2030-01-31", "2030-02-30T00:00:00Z", "+ 1h"} {
-		if got, err := parseExpiry(in, noon); err == nil {
-			t.Errorf("%q is taken for %v", in, got)
-		}
-	}
-}
-
-func FuzzParseExpiry(f *testing.F) {
-	for _, s := range []string{"+48h", "+30d", "4000000000", "2031-01-01T00:00:00Z", "+-1h", "+9999999999999999d", "-5", ""} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		at, err := parseExpiry(s, noon)
-		if err != nil {
-			return
-		}
-		if strings.HasPrefix(s, "+") && !at.After(noon) {
-			t.Errorf("%q is %v, which is not after %v", s, at, noon)
-		}
-		if at.Year() >= 0 && at.Year() <= 9999 {
-			again, err := parseExpiry(at.Format(time.RFC3339Nano), noon)
-			if err != nil || !again.Equal(at) {
-				t.Errorf("%q: %v, again %v, %v", s, at, again, err)
-			}
-		}
-	})
-}
-
 // What is shown of an item can be read again, and is the same.
 func FuzzParseItem(f *testing.F) {
 	for _, s := range []string{
@@ -194,7 +158,7 @@ func FuzzParseItem(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, document string) {
-		item, err := parseItem([]byte(document), noon)
+		item, err := routes.ParseItem([]byte(document), noon)
 		if err != nil {
 			return
 		}
@@ -208,13 +172,13 @@ func FuzzParseItem(f *testing.F) {
 			t.Fatalf("%s: %v", b, err)
 		}
 		for _, text := range []string{string(b), asYAML.String()} {
-			again, err := parseItem([]byte(text), noon)
+			again, err := routes.ParseItem([]byte(text), noon)
 			if err != nil || !again.Equal(item) {
 				t.Fatalf("%q was read as %s, and that, written as\n%s\nas %v, %v", document, b, text, again, err)
 			}
 		}
 		edited := withoutRemarks("# Route\n\n# State\n" + asYAML.String())
-		if again, err := parseItem([]byte(edited), noon); err != nil || !again.Equal(item) {
+		if again, err := routes.ParseItem([]byte(edited), noon); err != nil || !again.Equal(item) {
 			t.Fatalf("after its remarks, %q is read as %v, %v", asYAML.String(), again, err)
 		}
 		for _, d := range differences(item, origin.Item{"host": "other.test", "note": "other"}) {
@@ -249,16 +213,6 @@ func FuzzPutFile(f *testing.F) {
 			}
 		}
 	})
-}
-
-func TestAliasesCannotGrow(t *testing.T) {
-	bomb := "a: &a [x,x,x,x,x,x,x,x,x]\n"
-	for c := 'b'; c < 'k'; c++ {
-		bomb += fmt.Sprintf("%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n", c, c, c-1, c-1, c-1, c-1, c-1, c-1, c-1, c-1, c-1)
-	}
-	if item, err := parseItem([]byte(bomb), noon); err == nil || !strings.Contains(err.Error(), "alias") {
-		t.Errorf("%.100v, %v", item, err)
-	}
 }
 
 func TestDiffFailsAlsoWhereRoutesAreOnlyRemoved(t *testing.T) {

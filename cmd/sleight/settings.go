@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -10,71 +11,95 @@ import (
 	"github.com/sleightproxy/sleight/internal/app"
 )
 
-// mirrors are the variables of the proxy that flags stand for. A flag is the variable, said later: one
-// parser serves both. Not every command has all of them.
-var mirrors = []struct{ variable, flag string }{
-	{"ROUTES_FILE", "routes"},
-	{"ROUTES_TABLE", "table"},
-	{"AWS_REGION", "region"},
-	{"AWS_PROFILE", "profile"},
-	{"AWS_ENDPOINT_URL_DYNAMODB", "endpoint-url"},
-	{"ROUTES_TTL", "routes-ttl"},
-	{"ROUTES_MAX_STALE", "routes-max-stale"},
-	{"ROUTES_MAX_HOSTS", "routes-max-hosts"},
-	{"WARM_HOSTS", "warm-host"},
-	{"ORIGIN_ALLOW_CIDRS", "allow-cidr"},
-	{"FORCE_HTTPS", "force-https"},
-	{"TRUSTED_HOST_HEADER", "trusted-host-header"},
-	{"TRUSTED_PROXIES", "trusted-proxies"},
-	{"CDN_LOOP_ID", "loop-id"},
-	{"CLIENT_CERTS_DIR", "client-certs"},
-	{"CONNECT_TIMEOUT", "connect-timeout"},
-	{"HANDSHAKE_TIMEOUT", "handshake-timeout"},
-	{"RESPONSE_TIMEOUT", "response-timeout"},
-	{"IDLE_TIMEOUT", "idle-timeout"},
-	{"REQUEST_TIMEOUT", "request-timeout"},
-	{"MAX_REQUEST_BODY", "max-request-body"},
-	{"MAX_REQUESTS", "max-requests"},
-	{"MAX_CONNECTIONS_PER_ORIGIN", "max-connections-per-origin"},
-	{"LOG_LEVEL", "log-level"},
+// A mirror is a flag that stands for a variable: the flag is the variable, given later. One parser serves both.
+type mirror struct{ variable, flag string }
+
+// mirrors returns those of all commands: the settings of the proxy, and the variables of AWS for awsFlags. No command has to
+// have all of the flags.
+func mirrors() []mirror {
+	all := []mirror{{"AWS_REGION", "region"}, {"AWS_PROFILE", "profile"}, {"AWS_ENDPOINT_URL_DYNAMODB", "endpoint-url"}}
+	for _, s := range app.Table() {
+		if s.Flag != "" {
+			all = append(all, mirror{s.Variable, s.Flag})
+		}
+	}
+	return all
+}
+
+// addSettings gives a command the flags of settings, by the names of their variables.
+func addSettings(c *cobra.Command, variables ...string) {
+	f := c.Flags()
+	for _, s := range app.Table() {
+		if s.Flag == "" || !slices.Contains(variables, s.Variable) {
+			continue
+		}
+		usage := s.Help
+		if s.Kind == app.List {
+			usage += "; may be repeated"
+		}
+		if s.Default != "" && s.Kind != app.Bool { // whose default pflag adds
+			usage += " (" + s.Variable + ", default " + s.Default + ")"
+		} else {
+			usage += " (" + s.Variable + ")"
+		}
+		switch s.Kind {
+		case app.List:
+			f.StringSlice(s.Flag, nil, usage)
+		case app.Bool:
+			f.Bool(s.Flag, s.Default == "true", usage)
+		default:
+			f.String(s.Flag, "", usage)
+		}
+		switch s.Kind {
+		case app.Directory:
+			c.MarkFlagDirname(s.Flag)
+		case app.File:
+			completeValues(c, nil, map[string][]string{s.Flag: {"json"}})
+		default:
+			completeValues(c, map[string][]string{s.Flag: s.Values}, nil)
+		}
+	}
+}
+
+// forServe returns the variables of all settings that have a flag of serve.
+func forServe() (variables []string) {
+	for _, s := range app.Table() {
+		if s.Flag != "" {
+			variables = append(variables, s.Variable)
+		}
+	}
+	return variables
 }
 
 // addProxyFlags gives a command the flags that decide which routes the proxy can use.
 func addProxyFlags(c *cobra.Command) {
-	f := c.Flags()
-	addAllowCIDR(c)
-	f.String("client-certs", "", "`directory` of the client certificates that routes refer to (CLIENT_CERTS_DIR)")
-	f.Bool("force-https", true, "refuse routes with http:// (FORCE_HTTPS)")
-	c.MarkFlagDirname("client-certs")
+	addSettings(c, "ORIGIN_ALLOW_CIDRS", "CLIENT_CERTS_DIR", "FORCE_HTTPS")
 }
 
-// addAllowCIDR gives a command the flag that says which networks the proxy may dial.
-func addAllowCIDR(c *cobra.Command) {
-	c.Flags().StringSlice("allow-cidr", nil, "`network` that the proxy may dial although it is not public; may be repeated (ORIGIN_ALLOW_CIDRS)")
-	completeValues(c, nil, nil, "allow-cidr")
-}
+// addAllowCIDR gives a command the flag for the networks that the proxy may dial.
+func addAllowCIDR(c *cobra.Command) { addSettings(c, "ORIGIN_ALLOW_CIDRS") }
 
-// proxySettings are those of the proxy: what the flags say, and for the rest the variables. setting is the
-// same by the name of a variable, as it was said.
+// proxySettings returns the settings of the proxy: from the flags, and from the variables for flags that are not given.
+// setting returns each by the name of its variable, as it was given.
 func proxySettings(f *pflag.FlagSet, getenv func(string) string) (s app.Settings, setting func(name string) string, err error) {
-	said := map[string]string{}
+	given := map[string]string{}
 	if f.Changed("routes") || f.Changed("table") {
-		said["ROUTES_FILE"], said["ROUTES_TABLE"] = "", "" // one flag overrules both variables
+		given["ROUTES_FILE"], given["ROUTES_TABLE"] = "", "" // one flag overrules both variables
 	}
 	var names []string
-	for _, m := range mirrors {
+	for _, m := range mirrors() {
 		if !f.Changed(m.flag) {
 			continue
 		}
 		v := f.Lookup(m.flag).Value
-		said[m.variable] = v.String()
+		given[m.variable] = v.String()
 		if list, ok := v.(pflag.SliceValue); ok {
-			said[m.variable] = strings.Join(list.GetSlice(), ",")
+			given[m.variable] = strings.Join(list.GetSlice(), ",")
 		}
 		names = append(names, m.variable+" is", "--"+m.flag+" is")
 	}
 	setting = func(name string) string {
-		if v, ok := said[name]; ok {
+		if v, ok := given[name]; ok {
 			return v
 		}
 		return getenv(name)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/sleightproxy/sleight/internal/routes"
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
@@ -93,4 +94,16 @@ func (a *awsFlags) openTable(ctx context.Context, name string) (routetable.Table
 		return nil, err
 	}
 	return &routetable.DynamoDB{Client: client, Table: name}, nil
+}
+
+// openSource opens the table or the file for reading. It reads a routes file once, as the proxy does.
+func (t *tableFlags) openSource(ctx context.Context) (routes.Source, error) {
+	table, err := t.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if file, ok := table.(*routetable.File); ok {
+		return routes.NewDocument(file.String(), file.All(ctx))
+	}
+	return table, nil
 }

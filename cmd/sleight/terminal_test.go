@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/creack/pty"
 
+	main "github.com/sleightproxy/sleight/cmd/sleight"
+	"github.com/sleightproxy/sleight/internal/app"
 	"github.com/sleightproxy/sleight/internal/lambdatest"
 )
 
@@ -40,9 +43,43 @@ type outcome struct {
 	status   int
 }
 
+// needsProcess reports whether a command has to be run as a process: libraries read variables of their own, such as the AWS
+// SDK's, from the environment of the process, and cobra writes completion scripts to its standard output.
+func needsProcess(env, args []string) bool {
+	if len(args) > 0 && args[0] == "completion" {
+		return true
+	}
+	own := func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return name == "USER" || slices.ContainsFunc(app.Table(), func(s app.Setting) bool { return s.Variable == name })
+	}
+	return slices.ContainsFunc(env, func(v string) bool { return !own(v) }) ||
+		slices.ContainsFunc(args, func(a string) bool {
+			return slices.Contains([]string{"--table", "--endpoint-url", "--profile", "--region"}, strings.Split(a, "=")[0])
+		})
+}
+
+// inProcess runs the command in the process of the test.
+func inProcess(t *testing.T, env []string, stdin string, args ...string) outcome {
+	t.Helper()
+	values := map[string]string{}
+	for _, v := range environment(t, env) {
+		name, value, _ := strings.Cut(v, "=")
+		values[name] = value
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	status := main.Run(ctx, func(name string) string { return values[name] }, args, strings.NewReader(stdin), &stdout, &stderr)
+	return outcome{stdout.String(), stderr.String(), status}
+}
+
 // execute runs the command without a terminal.
 func execute(t *testing.T, env []string, stdin string, args ...string) outcome {
 	t.Helper()
+	if !needsProcess(env, args) {
+		return inProcess(t, env, stdin, args...)
+	}
 	name := built(t) // which takes a while, the first time
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

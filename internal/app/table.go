@@ -82,7 +82,7 @@ var table = []Setting{
 	{Variable: "MAX_REQUEST_BODY", Flag: "max-request-body", Example: "10MB",
 		Help: "`size` of a request's body at most", wants: "a size such as 10MB, 512KiB or 1048576, or 0 for no limit", read: (*Settings).setMaxRequestBody},
 	{Variable: "MAX_REQUESTS", Flag: "max-requests", Example: "1000",
-		Help: "how many requests are served at a time, `N`; more get a 503; 0 sets no limit", wants: "a number such as 1000, or 0 for no limit", read: (*Settings).setMaxRequests},
+		Help: "how many requests are served at a time, `N`; more get a 503; 0 sets no limit; serve has a default that follows its file descriptors", wants: "a number such as 1000, or 0 for no limit", read: (*Settings).setMaxRequests},
 	{Variable: "MAX_CONNECTIONS_PER_ORIGIN", Flag: "max-connections-per-origin", Example: "100",
 		Help: "how many connections to one origin there are at most, `N`; more requests wait; 0 sets no limit", wants: "a number such as 100, or 0 for no limit",
 		read: number(func(s *Settings) *int { return &s.MaxOriginConns })},
@@ -91,7 +91,7 @@ var table = []Setting{
 	{Variable: "TRUSTED_HOST_HEADER", Flag: "trusted-host-header", Parameter: "TrustedHostHeader", Example: "X-Forwarded-Host",
 		Help: "`header` in which a CDN passes the host that the client asked for", wants: "the name of a header, such as X-Forwarded-Host", read: (*Settings).setTrustedHostHeader},
 	{Variable: "LOG_LEVEL", Flag: "log-level", Parameter: "LogLevel", Kind: Choice, Values: []string{"debug", "info", "warn", "error"}, Default: "info", Example: "warn",
-		Help: "lowest `level` that is logged", wants: "debug, info, warn or error", read: func(s *Settings, v string) bool { return s.LogLevel.UnmarshalText([]byte(v)) == nil }},
+		Help: "lowest `level` that is logged: debug, info, warn or error", wants: "debug, info, warn or error", read: func(s *Settings, v string) bool { return s.LogLevel.UnmarshalText([]byte(v)) == nil }},
 
 	// Only the function has these.
 	{Variable: "RESPONSE_MODE", Kind: Choice, Values: []string{"buffered", "stream"}, Default: "buffered", Example: "stream",

@@ -33,7 +33,7 @@ var waits = map[string]struct {
 	n   int
 	why string
 }{
-	"cmd/sleight.TestNothingIsLeftOfConnectionsThatAreClosed":        {1, "polls a count that no event announces"},
+	"internal/serve.TestNothingIsLeftOfConnectionsThatAreClosed":     {1, "polls a count that no event announces"},
 	"cmd/sleight.keepRestarting":                                     {1, "paces the load, which is the subject"},
 	"cmd/sleight.run":                                                {1, "paces the load, which is the subject"},
 	"cmd/sleight.visit":                                              {1, "is a deadline; the test fails after it without a report"},

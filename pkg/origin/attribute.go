@@ -7,9 +7,10 @@ import "slices"
 type Attribute struct {
 	Name    string
 	Kind    Kind
-	Default string // what it means if a route lacks it; empty if the attribute is required or nothing follows
-	Example string // a value, in JSON
-	Help    string // what it means, in one line; the name of its value is in back quotes, for flags
+	Default string   // what it means if a route lacks it; empty if the attribute is required or nothing follows
+	Example string   // a value, in JSON
+	Values  []string // all texts that there are for it, the elements of a List with commas; nil if there is no end of them
+	Help    string   // what it means, in one line; the name of its value is in back quotes, for flags
 
 	// TLS is set if the attribute has no effect on an http:// origin. Such a route is invalid.
 	TLS bool
@@ -57,9 +58,9 @@ var attributes = []Attribute{
 		Help: "base64 of the SHA-256 of a public key that the verified chain may have, `HASH`; one of them has to be in it"},
 	{Name: "client_cert", Kind: String, Example: `"shop"`, TLS: true, decode: decodeClientCert,
 		Help: "`name` of the client certificate for an origin that asks for one"},
-	{Name: "tls_min", Kind: String, Default: "1.2", Example: `"1.3"`, TLS: true, decode: decodeTLSMin,
+	{Name: "tls_min", Kind: String, Default: "1.2", Example: `"1.3"`, Values: []string{"1.2", "1.3"}, TLS: true, decode: decodeTLSMin,
 		Help: "lowest TLS `version`: 1.2 or 1.3"},
-	{Name: "protocols", Kind: List, Default: `["http/1.1"]`, Example: `["h2", "http/1.1"]`, TLS: true, decode: decodeProtocols,
+	{Name: "protocols", Kind: List, Default: `["http/1.1"]`, Example: `["h2", "http/1.1"]`, Values: []string{"http/1.1", "h2,http/1.1", "h2", "http/1.1,h2"}, TLS: true, decode: decodeProtocols,
 		Help: "`list` of the protocols to offer the origin, from h2 and http/1.1, the preferred first"},
 	{Name: "max_connections", Kind: Number, Default: "no bound of its own", Example: `50`, decode: decodeMaxConnections,
 		Help: "at most `N` connections of one process to the origin; requests beyond them wait"},

@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"bufio"
@@ -67,9 +67,9 @@ func TestOneAddressLeavesConnectionsToOthers(t *testing.T) {
 					io.Copy(io.Discard, conn)
 				}
 			})
-			patient := serveLimits
+			patient := defaultLimits
 			patient.readHeader, patient.idle = time.Hour, time.Hour
-			r := start(t, server{handler: mux, limits: patient, maxConnections: most})
+			r := start(t, Server{Handler: mux, limits: patient, MaxConnections: most})
 			for range 5 * most {
 				c.open(t, r.from(t, "127.0.0.1"))
 			}
@@ -86,7 +86,7 @@ func TestOneAddressLeavesConnectionsToOthers(t *testing.T) {
 func TestAddressBeyondItsShareLosesTheLongestIdleConnection(t *testing.T) {
 	t.Parallel()
 	const most, share = 9, 6
-	r := start(t, server{handler: http.NotFoundHandler(), limits: serveLimits, maxConnections: most})
+	r := start(t, Server{Handler: http.NotFoundHandler(), limits: defaultLimits, MaxConnections: most})
 	var all []net.Conn
 	for range share {
 		c := r.from(t, "127.0.0.1")
@@ -115,7 +115,7 @@ func TestAddressBeyondItsShareLosesTheLongestIdleConnection(t *testing.T) {
 func TestTrustedProxyMayHaveAllConnections(t *testing.T) {
 	t.Parallel()
 	const most = 9
-	r := start(t, server{handler: http.NotFoundHandler(), limits: serveLimits, maxConnections: most, trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	r := start(t, Server{Handler: http.NotFoundHandler(), limits: defaultLimits, MaxConnections: most, Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	var all []net.Conn
 	for range most {
 		all = append(all, r.from(t, "127.0.0.1"))
@@ -133,7 +133,7 @@ func TestAddressWhoseConnectionsAreClosedIsNamedOnceAMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		told := tellOfShare(slog.New(slog.NewTextHandler(&log, nil)))
+		told := logShare(slog.New(slog.NewTextHandler(&log, nil)))
 		for i := range 121 {
 			told(netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i)))
 			time.Sleep(time.Second)

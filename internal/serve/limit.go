@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	linked "container/list"
@@ -9,21 +9,20 @@ import (
 	"sync"
 )
 
-// limitedListener accepts no more connections than it has slots; others wait in the
-// kernel's backlog. A connection has its slot until it is closed, by whomever it was taken
-// over meanwhile.
+// limitedListener accepts no more connections than it has slots; others wait in the kernel's backlog. A connection keeps
+// its slot until it is closed, also if it was hijacked.
 //
-// One address does not get all slots, but as long as it has fewer than twice as many as are free: two
-// thirds, if it is alone. Beyond, a new connection of it takes the place of the one that was without
-// a request for the longest time, or else is closed. Proxies that are trusted have no such share.
+// One address does not get all slots: it gets one if it has fewer than twice as many as are free, which is two thirds if it
+// is alone. If it has more, its new connection takes the place of its connection that was idle for the longest time. If
+// none is idle, the new connection is closed. Trusted proxies have no such share.
 //
-// netutil.LimitListener of golang.org/x/net limits connections too, but its connections have lost
-// CloseWrite: net/http could no longer end an answer before it cuts off a client that is
-// still sending, and that client would read a reset instead of the answer.
+// netutil.LimitListener of golang.org/x/net limits connections too, but its connections have no CloseWrite. net/http could
+// then not end a response before it cuts off a client that is still sending, and that client would read a reset instead of
+// the response.
 type limitedListener struct {
 	*net.TCPListener
 	trusted   []netip.Prefix
-	refused   func(netip.Addr) // told of the address whose new connection is closed; may be nil
+	refused   func(netip.Addr) // called with the address whose new connection is closed; may be nil
 	slots     chan struct{}
 	closed    chan struct{}
 	closeOnce sync.Once
@@ -33,10 +32,10 @@ type limitedListener struct {
 	of   map[netip.Addr]*share
 }
 
-// share is what one address has.
+// share is the connections of one address.
 type share struct {
 	open int
-	idle linked.List // of *limitedConn without a request, the one that was so for the longest time first
+	idle linked.List // of *limitedConn without a request, the oldest first
 }
 
 func limit(l *net.TCPListener, connections int, trusted []netip.Prefix) *limitedListener {
@@ -74,8 +73,8 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// enter counts a connection, unless its address has its share. instead is another one of the address
-// that is to be closed in its favour; it may be nil.
+// enter counts a connection, unless its address has its share. instead is another connection of the address that has to be
+// closed in its place; it may be nil.
 func (l *limitedListener) enter(c *limitedConn) (instead *limitedConn, ok bool) {
 	c.client = clientOf(c.RemoteAddr())
 	if slices.ContainsFunc(l.trusted, func(p netip.Prefix) bool { return p.Contains(c.client) }) {
@@ -104,7 +103,7 @@ func (l *limitedListener) enter(c *limitedConn) (instead *limitedConn, ok bool) 
 	return instead, true
 }
 
-// exit takes back what enter has counted.
+// exit undoes what enter has counted.
 func (l *limitedListener) exit(c *limitedConn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -129,7 +128,7 @@ func (l *limitedListener) connState(conn net.Conn, state http.ConnState) {
 	l.setIdle(c, state == http.StateNew || state == http.StateIdle)
 }
 
-// setIdle notes whether a connection is without a request. l.mu is held.
+// setIdle notes whether a connection has no request. l.mu is held.
 func (l *limitedListener) setIdle(c *limitedConn, idle bool) {
 	has := l.of[c.client]
 	switch {
@@ -152,7 +151,7 @@ type limitedConn struct {
 	*net.TCPConn
 	leave func()
 
-	client netip.Addr      // whose share it is in; zero means nobody's
+	client netip.Addr      // the address whose share it is in; zero if it is in no share
 	idle   *linked.Element // in that share; nil while it has a request
 	gone   bool
 }
@@ -162,8 +161,7 @@ func (c *limitedConn) Close() error {
 	return c.TCPConn.Close()
 }
 
-// clientOf returns the address of a client, of IPv6 the /64, which is what one customer of a network has at
-// least.
+// clientOf returns the address of a client, or the /64 of an IPv6 address: one customer of a network has at least that.
 func clientOf(remote net.Addr) netip.Addr {
 	tcp, ok := remote.(*net.TCPAddr)
 	if !ok {

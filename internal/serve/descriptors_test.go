@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 func TestDefaultBoundsFitIntoTheDescriptors(t *testing.T) {
 	t.Parallel()
 	for _, descriptors := range []uint64{43, 44, 64, 100, 256, 400, 1000, 1024, 20_000, 30_040, 30_041, 1 << 20, math.MaxInt64, math.MaxUint64} {
-		n := boundFor(descriptors)
+		n := BoundFor(descriptors)
 		if n < 1 || need(n, n) > descriptors {
 			t.Errorf("of %d descriptors, %d connections and as many requests may take %d", descriptors, n, need(n, n))
 		}
@@ -23,7 +23,7 @@ func TestDefaultBoundsFitIntoTheDescriptors(t *testing.T) {
 		}
 	}
 	for _, descriptors := range []uint64{0, 1, 39, 42} { // with which nothing can be promised
-		if n := boundFor(descriptors); n != 1 {
+		if n := BoundFor(descriptors); n != 1 {
 			t.Errorf("%d descriptors: %d", descriptors, n)
 		}
 	}
@@ -56,7 +56,7 @@ func TestAcceptGoesOnOnceDescriptorsAreFree(t *testing.T) {
 			t.Fatal(err)
 		}
 		freed, told := 0, 0
-		l := patient(&lacking{Listener: listener, err: c.err, lacks: c.lacks}, func() { freed++ }, func(err error) {
+		l := withRetry(&lacking{Listener: listener, err: c.err, lacks: c.lacks}, func() { freed++ }, func(err error) {
 			if told++; !errors.Is(err, c.err) {
 				t.Error(err)
 			}
@@ -85,7 +85,7 @@ func TestAcceptThatWaitsForDescriptorsEndsWithItsListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	told := make(chan error, 1)
-	l := patient(&lacking{Listener: listener, err: syscall.EMFILE, lacks: math.MaxInt}, nil, func(err error) {
+	l := withRetry(&lacking{Listener: listener, err: syscall.EMFILE, lacks: math.MaxInt}, nil, func(err error) {
 		select {
 		case told <- err:
 		default:

@@ -1,80 +1,18 @@
-package main
+package routes
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
-
-// parseItem reads one route as a person writes it: an object of JSON or YAML. Whether it can be used is not
-// looked at.
-//
-// YAML guesses types, and routes are strict about theirs. Where an attribute is text, it is
-// therefore taken as it is written: tls_min: 1.3 is "1.3". A time in expires_at is taken as --expires-at
-// takes it.
-func parseItem(document []byte, now time.Time) (origin.Item, error) {
-	if err := routetable.CheckUTF8(document); err != nil {
-		return nil, err
-	}
-	var item origin.Item
-	var err error
-	if trimmed := bytes.TrimSpace(document); bytes.HasPrefix(trimmed, []byte("{")) && json.Valid(trimmed) {
-		err = item.UnmarshalJSON(trimmed)
-	} else if item, err = fromYAML(document); err != nil && bytes.HasPrefix(trimmed, []byte("{")) { // its author meant JSON
-		err = cmp.Or(jsonFault(document), err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return item, parseExpiresAt(item, now)
-}
-
-// parseExpiresAt makes seconds of an "expires_at" that a person has written.
-func parseExpiresAt(item origin.Item, now time.Time) error {
-	s, ok := item["expires_at"].(string)
-	if !ok {
-		return nil
-	}
-	at, err := parseExpiry(s, now)
-	if err != nil {
-		return fmt.Errorf("attribute \"expires_at\" %w", err)
-	}
-	item["expires_at"] = epoch(at)
-	return nil
-}
-
-// typed are the attributes that are not text.
-var typed = []string{"spki_pins", "rewrite", "enabled", "expires_at", "max_connections", origin.VersionAttribute}
-
-// position is the one behind some text.
-func position(before []byte) string {
-	return fmt.Sprintf("line %d, column %d", bytes.Count(before, []byte("\n"))+1, len(before)-bytes.LastIndexByte(before, '\n'))
-}
-
-// jsonFault says where a document stops being JSON, nil if it does not.
-func jsonFault(document []byte) error {
-	at := origin.SyntaxFault(document)
-	if at < 0 {
-		return nil
-	}
-	err := io.ErrUnexpectedEOF
-	if at < len(document) {
-		var whole json.RawMessage
-		err = json.Unmarshal(document, &whole)
-	}
-	return fmt.Errorf("%s: %w", position(document[:at]), err)
-}
 
 func fromYAML(document []byte) (origin.Item, error) {
 	top, err := parseYAML(document)
@@ -88,7 +26,7 @@ func fromYAML(document []byte) (origin.Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	// By the way of JSON, so that both are read by the same rules.
+	// Through JSON, so that both are read by the same rules.
 	b, err := json.Marshal(members)
 	if err != nil {
 		return nil, err
@@ -97,8 +35,8 @@ func fromYAML(document []byte) (origin.Item, error) {
 	return item, item.UnmarshalJSON(b)
 }
 
-// routesOfYAML returns the JSON of a YAML document of one route, or of {"routes":[...]}. Attributes are taken as
-// [fromYAML] takes them; what else the document is, is left to the readers of JSON.
+// routesOfYAML returns the JSON of a YAML document of one route, or of {"routes":[...]}. It reads attributes as fromYAML does.
+// The readers of JSON judge the rest.
 func routesOfYAML(document []byte) ([]byte, error) {
 	top, err := parseYAML(document)
 	if err != nil {
@@ -136,7 +74,7 @@ func routesOfYAML(document []byte) ([]byte, error) {
 	return json.Marshal(members)
 }
 
-// parseYAML reads a YAML document that is the only one.
+// parseYAML reads a file of one YAML document.
 func parseYAML(document []byte) (*yaml.Node, error) {
 	d := yaml.NewDecoder(bytes.NewReader(document))
 	var node, more yaml.Node
@@ -158,6 +96,17 @@ func parseYAML(document []byte) (*yaml.Node, error) {
 	return &node, nil
 }
 
+// isText reports whether an attribute is a text or a list of texts.
+func isText(attribute string) bool {
+	for _, row := range origin.Attributes() {
+		if row.Name == attribute {
+			return slices.Contains([]origin.Kind{origin.String, origin.Duration, origin.List, origin.OneOrList}, row.Kind)
+		}
+	}
+	return false
+}
+
+// yamlObject returns the members of an object. If attributes is set, they are attributes of a route.
 func yamlObject(n *yaml.Node, attributes bool) (map[string]any, error) {
 	members := make(map[string]any, len(n.Content)/2)
 	for i := 0; i < len(n.Content); i += 2 {
@@ -169,7 +118,7 @@ func yamlObject(n *yaml.Node, attributes bool) (map[string]any, error) {
 		if _, ok := members[name]; ok {
 			return nil, fmt.Errorf("line %d: has %q twice in one object", key.Line, name)
 		}
-		text := attributes && slices.Contains(origin.AttributeNames(), name) && !slices.Contains(typed, name)
+		text := attributes && isText(name)
 		v, err := yamlValue(n.Content[i+1], text)
 		if err != nil {
 			return nil, err
@@ -179,7 +128,7 @@ func yamlObject(n *yaml.Node, attributes bool) (map[string]any, error) {
 	return members, nil
 }
 
-// yamlValue is a value as encoding/json writes it. Of text, nothing is guessed.
+// yamlValue returns a value for encoding/json. If text is set, no type is guessed.
 func yamlValue(n *yaml.Node, text bool) (any, error) {
 	switch n.Kind {
 	case yaml.MappingNode:
@@ -217,9 +166,9 @@ func yamlScalar(n *yaml.Node, text bool) (any, error) {
 		}
 		var i int64
 		if err := n.Decode(&i); err != nil || tag == "!!float" {
-			return nil, fmt.Errorf("line %d: %.40q is no number that JSON has", n.Line, n.Value)
+			return nil, fmt.Errorf("line %d: %.40q is not a number in JSON", n.Line, n.Value)
 		}
 		return json.Number(strconv.FormatInt(i, 10)), nil // of another base
 	}
-	return nil, fmt.Errorf("line %d: %s is a type that routes have not", n.Line, tag)
+	return nil, fmt.Errorf("line %d: %s is a type that routes do not have", n.Line, tag)
 }

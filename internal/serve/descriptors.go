@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"context"
@@ -13,25 +13,23 @@ import (
 	"time"
 )
 
-// descriptorsKept are for all else than connections of clients and to origins: the listeners, the admin
-// address, the routes, the table.
+// descriptorsKept is how many descriptors are left for the listeners, the admin address, the routes and the table.
 const descriptorsKept = 40
 
-// most is what the bounds are with descriptors enough: ten thousand busy requests take a GB of memory.
+// most is the bound if there are enough descriptors: ten thousand busy requests take a GB of memory.
 const most = 10_000
 
-// boundFor is how many clients' connections a server has by default, how many requests at a time, and
-// how many idle connections to origins, each. Together they fit into the file descriptors that
-// the process may have: a request takes one towards the origin, or two for a moment while the name
-// is looked up.
-func boundFor(descriptors uint64) int {
+// BoundFor returns the default bound for each of three things: connections of clients, requests at a time, and idle
+// connections to origins. Together they fit into the file descriptors that the process may have. A request takes one
+// descriptor towards the origin, and two while the name is looked up.
+func BoundFor(descriptors uint64) int {
 	if descriptors < descriptorsKept {
 		return 1
 	}
 	return int(min(max((descriptors-descriptorsKept)/3, 1), most))
 }
 
-// need returns how many descriptors the bounds may take. Zero or less means no bound.
+// need returns how many descriptors the bounds may take. A bound of zero or less means no bound.
 func need(connections, requests int) uint64 {
 	if connections <= 0 || requests <= 0 {
 		return math.MaxUint64
@@ -39,15 +37,14 @@ func need(connections, requests int) uint64 {
 	return uint64(connections) + 2*uint64(requests) + descriptorsKept
 }
 
-// tellOfBounds says what an operator should know of the bounds: that they may be too large for the
-// descriptors, or that the descriptors make them small.
-func tellOfBounds(logger *slog.Logger, descriptors uint64, connections, requests int) {
+// LogBounds logs a warning if the bounds are too large for the descriptors, and a hint if the descriptors make them small.
+func LogBounds(logger *slog.Logger, descriptors uint64, connections, requests int) {
 	attrs := []slog.Attr{slog.Uint64("descriptors", descriptors), slog.Int("max_connections", connections), slog.Int("max_requests", max(requests, 0))}
 	const allow = "allow the process more (ulimit -n, LimitNOFILE)"
 	switch {
 	case need(connections, requests) > descriptors:
 		logger.LogAttrs(context.Background(), slog.LevelWarn, "more connections and requests are allowed than there are file descriptors for: lower --max-connections and --max-requests, or "+allow, attrs...)
-	case boundFor(descriptors) < most && boundFor(descriptors) == min(connections, requests):
+	case BoundFor(descriptors) < most && BoundFor(descriptors) == min(connections, requests):
 		logger.LogAttrs(context.Background(), slog.LevelInfo, "the bounds of connections and requests follow from the file descriptors: to raise them, "+allow, attrs...)
 	}
 }
@@ -57,9 +54,9 @@ func noDescriptors(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
-// patientListener tries again if there was no descriptor for a connection. net/http does so too, but
-// writes a line of its own for each attempt, and frees nothing.
-type patientListener struct {
+// retryListener accepts again if there was no descriptor for a connection. net/http does so too, but it logs each attempt,
+// and frees nothing.
+type retryListener struct {
 	net.Listener
 	free func() // closes what can be spared; may be nil
 	log  func(error)
@@ -68,11 +65,11 @@ type patientListener struct {
 	closeOnce sync.Once
 }
 
-func patient(l net.Listener, free func(), log func(error)) *patientListener {
-	return &patientListener{Listener: l, free: free, log: log, closed: make(chan struct{})}
+func withRetry(l net.Listener, free func(), log func(error)) *retryListener {
+	return &retryListener{Listener: l, free: free, log: log, closed: make(chan struct{})}
 }
 
-func (l *patientListener) Accept() (net.Conn, error) {
+func (l *retryListener) Accept() (net.Conn, error) {
 	const longest = time.Second
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, longest) {
 		c, err := l.Listener.Accept()
@@ -95,14 +92,14 @@ func (l *patientListener) Accept() (net.Conn, error) {
 }
 
 // Close also ends an Accept that waits.
-func (l *patientListener) Close() error {
+func (l *retryListener) Close() error {
 	l.closeOnce.Do(func() { close(l.closed) })
 	return l.Listener.Close()
 }
 
-// tellOfLack returns what logs that there was no descriptor for a connection to what, once a minute.
-func tellOfLack(logger *slog.Logger, what string) func(error) {
-	once := &onceAMinute{}
+// logLack returns a function that logs, once a minute, that there was no descriptor for a connection to what.
+func logLack(logger *slog.Logger, what string) func(error) {
+	once := &everyMinute{}
 	return func(err error) {
 		if once.now() {
 			logger.LogAttrs(context.Background(), slog.LevelError, "no file descriptor is left to accept connections; lower --max-connections and --max-requests, or allow the process more descriptors (ulimit -n)",
@@ -111,9 +108,9 @@ func tellOfLack(logger *slog.Logger, what string) func(error) {
 	}
 }
 
-// tellOfShare returns what logs that connections of an address are closed, once a minute.
-func tellOfShare(logger *slog.Logger) func(netip.Addr) {
-	once := &onceAMinute{}
+// logShare returns a function that logs, once a minute, that connections of an address are closed.
+func logShare(logger *slog.Logger) func(netip.Addr) {
+	once := &everyMinute{}
 	return func(client netip.Addr) {
 		if once.now() {
 			logger.LogAttrs(context.Background(), slog.LevelWarn, "connections of an address are closed that has its share of --max-connections; raise that, or if it is a balancer's, name it in TRUSTED_PROXIES",
@@ -122,26 +119,26 @@ func tellOfShare(logger *slog.Logger) func(netip.Addr) {
 	}
 }
 
-// onceAMinute keeps what happens often from filling the log.
-type onceAMinute struct {
+// everyMinute keeps frequent events from filling the log.
+type everyMinute struct {
 	mu   sync.Mutex
-	told time.Time
+	last time.Time
 }
 
-// now reports whether to tell.
-func (o *onceAMinute) now() bool {
+// now reports whether to log.
+func (o *everyMinute) now() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := time.Now()
-	if !o.told.IsZero() && now.Sub(o.told) < time.Minute {
+	if !o.last.IsZero() && now.Sub(o.last) < time.Minute {
 		return false
 	}
-	o.told = now
+	o.last = now
 	return true
 }
 
-// spareListener keeps some descriptors open, and closes one for a connection if the process may open no
-// other. So the admin address answers then too.
+// spareListener keeps some descriptors open, and closes one for a connection if the process may open no other. So the admin
+// address answers also then.
 type spareListener struct {
 	*net.TCPListener
 
@@ -182,7 +179,7 @@ func (s *spareListener) give() bool {
 	return true
 }
 
-// refill opens descriptors again, as many as there are.
+// refill opens as many spare descriptors as the process may.
 func (s *spareListener) refill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,6 +1,6 @@
 //go:build go1.27
 
-package main
+package serve
 
 import "net/http"
 

@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"bufio"
@@ -23,11 +23,11 @@ type started struct {
 }
 
 // start runs s on loopback until it is stopped or the test ends.
-func start(t *testing.T, s server) *started {
+func start(t *testing.T, s Server) *started {
 	t.Helper()
 	addr := make(chan string, 1)
-	s.listen = "127.0.0.1:0"
-	s.logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	s.Listen = "127.0.0.1:0"
+	s.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == "url" {
 			addr <- strings.TrimPrefix(a.Value.String(), "http://")
 		}
@@ -36,7 +36,7 @@ func start(t *testing.T, s server) *started {
 	ctx, stop := context.WithCancel(t.Context())
 	r := &started{stop: stop, done: make(chan error, 1)}
 	ended := make(chan struct{})
-	go func() { defer close(ended); r.done <- s.run(ctx) }()
+	go func() { defer close(ended); r.done <- s.Run(ctx) }()
 	t.Cleanup(func() { stop(); <-ended })
 	select {
 	case r.addr = <-addr:
@@ -73,11 +73,11 @@ const request = "GET %s HTTP/1.1\r\nHost: a.test\r\n\r\n"
 
 func TestClientsThatDoNotGoOnAreCut(t *testing.T) {
 	t.Parallel()
-	short := serveLimits
+	short := defaultLimits
 	short.readHeader, short.idle = 20*time.Millisecond, 20*time.Millisecond
 	preface := "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 	for _, h2c := range []bool{false, true} {
-		r := start(t, server{handler: http.NotFoundHandler(), limits: short, h2c: h2c})
+		r := start(t, Server{Handler: http.NotFoundHandler(), limits: short, H2C: h2c})
 		for name, text := range map[string]string{
 			"nothing": "", "half a line": "GET / HT", "no end of the headers": "GET / HTTP/1.1\r\nHost: a.test\r\nX: y\r\n",
 			"idle after an answer": fmt.Sprintf(request, "/"), "half a preface": preface[:16], "HTTP/2 without a frame": preface,
@@ -97,7 +97,7 @@ func TestClientsThatDoNotGoOnAreCut(t *testing.T) {
 
 func TestHeadersAreLimited(t *testing.T) {
 	t.Parallel()
-	r := start(t, server{handler: http.NotFoundHandler(), limits: serveLimits})
+	r := start(t, Server{Handler: http.NotFoundHandler(), limits: defaultLimits})
 	for kilobytes, want := range map[int]string{120: "HTTP/1.1 404 Not Found", 140: "HTTP/1.1 431 Request Header Fields Too Large"} {
 		c := r.send(t, "GET / HTTP/1.1\r\nHost: a.test\r\nX: "+strings.Repeat("x", kilobytes<<10)+"\r\n\r\n")
 		if got := line(c); got != want {
@@ -110,7 +110,7 @@ func TestHeadersAreLimited(t *testing.T) {
 func TestFieldsAreNotCountedByTheServer(t *testing.T) {
 	t.Parallel()
 	const fields = 20_000
-	r := start(t, server{h2c: true, limits: serveLimits, handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	r := start(t, Server{H2C: true, limits: defaultLimits, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, len(r.Header["X"]))
 	})})
 	c := r.send(t, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n"+strings.Repeat("X:\r\n", fields)+"\r\n")
@@ -166,7 +166,7 @@ func takeOver(t *testing.T, taken chan<- context.Context) http.Handler {
 func TestConnectionTakenOverKeepsItsSlotUntilItIsClosed(t *testing.T) {
 	t.Parallel()
 	taken := make(chan context.Context, 1)
-	r := start(t, server{handler: takeOver(t, taken), limits: serveLimits, maxConnections: 2})
+	r := start(t, Server{Handler: takeOver(t, taken), limits: defaultLimits, MaxConnections: 2})
 	first := r.send(t, fmt.Sprintf(request, "/taken"))
 	<-taken
 	kept := r.send(t, "")
@@ -200,7 +200,7 @@ func TestConnectionTakenOverKeepsItsSlotUntilItIsClosed(t *testing.T) {
 func TestServerEndsWhileConnectionsWait(t *testing.T) {
 	t.Parallel()
 	taken := make(chan context.Context, 1)
-	r := start(t, server{handler: takeOver(t, taken), limits: serveLimits, maxConnections: 1})
+	r := start(t, Server{Handler: takeOver(t, taken), limits: defaultLimits, MaxConnections: 1})
 	r.send(t, fmt.Sprintf(request, "/taken"))
 	<-taken
 	r.send(t, fmt.Sprintf(request, "/"))
@@ -216,9 +216,9 @@ func TestConnectionsTakenOverEndAfterTheOthers(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle("/taken", takeOver(t, taken))
 	mux.HandleFunc("/slow", func(http.ResponseWriter, *http.Request) { close(arrived); <-release })
-	limits := serveLimits
-	limits.takenOver = patience
-	r := start(t, server{handler: mux, limits: limits})
+	limits := defaultLimits
+	limits.hijacked = patience
+	r := start(t, Server{Handler: mux, limits: limits})
 	over := r.send(t, fmt.Sprintf(request, "/taken"))
 	if got := line(over); got != "taken over" {
 		t.Fatal(got)
@@ -265,9 +265,9 @@ func TestNobodyKeepsTheServerFromEnding(t *testing.T) {
 			close(arrived)
 			<-release
 		})
-		limits := serveLimits
-		limits.shutdown, limits.takenOver = 20*time.Millisecond, 20*time.Millisecond
-		r := start(t, server{handler: mux, limits: limits})
+		limits := defaultLimits
+		limits.shutdown, limits.hijacked = 20*time.Millisecond, 20*time.Millisecond
+		r := start(t, Server{Handler: mux, limits: limits})
 		c := r.send(t, fmt.Sprintf(request, path))
 		<-arrived
 		r.stop()
