@@ -1,5 +1,5 @@
 // The Lambda function: events of HTTP fronts in, origins reached under their own names,
-// answers out. The README lists its environment variables.
+// answers out. docs/settings.md lists its environment variables.
 package main
 
 import (
