@@ -2,6 +2,9 @@ package origin
 
 import (
 	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
 	"reflect"
 	"regexp"
 	"strings"
@@ -69,5 +72,37 @@ func TestAttributesOfTLSAreRefusedForPlainOrigins(t *testing.T) {
 	}
 	if n < 15 {
 		t.Errorf("%d attributes", n)
+	}
+}
+
+var update = flag.Bool("update", false, "write the table of docs/routes.md anew")
+
+const attributesDocument, attributesCommand = "../../docs/routes.md", "go test ./pkg/origin -run TestAttributesDocument -update"
+
+// The table in the document is the one in the code; longer explanations are below it.
+func TestAttributesDocument(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile(attributesDocument)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin, end = "<!-- attributes -->\n", "<!-- /attributes -->\n"
+	before, rest, ok := strings.Cut(string(b), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s has no table between %q and %q", attributesDocument, begin, end)
+	}
+	var table strings.Builder
+	table.WriteString("| attribute | type | default | example | meaning |\n|---|---|---|---|---|\n")
+	for _, row := range Attributes() {
+		fmt.Fprintf(&table, "| `%s` | %s | %s | `%s` | %s |\n", row.Name, row.Kind, row.Default, row.Example, strings.ReplaceAll(row.Help, "`", ""))
+	}
+	want := before + begin + table.String() + end + after
+	if *update {
+		if err := os.WriteFile(attributesDocument, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if want != string(b) {
+		t.Errorf("the table of %s is not the one in pkg/origin/attribute.go; write it anew with\n\t%s", attributesDocument, attributesCommand)
 	}
 }
