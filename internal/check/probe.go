@@ -101,7 +101,7 @@ func (f *facts) ask(ctx context.Context) {
 func (f *facts) shake(ctx context.Context) {
 	transport := f.transport()
 	defer transport.CloseIdleConnections()
-	if err := transport.Connect(f.request(ctx)); err != nil {
+	if err := transport.Connect(f.watch(ctx), &url.URL{Scheme: f.route.Scheme, Host: f.host}); err != nil {
 		f.setError(err)
 	}
 }

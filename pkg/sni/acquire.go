@@ -9,83 +9,83 @@ import (
 
 // need is what a request wants of a connection.
 type need struct {
-	safe  bool // it may be repeated, and so any connection will do
-	fresh bool // no connection of before
-	alone bool // over HTTP/2, no other request may be on it
+	safe   bool // it may be repeated, and so any connection will do
+	fresh  bool // a new connection, not one of the pool
+	alone  bool // over HTTP/2: a connection without other requests
+	budget budget
 }
 
-// acquire returns a connection of the pool for one request: one of before that may carry
-// it, else a new one. The request has to go out on it.
-func (w way) acquire(ctx context.Context, n need, x *Exchange) (lease, error) {
-	w.began = time.Now() // of a request that is repeated, the time of the attempt before does not count
-	var turn *turn       // in the queue, if there is one
-	defer func() { w.leave(turn) }()
+// acquire returns a connection of the pool for one request: an existing one if the request may go out on it, otherwise a new
+// one. The request has to go out on it, or the caller calls unused.
+func (p *pool) acquire(ctx context.Context, n need, x *Exchange) (lease, error) {
+	began := time.Now() // a repeated request has the whole time again
+	var turn *turn      // in the queue, if the request waits there
+	defer func() { p.leave(turn) }()
 	for {
-		step := w.next(n, &turn)
+		step := p.next(n, &turn)
 		switch {
 		case step.conn != nil:
-			if step.wasIdle && step.conn.h1 != nil && !step.conn.alive() {
-				w.discard(step.conn)
+			if step.wasIdle && !step.conn.protocol.alive() {
+				p.discard(step.conn)
 				continue
 			}
 			l := step.conn.lease(true)
 			l.observe(ctx, x)
 			return l, nil
 		case step.dials:
-			w.leave(turn)
+			p.leave(turn)
 			turn = nil
-			return w.dialFor(ctx, step.flight, n, x)
-		case step.flight != nil:
+			return p.dialFor(ctx, step.group, n, x)
+		case step.group != nil:
 			select {
-			case <-step.flight.done:
-				if step.flight.err != nil {
-					return lease{}, step.flight.err
+			case <-step.group.done:
+				if step.group.err != nil {
+					return lease{}, step.group.err
 				}
 			case <-ctx.Done():
-				return lease{}, w.gaveUp(ctx)
+				return lease{}, p.endedEarly(ctx)
 			}
 		default:
-			if err := turn.wait(ctx, w); err != nil {
+			if err := turn.wait(ctx, p, began); err != nil {
 				return lease{}, err
 			}
 		}
 	}
 }
 
-// gaveUp returns the error of a request that has not got a connection before its context ended.
-func (w way) gaveUp(ctx context.Context) error {
-	return &Error{Type: ConnectionTimeout, ServerName: w.key.serverName, Unprocessed: true, Err: context.Cause(ctx)}
+// endedEarly returns the error of a request whose context has ended before it got a connection.
+func (p *pool) endedEarly(ctx context.Context) error {
+	return &Error{Type: ConnectionTimeout, ServerName: p.key.serverName, Unprocessed: true, Err: context.Cause(ctx)}
 }
 
-// A step is what a request does next on its way to a connection.
+// A step is what a request does next to get a connection. The zero step is to wait for its turn in the queue.
 type step struct {
-	conn    *conn   // it has this one; or
-	wasIdle bool    // that nobody used
-	dials   bool    // it makes one itself; or
-	flight  *flight // it waits for another's, or leads one if it dials; or none of these: for its turn
+	conn    *conn      // it has this one
+	wasIdle bool       // conn was idle
+	dials   bool       // it dials, for itself and for those who wait on group
+	group   *dialGroup // it waits for the dial of another request, unless dials is set
 }
 
-// next decides what a request does next. With turn it stands in the queue, or is put there.
-func (w way) next(n need, mine **turn) step {
-	t, p := w.t, w.pool
+// next decides what a request does next. mine is its turn in the queue, which next sets if the request has to wait.
+func (p *pool) next(n need, mine **turn) step {
+	t := p.t
 	t.mu.Lock()
-	var closing []*conn
-	defer func() { t.mu.Unlock(); closeAll(closing) }()
+	defer t.unlock()
 	full, first := p.full(), p.isFirst(*mine)
 	if !n.fresh && (first || p.mayShare(n)) {
-		var s step
-		if s.conn, s.wasIdle, closing = p.pick(n, full); s.conn != nil {
-			return s
+		if c := p.pick(n, full); c != nil {
+			wasIdle := c.idle
+			t.conns.take(c)
+			return step{conn: c, wasIdle: wasIdle}
 		}
-		full = p.full() // some may have turned out to be dead
+		full = p.full() // pick may have removed some
 	}
 	if first && full {
-		if old := p.oldestIdle(); old != nil { // which is no good for this request
-			t.conns.remove(old)
-			closing = append(closing, old)
+		if old := p.oldestIdle(); old != nil { // this request cannot use it
+			t.conns.close(old)
 			full = p.full()
 		} else if n.alone {
-			p.giveUpShared()
+			p.retireOneShared()
 		}
 	}
 	if p.maxConns > 0 && (full || !first) {
@@ -95,41 +95,40 @@ func (w way) next(n need, mine **turn) step {
 		}
 		return step{}
 	}
-	// If the origin speaks HTTP/2, or nobody knows yet what it speaks, one dials for some: a hundred
-	// requests at once must not make a hundred handshakes for the ten connections that they need.
+	// If the origin speaks HTTP/2, or nobody knows yet, one request dials for some: a hundred requests at once must not make
+	// a hundred handshakes for the ten connections that they need.
 	switch {
 	case n.fresh || n.alone || p.http1 || p.key.scheme == "http":
 		p.conns++
 		return step{dials: true}
-	case p.dialing != nil && p.dialing.passengers < maxWaiting:
-		p.dialing.passengers++
-		return step{flight: p.dialing}
+	case p.dialing != nil && p.dialing.size < maxWaiting:
+		p.dialing.size++
+		return step{group: p.dialing}
 	}
-	p.dialing = &flight{done: make(chan struct{}), passengers: 1}
+	p.dialing = &dialGroup{done: make(chan struct{}), size: 1}
 	p.conns++
-	return step{dials: true, flight: p.dialing}
+	return step{dials: true, group: p.dialing}
 }
 
 // full reports whether there are as many connections as there may be. t.mu is held.
 func (p *pool) full() bool { return p.maxConns > 0 && p.conns >= p.maxConns }
 
-// giveUpShared keeps further requests from one of the connections that are shared, so that its place becomes
-// free for a request that needs a connection of its own. The last one stays: other requests go on meanwhile.
-// t.mu is held.
-func (p *pool) giveUpShared() {
+// retireOneShared retires one of the connections that requests share, to make room for a request that needs a connection of
+// its own. It leaves the last one, for the other requests. t.mu is held.
+func (p *pool) retireOneShared() {
 	var least *conn
 	n := 0
-	for _, c := range p.shared {
+	for _, c := range p.http2Conns {
 		switch {
-		case c.h2.alone || c.gone:
+		case c.h2.alone || c.removed:
 			continue
-		case c.retired && c.h2.reading == 0:
-			return // its place will be free
+		case c.retired && c.h2.openBodies == 0:
+			return // there will be room soon
 		case c.retired:
 			continue
 		}
-		// Answers that are being read may go on for hours.
-		if n++; least == nil || c.h2.reading < least.h2.reading || c.h2.reading == least.h2.reading && c.starting < least.starting {
+		// A body may go on for hours.
+		if n++; least == nil || c.h2.openBodies < least.h2.openBodies || c.h2.openBodies == least.h2.openBodies && c.awaitingHeader < least.awaitingHeader {
 			least = c
 		}
 	}
@@ -138,132 +137,124 @@ func (p *pool) giveUpShared() {
 	}
 }
 
-// pick chooses a connection, and returns those that are to be closed. crowded says that no other may
-// be made. t.mu is held.
-func (p *pool) pick(n need, crowded bool) (c *conn, wasIdle bool, closing []*conn) {
+// pick returns a connection for a request, or nil, and closes those that it finds expired. crowded says that no other
+// connection may be made. t.mu is held.
+func (p *pool) pick(n need, crowded bool) *conn {
 	t, now := p.t, wallClock()
-	take := func(c *conn) bool {
-		wasIdle = c.idle
-		t.conns.take(c)
-		return wasIdle
-	}
-	for _, c := range slices.Backward(slices.Clone(p.shared)) {
+	for _, c := range slices.Backward(slices.Clone(p.http2Conns)) {
 		if !c.idle {
-			closing = append(closing, c.update()...)
+			c.update()
 		}
 		switch {
-		case c.gone, c.retired:
-		case c.idle && (c.expired(now) || c.h2.http.Available() == 0): // or it is dead, or was told to go away
-			t.conns.remove(c)
-			closing = append(closing, c)
+		case c.removed, c.retired:
+		case c.idle && (c.expired(now) || c.h2.http.Available() == 0): // the latter if it is dead, or got a GOAWAY
+			t.conns.close(c)
 		case c.h2.takes(n.alone, crowded, now) && (n.safe || c.answeredLately(now)):
-			return c, take(c), closing
+			return c
 		}
 	}
-	for len(p.idle) > 0 {
-		c := p.idle[len(p.idle)-1]
+	for len(p.idleHTTP1) > 0 {
+		c := p.idleHTTP1[len(p.idleHTTP1)-1]
 		switch {
 		case c.expired(now):
-			t.conns.remove(c)
-			closing = append(closing, c)
+			t.conns.close(c)
 		case n.safe || c.answeredLately(now):
-			return c, take(c), closing
-		default: // and those before it were used longer ago
-			return nil, false, closing
+			return c
+		default: // the others were used longer ago
+			return nil
 		}
 	}
-	return nil, false, closing
+	return nil
 }
 
-// discard forgets and closes a connection that was taken, and carries nothing.
-func (w way) discard(c *conn) {
-	w.t.mu.Lock()
-	w.t.conns.remove(c)
-	w.t.mu.Unlock()
-	closeAll([]*conn{c})
+// discard closes a connection that a request has taken and does not use.
+func (p *pool) discard(c *conn) {
+	p.t.mu.Lock()
+	defer p.t.unlock()
+	p.t.conns.close(c)
 }
 
-// queue returns the HTTP/2 connection that has refused a request, for the request to wait on until
-// there is room, and false if that is of no use. Servers tell how many requests they take at
-// once only when the first are on their way, and refuse the others; net/http has learned it by then.
-func (t *Transport) queue(c *conn) (lease, bool) {
+// again returns the HTTP/2 connection that has refused a request, for the request to wait on it until there is room. It
+// returns false if that is of no use, and for a nil c. A server tells how many requests it takes at once only when the first
+// are on their way, and refuses the others; net/http knows the number by then.
+func (t *Transport) again(c *conn) (lease, bool) {
 	if c == nil {
 		return lease{}, false
 	}
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if c.gone || c.retired || c.pool.retired {
+	defer t.unlock()
+	if c.removed || c.retired || c.pool.retired {
 		return lease{}, false
 	}
 	t.conns.take(c)
 	return c.lease(true), true
 }
 
-// dialFor makes a new connection for a request, and for those who wait on f, which may be nil. Its
-// place among the connections of the pool is taken already.
-func (w way) dialFor(ctx context.Context, f *flight, n need, x *Exchange) (l lease, err error) {
-	defer func() { w.land(ctx, f, l.conn, err) }() // whatever a hook of the caller's does
-	if err := w.failedLately(); err != nil {
+// dialFor makes a new connection for a request, and for those who wait on group, which may be nil. The connection counts
+// in p.conns already.
+func (p *pool) dialFor(ctx context.Context, group *dialGroup, n need, x *Exchange) (l lease, err error) {
+	defer func() { p.finishDial(ctx, group, l.conn, err) }() // also if a hook of the caller panics
+	if err := p.recentFailure(); err != nil {
 		return lease{}, err
 	}
-	if l, err = w.dial(ctx, n, x); err != nil {
+	if l, err = p.dial(ctx, n, x); err != nil {
 		return lease{}, err
 	}
 	if !n.safe {
-		w.displace()
+		p.closeStale()
 	}
 	l.observe(ctx, x)
 	return l, nil
 }
 
-// displace closes a connection that was passed over for a request that is not safe, in favour of the
-// new one. Otherwise a POST a second would leave one behind each time.
-func (p *pool) displace() {
+// closeStale closes the idle connection that a request which is not safe has passed over for a new one. Otherwise a POST a
+// second would leave one behind each time.
+func (p *pool) closeStale() {
 	p.t.mu.Lock()
-	closing := p.takeStale()
-	p.t.mu.Unlock()
-	closeAll(closing)
+	defer p.t.unlock()
+	if old := p.oldestIdle(); old != nil && !old.answeredLately(wallClock()) {
+		p.t.conns.close(old)
+	}
 }
 
-// flight is a dialling that others wait for.
-type flight struct {
-	done       chan struct{}
-	passengers int   // who hope for its connection, the one who dials included
-	err        error // once done; nil also if it failed for reasons that are none of the others'
+// A dialGroup is the requests that wait for one dial.
+type dialGroup struct {
+	done chan struct{}
+	size int   // how many requests want the connection, the one that dials included
+	err  error // once done; nil also if the dial failed for a reason of the dialing request alone
 }
 
-// land ends a dialling with the connection or the error that came of it.
-func (w way) land(ctx context.Context, f *flight, c *conn, err error) {
-	p := w.pool
+// finishDial ends a dial with the connection or the error that it has led to.
+func (p *pool) finishDial(ctx context.Context, group *dialGroup, c *conn, err error) {
 	p.t.mu.Lock()
-	defer p.t.mu.Unlock()
+	defer p.t.unlock()
 	if c == nil {
 		p.conns--
 		p.wake()
 	}
 	if end, ok := ctx.Deadline(); ctx.Err() != nil || ok && !time.Now().Before(end) {
-		err = nil // it was no fault of the origin
+		err = nil // the origin has not caused it
 	}
 	p.remember(err)
 	switch {
-	case f == nil:
-	case c != nil && c.h2 != nil && c.h2.unknown:
-		c.h2.waiting = f // until it is known how many requests it takes
+	case group == nil:
+	case c != nil && c.h2 != nil && c.h2.awaitingSettings:
+		c.h2.group = group // until it is known how many requests it takes
 	default:
-		f.err = err
-		f.end(p)
+		group.err = err
+		group.end(p)
 	}
 }
 
-// end lets those go on who wait. p.t.mu is held.
-func (f *flight) end(p *pool) {
-	if p.dialing == f {
+// end lets the waiting requests go on. p.t.mu is held.
+func (g *dialGroup) end(p *pool) {
+	if p.dialing == g {
 		p.dialing = nil
 	}
-	close(f.done)
+	close(g.done)
 }
 
-// remember keeps the failure of a handshake: for a moment, other requests have the same. p.t.mu is held.
+// remember keeps the failure of a handshake: for a moment, other requests have the same error. p.t.mu is held.
 func (p *pool) remember(err error) {
 	if e, ok := errors.AsType[*Error](err); ok && e != p.failure {
 		switch e.Type {
@@ -273,21 +264,21 @@ func (p *pool) remember(err error) {
 	}
 }
 
-// failedLately returns the failure of a handshake that was lately, and nil if there was none: a
-// client that asks again and again must not have the origin shake hands each time.
-func (w way) failedLately() error {
-	d := bound(w.t.RememberFailure, defaultRememberFailure)
+// recentFailure returns the failure of a recent handshake, and nil if there was none: a client that asks again and again must
+// not make the origin shake hands each time.
+func (p *pool) recentFailure() error {
+	d := bound(p.t.RememberFailure, defaultRememberFailure)
 	if d == 0 {
 		return nil
 	}
-	w.t.mu.Lock()
-	defer w.t.mu.Unlock()
-	if w.failure == nil {
+	p.t.mu.Lock()
+	defer p.t.unlock()
+	if p.failure == nil {
 		return nil
 	}
-	if age := wallClock().Sub(w.failureAt); age < 0 || age >= d {
-		w.pool.failure = nil
+	if age := wallClock().Sub(p.failureAt); age < 0 || age >= d {
+		p.failure = nil
 		return nil
 	}
-	return w.failure
+	return p.failure
 }

@@ -1,9 +1,6 @@
 package sni
 
 import (
-	"crypto/ecdsa"
-	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -174,96 +171,4 @@ func explain(presented []*x509.Certificate, err error) *CertificateError {
 		e.Reason = WeakKey
 	}
 	return e
-}
-
-// tlsConfig returns the configuration for handshakes under the target, and whether HTTP/1.1 is
-// among the protocols.
-func (t *Target) tlsConfig(serverName string, roots *x509.CertPool, clientCert *tls.Certificate) (config *tls.Config, http1 bool, err error) {
-	config = &tls.Config{
-		ServerName: serverName,
-		RootCAs:    roots,
-		// Of this key alone. One for all would resume a session under another's trust, or with another's
-		// client certificate: crypto/tls finds them by server name.
-		ClientSessionCache: tls.NewLRUClientSessionCache(1),
-	}
-	if config.MinVersion, err = t.minVersion(); err != nil {
-		return nil, false, err
-	}
-	if config.NextProtos, err = t.alpn(); err != nil {
-		return nil, false, err
-	}
-	if t.Roots.own {
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM([]byte(t.Roots.pem)) {
-			return nil, false, &TargetError{Field: "Roots", Reason: "hold no certificate"}
-		}
-	}
-	if t.SPKIPins != nil && len(t.SPKIPins) == 0 {
-		return nil, false, &TargetError{Field: "SPKIPins", Reason: "are empty; leave them nil where none are wanted"}
-	}
-	config.GetClientCertificate = func(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		if f, ok := asked.Context().Value(certificateRequestKey{}).(func(*tls.CertificateRequestInfo)); ok {
-			f(asked)
-		}
-		if clientCert == nil {
-			return new(tls.Certificate), nil // by which crypto/tls means that there is none
-		}
-		// Whatever authorities the origin lists: who configured the certificate knows better.
-		return clientCert, nil
-	}
-	v := verifier{roots: config.RootCAs, pins: slices.Clone(t.SPKIPins)}
-	config.VerifyConnection = v.verify
-	return config, slices.Contains(config.NextProtos, "http/1.1"), nil
-}
-
-// A verifier checks what crypto/tls does not. It runs in VerifyConnection, and so on resumed
-// handshakes too, where a certificate is not sent again.
-type verifier struct {
-	roots *x509.CertPool // nil means the system's
-	pins  [][32]byte
-}
-
-func (v *verifier) verify(cs tls.ConnectionState) error {
-	leaf := cs.PeerCertificates[0]
-	chains := cs.VerifiedChains
-	if cs.DidResume {
-		// What was verified is as old as the session. crypto/tls looks at some of it again; we do
-		// at all of it, so that nothing hangs on how a session came about.
-		intermediates := x509.NewCertPool()
-		for _, c := range cs.PeerCertificates[1:] {
-			intermediates.AddCert(c)
-		}
-		var err error
-		if chains, err = leaf.Verify(x509.VerifyOptions{DNSName: cs.ServerName, Roots: v.roots, Intermediates: intermediates}); err != nil {
-			return explain(cs.PeerCertificates, err)
-		}
-	}
-	strong := slices.DeleteFunc(slices.Clone(chains), func(chain []*x509.Certificate) bool {
-		return slices.ContainsFunc(chain, WeakPublicKey)
-	})
-	if len(strong) == 0 {
-		return &CertificateError{WeakKey, leaf, errors.New("RSA needs 2,048 bits, a curve 256, in the certificate and its authorities")}
-	}
-	if len(v.pins) > 0 && !slices.ContainsFunc(strong, v.pinned) {
-		return &CertificateError{PinMismatch, leaf, fmt.Errorf("none of the %d pins is that of a key in the verified chain", len(v.pins))}
-	}
-	return nil
-}
-
-func (v *verifier) pinned(chain []*x509.Certificate) bool {
-	return slices.ContainsFunc(chain, func(c *x509.Certificate) bool {
-		return slices.Contains(v.pins, sha256.Sum256(c.RawSubjectPublicKeyInfo))
-	})
-}
-
-// WeakPublicKey reports whether a certificate has a key that is not accepted, whatever it signs: RSA
-// below 2,048 bits, or a curve below 256.
-func WeakPublicKey(c *x509.Certificate) bool {
-	switch key := c.PublicKey.(type) {
-	case *rsa.PublicKey:
-		return key.N.BitLen() < 2048
-	case *ecdsa.PublicKey:
-		return key.Curve.Params().BitSize < 256
-	}
-	return false
 }

@@ -45,7 +45,7 @@ func TestConnectionWhoseEndOfUseWasMissedIsFoundByTheSweeper(t *testing.T) {
 	}
 	tr.mu.Lock()
 	tr.conns.take(c)
-	c.starting-- // and no word of it
+	c.awaitingHeader-- // and nobody is told
 	if c.idle || tr.conns.sweepAt.IsZero() {
 		t.Errorf("idle is %v, the sweeper is set: %v", c.idle, !tr.conns.sweepAt.IsZero())
 	}
@@ -129,8 +129,8 @@ func TestLookDoesNotWaitForAPeerThatReadsNothing(t *testing.T) {
 	if err := secure.Handshake(); err != nil {
 		t.Fatal(err)
 	}
-	c := &conn{raw: raw, h1: &http1.Conn{Conn: secure}}
-	if !c.alive() {
+	s := &serial{conn: &conn{raw: raw}, http: &http1.Conn{Conn: secure}}
+	if !s.alive() {
 		t.Fatal("dead already")
 	}
 	netConn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
@@ -141,7 +141,7 @@ func TestLookDoesNotWaitForAPeerThatReadsNothing(t *testing.T) {
 	close(garbage)
 	looked := make(chan struct{})
 	go func() {
-		for c.alive() { // until it has arrived
+		for s.alive() { // until it has arrived
 		}
 		close(looked)
 	}()

@@ -1,18 +1,22 @@
 package sni
 
-import "net/http"
+import (
+	"context"
+	"net/http"
+	"net/url"
+)
 
-// Connect makes ready a connection on which [Transport.RoundTrip] could send req, unless there is one,
-// and sends nothing: DNS, TCP and TLS are then done before the request comes. Its errors are those of
-// RoundTrip. A request that is not safe gets a connection of its own all the same where this one is older
-// than UnsafeReuse.
-func (t *Transport) Connect(req *http.Request) error {
+// Connect makes a connection on which [Transport.RoundTrip] can send a request for u, unless the pool has one, and sends
+// nothing: DNS, TCP and TLS are then done before the request comes. Its errors are those of RoundTrip. A request that is not
+// safe still gets a connection of its own if this one is older than UnsafeReuse.
+func (t *Transport) Connect(ctx context.Context, u *url.URL) error {
 	t.once.Do(t.init)
-	way, _, err := t.prepare(req, nil)
+	req := (&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}}).WithContext(ctx)
+	p, budget, _, err := t.prepare(req, nil)
 	if err != nil {
 		return err
 	}
-	l, err := way.acquire(req.Context(), need{safe: true}, nil)
+	l, err := p.acquire(ctx, need{safe: true, budget: budget}, nil)
 	if err != nil {
 		return err
 	}
@@ -20,14 +24,16 @@ func (t *Transport) Connect(req *http.Request) error {
 	return nil
 }
 
-// unused gives a conn back on which nothing was sent. Over HTTP/2, how many requests it takes may not
-// be known yet: those that come meanwhile wait for that as they do for any new connection.
+// unused returns a conn that nothing was sent on to the pool. Over HTTP/2, it may not be known yet how many requests it
+// takes: others wait for that as they do with any new connection.
 func (c *conn) unused() {
-	c.pool.t.mu.Lock()
-	c.starting--
-	c.busy = false
-	closing := c.update()
+	t := c.pool.t
+	t.mu.Lock()
+	defer t.unlock()
+	c.awaitingHeader--
+	if s, ok := c.protocol.(*serial); ok {
+		s.busy = false
+	}
+	c.update()
 	c.pool.wake()
-	c.pool.t.mu.Unlock()
-	closeAll(closing)
 }

@@ -2,7 +2,7 @@ package sni_test
 
 import (
 	"crypto/tls"
-	"net/http"
+	"net/url"
 	"sync"
 	"testing"
 
@@ -10,13 +10,13 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-func connect(t *testing.T, tr *sni.Transport, url string) error {
+func connect(t *testing.T, tr *sni.Transport, to string) error {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	u, err := url.Parse(to)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tr.Connect(r)
+	return tr.Connect(t.Context(), u)
 }
 
 func TestConnectSparesTheFirstRequestTheHandshake(t *testing.T) {

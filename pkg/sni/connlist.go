@@ -6,91 +6,119 @@ import (
 	"time"
 )
 
-// connList has all connections of a Transport, the idle ones in order of use. It is guarded by
-// the Transport's mutex.
+// connList has all connections of a Transport, the idle ones in order of use. It is guarded by the Transport's mutex.
 type connList struct {
-	all     list.List // of *conn; of the idle ones, the last used first
-	idle    int
+	all     list.List // of *conn; among the idle ones, the last used comes first
+	idle    int       // how many are idle
+	doomed  []*conn   // removed, for Transport.unlock to close
 	sweeper *time.Timer
-	sweepAt time.Time // zero where the sweeper is not set
+	sweepAt time.Time // zero if the sweeper is not set
 }
 
-// add takes in a new connection, which its first request is on.
+// unlock releases t.mu and closes the connections that were removed while it was held. It does not wait: over TLS, closing
+// takes seconds if the other side does not read.
+func (t *Transport) unlock() {
+	doomed := t.conns.doomed
+	t.conns.doomed = nil
+	t.mu.Unlock()
+	if len(doomed) > 0 {
+		go closeAll(doomed)
+	}
+}
+
+func closeAll(conns []*conn) {
+	for _, c := range conns {
+		c.protocol.close()
+	}
+}
+
+// add takes in a new connection, which has its first request on it.
 func (l *connList) add(c *conn) {
 	c.element = l.all.PushFront(c)
 	if c.h2 != nil {
-		c.pool.shared = append(c.pool.shared, c)
+		c.pool.http2Conns = append(c.pool.http2Conns, c)
 	}
-	c.busy = c.h1 != nil
+	c.begin()
 	l.sweepFor(c, c.idleAt)
 }
 
-// take lets a request have c.
+// begin marks a conn over HTTP/1.1 as busy. t.mu is held.
+func (c *conn) begin() {
+	if s, ok := c.protocol.(*serial); ok {
+		s.busy = true
+	}
+}
+
+// take gives c to a request.
 func (l *connList) take(c *conn) {
-	c.starting++
-	c.busy = c.h1 != nil
+	c.awaitingHeader++
+	c.begin()
 	if !c.idle {
 		return
 	}
 	c.idle = false
 	l.idle--
-	if c.h1 != nil {
-		c.pool.idle = without(c.pool.idle, c)
+	if c.h2 == nil {
+		c.pool.idleHTTP1 = without(c.pool.idleHTTP1, c)
 	}
 }
 
-// put makes c idle, and returns connections to close where there are now too many.
-func (l *connList) put(c *conn) (closing []*conn) {
+// put makes c idle, and closes the oldest idle connections if there are too many now.
+func (l *connList) put(c *conn) {
 	t, p := c.pool.t, c.pool
 	c.idle = true
 	l.idle++
 	l.all.MoveToFront(c.element)
-	if c.h1 != nil {
-		p.idle = append(p.idle, c)
+	if c.h2 == nil {
+		p.idleHTTP1 = append(p.idleHTTP1, c)
 	}
-	defer p.wake()
-	oldest := func(most int, n int, in func(*conn) bool) {
+	closeOldest := func(most int, n int, in func(*conn) bool) {
 		for e := l.all.Back(); e != nil && n > most; {
 			old := e.Value.(*conn)
 			e = e.Prev()
 			if old.idle && in(old) {
-				l.remove(old)
-				closing = append(closing, old)
+				l.close(old)
 				n--
 			}
 		}
 	}
-	if n := p.idleConns(); n > positive(t.MaxIdleConnsPerTarget, defaultMaxIdlePerTarget) {
-		oldest(positive(t.MaxIdleConnsPerTarget, defaultMaxIdlePerTarget), n, func(o *conn) bool { return o.pool == p })
+	if most := positive(t.MaxIdleConnsPerTarget, defaultMaxIdlePerTarget); p.idleConns() > most {
+		closeOldest(most, p.idleConns(), func(o *conn) bool { return o.pool == p })
 	}
-	oldest(positive(t.MaxIdleConns, defaultMaxIdleConns), l.idle, func(*conn) bool { return true })
+	closeOldest(positive(t.MaxIdleConns, defaultMaxIdleConns), l.idle, func(*conn) bool { return true })
 	l.sweepFor(c, wallClock())
-	return closing
+	p.wake()
 }
 
-// remove forgets c. Whoever calls it closes it, unless it is dead already.
+// close removes c, and has it closed once the Transport's mutex is released by unlock.
+func (l *connList) close(c *conn) {
+	if !c.removed {
+		l.remove(c)
+		l.doomed = append(l.doomed, c)
+	}
+}
+
+// remove forgets c, which is dead, or which the caller closes.
 func (l *connList) remove(c *conn) {
-	if c.gone {
+	if c.removed {
 		return
 	}
-	c.gone = true
+	c.removed = true
 	if c.h2 != nil {
-		c.h2.share()
+		c.h2.admitOthers()
+		c.pool.http2Conns = without(c.pool.http2Conns, c)
 	}
 	l.all.Remove(c.element)
 	if c.idle {
 		c.idle = false
 		l.idle--
-		c.pool.idle = without(c.pool.idle, c)
-	}
-	if c.h2 != nil {
-		c.pool.shared = without(c.pool.shared, c)
+		c.pool.idleHTTP1 = without(c.pool.idleHTTP1, c)
 	}
 	c.pool.conns--
 	c.pool.wake()
 }
 
-// snapshot returns all connections, for loops in which some of them are removed.
+// snapshot returns all connections, for loops that remove some of them.
 func (l *connList) snapshot() []*conn {
 	all := make([]*conn, 0, l.all.Len())
 	for e := l.all.Front(); e != nil; e = e.Next() {
@@ -99,36 +127,33 @@ func (l *connList) snapshot() []*conn {
 	return all
 }
 
-// takeIdle removes those of the connections that are idle, for the caller to close. all is a
-// copy, since connections are removed.
-func (l *connList) takeIdle(all []*conn) (closing []*conn) {
+// closeIdle closes those of the connections that are idle. all is a copy, since connections are removed.
+func (l *connList) closeIdle(all []*conn) {
 	for _, c := range all {
-		closing = append(closing, c.update()...)
+		c.update()
 		if c.idle {
-			l.remove(c)
-			closing = append(closing, c)
+			l.close(c)
 		}
 	}
-	return closing
 }
 
-// lookEvery is how often the idle connections over HTTP/1.1 are asked whether the origin has hung up.
-// Until then their file descriptors are kept for nothing.
-const lookEvery = 5 * time.Second
+// askEvery is how often the idle connections over HTTP/1.1 are asked whether the origin has closed them. Until then, their
+// file descriptors are used for nothing.
+const askEvery = 5 * time.Second
 
-// sweepFor sets the sweeper so that c is looked at in time: when it has been idle for too long or may
-// have been hung up on, or, if it is in use, every second. One timer serves all, and is left alone if it
-// will ring earlier: setting one for each request would cost more than the sweep.
+// sweepFor sets the sweeper so that it looks at c in time: when c has been idle for too long or the origin may have closed
+// it, and every second if c is in use. All connections share one timer. It is left alone if it fires earlier: setting it for
+// each request would cost more than the sweep.
 func (l *connList) sweepFor(c *conn, now time.Time) {
 	if c.upgraded {
-		return // for hours, and it tells of its end
+		return // for hours, and it tells when it ends
 	}
 	var at time.Time
 	switch {
 	case !c.idle:
 		at = now.Add(time.Second)
-	case c.h1 != nil:
-		at = now.Add(min(lookEvery, c.idleAt.Add(c.idleLimit()).Sub(now)))
+	case c.h2 == nil:
+		at = now.Add(min(askEvery, c.idleAt.Add(c.idleLimit()).Sub(now)))
 	default:
 		at = c.idleAt.Add(c.idleLimit())
 	}
@@ -144,41 +169,36 @@ func (l *connList) sweepFor(c *conn, now time.Time) {
 	}
 }
 
-// sweep closes connections that were unused for too long, or that the origin has hung up on.
+// sweep closes connections that were idle for too long, or that the origin has closed.
 func (t *Transport) sweep() {
-	const some = 100 // are looked at before requests have their turn again
+	const some = 100 // connections, before requests get the mutex again
 	t.mu.Lock()
 	all := t.conns.snapshot()
-	t.mu.Unlock()
+	t.unlock()
 	for part := range slices.Chunk(all, some) {
 		now := wallClock()
-		var closing []*conn
 		t.mu.Lock()
 		for _, c := range part {
-			closing = append(closing, c.update()...)
-			if c.idle && (c.expired(now) || c.h1 != nil && !c.alive()) {
-				t.conns.remove(c)
-				closing = append(closing, c)
+			c.update()
+			if c.idle && (c.expired(now) || !c.protocol.alive()) {
+				t.conns.close(c)
 			}
 		}
-		t.mu.Unlock()
-		closeAll(closing)
+		t.unlock()
 	}
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	defer t.unlock()
 	now := wallClock()
 	t.conns.sweepAt = time.Time{}
-	// As long as there is a connection, there is a next time: for one that is in use, in case
-	// nobody tells of its end.
+	// As long as there is a connection, there is a next sweep: for one that is in use, in case nobody tells of its end.
 	for e := t.conns.all.Front(); e != nil; e = e.Next() {
 		t.conns.sweepFor(e.Value.(*conn), now)
 	}
 }
 
-// oldestIdle returns the idle connection of the pool that was not used for the longest time, and nil if
-// there is none.
+// oldestIdle returns the connection of the pool that has been idle for the longest time, and nil if no connection is idle.
 func (p *pool) oldestIdle() (oldest *conn) {
-	for _, all := range [][]*conn{p.idle, p.shared} {
+	for _, all := range [][]*conn{p.idleHTTP1, p.http2Conns} {
 		for _, c := range all {
 			if c.idle && (oldest == nil || c.idleAt.Before(oldest.idleAt)) {
 				oldest = c
@@ -188,20 +208,10 @@ func (p *pool) oldestIdle() (oldest *conn) {
 	return oldest
 }
 
-// takeStale removes the connection that was idle for the longest time, if there is one that is
-// not fit for a request that is not safe.
-func (p *pool) takeStale() (closing []*conn) {
-	if old := p.oldestIdle(); old != nil && !old.answeredLately(wallClock()) {
-		p.t.conns.remove(old)
-		closing = append(closing, old)
-	}
-	return closing
-}
-
-// idleConns counts the idle connections of the pool.
+// idleConns returns how many connections of the pool are idle.
 func (p *pool) idleConns() int {
-	n := len(p.idle)
-	for _, c := range p.shared {
+	n := len(p.idleHTTP1)
+	for _, c := range p.http2Conns {
 		if c.idle {
 			n++
 		}

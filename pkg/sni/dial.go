@@ -2,11 +2,9 @@ package sni
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
-	"net/http/httptrace"
 	"slices"
 	"strings"
 	"syscall"
@@ -15,20 +13,13 @@ import (
 	"github.com/sleightproxy/sleight/internal/http1"
 )
 
-// A way is a pool as one request may dial for it.
-type way struct {
-	*pool
-	budget
-	began time.Time // the search for a connection
-}
-
-// budget is how long the parts of a dialling may take; zero is no bound.
+// budget is how long the parts of a dial may take; zero is no bound.
 type budget struct {
 	connect, handshake time.Duration
-	address            time.Duration // what one address gets, whatever DialTimeout leaves it
+	address            time.Duration // that one address gets at least, whatever is left of DialTimeout
 }
 
-// budget returns what target has of its own, and the Transport's for the rest.
+// budget returns the timeouts of target, or those of the Transport that target leaves out.
 func (t *Transport) budget(target *Target) budget {
 	connect := bound(t.ConnectTimeout, DefaultConnectTimeout)
 	handshake := bound(t.HandshakeTimeout, DefaultHandshakeTimeout)
@@ -39,21 +30,20 @@ func (t *Transport) budget(target *Target) budget {
 	return b
 }
 
-// dial makes a connection to the first of the addresses that takes one, and puts it into the
-// pool, with the caller's request on it. It ends with the request's context: nothing may go
-// on after a Lambda function has replied.
-func (w way) dial(ctx context.Context, n need, x *Exchange) (lease, error) {
+// dial makes a connection to the first address that accepts one, and puts it into the pool with the caller's request on it.
+// It ends with the request's context: nothing may go on after a Lambda function has replied.
+func (p *pool) dial(ctx context.Context, n need, x *Exchange) (lease, error) {
 	request := ctx
-	order := w.order()
-	if d := bound(w.t.DialTimeout, defaultDialTimeout); d > 0 {
+	order := p.order()
+	if d := bound(p.t.DialTimeout, defaultDialTimeout); d > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, max(d, time.Duration(len(order))*w.address))
+		ctx, cancel = context.WithTimeout(ctx, max(d, time.Duration(len(order))*n.budget.address))
 		defer cancel()
 	}
 	var failures []error
 	for i, a := range order {
 		began := time.Now()
-		c, err := w.dialAddress(ctx, a, len(order)-i, n, x)
+		c, err := p.dialAddress(ctx, a, len(order)-i, n, x)
 		if err == nil {
 			a.reached()
 			return c, nil
@@ -61,11 +51,11 @@ func (w way) dial(ctx context.Context, n need, x *Exchange) (lease, error) {
 		failures = append(failures, err)
 		var certificate *CertificateError
 		if errors.As(err, &certificate) {
-			// Who answers under the customer's name with the wrong certificate is a finding; trying
-			// on would hide it.
+			// Somebody answers under the customer's name with the wrong certificate. To try the next address would hide it.
 			return lease{}, err
 		}
-		// Of a request that had no time, or was given up, the address is not to blame, nor for our want.
+		// Do not mark the address as failed if descriptors were lacking, or if the request was canceled or had less than
+		// a second.
 		if !errors.Is(err, ErrNoDescriptors) && (request.Err() == nil || time.Since(began) >= time.Second && !errors.Is(request.Err(), context.Canceled)) {
 			a.failed()
 		}
@@ -76,8 +66,7 @@ func (w way) dial(ctx context.Context, n need, x *Exchange) (lease, error) {
 	return lease{}, joinFailures(failures)
 }
 
-// joinFailures returns the first failure, which is that of the preferred address, and what
-// the others came to in its text.
+// joinFailures returns the first failure, which is that of the preferred address, with the others in its text.
 func joinFailures(failures []error) error {
 	var first *Error
 	if !errors.As(failures[0], &first) || len(failures) == 1 {
@@ -90,51 +79,39 @@ func joinFailures(failures []error) error {
 	return &joined
 }
 
-// order returns the addresses in the order in which to try them: those that failed
-// lately come last, the one that failed longest ago first.
+// order returns the addresses in the order to try them: those that failed recently come last, and among these the one that
+// failed longest ago comes first.
 func (p *pool) order() []*address {
 	d := bound(p.t.AvoidFailed, defaultAvoidFailed)
 	if len(p.addresses) == 1 || d == 0 {
 		return p.addresses
 	}
 	now := wallClock()
-	type turn struct {
+	type candidate struct {
 		a      *address
 		failed time.Time
 	}
-	turns := make([]turn, 0, len(p.addresses))
+	candidates := make([]candidate, 0, len(p.addresses))
 	for _, a := range p.addresses {
-		turns = append(turns, turn{a, a.failedWithin(d, now)})
+		candidates = append(candidates, candidate{a, a.failedWithin(d, now)})
 	}
-	slices.SortStableFunc(turns, func(a, b turn) int { return a.failed.Compare(b.failed) })
-	order := make([]*address, 0, len(turns))
-	for _, t := range turns {
-		order = append(order, t.a)
+	slices.SortStableFunc(candidates, func(a, b candidate) int { return a.failed.Compare(b.failed) })
+	order := make([]*address, 0, len(candidates))
+	for _, c := range candidates {
+		order = append(order, c.a)
 	}
 	return order
 }
 
-// dialAddress connects to one address, with left addresses to go, this one included.
-func (w way) dialAddress(ctx context.Context, a *address, left int, n need, x *Exchange) (lease, error) {
-	p := w.pool
+// dialAddress connects to one address. left says how many addresses are left to try, this one included.
+func (p *pool) dialAddress(ctx context.Context, a *address, left int, n need, x *Exchange) (lease, error) {
 	fail := func(errorType ErrorType, err error) (lease, error) {
 		return lease{}, &Error{Type: errorType, ServerName: p.key.serverName, Address: a.String(), Unprocessed: true, Err: err}
 	}
-	ctx, cancel := withShare(ctx, left, w.address)
+	ctx, cancel := withShare(ctx, left, n.budget.address)
 	defer cancel()
 	began := time.Now()
-	watched, dns := x.watchDNS(ctx)
-	begin := x.passed()
-	dialer := p.dialer
-	dialer.Timeout = w.connect
-	netConn, err := dialer.DialContext(watched, "tcp", a.String())
-	if lacksDescriptors(err) {
-		if !p.t.freeDescriptors() {
-			return fail(ProxyInternalError, fmt.Errorf("%w: %w", ErrNoDescriptors, err))
-		}
-		netConn, err = dialer.DialContext(watched, "tcp", a.String())
-	}
-	x.connected(begin, dns)
+	netConn, err := p.connect(ctx, a, n.budget.connect, x)
 	switch {
 	case lacksDescriptors(err):
 		return fail(ProxyInternalError, fmt.Errorf("%w: %w", ErrNoDescriptors, err))
@@ -142,12 +119,12 @@ func (w way) dialAddress(ctx context.Context, a *address, left int, n need, x *E
 		return fail(connectErrorType(err), err)
 	}
 	now := wallClock()
-	c := &conn{pool: p, raw: newRawConn(netConn), address: a, starting: 1, announced: -1, idleAt: now, aliveAt: now}
+	c := &conn{pool: p, raw: newRawConn(netConn), address: a, awaitingHeader: 1, announced: -1, idleAt: now, aliveAt: now}
 	c.raw.awaitAcks(p.t.ackTimeout())
 	var ready net.Conn = c.raw
 	if p.tls != nil {
 		begin := x.passed()
-		tlsConn, state, err := w.handshake(ctx, c.raw)
+		tlsConn, state, err := p.handshake(ctx, c.raw, n.budget.handshake)
 		x.shook(begin)
 		if err != nil {
 			netConn.Close()
@@ -158,58 +135,56 @@ func (w way) dialAddress(ctx context.Context, a *address, left int, n need, x *E
 		ready, c.secure, c.tls = tlsConn, tlsConn, state
 	}
 	if c.tls != nil && c.tls.NegotiatedProtocol == "h2" {
-		if err := w.speakHTTP2(ctx, c); err != nil {
+		if err := c.speakHTTP2(ctx); err != nil {
 			netConn.Close()
 			return fail(connectErrorType(err), err)
 		}
 		c.h2.alone = n.alone
 	} else {
-		c.h1 = &http1.Conn{
+		s := &serial{conn: c}
+		s.http = &http1.Conn{
 			Conn: ready, Abort: func() { netConn.Close() }, MaxHeaderBytes: p.t.maxHeader(),
-			ResponseTimeout: p.t.ResponseHeaderTimeout, Answered: c.begun, Done: c.ended,
+			ResponseTimeout: p.t.ResponseHeaderTimeout, Answered: s.begun, Done: s.ended,
 		}
+		c.protocol = s
 	}
 	p.t.mu.Lock()
-	p.http1 = c.h1 != nil
+	p.http1 = c.h2 == nil
 	p.failure = nil
 	if c.h2 != nil {
-		c.h2.unknown = true
-		c.h2.shareBy(time.Since(began))
+		c.h2.awaitingSettings = true
+		c.h2.admitOthersAfter(time.Since(began))
 	}
 	p.t.conns.add(c)
-	p.t.mu.Unlock()
+	p.t.unlock()
 	if c.h2 != nil {
 		c.h2.http.SetStateHook(c.h2.changed)
 	}
 	return c.lease(false), nil
 }
 
-// speakHTTP2 hands a connection over to net/http.
-func (w way) speakHTTP2(ctx context.Context, c *conn) error {
-	c.raw.handed = true
-	// net/http begins to write at once, without regard for the context (golang/go#79253).
-	stop := context.AfterFunc(ctx, func() { c.raw.Close() })
-	resets := newResetWriter(c.secure, c.spend)
-	lengths := newLengthReader(resets, resets.ended)
-	client, err := w.t.base.NewClientConn(context.WithValue(context.Background(), handOverKey{}, net.Conn(lengths)), w.key.scheme, "origin:443")
-	if !stop() { // the failure, if there is one, is of that
-		if err == nil {
-			client.Close()
-		}
-		err = context.Cause(ctx)
+// connect makes a TCP connection to an address. If there is no file descriptor, it closes idle connections and tries again.
+func (p *pool) connect(ctx context.Context, a *address, timeout time.Duration, x *Exchange) (net.Conn, error) {
+	watched, dns := x.watchDNS(ctx)
+	begin := x.passed()
+	defer func() { x.connected(begin, dns) }()
+	dialer := p.dialer
+	dialer.Timeout = timeout
+	c, err := dialer.DialContext(watched, "tcp", a.String())
+	if lacksDescriptors(err) && p.t.freeDescriptors() {
+		c, err = dialer.DialContext(watched, "tcp", a.String())
 	}
-	c.h2 = &multiplex{conn: c, http: client, lengths: lengths, writer: resets}
-	return err
+	return c, err
 }
 
-// lacksDescriptors reports whether err is for want of file descriptors, of the process or of the system.
-// Of a look-up in DNS there is only the text.
+// lacksDescriptors reports whether err is for want of file descriptors, of the process or of the system. A lookup in DNS
+// has it only as text.
 func lacksDescriptors(err error) bool {
 	return err != nil && (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || strings.Contains(err.Error(), syscall.EMFILE.Error()))
 }
 
-// freeDescriptors closes some idle connections of any Target, those that were unused for the longest
-// time, and reports whether there were any.
+// freeDescriptors closes some idle connections of any Target, those that were idle for the longest time, and reports
+// whether there were any.
 func (t *Transport) freeDescriptors() bool {
 	const some = 16
 	var closing []*conn
@@ -221,38 +196,15 @@ func (t *Transport) freeDescriptors() bool {
 			closing = append(closing, c)
 		}
 	}
-	t.mu.Unlock()
+	t.unlock()
 	for _, c := range closing {
-		c.raw.Close() // without TLS's last word, for which a request would have to wait
+		c.raw.Close() // without TLS's close_notify: the request would have to wait for it
 	}
 	return len(closing) > 0
 }
 
-func (w way) handshake(ctx context.Context, raw net.Conn) (*tls.Conn, *tls.ConnectionState, error) {
-	if w.budget.handshake > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, w.budget.handshake)
-		defer cancel()
-	}
-	hooks := httptrace.ContextClientTrace(ctx)
-	if hooks != nil && hooks.TLSHandshakeStart != nil {
-		hooks.TLSHandshakeStart()
-	}
-	c := tls.Client(raw, w.tls)
-	err := c.HandshakeContext(ctx)
-	state := c.ConnectionState()
-	if err == nil && state.NegotiatedProtocol == "" && !w.wantsHTTP1 {
-		err = errors.New("the origin does not speak h2, the one protocol of the target")
-	}
-	if hooks != nil && hooks.TLSHandshakeDone != nil {
-		hooks.TLSHandshakeDone(state, err)
-	}
-	return c, &state, err
-}
-
-// withShare bounds ctx by the share of its time that one of several addresses gets: equal
-// parts, but at least two seconds, as net.Dialer does it for the addresses of one name, and what the
-// Target grants each.
+// withShare bounds ctx by the share of its time that one of several addresses gets: equal parts, but at least two seconds,
+// as net.Dialer does it for the addresses of one name, and at least what the Target grants to each.
 func withShare(ctx context.Context, left int, granted time.Duration) (context.Context, context.CancelFunc) {
 	least := max(2*time.Second, granted)
 	end, ok := ctx.Deadline()
@@ -262,14 +214,3 @@ func withShare(ctx context.Context, left int, granted time.Duration) (context.Co
 	remaining := time.Until(end)
 	return context.WithTimeout(ctx, min(remaining, max(remaining/time.Duration(left), least)))
 }
-
-// handOver is the dialler of the http.Transport: the connection is there already.
-func handOver(ctx context.Context, _, _ string) (net.Conn, error) {
-	c, ok := ctx.Value(handOverKey{}).(net.Conn)
-	if !ok {
-		return nil, errors.New("no connection was handed over")
-	}
-	return c, nil
-}
-
-type handOverKey struct{}

@@ -123,7 +123,7 @@ func exchangeError(l lease, err error) *Error {
 	err = namedCause(err)
 	e := &Error{
 		Type: exchangeErrorType(err), ServerName: l.pool.key.serverName, Address: l.address.String(),
-		Unprocessed: l.neverProcessed(err), Err: err,
+		Unprocessed: l.protocol.unprocessed(l, err), Err: err,
 	}
 	e.Alert, _ = alertOf(err)
 	return e

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A pool holds the connections for one key, and what it takes to make them. That no
-// connection can cross keys needs no further proof: there is nothing through which it could.
+// A pool holds the connections for one key, and what is needed to make them. No connection can get from one key to another:
+// there is nothing through which it could.
 type pool struct {
 	t           *Transport
 	key         key
@@ -22,21 +22,21 @@ type pool struct {
 	offersHTTP2 bool
 
 	// Guarded by t.mu.
-	hosts    int     // how many hosts have this for their Target
-	retired  bool    // no host has: connections close as soon as they are idle
-	idle     []*conn // over HTTP/1.1, the last one used at the end
-	shared   []*conn // over HTTP/2, idle or not
-	conns    int     // all connections, those included that are being made
-	maxConns int     // zero is no bound
-	queue    []*turn // who wait for one, since there are as many as there may be
-	dialing  *flight // by which others hope to get a connection; the newest
-	http1    bool    // the last connection spoke HTTP/1.1, or it is all that is offered
+	hosts      int        // how many hosts have this for their Target
+	retired    bool       // no host has: connections close as soon as they are idle
+	idleHTTP1  []*conn    // the last one used is at the end
+	http2Conns []*conn    // idle or not
+	conns      int        // how many connections there are, or are being made
+	maxConns   int        // zero is no bound
+	queue      []*turn    // requests that wait, because there are as many connections as there may be
+	dialing    *dialGroup // the newest dial that others may wait for
+	http1      bool       // the last connection spoke HTTP/1.1, or nothing else is offered
 
-	failure   *Error // of the last handshake, if that failed
+	failure   *Error // of the last handshake; nil if that succeeded
 	failureAt time.Time
 }
 
-// pool returns the pool for requests to host under target, and makes it where it is new.
+// pool returns the pool for requests to host under target. It makes the pool if there is none.
 func (t *Transport) pool(ctx context.Context, host hostKey, target *Target) (*pool, error) {
 	serverName, err := target.serverName(host.host)
 	if err != nil {
@@ -55,7 +55,7 @@ func (t *Transport) pool(ctx context.Context, host hostKey, target *Target) (*po
 	if p != nil {
 		p.limit(t.maxConns(target))
 	}
-	t.mu.Unlock()
+	t.unlock()
 	if p != nil {
 		return p, nil
 	}
@@ -65,13 +65,11 @@ func (t *Transport) pool(ctx context.Context, host hostKey, target *Target) (*po
 	t.mu.Lock()
 	p, unused := t.targets.bind(host, p, positive(t.MaxTargets, defaultMaxTargets))
 	p.limit(t.maxConns(target))
-	var closing []*conn
 	for _, old := range unused {
 		old.retired = true
-		closing = append(closing, t.conns.takeIdle(slices.Concat(old.idle, old.shared))...)
+		t.conns.closeIdle(slices.Concat(old.idleHTTP1, old.http2Conns))
 	}
-	t.mu.Unlock()
-	closeAll(closing)
+	t.unlock()
 	return p, nil
 }
 
@@ -101,12 +99,12 @@ func (t *Transport) newPool(target *Target, host hostKey, k key, clientCert *tls
 	return p, nil
 }
 
-// hostKey is what a Target is looked up for, and what that offers: a host whose WebSockets go over
-// HTTP/1.1 and whose other requests over HTTP/2 has two Targets that do not replace each other.
+// hostKey is what a Target is looked up for, and the protocols that the Target offers: a host whose WebSockets go over HTTP/1.1
+// and whose other requests go over HTTP/2 has two Targets, which do not replace each other.
 type hostKey struct{ scheme, host, port, alpn string }
 
-// targetCache knows the current pool of each host, in order of use. The zero value is empty. It
-// is guarded by the Transport's mutex.
+// targetCache has the current pool of each host, in order of use. The zero value is empty. It is guarded by the Transport's
+// mutex.
 type targetCache struct {
 	hosts map[hostKey]*list.Element // of *binding
 	order list.List                 // most recently used first
@@ -118,7 +116,7 @@ type binding struct {
 	pool *pool
 }
 
-// find returns the pool that host has, if it is the one for k.
+// find returns the pool of host if it is the one for k, and nil otherwise.
 func (c *targetCache) find(host hostKey, k key) *pool {
 	e, ok := c.hosts[host]
 	if !ok {
@@ -131,8 +129,8 @@ func (c *targetCache) find(host hostKey, k key) *pool {
 	return nil
 }
 
-// bind makes p the pool of host, or another one for the same key that was there first: that
-// one is returned. Pools that no host has any more are given up.
+// bind makes p the pool of host, or the pool that is there already for the same key, and returns it. unused are the pools
+// that no host has any more.
 func (c *targetCache) bind(host hostKey, p *pool, limit int) (kept *pool, unused []*pool) {
 	if c.hosts == nil {
 		c.hosts, c.pools = make(map[hostKey]*list.Element), make(map[key]*pool)
@@ -165,17 +163,17 @@ func (c *targetCache) bind(host hostKey, p *pool, limit int) (kept *pool, unused
 	return p, unused
 }
 
-// address is where a Target can be reached, and how that went lately.
+// address is one of the addresses of a Target, and when it failed.
 type address struct {
 	host, port string
 
 	mu       sync.Mutex
-	failedAt time.Time // by the wall clock; zero where it was reached since
+	failedAt time.Time // by the wall clock; zero if it was reached since
 }
 
 func (a *address) String() string { return net.JoinHostPort(a.host, a.port) }
 
-// failed notes that the address could not be connected to.
+// failed notes that no connection to the address could be made.
 func (a *address) failed() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -188,7 +186,7 @@ func (a *address) reached() {
 	a.failedAt = time.Time{}
 }
 
-// failedWithin returns when the address failed, if that was less than d before now; else zero.
+// failedWithin returns when the address failed if that was less than d before now, and zero otherwise.
 func (a *address) failedWithin(d time.Duration, now time.Time) time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -198,6 +196,5 @@ func (a *address) failedWithin(d time.Duration, now time.Time) time.Time {
 	return a.failedAt
 }
 
-// wallClock returns the time without its monotonic reading, which may stand still while
-// a sandbox is frozen.
+// wallClock returns the time without its monotonic reading, which may stop while a sandbox is frozen.
 func wallClock() time.Time { return time.Now().Round(0) }

@@ -17,7 +17,7 @@ import (
 // Write is for one goroutine at a time, as net/http's writers are; all else is safe for concurrent use.
 type resetWriter struct {
 	net.Conn
-	spent func() // is called on its own goroutine when a request was given up
+	canceled func() // called on its own goroutine when a request was canceled
 
 	skip int    // bytes that are left of a frame, or of the preface
 	head []byte // the beginning of a frame that was not written yet
@@ -40,8 +40,8 @@ const (
 	preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 )
 
-func newResetWriter(c net.Conn, spent func()) *resetWriter {
-	return &resetWriter{Conn: c, spent: spent, skip: len(preface), open: map[uint32]struct{}{}}
+func newResetWriter(c net.Conn, canceled func()) *resetWriter {
+	return &resetWriter{Conn: c, canceled: canceled, skip: len(preface), open: map[uint32]struct{}{}}
 }
 
 // ended notes that the server has ended a stream.
@@ -127,7 +127,7 @@ func (w *resetWriter) look(kind byte, stream uint32, frame []byte) (before []byt
 		}
 		if !w.gaveUp {
 			w.gaveUp = true
-			go w.spent()
+			go w.canceled()
 		}
 		if keeps = len(w.open) > 0; keeps {
 			w.kept = append(w.kept, frame[:frameHeader+4]...)

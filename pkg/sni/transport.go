@@ -187,10 +187,6 @@ const (
 	defaultMaxTargets       = 1024
 	defaultMaxHeader        = 256 << 10
 
-	// maxUnprocessed bounds how often a request is sent again that an HTTP/2 server says it
-	// has not processed: one that always does would keep us busy for ever.
-	maxUnprocessed = 3
-
 	// headerRoom is how much more of a header net/http reads than is taken. Its own limit would end
 	// an HTTP/2 connection, and so the requests of others, without saying why.
 	headerRoom = 1 << 20
@@ -216,101 +212,20 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-func (t *Transport) roundTrip(req *http.Request, body *requestBody, x *Exchange) (*http.Response, error) {
-	t.once.Do(t.init)
-	ctx := req.Context()
-	way, out, err := t.prepare(req, x)
-	if err != nil {
-		return nil, err
-	}
-	out = body.attach(out)
-	var (
-		n           = need{safe: isSafe(req.Method), alone: way.offersHTTP2 && needsOwn(req)}
-		repeated    = false // since a connection was dead, or not the right one
-		unprocessed = 0
-		refused     *conn // has no room for the request yet
-	)
-	if way.offersHTTP2 && !n.alone {
-		if err := body.readAhead(ctx, req.ContentLength); err != nil {
-			return nil, &Error{Type: HTTPRequestError, ServerName: way.key.serverName, Unprocessed: true, Err: err}
-		}
-	}
-	for {
-		c, ok := t.queue(refused)
-		if !ok {
-			if c, err = way.acquire(ctx, n, x); err != nil {
-				return nil, err
-			}
-		}
-		refused = nil
-		resp, err := c.roundTrip(out, x)
-		switch {
-		// A body that is only kept may still be read for this answer's request.
-		case err == nil && n.safe && !repeated && c.asksForAnother(resp) && (body == nil || body.get != nil):
-			again, ok := body.again(out)
-			if !ok {
-				return resp, nil
-			}
-			repeated, n.fresh, out = true, true, again
-			c.retire()
-			resp.Body.Close()
-		case err == nil:
-			return resp, nil
-		case ctx.Err() != nil:
-			return nil, exchangeError(c, err)
-		case unprocessed < maxUnprocessed && c.neverProcessed(err):
-			unprocessed++
-			again, ok := body.again(out)
-			if !ok {
-				return nil, exchangeError(c, err)
-			}
-			out = again
-			switch {
-			case c.h1 != nil:
-				n.fresh = true // what ended this connection may have ended the others
-			case refusedStream(err):
-				refused = c.conn
-			case unprocessed == maxUnprocessed: // it met ends of connections alone
-				n.fresh = true
-			}
-		case n.safe && !repeated && c.wasAtFault(err):
-			again, ok := body.again(out)
-			if !ok {
-				return nil, exchangeError(c, err)
-			}
-			repeated, n.fresh, out = true, true, again
-		default:
-			return nil, exchangeError(c, err)
-		}
-	}
-}
-
-// asksForAnother reports whether an answer is about the connection, and not about the request: another
-// one may have another answer.
-func (l lease) asksForAnother(resp *http.Response) bool {
-	switch resp.StatusCode {
-	case http.StatusMisdirectedRequest:
-		return true
-	case http.StatusRequestTimeout:
-		// Some servers say on an idle connection that they will not wait for longer, and hang up: it is
-		// not this request that was late.
-		return l.reused && resp.Close
-	}
-	return false
-}
-
 // CloseIdleConnections closes the connections that no request uses.
 func (t *Transport) CloseIdleConnections() {
 	t.mu.Lock()
-	closing := t.conns.takeIdle(t.conns.snapshot())
+	t.conns.closeIdle(t.conns.snapshot())
+	doomed := t.conns.doomed
+	t.conns.doomed = nil
 	t.mu.Unlock()
-	closeNow(closing)
+	closeAll(doomed) // before this returns
 }
 
-// prepare finds the way for req, and the request as it goes out.
-func (t *Transport) prepare(req *http.Request, x *Exchange) (way, *http.Request, error) {
-	fail := func(errorType ErrorType, serverName string, err error) (way, *http.Request, error) {
-		return way{}, nil, &Error{Type: errorType, ServerName: serverName, Unprocessed: true, Err: err}
+// prepare returns the pool for req, the timeouts for a dial, and the request as it goes out.
+func (t *Transport) prepare(req *http.Request, x *Exchange) (*pool, budget, *http.Request, error) {
+	fail := func(errorType ErrorType, serverName string, err error) (*pool, budget, *http.Request, error) {
+		return nil, budget{}, nil, &Error{Type: errorType, ServerName: serverName, Unprocessed: true, Err: err}
 	}
 	if req.URL == nil {
 		return fail(HTTPRequestError, "", errors.New("request has no URL"))
@@ -369,7 +284,7 @@ func (t *Transport) prepare(req *http.Request, x *Exchange) (way, *http.Request,
 	if err := http1.Check(req); err != nil {
 		return fail(HTTPRequestError, host, err)
 	}
-	return way{pool: p, budget: t.budget(&target)}, req, nil
+	return p, t.budget(&target), req, nil
 }
 
 // ackTimeoutFor returns what ackTimeout does, and 0 while a body is sent that may fill the other side's
@@ -463,15 +378,6 @@ func portOf(u *url.URL, scheme string) string {
 		return "80"
 	}
 	return "443"
-}
-
-// isSafe reports whether requests with the method may be repeated (RFC 9110 section 9.2.1).
-func isSafe(method string) bool {
-	switch method {
-	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
-		return true
-	}
-	return false
 }
 
 // bound returns d, its default if it is zero, and 0, "no bound", if it is negative.

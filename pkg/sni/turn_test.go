@@ -20,20 +20,20 @@ func TestNobodyOvertakesTheQueue(t *testing.T) {
 	tr := &Transport{AllowCIDRs: tlstest.Loopback, RootCAs: ca.Pool(), Translate: Static{"a.test": o.Addr}, MaxConnsPerTarget: 1}
 	defer tr.CloseIdleConnections()
 	req, _ := http.NewRequestWithContext(t.Context(), "GET", "https://a.test/", nil)
-	if err := tr.Connect(req); err != nil {
+	if err := tr.Connect(t.Context(), req.URL); err != nil {
 		t.Fatal(err)
 	}
-	w, _, err := tr.prepare(req, nil)
+	p, _, _, err := tr.prepare(req, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	first := newTurn(false)
-	w.pool.queue = append(w.pool.queue, first)
+	p.queue = append(p.queue, first)
 	var late *turn
-	if s := w.next(need{safe: true}, &late); s.conn != nil || s.dials || late == nil {
+	if s := p.next(need{safe: true}, &late); s.conn != nil || s.dials || late == nil {
 		t.Errorf("the one who came late got %+v", s)
 	}
-	s := w.next(need{safe: true}, &first)
+	s := p.next(need{safe: true}, &first)
 	if s.conn == nil {
 		t.Fatal("the first did not get the idle connection")
 	}

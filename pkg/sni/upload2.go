@@ -50,7 +50,7 @@ func newUploadedBody(m *multiplex, source io.ReadCloser) *uploadedBody {
 	t := m.conn.pool.t
 	t.mu.Lock()
 	m.bodies = append(m.bodies, b)
-	t.mu.Unlock()
+	t.unlock()
 	return b
 }
 
@@ -149,6 +149,6 @@ func (b *uploadedBody) Close() error {
 		b.m.bodies = slices.Delete(b.m.bodies, i, i+1)
 	}
 	b.m.conn.pool.wake()
-	t.mu.Unlock()
+	t.unlock()
 	return b.source.Close()
 }
