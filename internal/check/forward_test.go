@@ -190,7 +190,7 @@ func TestEntryThatCannotServeEndsTheWayOnceItIsReached(t *testing.T) {
 				t.Errorf("%s: %+v", r.Status, r.Findings)
 			}
 			transport := &sni.Transport{RootCAs: w.ca.Pool(), AllowCIDRs: tlstest.Loopback}
-			transport.Translate = sni.Func(func(context.Context, string) (sni.Target, error) {
+			transport.Translate = sni.TranslatorFunc(func(context.Context, string) (sni.Target, error) {
 				return sni.Target{Addresses: []string{"127.0.0.1:" + first, "127.0.0.1:" + second}}, nil
 			})
 			defer transport.CloseIdleConnections()

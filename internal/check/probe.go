@@ -129,7 +129,7 @@ func (f *facts) transport() *sni.Transport {
 	timeouts := c.Timeouts.For(f.route)
 	target.ConnectTimeout, target.HandshakeTimeout = timeouts.Connect, timeouts.Handshake
 	return &sni.Transport{
-		Translate:          sni.Func(func(context.Context, string) (sni.Target, error) { return target, nil }),
+		Translate:          sni.TranslatorFunc(func(context.Context, string) (sni.Target, error) { return target, nil }),
 		ForceHTTPS:         c.ForceHTTPS,
 		RootCAs:            c.RootCAs,
 		ClientCertificates: c.ClientCertificates,

@@ -10,19 +10,19 @@ import (
 	"sync/atomic"
 )
 
-// body is the body of an answer. Close may be called while a Read waits, which then ends.
+// body is the body of a response. Close may be called while a Read waits, and ends that.
 type body struct {
 	x    *exchange
 	resp *http.Response // gets the trailers
 
 	closed atomic.Bool
 
-	mu   sync.Mutex // held while something is read
+	mu   sync.Mutex // held during a read
 	kind bodyKind
 	left int64 // of the body, or of the chunk
-	data bool  // amid a chunk, or at its end: CR LF is still to come
-	fat  int64 // what chunks had beside their data, and more than usual
-	err  error // what every Read returns from now on
+	data bool  // within a chunk, or before the CR LF at its end
+	fat  int64 // bytes of chunks beside their data, beyond the usual
+	err  error // that every Read returns from now on
 }
 
 func newBody(x *exchange, resp *http.Response, f framing) *body {
@@ -45,13 +45,13 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, b.err
 }
 
-// Close ends the answer. The connection can be used again if the rest of the body is here already.
+// Close ends the response. The connection can be used again if the rest of the body has arrived already.
 func (b *body) Close() error {
 	if b.closed.Swap(true) {
 		return nil
 	}
 	if !b.mu.TryLock() {
-		b.x.c.Abort() // which ends the Read
+		b.x.c.Abort() // ends the Read
 		b.mu.Lock()
 	}
 	defer b.mu.Unlock()
@@ -93,7 +93,7 @@ func (b *body) read(p []byte) (n int, err error) {
 				return n, err
 			}
 		}
-	default: // to the end of the connection
+	default: // until the end of the connection
 		return r.Read(p)
 	}
 	return n, noEOF(err)
@@ -120,7 +120,7 @@ func (b *body) readChunks(r *bufio.Reader, p []byte) (n int, err error) {
 	if b.left -= int64(n); b.left > 0 || err != nil {
 		return n, noEOF(err)
 	}
-	// An end that is here already is told at once: the connection is free a Read earlier.
+	// If the end has arrived already, it is returned at once: the connection is free one Read earlier.
 	const end = "\r\n0\r\n\r\n"
 	if r.Buffered() >= len(end) {
 		if next, _ := r.Peek(len(end)); string(next) == end {
@@ -131,8 +131,8 @@ func (b *body) readChunks(r *bufio.Reader, p []byte) (n int, err error) {
 	return n, nil
 }
 
-// hasMore reports whether data of the next chunk is here already. A Read for each of many small chunks would
-// make as many writes to a client.
+// hasMore reports whether data of the next chunk has arrived already. One Read for each of many small chunks would lead to as
+// many writes to a client.
 func (b *body) hasMore(r *bufio.Reader) bool {
 	if b.left > 0 {
 		return r.Buffered() > 0
@@ -140,10 +140,10 @@ func (b *body) hasMore(r *bufio.Reader) bool {
 	next, _ := r.Peek(r.Buffered())
 	next = bytes.TrimPrefix(next, []byte("\r\n"))
 	line := bytes.IndexByte(next, '\n')
-	return line > 0 && next[0] != '0' && line+1 < len(next) // behind a 0, there may be a wait for trailers
+	return line > 0 && next[0] != '0' && line+1 < len(next) // after a 0, the trailers may not have arrived
 }
 
-// beginChunk reads the line before a chunk: its size, and extensions that say nothing to us.
+// beginChunk reads the line before a chunk: its size, and extensions, which it ignores.
 func (b *body) beginChunk(r *bufio.Reader) error {
 	line, err := r.ReadSlice('\n')
 	switch {
@@ -171,7 +171,7 @@ func (b *body) beginChunk(r *bufio.Reader) error {
 		return invalid("the line before a chunk does not begin with its size")
 	}
 	if rest := line[digits:n]; len(rest) > 0 {
-		// chunk-ext, before which bad blanks are to be taken (RFC 9112 section 7.1.1).
+		// chunk-ext; blanks before it have to be accepted (RFC 9112 section 7.1.1).
 		for len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') {
 			rest = rest[1:]
 		}
@@ -184,7 +184,7 @@ func (b *body) beginChunk(r *bufio.Reader) error {
 			}
 		}
 	}
-	// A server may not keep us busy with what is no data.
+	// A server must not keep us busy with bytes that are not data.
 	const usual, most = 16, 16 << 10
 	if b.fat = max(0, b.fat+int64(len(line))-usual-2*size); b.fat > most {
 		return invalid("its chunks are more than their data")
@@ -193,7 +193,7 @@ func (b *body) beginChunk(r *bufio.Reader) error {
 	return nil
 }
 
-// readTrailers reads the trailer section, and returns io.EOF if the body has come to its end.
+// readTrailers reads the trailer section, and returns io.EOF if it is valid.
 func (b *body) readTrailers(r *bufio.Reader) error {
 	section, err := readSection(r, b.x.c.MaxHeaderBytes, true)
 	if err != nil {
@@ -239,7 +239,7 @@ func hexDigit(c byte) int {
 	return -1
 }
 
-// noEOF returns what an end of the stream is where more has to come.
+// noEOF turns io.EOF into io.ErrUnexpectedEOF, for an end of the stream before the end of the body.
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// framing is how the end of a body is told.
+// framing says how the end of a body is found.
 type framing struct {
 	kind   bodyKind
 	length int64 // of a bodyLength
-	keep   bool  // the connection may carry another request afterwards; of answers only
+	keep   bool  // the connection may carry another request afterwards; for responses only
 }
 
 type bodyKind int
@@ -24,8 +24,8 @@ const (
 	bodyToTheEnd          // by the end of the connection
 )
 
-// answerFraming finds the framing of a final answer (RFC 9112 section 6.3), fills in what resp says
-// of it, and takes out of the header what is for this connection's framing alone.
+// answerFraming returns the framing of a final response (RFC 9112 section 6.3). It sets the fields of resp that depend on the
+// framing, and removes from the header the fields that are for this connection alone.
 func answerFraming(h head, method string, resp *http.Response) (framing, error) {
 	f := framing{keep: !hasOption(h.header, "close") && (h.minor > 0 || hasOption(h.header, "keep-alive"))} // RFC 9112 section 9.3
 	chunked := false
@@ -45,7 +45,7 @@ func answerFraming(h head, method string, resp *http.Response) (framing, error) 
 		if length, err = parseLength(lengths); err != nil {
 			return f, err
 		}
-		if chunked { // which wins, and may be an attempt at smuggling
+		if chunked { // it takes precedence, and may be an attempt at smuggling
 			length, f.keep = -1, false
 			delete(h.header, "Content-Length")
 		} else if len(lengths) > 1 {
@@ -55,7 +55,7 @@ func answerFraming(h head, method string, resp *http.Response) (framing, error) 
 	}
 	switch {
 	case method == http.MethodHead, h.status == http.StatusNotModified:
-		f.kind, resp.ContentLength = bodyNone, length // what a GET would have got
+		f.kind, resp.ContentLength = bodyNone, length // the length for a GET
 	case h.status == http.StatusNoContent:
 		f.kind, resp.ContentLength = bodyNone, 0
 		f.keep = f.keep && length <= 0 && !chunked
@@ -92,8 +92,8 @@ func parseLength(lengths []string) (int64, error) {
 	return n, nil
 }
 
-// announced returns the names in Trailer, for the values to come. Names that no trailer section may
-// have are left out (RFC 9110 section 6.5.1): announcing one does no harm.
+// announced returns the names in Trailer, without values. It leaves out names that no trailer section may have (RFC 9110 section
+// 6.5.1); announcing one does no harm.
 func announced(header http.Header) http.Header {
 	var trailer http.Header
 	for _, field := range header["Trailer"] {
@@ -111,7 +111,7 @@ func announced(header http.Header) http.Header {
 	return trailer
 }
 
-// framingFields are the fields by which a message on this connection is framed.
+// framingFields are the fields for the framing of a message on this connection.
 var framingFields = []string{"Transfer-Encoding", "Trailer", "Content-Length"}
 
 // hasOption reports whether Connection has the option.
@@ -126,7 +126,7 @@ func hasOption(header http.Header, option string) bool {
 	return false
 }
 
-// switches reports whether a header is that of a change of protocols (RFC 9110 section 7.8).
+// switches reports whether a header has Upgrade as an option of Connection (RFC 9110 section 7.8).
 func switches(header http.Header) bool {
 	return len(header["Upgrade"]) > 0 && hasOption(header, "upgrade")
 }

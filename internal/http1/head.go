@@ -13,8 +13,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// An AnswerError says why what a server sent is no valid answer. It holds none of what was sent:
-// that may be anything, a customer's data too.
+// An AnswerError says why a response is not valid. It quotes nothing of the response, which may be a customer's data.
 type AnswerError struct{ Reason string }
 
 func (e *AnswerError) Error() string { return "http1: not a valid answer: " + e.Reason }
@@ -28,7 +27,7 @@ func (e *HeaderSizeError) Error() string {
 	return fmt.Sprintf("http1: the header of the answer is larger than %d bytes", e.Limit)
 }
 
-// head is the beginning of an answer: its status line and its header section.
+// head is the status line and the header section of a response.
 type head struct {
 	minor  int // of the version, HTTP/1.x
 	status int
@@ -45,7 +44,7 @@ func readHead(r *bufio.Reader, limit int64) (head, error) {
 	if err != nil {
 		return head{}, err
 	}
-	h, err := parseStatusLine(string(line)) // at once: what is no HTTP may have no more lines
+	h, err := parseStatusLine(string(line)) // at once: something that is not HTTP may have no more lines
 	if err != nil {
 		return head{}, err
 	}
@@ -57,12 +56,11 @@ func readHead(r *bufio.Reader, limit int64) (head, error) {
 	return h, err
 }
 
-// readSection reads lines up to an empty one, and returns them without it, each with "\n" at its
-// end alone. What is counted for a line is what "name: value" CR LF comes to. An end of the stream
-// before the first byte is io.EOF. crlf is readLine's.
+// readSection reads lines up to an empty one, and returns them without that one, each with "\n" at its end. The size of a line
+// is that of "name: value" CR LF. An end of the stream before the first byte is io.EOF. crlf is as in readLine.
 func readSection(r *bufio.Reader, limit int64, crlf bool) (string, error) {
 	var (
-		buf     [1 << 10]byte // most headers fit in, and then nothing is allocated but the result
+		buf     [1 << 10]byte // most headers fit, and then only the result is allocated
 		section = buf[:0]
 	)
 	for {
@@ -81,9 +79,8 @@ func readSection(r *bufio.Reader, limit int64, crlf bool) (string, error) {
 	}
 }
 
-// readLine appends a line without its end to b. RFC 9112 section 2.2 allows to take a single LF for the end
-// of a line, and wants a CR anywhere else refused. crlf says that the line has to end in CR LF, as those of
-// a chunked body do (section 7.1).
+// readLine appends a line without its end to b. RFC 9112 section 2.2 allows a single LF as the end of a line, and requires that a
+// CR anywhere else is refused. crlf says that the line has to end in CR LF, as in a chunked body (section 7.1).
 func readLine(r *bufio.Reader, b []byte, limit int64, crlf bool) ([]byte, error) {
 	start := len(b)
 	for {
@@ -114,8 +111,8 @@ func readLine(r *bufio.Reader, b []byte, limit int64, crlf bool) ([]byte, error)
 	}
 }
 
-// speaksHTTP2 looks for the SETTINGS frame with which a server begins that speaks HTTP/2 whatever it
-// was asked for (RFC 9113 section 3.4).
+// speaksHTTP2 reports whether the connection begins with a SETTINGS frame: some servers speak HTTP/2 although they were asked
+// for HTTP/1.1 (RFC 9113 section 3.4).
 func speaksHTTP2(r *bufio.Reader) error {
 	const frameHeader, settings = 9, 4
 	b, _ := r.Peek(min(r.Buffered(), frameHeader))
@@ -144,9 +141,8 @@ func parseStatusLine(line string) (head, error) {
 	return h, nil
 }
 
-// parseFields reads field lines (RFC 9112 section 5), each ended by "\n". A blank before the colon
-// is taken out, as a proxy has to (section 5.1). Lines that go on in the next one (section 5.2) are
-// refused.
+// parseFields reads field lines (RFC 9112 section 5), each ended by "\n". It removes a blank before the colon, as a proxy has to
+// (section 5.1). It refuses lines that continue in the next one (section 5.2).
 func parseFields(lines string) (http.Header, error) {
 	n := strings.Count(lines, "\n")
 	header := make(http.Header, n)
@@ -180,7 +176,7 @@ func parseFields(lines string) (http.Header, error) {
 	return header, nil
 }
 
-// response returns the answer without its body.
+// response returns the response without its body.
 func (h *head) response() *http.Response {
 	proto := "HTTP/1.1"
 	minor := 1

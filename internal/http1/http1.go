@@ -1,16 +1,16 @@
 // Package http1 is the client's side of HTTP/1.1 (RFC 9112) on one connection.
 //
-// A request is written and its answer read on the goroutine that calls [Conn.RoundTrip], and the
-// body of the answer on the goroutine that reads it. A goroutine of its own runs only while the body
-// of a request is sent, so that an answer is seen that comes before the body's end. Between two
-// requests a Conn has no goroutine, no timer and no buffer.
+// The goroutine that calls [Conn.RoundTrip] writes the request and reads the header of the response. The goroutine that reads
+// the body of the response reads it from the connection. Another goroutine runs only while the body of a request is sent, so
+// that a response is seen that comes before the end of the body. Between two requests a Conn has no goroutine, no timer and
+// no buffer.
 //
-// Reading is strict. A proxy that reads an answer otherwise than the server meant it gives one
-// client's answer to another. What has one meaning by RFC 9112, but is a sign of a server that has
-// lost count, is read, and the connection is not used again: a length beside chunked, a length
-// twice, a body that may not be, bytes behind an answer. What has none is an [AnswerError].
+// Reading is strict. A proxy that reads a response in another way than the server meant it gives one client's response to
+// another. A response with exactly one meaning by RFC 9112 may still be a sign that the server has lost count: a length beside
+// chunked, a length twice, a body where none is allowed, bytes after a response. It is read, and the connection is not used
+// again. A response without exactly one meaning is an [AnswerError].
 //
-// Which connection a request goes out on, and what is sent again, is the business of package sni.
+// Package sni chooses the connection of a request, and what is sent again.
 package http1
 
 import (
@@ -27,68 +27,65 @@ import (
 	"time"
 )
 
-// A Conn is one connection to a server. It carries one exchange at a time: RoundTrip must not be
-// called before Done was, for the exchange before. Its fields must not change after the first call.
+// A Conn is one connection to a server. It carries one exchange at a time: RoundTrip must not be called before Done was called
+// for the previous exchange. Its fields must not change after the first call.
 type Conn struct {
-	// Conn is what requests and answers go over: a *tls.Conn, or the network connection itself.
+	// Conn carries the requests and responses: a *tls.Conn, or the network connection itself.
 	Conn net.Conn
 
-	// Abort ends Conn at once, without a word to the server. Any goroutine may call it, more than
-	// once.
+	// Abort ends Conn at once, and sends nothing to the server. Any goroutine may call it, more than once.
 	Abort func()
 
-	// MaxHeaderBytes bounds each header section of an answer, and its trailer section: names and
-	// values, and four bytes for each field.
+	// MaxHeaderBytes bounds each header section of a response, and its trailer section: names and values, and four bytes for
+	// each field.
 	MaxHeaderBytes int64
 
-	// ResponseTimeout bounds the wait for the header of the answer after the request was sent. Zero
-	// or less means no bound.
+	// ResponseTimeout bounds the wait for the header of the response after the request was sent. Zero or less means no bound.
 	ResponseTimeout time.Duration
 
-	// Answered is called once the header of the final answer was read, before Done may be called.
-	// Nil calls nothing.
+	// Answered is called once the header of the final response was read, and before Done. Nil calls nothing.
 	Answered func(*http.Response)
 
-	// Done is called when an exchange has ended: its answer was read to the end, or given up. If the
-	// Conn is reusable, the next request may go out on it; else it is closed. After a 101 Done is
-	// called when the caller has closed the body. It may be called within RoundTrip.
+	// Done is called when an exchange has ended: its response was read to the end, or closed before that. If the Conn is
+	// reusable, the next request may go out on it; otherwise it is closed. After a 101, Done is called when the caller has
+	// closed the body. It may be called within RoundTrip.
 	Done func(reusable bool)
 
-	begun bool // something has come back in the last exchange
+	begun bool // the server has sent something in the last exchange
 
 	r *bufio.Reader // nil between exchanges
-	w *bufio.Writer // likewise
+	w *bufio.Writer // nil between exchanges
 }
 
 const (
-	// maxInterim bounds the interim answers (1xx) to one request. Some servers send one every ten
-	// seconds to keep a slow request alive.
+	// maxInterim bounds the interim responses (1xx) to one request. Some servers send one every ten seconds to keep a slow
+	// request alive.
 	maxInterim = 100
 
 	// continueTimeout is for how long a body waits for 100 (Continue). Many servers never send it.
 	continueTimeout = time.Second
 
-	// lastWords bounds the wait for what a server has said before it hung up on the writing of a
-	// request: most say why.
-	lastWords = 50 * time.Millisecond
+	// alertWait bounds the wait for what a server has sent before it closed the connection on which a request was being
+	// written: most servers say why.
+	alertWait = 50 * time.Millisecond
 
-	// lastBytes bounds the wait for the end of an upload when the answer has been read: the server
-	// has seen its last byte, and our own goroutine may not know yet.
+	// lastBytes bounds the wait for the end of an upload once the response has been read: the server has got the last byte,
+	// and the goroutine that sent it may not know yet.
 	lastBytes = 50 * time.Millisecond
 
-	// headAlone is for how long a header waits for the beginning of its body. Most bodies are there, and
-	// go out in one write with it.
+	// headAlone is for how long a header waits for the beginning of its body. Most bodies are there, and are sent in one write
+	// with the header.
 	headAlone = time.Millisecond
 )
 
-// ErrManyInterim is the error for a server that sends interim answers without end.
+// ErrManyInterim is the error for a server that sends more than a hundred interim responses.
 var ErrManyInterim = errors.New("http1: the server sends interim answers without end")
 
 // ErrHTTP2 is the error for a server that answers in HTTP/2 (RFC 9113 section 3.4).
 var ErrHTTP2 = errors.New("http1: the server speaks HTTP/2")
 
-// ErrUnaskedSwitch is the error for a 101 (Switching Protocols) that was not asked for, or does not
-// say to what. Nobody knows what the connection speaks then.
+// ErrUnaskedSwitch is the error for a 101 (Switching Protocols) that was not asked for, or that names no protocol. Nobody knows
+// what the connection speaks then.
 var ErrUnaskedSwitch = errors.New("http1: the server switches protocols, without having been asked, or without saying to what")
 
 var (
@@ -96,30 +93,29 @@ var (
 	writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 4<<10) }}
 )
 
-// exchange is one request and its answer.
+// exchange is one request and its response.
 type exchange struct {
 	c        *Conn
 	req      *http.Request
 	hooks    *httptrace.ClientTrace // never nil
-	stop     func() bool            // takes the hook off the request's context
-	keep     bool                   // the connection may be used again, as far as the answer says
+	stop     func() bool            // removes the hook from the request's context
+	keep     bool                   // the response allows the connection to be used again
 	up       *upload                // nil if there is no body to send
 	bodyOnce sync.Once
-	cut      bool // the server hung up before it had the header of the request
+	cut      bool // the server closed the connection before it had the header of the request
 
-	mu       sync.Mutex // of what follows: the goroutine of the upload writes it too
-	answered bool       // the header of the answer is there
-	deadline bool       // of reading; it is set
+	mu       sync.Mutex // guards the fields below, which the goroutine of the upload sets too
+	answered bool       // the header of the response was read
+	deadline bool       // a read deadline is set
 }
 
 var noHooks = &httptrace.ClientTrace{}
 
-// RoundTrip sends req, which [Check] has to accept, and reads the header of its answer. The body of
-// the request is closed, at the latest when Done is called. The request's context ends the exchange
-// until the answer's body was read to its end.
+// RoundTrip sends req, which [Check] has to accept, and reads the header of its response. It closes the body of the request, at
+// the latest when Done is called. The request's context ends the exchange until the body of the response was read to its end.
 //
-// After a 101 (Switching Protocols) that the request asked for, the answer's body is an
-// io.ReadWriteCloser that has CloseWrite too.
+// After a 101 (Switching Protocols) that the request asked for, the body of the response is an io.ReadWriteCloser that has
+// CloseWrite too.
 func (c *Conn) RoundTrip(req *http.Request) (*http.Response, error) {
 	x := &exchange{c: c, req: req, hooks: httptrace.ContextClientTrace(req.Context())}
 	if x.hooks == nil {
@@ -139,13 +135,12 @@ func (c *Conn) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// Begun reports whether something came back in an exchange that failed. It is for who called RoundTrip.
+// Begun reports whether the server has sent something in an exchange that failed. Only the caller of RoundTrip may call it.
 func (c *Conn) Begun() bool { return c.begun }
 
-// Alive reports whether the server has neither hung up on an idle Conn nor sent anything on it.
-// Conn must be in a state in which a Read does not wait: its error has Timeout then. So has ETIMEDOUT, by
-// which the system says that it has given the connection up. What TLS itself has to say, such as a session
-// ticket, is read and counts for nothing.
+// Alive reports whether an idle Conn is open, and the server has sent nothing on it. Conn must be in a state in which Read does
+// not wait; the error of such a Read has Timeout. ETIMEDOUT has Timeout too, and means that the system has given the connection
+// up. Records of TLS itself, such as a session ticket, are read and ignored.
 func (c *Conn) Alive() bool {
 	var b [1]byte
 	n, err := c.Conn.Read(b[:])
@@ -173,9 +168,9 @@ func (x *exchange) run() (*http.Response, error) {
 		go x.up.run()
 	}
 	if sendErr != nil {
-		// The server may have said why it hung up, and be gone.
+		// The server may have said why it closed the connection.
 		x.cut, x.deadline = true, true
-		c.Conn.SetReadDeadline(time.Now().Add(lastWords))
+		c.Conn.SetReadDeadline(time.Now().Add(alertWait))
 	}
 	resp, err := x.readAnswer()
 	if sendErr != nil && (isTimeout(err) || errors.Is(err, io.EOF)) {
@@ -184,9 +179,9 @@ func (x *exchange) run() (*http.Response, error) {
 	return resp, err
 }
 
-// inMemory reports whether a body can be had without waiting for it. Then it needs no goroutine.
+// inMemory reports whether a body can be read without waiting. It then needs no goroutine.
 func inMemory(req *http.Request) bool {
-	const small = 32 << 10 // a large one the server may answer before it has come to an end
+	const small = 32 << 10 // the server may answer before it has read all of a larger one
 	return req.GetBody != nil && req.ContentLength > 0 && req.ContentLength <= small && !AsksFirst(req)
 }
 
@@ -213,8 +208,8 @@ func (x *exchange) wrote(err error) {
 	}
 }
 
-// settle ends the wait for the header.
-func (x *exchange) settle() {
+// endWait ends the wait for the header.
+func (x *exchange) endWait() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.answered = true
@@ -223,7 +218,7 @@ func (x *exchange) settle() {
 	}
 }
 
-// readAnswer reads header sections until that of the final answer.
+// readAnswer reads header sections until that of the final response.
 func (x *exchange) readAnswer() (*http.Response, error) {
 	first := true
 	for n := 0; ; n++ {
@@ -265,9 +260,9 @@ func (x *exchange) readAnswer() (*http.Response, error) {
 	}
 }
 
-// final makes the answer of its header.
+// final makes the response from its header.
 func (x *exchange) final(h head) (*http.Response, error) {
-	x.settle()
+	x.endWait()
 	x.up.abandon() // a body that still waits for 100 is not wanted
 	resp := h.response()
 	resp.Request = x.req
@@ -283,8 +278,8 @@ func (x *exchange) final(h head) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Who has announced the end of a connection sends nothing more on it (RFC 9112 section 9.6). And a server
-	// that has answered before the request's end may hang up instead of reading that end, or take it for another
+	// A client that has announced the end of a connection sends nothing more on it (RFC 9112 section 9.6). And a server that
+	// has answered before the end of the request may close the connection instead of reading that end, or take it for another
 	// request.
 	x.keep = f.keep && !x.cut && x.up.atItsEnd() && !x.req.Close && !hasOption(x.req.Header, "close")
 	if x.c.Answered != nil {
@@ -299,7 +294,7 @@ func (x *exchange) final(h head) (*http.Response, error) {
 	return resp, nil
 }
 
-// cause returns what the exchange failed of, where err is what came of that.
+// cause returns the reason of a failure. err is the error that it has led to.
 func (x *exchange) cause(err error) error {
 	if ctx := x.req.Context(); ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -310,7 +305,7 @@ func (x *exchange) cause(err error) error {
 	return err
 }
 
-// end ends the exchange. It is called once. read says that the answer was read to its end.
+// end ends the exchange. It is called once. read says that the response was read to its end.
 func (x *exchange) end(read bool) {
 	c := x.c
 	sent := x.up.finished(read)
@@ -319,7 +314,7 @@ func (x *exchange) end(read bool) {
 	switch {
 	case reusable:
 	case read && sent && !cancelled:
-		c.Conn.Close() // tells the server, and takes no time: nothing else is left to send
+		c.Conn.Close() // does not wait: nothing else is left to send
 	default:
 		c.Abort()
 	}
@@ -327,7 +322,7 @@ func (x *exchange) end(read bool) {
 		c.w.Reset(nil)
 		writers.Put(c.w)
 	} else {
-		x.closeBody() // which ends a Read of it that still waits
+		x.closeBody() // ends a Read that still waits
 	}
 	c.w = nil
 	c.release()
@@ -341,7 +336,7 @@ func (x *exchange) closeBody() {
 	}
 }
 
-// release gives the reader's buffer back.
+// release returns the reader's buffer to the pool.
 func (c *Conn) release() {
 	c.r.Reset(nil)
 	readers.Put(c.r)

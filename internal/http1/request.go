@@ -14,14 +14,13 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// A RequestError says why a request cannot be sent. Nothing of it was.
+// A RequestError says why a request cannot be sent. Nothing of it was sent.
 type RequestError struct{ Reason string }
 
 func (e *RequestError) Error() string { return "http1: the request cannot be sent: " + e.Reason }
 
-// Check reports why req cannot be sent: method, target, Host, a field or a trailer would not be what
-// it seems in the bytes of HTTP/1.1, and could be another request in them. Its error is a
-// *[RequestError], and holds no values.
+// Check returns an error if req cannot be sent: its method, target, Host, a field or a trailer would be read differently once it
+// is written in HTTP/1.1, and could become another request. The error is a *[RequestError], and quotes no values.
 func Check(req *http.Request) error {
 	refuse := func(format string, args ...any) error { return &RequestError{fmt.Sprintf(format, args...)} }
 	if req.Method != "" && !httpguts.ValidHeaderFieldName(req.Method) {
@@ -60,8 +59,8 @@ func Check(req *http.Request) error {
 	return nil
 }
 
-// framingOf returns how the end of the request's body will be told. A request that has no body, and
-// whose method usually has one, gets Content-Length: 0 (RFC 9110 section 8.6).
+// framingOf returns the framing of a request's body. A request without a body gets Content-Length: 0 if its method usually has a
+// body (RFC 9110 section 8.6).
 func framingOf(req *http.Request) framing {
 	switch {
 	case req.Body == nil || req.Body == http.NoBody:
@@ -88,11 +87,11 @@ func hostOf(req *http.Request) string {
 	return host
 }
 
-// ownFields are the fields of a request that are not written as they stand in its Header.
+// ownFields are the fields of a request that are not written from its Header.
 var ownFields = []string{"Host", "Content-Length", "Transfer-Encoding", "Trailer", "User-Agent"}
 
-// writeHead writes the request line and the header section. The fields come in the order of their
-// names, so that a request looks the same each time. Errors of w are its next Flush's.
+// writeHead writes the request line and the header section. Fields are in the order of their names, so that a request looks the
+// same each time. The next Flush of w returns its errors.
 func writeHead(w *bufio.Writer, req *http.Request, f framing, hooks *httptrace.ClientTrace) {
 	method := req.Method
 	if method == "" {
@@ -114,7 +113,7 @@ func writeHead(w *bufio.Writer, req *http.Request, f framing, hooks *httptrace.C
 	field("Host", hostOf(req))
 	if agent, ok := req.Header["User-Agent"]; !ok {
 		field("User-Agent", "Go-http-client/1.1") // as net/http does over HTTP/2 too
-	} else if len(agent) != 1 || agent[0] != "" { // one that is empty means none
+	} else if len(agent) != 1 || agent[0] != "" { // an empty one means that none is sent
 		for _, value := range agent {
 			field("User-Agent", value)
 		}
@@ -133,7 +132,7 @@ func writeHead(w *bufio.Writer, req *http.Request, f framing, hooks *httptrace.C
 	case method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch:
 		field("Content-Length", "0")
 	}
-	var names [32]string // most headers have fewer, and then nothing is allocated
+	var names [32]string // most headers have fewer, and need no allocation
 	sorted := names[:0]
 	for name := range req.Header {
 		if !slices.Contains(ownFields, name) {

@@ -16,16 +16,16 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// An upload sends the body of a request, and its header with the beginning of it. The methods that the
-// exchange calls may be called on nil, which is no body.
+// An upload sends the body of a request, and the header together with the beginning of the body. The exchange may call its methods
+// on nil, for a request without a body.
 type upload struct {
 	x     *exchange
 	f     framing
-	start chan bool // whether the body is wanted; nil if nobody has to say so
+	start chan bool // receives whether the server wants the body; nil if it is not asked
 	done  chan struct{}
-	last  atomic.Bool // the last bytes are being sent, or were
+	last  atomic.Bool // the last bytes are being sent, or were sent
 
-	writing sync.Mutex // of what follows
+	writing sync.Mutex // guards the fields below
 	w       *bufio.Writer
 	headOut bool
 
@@ -34,13 +34,13 @@ type upload struct {
 	whole  bool  // all of it was sent
 }
 
-// errNotWanted is why a body was not sent whose server has answered without asking for it.
+// errNotWanted is the error of an upload whose server has answered without asking for the body.
 var errNotWanted = errors.New("http1: the server did not ask for the body")
 
-// uploadBuffers have what is copied.
+// uploadBuffers are for copying bodies.
 var uploadBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
-// newUpload makes the upload of a request whose header is written, and not flushed.
+// newUpload makes the upload of a request whose header was written but not flushed.
 func newUpload(x *exchange, f framing) *upload {
 	u := &upload{x: x, f: f, w: x.c.w, done: make(chan struct{})}
 	if AsksFirst(x.req) {
@@ -49,12 +49,12 @@ func newUpload(x *exchange, f framing) *upload {
 	return u
 }
 
-// AsksFirst reports whether the client wants to be asked for the body (RFC 9110 section 10.1.1).
+// AsksFirst reports whether a request has Expect: 100-continue (RFC 9110 section 10.1.1).
 func AsksFirst(req *http.Request) bool {
 	return httpguts.HeaderValuesContainsToken(req.Header["Expect"], "100-continue")
 }
 
-// run sends header and body. Its error is why the server did not get them.
+// run sends header and body. It returns the reason if the server did not get them.
 func (u *upload) run() error {
 	defer close(u.done)
 	err := errNotWanted
@@ -69,7 +69,7 @@ func (u *upload) run() error {
 	return err
 }
 
-// flush sends what was written. u.writing is held.
+// flush sends the buffered bytes. u.writing is held.
 func (u *upload) flush() error {
 	err := u.w.Flush()
 	if err == nil && !u.headOut {
@@ -79,7 +79,7 @@ func (u *upload) flush() error {
 	return err
 }
 
-// sendHead sends the header alone, unless it was sent.
+// sendHead sends the header alone, unless it was sent already.
 func (u *upload) sendHead() error {
 	u.writing.Lock()
 	defer u.writing.Unlock()
@@ -89,7 +89,7 @@ func (u *upload) sendHead() error {
 	return u.flush()
 }
 
-// wanted waits until the server has asked for the body, or has had its time to.
+// wanted waits until the server asks for the body, or until its time for that is over.
 func (u *upload) wanted() bool {
 	if u.start == nil {
 		return true
@@ -110,7 +110,7 @@ func (u *upload) wanted() bool {
 	}
 }
 
-// send copies the body. What has been read goes out before more is waited for.
+// send copies the body. It sends all that was read before it waits for more.
 func (u *upload) send() error {
 	buf := uploadBuffers.Get().(*[32 << 10]byte)
 	defer uploadBuffers.Put(buf)
@@ -139,7 +139,7 @@ func (u *upload) send() error {
 	}
 }
 
-// write sends a part of the body. last says that nothing of the request comes behind it.
+// write sends a part of the body. last says that it is the end of the request.
 func (u *upload) write(p []byte, last bool) error {
 	u.writing.Lock()
 	defer u.writing.Unlock()
@@ -155,7 +155,7 @@ func (u *upload) write(p []byte, last bool) error {
 	return u.flush()
 }
 
-// finish writes what comes behind a body. The values of trailers are known only now.
+// finish writes the end of a chunked body. The values of trailers are known only now.
 func (u *upload) finish() error {
 	u.writing.Lock()
 	defer u.writing.Unlock()
@@ -176,10 +176,10 @@ func (u *upload) finish() error {
 	return u.flush()
 }
 
-// atItsEnd reports whether no part of the body is to be sent any more but what is on its way.
+// atItsEnd reports whether the last part of the body is being sent, or was sent.
 func (u *upload) atItsEnd() bool { return u == nil || u.last.Load() }
 
-// broken ends the connection, or the server would take what it has for the whole, or wait for more.
+// broken ends the connection. Otherwise the server would take the part that it has for the whole body, or wait for more.
 func (u *upload) broken(err error) error {
 	u.mu.Lock()
 	u.source = err
@@ -188,22 +188,22 @@ func (u *upload) broken(err error) error {
 	return err
 }
 
-// proceed lets a body go that waits for 100 (Continue).
+// proceed starts a body that waits for 100 (Continue).
 func (u *upload) proceed() { u.tell(true) }
 
-// abandon ends the waiting of one that will not be asked for any more.
+// abandon ends the wait of a body that the server will not ask for.
 func (u *upload) abandon() { u.tell(false) }
 
 func (u *upload) tell(wanted bool) {
 	if u != nil && u.start != nil {
 		select {
 		case u.start <- wanted:
-		default: // it has been told
+		default: // it knows already
 		}
 	}
 }
 
-// finished reports whether the whole body was sent, and waits a little for that if wait says so.
+// finished reports whether the whole body was sent. If wait is set, it waits a little for that.
 func (u *upload) finished(wait bool) bool {
 	if u == nil {
 		return true
@@ -225,7 +225,7 @@ func (u *upload) finished(wait bool) bool {
 	return u.whole
 }
 
-// sourceError returns why the body could not be read, if that is so.
+// sourceError returns why the body could not be read, and nil if it could.
 func (u *upload) sourceError() error {
 	if u == nil {
 		return nil

@@ -123,7 +123,7 @@ func Target(route *origin.Route) sni.Target {
 		target.ALPN = route.Protocols
 	}
 	if route.CAPEM != "" {
-		target.Roots = sni.PEM(route.CAPEM)
+		target.Roots = sni.RootsFromPEM(route.CAPEM)
 	}
 	return target
 }

@@ -94,7 +94,7 @@ func New(c Config) (*Handler, error) {
 		c.LoopID = name
 	}
 	h := &Handler{config: c, transport: c.Transport.Clone()}
-	h.transport.Translate = sni.Func(translate)
+	h.transport.Translate = sni.TranslatorFunc(translate)
 	h.transport.Observe = observe
 	if theirs := c.Transport.Observe; theirs != nil {
 		h.transport.Observe = func(ctx context.Context, e *sni.Exchange) { observe(ctx, e); theirs(ctx, e) }

@@ -4,5 +4,5 @@ package sni
 
 import "time"
 
-// setAckTimeout has nothing to set here.
+// setAckTimeout does nothing: this system has no such option.
 func setAckTimeout(uintptr, time.Duration) {}

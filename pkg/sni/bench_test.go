@@ -34,7 +34,7 @@ func BenchmarkRequest(b *testing.B) {
 			},
 		}
 		b.Cleanup(plain.CloseIdleConnections)
-		static := newTransport(b, to(sni.Target{Addresses: []string{o}, Roots: sni.PEM(ca.PEM())}))
+		static := newTransport(b, to(sni.Target{Addresses: []string{o}, Roots: sni.RootsFromPEM(ca.PEM())}))
 		observed := newTransport(b, static.Translate)
 		observed.Observe = func(context.Context, *sni.Exchange) {}
 		for _, method := range []string{"GET", "POST"} {

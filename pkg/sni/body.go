@@ -9,28 +9,26 @@ import (
 	"sync"
 )
 
-// keepBody is how much of a body that comes only once is kept, for the case that it has to be
-// sent again.
+// keepBody is how many bytes of a body are kept in case the request has to be sent again, if the request has no GetBody.
 const keepBody = 32 << 10
 
-// requestBody decides whether the body of a request can be sent again. If the request itself
-// has no copy of it (Request.GetBody), the beginning is kept as it is read. Whoever sends a request closes
-// its body when an attempt is over; here it stays open until the request is through. A nil
-// requestBody is that of a request without one.
+// requestBody decides whether the body of a request can be sent again. If the request has no GetBody, the beginning of the body
+// is kept as it is read. An attempt closes its body when it is over; the source stays open until the request has ended. A nil
+// requestBody belongs to a request without a body.
 type requestBody struct {
-	get func() (io.ReadCloser, error) // Request.GetBody; of what follows, only source is used then
+	get func() (io.ReadCloser, error) // Request.GetBody; if it is not nil, only source is used below
 
-	mu      sync.Mutex
-	attempt int // the number of the one whose reads count
-	source  io.ReadCloser
-	kept    []byte
-	at      int   // of kept, where the next read begins
-	err     error // that the source ended with
-	lost    bool  // more was read than is kept, or it was closed amid a read
-	reading bool
-	wants   bool // the attempt has closed it
-	settled bool
-	closed  bool
+	mu         sync.Mutex
+	attempt    int // the number of the attempt that may read
+	source     io.ReadCloser
+	kept       []byte
+	at         int   // index in kept of the next byte to read
+	err        error // how the source has ended
+	lost       bool  // more was read than is kept, or it was closed during a read
+	reading    bool
+	wantsClose bool // the attempt has closed its body
+	finished   bool // the request has ended
+	closed     bool
 }
 
 func trackBody(req *http.Request) *requestBody {
@@ -40,7 +38,7 @@ func trackBody(req *http.Request) *requestBody {
 	return &requestBody{get: req.GetBody, source: req.Body}
 }
 
-// attach returns the request to send first. A body that can be had again stays as it is.
+// attach returns the request for the first attempt. A body with GetBody stays as it is.
 func (b *requestBody) attach(req *http.Request) *http.Request {
 	if b == nil || b.get != nil {
 		return req
@@ -48,15 +46,14 @@ func (b *requestBody) attach(req *http.Request) *http.Request {
 	return b.nextAttempt(req)
 }
 
-// readAhead reads the whole body, of length bytes, unless it can be had again anyway. It must not be longer than
-// what is kept. Over a connection that requests share, a client that sends slowly would be many small frames,
-// for which servers end the connection.
+// readAhead reads the whole body, of length bytes, unless the request has GetBody. length is at most keepBody. On a connection
+// that requests share, the body of a slow client would be many small frames, and servers end a connection for these.
 func (b *requestBody) readAhead(ctx context.Context, length int64) error {
 	if b == nil || b.get != nil {
 		return nil
 	}
 	read := make(chan error, 1)
-	go func() { // which ends with the Read that waits, if the request is over before
+	go func() { // it may outlive the request, until the Read that waits returns
 		all := make([]byte, length+1)
 		n, err := io.ReadFull(b.source, all)
 		switch {
@@ -79,8 +76,8 @@ func (b *requestBody) readAhead(ctx context.Context, length int64) error {
 	}
 }
 
-// nextAttempt returns the request with a body of its own. The goroutine that sends an attempt before
-// it may not have noticed yet that this is over, and must not take what is the next one's.
+// nextAttempt returns the request with a body of its own. The goroutine that sends the previous attempt may not know yet that
+// it is over, and must not read what belongs to the next one.
 func (b *requestBody) nextAttempt(req *http.Request) *http.Request {
 	b.attempt++
 	out := *req
@@ -98,7 +95,7 @@ func (b *requestBody) again(req *http.Request) (*http.Request, bool) {
 		if err != nil {
 			return nil, false
 		}
-		b.source.Close() // which was done already, unless the connection was dead from the start
+		b.source.Close() // the attempt has done this, unless the connection was dead from the start
 		b.source = body
 		out := *req
 		out.Body = body
@@ -109,13 +106,12 @@ func (b *requestBody) again(req *http.Request) (*http.Request, bool) {
 	if b.lost || b.reading {
 		return nil, false
 	}
-	b.at, b.wants = 0, false
+	b.at, b.wantsClose = 0, false
 	return b.nextAttempt(req), true
 }
 
-// settle ends the waiting: what was closed is closed now. A request that failed has no more
-// use for its body, whatever became of that.
-func (b *requestBody) settle(ok bool) {
+// finish ends the request, and closes the source if the attempt has closed its body or if the request has failed.
+func (b *requestBody) finish(ok bool) {
 	switch {
 	case b == nil:
 	case b.get != nil:
@@ -125,8 +121,8 @@ func (b *requestBody) settle(ok bool) {
 	default:
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.settled = true
-		if !ok || b.wants {
+		b.finished = true
+		if !ok || b.wantsClose {
 			b.close()
 		}
 	}
@@ -164,7 +160,7 @@ func (a *attemptBody) Read(p []byte) (int, error) {
 	b.reading, b.err = false, err
 	switch {
 	case b.lost:
-	case b.settled || len(b.kept)+n > keepBody:
+	case b.finished || len(b.kept)+n > keepBody:
 		b.lost, b.kept, b.at = true, nil, 0
 	default:
 		b.kept = append(b.kept, p[:n]...)
@@ -173,7 +169,7 @@ func (a *attemptBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close may be what ends a Read that waits, and then must not wait itself.
+// Close does not wait: it may have to end a Read that waits.
 func (a *attemptBody) Close() error {
 	b := a.requestBody
 	b.mu.Lock()
@@ -181,8 +177,8 @@ func (a *attemptBody) Close() error {
 	if b.attempt != a.number {
 		return nil
 	}
-	if !b.settled && !b.lost && !b.reading {
-		b.wants = true
+	if !b.finished && !b.lost && !b.reading {
+		b.wantsClose = true
 		return nil
 	}
 	b.lost = true

@@ -40,7 +40,7 @@ func TestRequestsBeyondTheBoundWaitInOrder(t *testing.T) {
 	for _, method := range []string{"GET", "POST"} {
 		ca := tlstest.NewAuthority(t)
 		h := startHeld(t, overTLS1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: 1}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), MaxConns: 1}))
 		tr.UnsafeReuse = time.Minute
 		var wg sync.WaitGroup
 		ask := func(path string) {
@@ -86,7 +86,7 @@ func TestConnectionsAreNeverMoreThanTheBound(t *testing.T) {
 				t.Parallel()
 				ca := tlstest.NewAuthority(t)
 				o := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-				tr := newTransport(t, to(over.target(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: c.target})))
+				tr := newTransport(t, to(over.target(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), MaxConns: c.target})))
 				tr.MaxConnsPerTarget = c.transport
 				c.change(tr)
 				var wg sync.WaitGroup
@@ -117,7 +117,7 @@ func TestRequestThatWaitsForTooLongSaysWhatFor(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	h := startHeld(t, overTLS1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "b.test": tlstest.Leaf(t, ca, "b.test")})
-	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: 2}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), MaxConns: 2}))
 	tr.DialTimeout = time.Second
 	var wg sync.WaitGroup
 	for range 2 {
@@ -169,7 +169,7 @@ func TestFailedHandshakeIsNotRepeatedForEachRequest(t *testing.T) {
 		remember   time.Duration
 		handshakes int
 	}{"a while": {time.Hour, 1}, "not at all": {-1, 5}} {
-		s := &switchable{sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(other.PEM())}}
+		s := &switchable{sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(other.PEM())}}
 		tr := newTransport(t, s)
 		tr.RememberFailure = c.remember
 		before := len(o.Handshakes())
@@ -188,7 +188,7 @@ func TestFailedHandshakeIsNotRepeatedForEachRequest(t *testing.T) {
 		if _, err := get(t, tr, "https://b.test/"); err == nil { // is another one
 			t.Error("another host is trusted")
 		}
-		s.target.Roots = sni.PEM(ca.PEM()) // which is another pool
+		s.target.Roots = sni.RootsFromPEM(ca.PEM()) // which is another pool
 		mustGet(t, tr, "https://a.test/")
 	}
 }
@@ -198,7 +198,7 @@ func TestHandshakeThatWasGivenUpIsNotRemembered(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test")
-	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	tr.RememberFailure = time.Hour
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -215,7 +215,7 @@ func TestWantOfDescriptorsClosesIdleConnectionsFirst(t *testing.T) {
 		return
 	}
 	o := startOriginProcess(t)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Address}, Roots: sni.PEM(o.Roots)}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Address}, Roots: sni.RootsFromPEM(o.Roots)}))
 	tr.MaxTargets, tr.MaxIdleConns = 1000, 1000
 	limit := syscall.Rlimit{Cur: 100, Max: 100}
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -308,10 +308,10 @@ func TestRaisedBoundHoldsForThoseThatWait(t *testing.T) {
 	overHTTP1(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
 		h := startHeld(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-		target := over.target(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: 1})
+		target := over.target(sni.Target{Addresses: []string{h.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), MaxConns: 1})
 		var bound atomic.Int64
 		bound.Store(1)
-		tr := newTransport(t, sni.Func(func(context.Context, string) (sni.Target, error) {
+		tr := newTransport(t, sni.TranslatorFunc(func(context.Context, string) (sni.Target, error) {
 			target := target
 			target.MaxConns = int(bound.Load())
 			return target, nil
@@ -342,7 +342,7 @@ func TestTimeThatRunsOutInTheQueueIsTheBounds(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	h := startHeld(t, overTLS1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: 1}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), MaxConns: 1}))
 	var wg sync.WaitGroup
 	wg.Go(func() { mustGet(t, tr, "https://a.test/held") })
 	<-h.began

@@ -65,8 +65,8 @@ func TestTimeoutsAreTheTargets(t *testing.T) {
 					}
 				}
 				o.Start(t)
-				tr := newTransport(t, sni.Func(func(_ context.Context, host string) (sni.Target, error) {
-					target := sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}
+				tr := newTransport(t, sni.TranslatorFunc(func(_ context.Context, host string) (sni.Target, error) {
+					target := sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}
 					own := map[string]time.Duration{"quick.test": c.quick, "patient.test": c.patient}[host]
 					if phase == "connect" {
 						target.Addresses, target.ConnectTimeout = []string{host + ":" + o.Port()}, own

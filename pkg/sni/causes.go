@@ -5,8 +5,7 @@ import (
 	"fmt"
 )
 
-// The causes below are in the Err of an [Error], for callers that tell people what to do. errors.Is
-// finds them.
+// The causes below are in the Err of an [Error], for callers that tell people what to do. errors.Is finds them.
 var (
 	// ErrConnLimit says that the Target had as many connections as it may have (Target.MaxConns,
 	// Transport.MaxConnsPerTarget), and none became free in time. Its type is ConnectionLimitReached.

@@ -20,7 +20,7 @@ const (
 	Expired           CertificateReason = "expired"
 	NotYetValid       CertificateReason = "not yet valid"
 	UnknownAuthority  CertificateReason = "unknown authority"  // or an intermediate is missing
-	WrongName         CertificateReason = "wrong name"         // see Names
+	WrongName         CertificateReason = "wrong name"         // CertificateError.Names has the right ones
 	WrongUsage        CertificateReason = "wrong usage"        // not for servers
 	NameConstraint    CertificateReason = "name constraint"    // the authority may not certify this name
 	WeakKey           CertificateReason = "weak key"           // RSA below 2,048 bits, or a curve below 256
@@ -35,8 +35,8 @@ const (
 type CertificateError struct {
 	Reason CertificateReason
 
-	// Certificate is the origin's own, or the one of an authority in its chain that is
-	// not valid now. Nil where it could not be read. Who made it chose what it says.
+	// Certificate is the origin's own, or that of an authority in its chain if that is not valid now. It is nil if the
+	// certificate could not be read. Its texts were chosen by whoever made it.
 	Certificate *x509.Certificate
 
 	Err error // never nil
@@ -54,8 +54,7 @@ func (e *CertificateError) Error() string {
 	return fmt.Sprintf("certificate: %s: %s", e.Reason, printable(e.Err.Error()))
 }
 
-// printable cuts a text short that has somebody's certificate in it, and makes it one that
-// logs and terminals can take.
+// printable shortens a text that quotes a certificate, and makes it safe for logs and terminals.
 func printable(s string) string {
 	const most = 500
 	if len(s) > most {
@@ -71,8 +70,8 @@ func printable(s string) string {
 
 func (e *CertificateError) Unwrap() error { return e.Err }
 
-// Names returns the names that the certificate is for, as it has them: DNS names, then IP
-// addresses. The common name is none.
+// Names returns the names that the certificate is valid for, as it has them: DNS names, then IP addresses. The common name is
+// not among them.
 func (e *CertificateError) Names() []string {
 	if e.Certificate == nil {
 		return nil
@@ -84,7 +83,7 @@ func (e *CertificateError) Names() []string {
 	return names
 }
 
-// orNone lists names for an error's text, a few of them.
+// orNone lists a few names for the text of an error.
 func orNone(names []string) string {
 	const most = 5
 	if len(names) == 0 {
@@ -102,8 +101,8 @@ func orNone(names []string) string {
 	return strings.Join(quoted, ", ") + more
 }
 
-// certificateError finds what is wrong with a certificate in the error of a handshake, and
-// returns nil where that is not about one.
+// certificateError returns the fault of a certificate that is in the error of a handshake, and nil if the error is not about a
+// certificate.
 func certificateError(err error) *CertificateError {
 	var own *CertificateError
 	if errors.As(err, &own) {
@@ -121,7 +120,7 @@ func certificateError(err error) *CertificateError {
 	return nil
 }
 
-// untyped are the complaints about certificates for which crypto/tls has no type.
+// untyped are the errors about certificates that have no type in crypto/tls.
 var untyped = map[string]CertificateReason{
 	"tls: failed to parse certificate from server":                                                                Malformed,
 	"tls: received empty certificates message":                                                                    Malformed,
@@ -130,7 +129,7 @@ var untyped = map[string]CertificateReason{
 	"tls: server's certificate contains an unsupported type of public key":                                        Invalid,
 }
 
-// explain finds the reason why presented, the leaf first, did not verify.
+// explain returns the reason why a chain did not verify. presented has the leaf first.
 func explain(presented []*x509.Certificate, err error) *CertificateError {
 	e := &CertificateError{Reason: Invalid, Err: err}
 	if len(presented) == 0 {
@@ -148,13 +147,13 @@ func explain(presented []*x509.Certificate, err error) *CertificateError {
 		e.Reason = WrongName
 	case errors.As(err, &invalid):
 		switch invalid.Reason {
-		case x509.Expired: // which x509 says of both ends
+		case x509.Expired: // for x509, also a certificate that is not valid yet
 			e.Reason = Expired
 			if invalid.Cert != nil && time.Now().Before(invalid.Cert.NotBefore) {
 				e.Reason = NotYetValid
 			}
 			if invalid.Cert != nil {
-				e.Certificate = invalid.Cert // an intermediate may be the one that has
+				e.Certificate = invalid.Cert // it may be an intermediate
 			}
 		case x509.IncompatibleUsage:
 			e.Reason = WrongUsage
@@ -163,11 +162,11 @@ func explain(presented []*x509.Certificate, err error) *CertificateError {
 		}
 	case errors.As(err, &unknown), errors.As(err, &noRoots):
 		e.Reason = UnknownAuthority
-		// x509 has this for a hint, in the text alone.
+		// x509 has this hint only in its text.
 		if strings.HasPrefix(unknown.Error(), `x509: certificate signed by unknown authority (possibly because of "x509: cannot verify signature: insecure algorithm`) {
 			e.Reason = InsecureSignature
 		}
-	case strings.Contains(err.Error(), "tls: no FIPS compatible certificate chains found"): // in FIPS mode, of a key in each chain
+	case strings.Contains(err.Error(), "tls: no FIPS compatible certificate chains found"): // in FIPS mode: a key in each chain is too weak
 		e.Reason = WeakKey
 	}
 	return e

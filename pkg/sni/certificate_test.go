@@ -454,7 +454,7 @@ func TestCertificateMatrix(t *testing.T) {
 			for _, version := range bothVersions {
 				t.Run(tls.VersionName(version), func(t *testing.T) {
 					origin := shower(t, version, shown, host)
-					tr := newTransport(t, to(sni.Target{Addresses: []string{address + ":" + origin.Port()}, Roots: sni.PEM(roots)}))
+					tr := newTransport(t, to(sni.Target{Addresses: []string{address + ":" + origin.Port()}, Roots: sni.RootsFromPEM(roots)}))
 					_, err := get(t, tr, "https://"+host+"/")
 					if row.reason == "" {
 						if err != nil {
@@ -511,7 +511,7 @@ func TestCertificateOfACurveThatTLS13DoesNotHaveIsTheOriginsAlert(t *testing.T) 
 	shown := ca.leaf(curveKey(elliptic.P224()), aTest)
 	for version, want := range map[uint16]sni.ErrorType{tls.VersionTLS12: sni.TLSCertificateError, tls.VersionTLS13: sni.TLSAlertReceived} {
 		origin := shower(t, version, shown, "a.test")
-		_, err := get(t, newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())})), "https://a.test/")
+		_, err := get(t, newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.RootsFromPEM(ca.PEM())})), "https://a.test/")
 		wantType(t, err, want)
 		if n := len(origin.Requests()); n != 0 {
 			t.Errorf("%d requests arrived", n)
@@ -533,7 +533,7 @@ func TestCertificateWithoutItsKeyIsRefused(t *testing.T) {
 				copied := ca.leaf(keys[0], aTest)
 				copied.PrivateKey = keys[1]
 				origin := shower(t, version, copied, "a.test")
-				_, err := get(t, newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())})), "https://a.test/")
+				_, err := get(t, newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.RootsFromPEM(ca.PEM())})), "https://a.test/")
 				wantType(t, err, sni.TLSProtocolError)
 				if n := len(origin.Requests()); n != 0 {
 					t.Errorf("%d requests arrived", n)
@@ -572,7 +572,7 @@ func TestExpiredCertificateIsNotAcceptedInAResumedHandshake(t *testing.T) {
 				}
 				origin.Start(t)
 				synctest.Test(t, func(t *testing.T) {
-					tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(root.PEM())}))
+					tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.RootsFromPEM(root.PEM())}))
 					mustGet(t, tr, "https://a.test/")
 
 					time.Sleep(time.Until(end)) // the last instant at which it is valid
@@ -607,7 +607,7 @@ func TestCertificateErrorIsBoundedAndQuoted(t *testing.T) {
 	ca := issuer{t, tlstest.NewAuthority(t)}
 	refused := func(t *testing.T, shown tls.Certificate, want sni.CertificateReason) *sni.CertificateError {
 		origin := shower(t, tls.VersionTLS13, shown, "a.test")
-		_, err := get(t, newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())})), "https://a.test/")
+		_, err := get(t, newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.RootsFromPEM(ca.PEM())})), "https://a.test/")
 		return wantCertificateError(t, err, want)
 	}
 	t.Run("wrong names", func(t *testing.T) {

@@ -12,20 +12,19 @@ import (
 	"time"
 )
 
-// ClientCertificates finds the certificates that Targets refer to. Implementations are
-// safe for concurrent use. A certificate must not change once returned; a renewed one is
-// another one, and the next request that needs it gets a new connection with it.
+// ClientCertificates finds the certificates that Targets refer to. Implementations are safe for concurrent use. A certificate
+// must not change once it was returned. A renewed certificate is another one, and the next request that needs it gets a new
+// connection with it.
 type ClientCertificates interface {
-	// ClientCertificate returns the certificate that goes by name now, with its private key. It
-	// is called for each request whose Target refers to one, so it should be fast. Its error
-	// fails the request, and should say what to do.
+	// ClientCertificate returns the certificate that has the name now, with its private key. It is called for each request
+	// whose Target has a ClientCert, so it should be fast. If it returns an error, the request fails; the error should say
+	// what to do.
 	ClientCertificate(ctx context.Context, name string) (*tls.Certificate, error)
 }
 
-// WithCertificateRequest returns a context for a request, under which f is called where the
-// origin asks for a client certificate in the handshake that is made for the request, whether its
-// Target has one or not. What net/http/httptrace tells of handshakes, it tells too; of this, it knows
-// nothing. f is called before the handshake ends.
+// WithCertificateRequest returns a context for a request. If the origin asks for a client certificate in a handshake that is
+// made for the request, f is called before the handshake ends, also if the Target has no ClientCert. net/http/httptrace has
+// no hook for this. It is exported for tools that check an origin.
 func WithCertificateRequest(ctx context.Context, f func(*tls.CertificateRequestInfo)) context.Context {
 	return context.WithValue(ctx, certificateRequestKey{}, f)
 }
@@ -52,14 +51,13 @@ func (t *Transport) clientCertificate(ctx context.Context, name string) (*tls.Ce
 	return c, nil
 }
 
-// CertificateDir is [ClientCertificates] in a directory. The entry "shop" is either the file
-// shop.pem, with the certificate, its intermediates and its key, or the two files shop.crt and
-// shop.key. Make one with [OpenCertificateDir].
+// CertificateDir is [ClientCertificates] in a directory. The entry "shop" is either the file shop.pem, with the certificate, its
+// intermediates and its key, or the two files shop.crt and shop.key. [OpenCertificateDir] makes one; the zero value is not
+// usable.
 //
-// Files are read again once they have changed, with the next request. While a renewed entry
-// cannot be read, as between the writing of its two files, the one of before stays in use,
-// for ten seconds at most. The directory itself stays the one that was opened, also where its name
-// comes to mean another, and links that lead out of it are not followed.
+// A changed file is read again with the next request. If a renewed entry cannot be read, for example between the writing of its
+// two files, the previous certificate stays in use, for ten seconds at most. The directory stays the one that was opened, also if
+// it is renamed. Links that lead out of it are not followed.
 type CertificateDir struct {
 	root *os.Root
 
@@ -69,21 +67,21 @@ type CertificateDir struct {
 
 var _ ClientCertificates = (*CertificateDir)(nil)
 
-// certEntry is a certificate, and the files as they were when it was read.
+// certEntry is a certificate, and the state of its files when it was read.
 type certEntry struct {
 	certificate *tls.Certificate
-	files       []fs.FileInfo // of the certificate, and of the key where that is apart
-	broken      time.Time     // since when the files cannot be read, by the wall clock; zero where they can
+	files       []fs.FileInfo // of the certificate, and of the key if that has a file of its own
+	broken      time.Time     // when the files became unreadable, by the wall clock; zero if they are readable
 }
 
-// renewalTime is for how long an entry may be broken before that counts.
+// renewalTime is for how long an entry may be unreadable before requests fail.
 const renewalTime = 10 * time.Second
 
 // ErrNoClientCert is the cause of the error for an entry that is not in the directory.
 var ErrNoClientCert = errors.New("no such entry")
 
-// OpenCertificateDir returns the certificates in a directory. It fails where the directory
-// cannot be opened; what is in it is looked at when it is asked for.
+// OpenCertificateDir returns the certificates in a directory. It fails if the directory cannot be opened. Entries are read when
+// they are needed.
 func OpenCertificateDir(name string) (*CertificateDir, error) {
 	root, err := os.OpenRoot(name)
 	if err != nil {
@@ -92,12 +90,12 @@ func OpenCertificateDir(name string) (*CertificateDir, error) {
 	return &CertificateDir{root: root, entries: make(map[string]*certEntry)}, nil
 }
 
-// Close gives the directory up.
+// Close closes the directory.
 func (d *CertificateDir) Close() error { return d.root.Close() }
 
 // ClientCertificate implements [ClientCertificates].
 func (d *CertificateDir) ClientCertificate(_ context.Context, name string) (*tls.Certificate, error) {
-	// Routes name entries, and who writes routes must not get to choose files.
+	// Routes name entries, and their authors must not be able to choose files.
 	if name == "" || name[0] == '.' || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" {
 		return nil, fmt.Errorf("the name of an entry has letters, digits, dots, hyphens and underscores, and begins with no dot: %w", ErrNoClientCert)
 	}
@@ -131,7 +129,7 @@ func (d *CertificateDir) ClientCertificate(_ context.Context, name string) (*tls
 	return known.certificate, nil
 }
 
-// stat looks at the files of an entry.
+// stat returns the state of the files of an entry.
 func (d *CertificateDir) stat(name string) ([]fs.FileInfo, error) {
 	one, err := d.root.Stat(name + ".pem")
 	switch {
@@ -153,7 +151,7 @@ func (d *CertificateDir) stat(name string) ([]fs.FileInfo, error) {
 	return regular(certificate, key)
 }
 
-// regular refuses what could keep a reader waiting, such as a pipe.
+// regular refuses files that could make a reader wait, such as a pipe.
 func regular(files ...fs.FileInfo) ([]fs.FileInfo, error) {
 	for _, f := range files {
 		if !f.Mode().IsRegular() {

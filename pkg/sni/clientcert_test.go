@@ -157,7 +157,7 @@ func TestFaultOfAClientCertificateIsTold(t *testing.T) {
 	d.write("keyless.crt", c)
 	d.write("empty.pem", "")
 	o := tlstest.NewOrigin(t, d.ca, "a.test")
-	s := &switchable{sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(d.ca.PEM())}}
+	s := &switchable{sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(d.ca.PEM())}}
 	tr := newTransport(t, s)
 	for _, configured := range []bool{false, true} {
 		if configured {
@@ -206,7 +206,7 @@ func TestClientCertificateIsShownToWhoAsksForOne(t *testing.T) {
 		} {
 			o := &tlstest.Origin{HTTP1: over == overTLS1, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Config: c.config}
 			o.Start(t)
-			tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), ClientCert: "shop"}))
+			tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), ClientCert: "shop"}))
 			tr.ClientCertificates = certificateMap{"shop": clientLeaf(t, clients, "shop")}
 			mustGet(t, tr, "https://a.test/")
 			if got := o.Last(t).ClientCert; got != c.want {
@@ -232,7 +232,7 @@ func TestRefusedClientCertificateIsTold(t *testing.T) {
 				tc.ClientAuth, tc.ClientCAs, tc.MaxVersion = tls.RequireAndVerifyClientCert, clients.Pool(), c.version
 			}}
 			o.Start(t)
-			tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), ClientCert: c.certificate}))
+			tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), ClientCert: c.certificate}))
 			tr.ClientCertificates = certificateMap{"shop": clientLeaf(t, ca, "shop")}
 			_, err := get(t, tr, "https://a.test/")
 			if e := wantType(t, err, sni.TLSAlertReceived); !strings.Contains(e.Alert.Error(), c.alert) || e.Alert == 0 {
@@ -260,7 +260,7 @@ func TestCertificateRequestIsToldWithAndWithoutACertificate(t *testing.T) {
 				tc.ClientAuth, tc.ClientCAs = c.auth, clients.Pool()
 			}}
 			o.Start(t)
-			tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), ClientCert: c.certificate}))
+			tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), ClientCert: c.certificate}))
 			tr.ClientCertificates = certificateMap{"shop": clientLeaf(t, clients, "shop")}
 			var authorities []int
 			ctx := sni.WithCertificateRequest(t.Context(), func(r *tls.CertificateRequestInfo) { authorities = append(authorities, len(r.AcceptableCAs)) })
@@ -295,7 +295,7 @@ func TestClientCertificateIsRenewedWhileRequestsRun(t *testing.T) {
 		o.Start(t)
 		c, k := d.pair("generation 0")
 		d.write("shop.pem", c+k)
-		tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(d.ca.PEM()), ClientCert: "shop"}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(d.ca.PEM()), ClientCert: "shop"}))
 		tr.ClientCertificates = d
 		stop := make(chan struct{})
 		var wg sync.WaitGroup
@@ -348,8 +348,8 @@ func TestWantOfDescriptorsIsNotBlamedOnTheClientCertificate(t *testing.T) {
 	c, k := d.pair("shop")
 	d.write("shop.pem", k+c)
 	o := startOriginProcess(t)
-	tr := newTransport(t, sni.Func(func(_ context.Context, host string) (sni.Target, error) {
-		target := sni.Target{Addresses: []string{o.Address}, Roots: sni.PEM(o.Roots)}
+	tr := newTransport(t, sni.TranslatorFunc(func(_ context.Context, host string) (sni.Target, error) {
+		target := sni.Target{Addresses: []string{o.Address}, Roots: sni.RootsFromPEM(o.Roots)}
 		if host == "shop.many.test" {
 			target.ClientCert = "shop"
 		}

@@ -22,7 +22,7 @@ func TestConnectionWhoseEndOfUseWasMissedIsFoundByTheSweeper(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test")
-	tr := &Transport{AllowCIDRs: tlstest.Loopback, RootCAs: ca.Pool(), Translate: Func(func(context.Context, string) (Target, error) {
+	tr := &Transport{AllowCIDRs: tlstest.Loopback, RootCAs: ca.Pool(), Translate: TranslatorFunc(func(context.Context, string) (Target, error) {
 		return Target{Addresses: []string{o.Addr}, ALPN: []string{"h2"}}, nil
 	})}
 	defer tr.CloseIdleConnections()
@@ -84,7 +84,7 @@ func TestFailureToWriteWaitsForAnotherReaderAlone(t *testing.T) {
 		for _, c := range []struct {
 			handed bool
 			want   time.Duration
-		}{{false, 0}, {true, lastWords}} {
+		}{{false, 0}, {true, alertWait}} {
 			r := newRawConn(resetConn{})
 			r.handed = c.handed
 			began := time.Now()

@@ -6,8 +6,8 @@ import (
 	"net/url"
 )
 
-// Connect makes a connection on which [Transport.RoundTrip] can send a request for u, unless the pool has one, and sends
-// nothing: DNS, TCP and TLS are then done before the request comes. Its errors are those of RoundTrip. A request that is not
+// Connect makes a connection for requests to u, unless the pool has one, and sends nothing. DNS, TCP and TLS are then done
+// before the request comes. Its errors are those of RoundTrip. A request that is not
 // safe still gets a connection of its own if this one is older than UnsafeReuse.
 func (t *Transport) Connect(ctx context.Context, u *url.URL) error {
 	t.once.Do(t.init)

@@ -75,7 +75,7 @@ func TestRequestsThatComeWhileConnectingAreServed(t *testing.T) {
 func TestConnectFailsAsARequestWould(t *testing.T) {
 	ca, other := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
 	origin := tlstest.NewOrigin(t, ca, "a.test")
-	tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(other.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.RootsFromPEM(other.PEM())}))
 	wantType(t, connect(t, tr, "https://a.test/"), sni.TLSCertificateError)
 	tr = newTransport(t, to(sni.Target{Addresses: []string{"10.1.2.3"}}))
 	tr.AllowCIDRs = nil

@@ -31,7 +31,7 @@ func BenchmarkCPU(b *testing.B) {
 	}
 	defer plain.CloseIdleConnections()
 	ours := &sni.Transport{
-		Translate: sni.Func(func(context.Context, string) (sni.Target, error) {
+		Translate: sni.TranslatorFunc(func(context.Context, string) (sni.Target, error) {
 			return sni.Target{Addresses: []string{o.Address}}, nil
 		}),
 		AllowCIDRs: tlstest.Loopback, RootCAs: roots,

@@ -16,7 +16,7 @@ import (
 // budget is how long the parts of a dial may take; zero is no bound.
 type budget struct {
 	connect, handshake time.Duration
-	address            time.Duration // that one address gets at least, whatever is left of DialTimeout
+	address            time.Duration // that one address gets at least, also if DialTimeout leaves less
 }
 
 // budget returns the timeouts of target, or those of the Transport that target leaves out.

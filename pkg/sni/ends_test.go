@@ -87,7 +87,7 @@ func TestResetsAreNamed(t *testing.T) {
 			return true
 		})
 		for _, method := range []string{"GET", "POST"} {
-			tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.PEM(ca.PEM()), ALPN: []string{"h2"}}))
+			tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.RootsFromPEM(ca.PEM()), ALPN: []string{"h2"}}))
 			last := observe(tr)
 			_, err := sendTo(t, tr, method, "/", nil)
 			e := wantType(t, err, sni.ConnectionTerminated)
@@ -113,7 +113,7 @@ func TestGoAwayNamesWhatTheOriginSaid(t *testing.T) {
 		frame(c, 0x7, 0, 0, append(binary.BigEndian.AppendUint32(last, 0xb), `Total "header" size too big`...))
 		return false
 	})
-	tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.PEM(ca.PEM()), ALPN: []string{"h2"}}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.RootsFromPEM(ca.PEM()), ALPN: []string{"h2"}}))
 	_, err := sendTo(t, tr, "POST", "/", nil)
 	e := wantType(t, err, sni.ConnectionTerminated)
 	want := sni.ResetError{GoAway: true, Code: "ENHANCE_YOUR_CALM", Debug: `Total "header" size too big`}
@@ -146,7 +146,7 @@ func TestFaultOfASharedConnectionIsNotThatOfEveryRequest(t *testing.T) {
 				}
 				return true
 			})
-			tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.PEM(ca.PEM()), ALPN: []string{"h2"}}))
+			tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.RootsFromPEM(ca.PEM()), ALPN: []string{"h2"}}))
 			tr.UnsafeReuse = time.Hour
 			mustGet(t, tr, "https://a.test/")
 			var wg sync.WaitGroup

@@ -34,29 +34,28 @@ const (
 	HTTPResponseTimeout           ErrorType = "http_response_timeout"
 	HTTPProtocolError             ErrorType = "http_protocol_error"
 	HTTPResponseHeaderSectionSize ErrorType = "http_response_header_section_size"
-	HTTPUpgradeFailed             ErrorType = "http_upgrade_failed" // for callers: the Transport does not compare protocols
+	HTTPUpgradeFailed             ErrorType = "http_upgrade_failed" // for callers that compare the protocols of an upgrade
 	ProxyConfigurationError       ErrorType = "proxy_configuration_error"
 	ProxyInternalError            ErrorType = "proxy_internal_error"
 )
 
-// Error is the type of every error that [Transport.RoundTrip] returns. Its cause is kept:
+// Error is the type of every error that [Transport.RoundTrip] returns. It has the cause:
 // errors.As finds a *[CertificateError], a *[ProhibitedError], a *[TargetError], a *[ResetError] or a
 // *net.DNSError in it; errors.Is finds [ErrConnLimit], [ErrNoDescriptors], [ErrHTTP2Only], [ErrRenegotiation],
 // [ErrPingTimeout], or the context's error.
 //
-// If several addresses were tried, type and address are those of the first of them, and
-// Err holds the failures of the others as well.
+// If several addresses were tried, Type and Address are those of the first one, and Err has also the failures of the others.
 type Error struct {
 	Type       ErrorType
-	ServerName string // the name to be proved; empty before it is known
-	Address    string // the address of the Target that was tried; empty if nothing was dialled
+	ServerName string // the name that the origin has to prove; empty before it is known
+	Address    string // the address of the Target that was tried; empty if nothing was dialed
 
 	// Alert is what the origin sent if the type is TLSAlertReceived (RFC 8446 section 6);
 	// its Error method has the name. Zero elsewhere.
 	Alert tls.AlertError
 
-	// Unprocessed reports that the origin has certainly done nothing about the request: nothing of
-	// it was sent, or an HTTP/2 server said so (RFC 9113 section 8.7). False means that it may have.
+	// Unprocessed reports that the origin has certainly not processed the request: nothing of it was sent, or an HTTP/2 server
+	// said so (RFC 9113 section 8.7). False means that it may have.
 	Unprocessed bool
 
 	Err error // never nil
@@ -74,7 +73,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Timeout reports whether time ran out, as net.Error has it.
+// Timeout reports whether time ran out. It implements net.Error in part.
 func (e *Error) Timeout() bool { return isTimeout(e.Err) }
 
 func connectErrorType(err error) ErrorType {
@@ -100,7 +99,7 @@ func connectErrorType(err error) ErrorType {
 	return ProxyInternalError // such as no file descriptor left: not the origin's fault
 }
 
-// setHandshake fills in what a failed handshake says.
+// setHandshake sets Type, Alert and Err from the error of a handshake.
 func (e *Error) setHandshake(err error) {
 	e.Err = fmt.Errorf("TLS handshake: %w", err)
 	alert, alerted := alertOf(err)
@@ -118,7 +117,7 @@ func (e *Error) setHandshake(err error) {
 	}
 }
 
-// exchangeError says what failed on a connection that was there.
+// exchangeError returns the Error for a request that failed on an existing connection.
 func exchangeError(l lease, err error) *Error {
 	err = namedCause(err)
 	e := &Error{
@@ -129,7 +128,7 @@ func exchangeError(l lease, err error) *Error {
 	return e
 }
 
-// namedCause returns err with the cause in it that callers tell people of, if it has one.
+// namedCause adds to err the exported cause that it stands for, if there is such a cause.
 func namedCause(err error) error {
 	const noRenegotiation = 100 // RFC 5246 section 7.2
 	if alert, ours := localAlert(err); ours && alert == noRenegotiation {
@@ -147,7 +146,7 @@ func namedCause(err error) error {
 	return err
 }
 
-// namedError is a cause and the error of net/http that it was read from, whose text says no more.
+// namedError is a cause and the error of net/http that it was read from. The text is that of the cause.
 type namedError struct {
 	named *ResetError
 	err   error
@@ -156,8 +155,7 @@ type namedError struct {
 func (e *namedError) Error() string   { return e.named.Error() }
 func (e *namedError) Unwrap() []error { return []error{e.named, e.err} }
 
-// closedTexts are in the errors by which net/http says that a connection was closed, if
-// it has no type for it.
+// closedTexts are in the errors of net/http for closed connections that have no type.
 var closedTexts = []string{
 	"client conn could not be established",
 	"client connection lost",
@@ -168,21 +166,20 @@ var closedTexts = []string{
 	"graceful shutdown GOAWAY",
 }
 
-// headerSizeTexts are in the errors by which net/http says that the header of an answer is too large,
-// interim answers included.
+// headerSizeTexts are in the errors of net/http for headers of responses, and of interim responses, that are too large.
 var headerSizeTexts = []string{
 	"server response headers exceeded",
 	"response header list larger than advertised limit",
 	"header list too large",
 }
 
-// errHeaderSize is the same of ours.
+// errHeaderSize is the error of this package for such a header.
 var errHeaderSize = errors.New("the header of the answer is larger")
 
-// badRequestTexts begin the errors by which net/http refuses to send a request over HTTP/2.
+// badRequestTexts begin the errors of net/http for requests that it does not send over HTTP/2.
 var badRequestTexts = []string{"http: invalid ", "http: nil Request.", "http: no Host in request URL", "http2: invalid ", "http2: request header list larger"}
 
-// exchangeErrorType classifies what failed after the connection was there.
+// exchangeErrorType returns the type of an error on an existing connection.
 func exchangeErrorType(err error) ErrorType {
 	var (
 		request *http1.RequestError
@@ -192,7 +189,7 @@ func exchangeErrorType(err error) ErrorType {
 	switch {
 	case isAlert(err): // TLS 1.3 servers refuse a missing client certificate after the handshake
 		return TLSAlertReceived
-	case local: // what came is no TLS, or what we do not speak
+	case local: // the origin sent something that is not TLS, or not a version of it that we accept
 		return TLSProtocolError
 	case errors.Is(err, syscall.ETIMEDOUT): // the kernel says that the path is dead
 		return ConnectionTerminated
@@ -208,19 +205,19 @@ func exchangeErrorType(err error) ErrorType {
 	return HTTPProtocolError
 }
 
-// localAlert returns the TLS alert by which our own side ended the connection, if it did so.
+// localAlert returns the TLS alert that our own side has sent to end the connection, if there was one.
 func localAlert(err error) (tls.AlertError, bool) { return alertFrom(err, "local error") }
 
-// alertOf returns the TLS alert by which the peer ended the connection, if it did so.
+// alertOf returns the TLS alert that the peer has sent to end the connection, if there was one.
 func alertOf(err error) (tls.AlertError, bool) { return alertFrom(err, "remote error") }
 
-// alertFrom returns the TLS alert in err, if crypto/tls has marked it so.
+// alertFrom returns the TLS alert in err, if crypto/tls has marked it with mark.
 func alertFrom(err error, mark string) (tls.AlertError, bool) {
 	var op *net.OpError
 	if !errors.As(err, &op) || op.Op != mark {
 		return 0, false
 	}
-	// The type of its alerts is not exported, but says the same as the one for QUIC.
+	// The type of these alerts is not exported. It has the same texts as the exported one for QUIC.
 	for n := range 256 {
 		if alert := tls.AlertError(n); alert.Error() == op.Err.Error() {
 			return alert, true

@@ -33,12 +33,12 @@ func TestUnusableTargetIsAnErrorBeforeDialling(t *testing.T) {
 		{"server name has a port", "https://a.test/", "ServerName", sni.Target{ServerName: "a.test:443"}},
 		{"host is an IP address", "https://192.0.2.1/", "ServerName", sni.Target{}},
 		{"host is an IPv6 address", "https://[2001:db8::1]/", "ServerName", sni.Target{}},
-		{"no certificate in the roots", "https://a.test/", "Roots", sni.Target{Roots: sni.PEM("garbage")}},
-		{"broken certificate in the roots", "https://a.test/", "Roots", sni.Target{Roots: sni.PEM("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")}},
+		{"no certificate in the roots", "https://a.test/", "Roots", sni.Target{Roots: sni.RootsFromPEM("garbage")}},
+		{"broken certificate in the roots", "https://a.test/", "Roots", sni.Target{Roots: sni.RootsFromPEM("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")}},
 		{"seventeen addresses", "https://a.test/", "Addresses", sni.Target{Addresses: slices.Repeat([]string{"lb.test"}, 17)}},
 		{"Host that is none", "https://a.test/", "HostHeader", sni.Target{HostHeader: "b.test, c.test"}},
 		{"Host with a line end", "https://a.test/", "HostHeader", sni.Target{HostHeader: "x\r\nEvil: 1"}},
-		{"empty roots", "https://a.test/", "Roots", sni.Target{Roots: sni.PEM("")}},
+		{"empty roots", "https://a.test/", "Roots", sni.Target{Roots: sni.RootsFromPEM("")}},
 		{"pins that were lost", "https://a.test/", "SPKIPins", sni.Target{SPKIPins: [][32]byte{}}},
 		{"unknown protocol", "https://a.test/", "ALPN", sni.Target{ALPN: []string{"h2", "spdy/3"}}},
 		{"version below 1.2", "https://a.test/", "MinVersion", sni.Target{MinVersion: tls.VersionTLS11}},
@@ -84,7 +84,7 @@ func TestErrorsNameTheirCause(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			tr := newTransport(t, to(sni.Target{Addresses: []string{c.address}, Roots: sni.PEM(ca.PEM())}))
+			tr := newTransport(t, to(sni.Target{Addresses: []string{c.address}, Roots: sni.RootsFromPEM(ca.PEM())}))
 			tr.HandshakeTimeout = 300 * time.Millisecond
 			_, err := get(t, tr, "https://a.test/")
 			if e := wantType(t, err, c.want); e.ServerName != "a.test" || !strings.Contains(e.Error(), `"a.test"`) {
@@ -93,7 +93,7 @@ func TestErrorsNameTheirCause(t *testing.T) {
 		})
 	}
 	t.Run("name unknown to the origin", func(t *testing.T) {
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 		_, err := get(t, tr, "https://b.test/")
 		wantType(t, err, sni.TLSAlertReceived)
 	})
@@ -103,14 +103,14 @@ func TestErrorsNameTheirCause(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		req, _ := http.NewRequestWithContext(ctx, "GET", "https://a.test/", nil)
-		_, err := send(newTransport(t, to(sni.Target{Addresses: []string{slow.Addr}, Roots: sni.PEM(ca.PEM())})), req)
+		_, err := send(newTransport(t, to(sni.Target{Addresses: []string{slow.Addr}, Roots: sni.RootsFromPEM(ca.PEM())})), req)
 		if e := wantType(t, err, sni.HTTPResponseTimeout); !e.Timeout() || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v does not tell that time ran out", err)
 		}
 	})
 	t.Run("translator fails", func(t *testing.T) {
 		boom := errors.New("boom")
-		_, err := get(t, newTransport(t, sni.Func(func(context.Context, string) (sni.Target, error) { return sni.Target{}, boom })), "https://a.test/")
+		_, err := get(t, newTransport(t, sni.TranslatorFunc(func(context.Context, string) (sni.Target, error) { return sni.Target{}, boom })), "https://a.test/")
 		if wantType(t, err, sni.ProxyInternalError); !errors.Is(err, boom) {
 			t.Errorf("%v does not wrap the cause", err)
 		}
@@ -141,7 +141,7 @@ func TestAlertAfterTheHandshakeIsAnAlert(t *testing.T) {
 	ca := tlstest.NewAuthority(t)
 	origin := &tlstest.Origin{HTTP1: true, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Config: func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert }}
 	origin.Start(t)
-	_, err := get(t, newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())})), "https://a.test/")
+	_, err := get(t, newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.RootsFromPEM(ca.PEM())})), "https://a.test/")
 	wantType(t, err, sni.TLSAlertReceived)
 }
 
@@ -188,7 +188,7 @@ func TestGoAwayOnTheFirstRequestNamesItsCause(t *testing.T) {
 		frame(c, goAway, 0, 0, []byte{0, 0, 0, 0, 0, 0, 0, 0xb}) // nothing was processed; enhance your calm
 		return true
 	})
-	tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	last := observe(tr)
 	_, err := get(t, tr, "https://a.test/")
 	if wantType(t, err, sni.ConnectionTerminated); last().Sent != 2 {

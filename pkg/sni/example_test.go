@@ -39,7 +39,7 @@ func ExampleFunc() {
 	defer balancer.Close()
 
 	transport := &sni.Transport{
-		Translate: sni.Func(func(ctx context.Context, host string) (sni.Target, error) {
+		Translate: sni.TranslatorFunc(func(ctx context.Context, host string) (sni.Target, error) {
 			if host != "one.spec-trust.test" { // ask the database here
 				return sni.Target{}, fmt.Errorf("no customer has the host %q", host)
 			}
@@ -65,11 +65,11 @@ func ExampleTarget_privateAuthority() {
 	defer balancer.Close()
 
 	client := &http.Client{Transport: &sni.Transport{
-		Translate: sni.Func(func(context.Context, string) (sni.Target, error) {
+		Translate: sni.TranslatorFunc(func(context.Context, string) (sni.Target, error) {
 			return sni.Target{
 				Addresses:  []string{balancer.Listener.Addr().String()},
 				ServerName: "shop.internal.test",
-				Roots:      sni.PEM(customer.PEM()),
+				Roots:      sni.RootsFromPEM(customer.PEM()),
 			}, nil
 		}),
 		AllowCIDRs: onLoopback, // only since this is an example
@@ -90,7 +90,7 @@ func ExampleTarget_clientCertificate() {
 	}
 
 	client := &http.Client{Transport: &sni.Transport{
-		Translate: sni.Func(func(context.Context, string) (sni.Target, error) {
+		Translate: sni.TranslatorFunc(func(context.Context, string) (sni.Target, error) {
 			return sni.Target{Addresses: []string{balancer.Listener.Addr().String()}, ClientCert: "shop"}, nil
 		}),
 		// Certificates that are in files come from OpenCertificateDir.
@@ -116,7 +116,7 @@ func ExampleTarget_pins() {
 
 	target := sni.Target{Addresses: []string{balancer.Listener.Addr().String()}, SPKIPins: [][32]byte{inUse, inTheDrawer}}
 	client := &http.Client{Transport: &sni.Transport{
-		Translate:  sni.Func(func(context.Context, string) (sni.Target, error) { return target, nil }),
+		Translate:  sni.TranslatorFunc(func(context.Context, string) (sni.Target, error) { return target, nil }),
 		AllowCIDRs: onLoopback, // only since this is an example
 		RootCAs:    roots.Pool(),
 	}}

@@ -63,7 +63,7 @@ func TestNextAddressIsTriedWhateverIsWrongWithTheFirst(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := tlstest.NewOrigin(t, ca, "a.test")
-			tr := newTransport(t, to(sni.Target{Addresses: []string{first(t), o.Addr}, Roots: sni.PEM(ca.PEM())}))
+			tr := newTransport(t, to(sni.Target{Addresses: []string{first(t), o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 			quicker(tr)
 			mustGet(t, tr, "https://a.test/")
 			// A request that must not be repeated has not been sent yet, so it may move on too.
@@ -86,7 +86,7 @@ func TestWrongCertificateIsNotHealedByAnotherAddress(t *testing.T) {
 		ca, evil := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
 		good := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
 		bad := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, evil, "a.test")})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{bad.Addr, good.Addr}, Roots: sni.PEM(ca.PEM())}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{bad.Addr, good.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 		for range 3 { // nor does it become the last to be tried
 			_, err := get(t, tr, "https://a.test/")
 			wantReason(t, err, sni.UnknownAuthority)
@@ -117,7 +117,7 @@ func TestAddressThatFailedIsTriedLastForAWhile(t *testing.T) {
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test")
 	broken, calls := listening(t, hangUp)
-	target := sni.Target{Addresses: []string{broken, o.Addr}, Roots: sni.PEM(ca.PEM())}
+	target := sni.Target{Addresses: []string{broken, o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}
 	tr := newTransport(t, to(target))
 	for range 5 {
 		closeConnections(tr)
@@ -153,7 +153,7 @@ func TestCancelledRequestDoesNotMakeItsAddressFail(t *testing.T) {
 		passOn(c, o.Addr)
 	})
 	other, calls := listening(t, hangUp)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{slow, other}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{slow, other}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-began; cancel() }()
 	req, _ := http.NewRequestWithContext(ctx, "GET", "https://a.test/", nil)
@@ -213,7 +213,7 @@ func TestRebindingGainsNothing(t *testing.T) {
 		ca := tlstest.NewAuthority(t)
 		o := &tlstest.Origin{HTTP1: over == overTLS1, Plain: over == overPlain, Certificates: tlstest.NewOrigin(t, ca, "a.test").Certificates}
 		o.Start(t)
-		tr := newTransport(t, to(over.target(sni.Target{Addresses: []string{"lb.test:" + o.Port()}, Roots: sni.PEM(ca.PEM())})))
+		tr := newTransport(t, to(over.target(sni.Target{Addresses: []string{"lb.test:" + o.Port()}, Roots: sni.RootsFromPEM(ca.PEM())})))
 		questions := 0
 		_, tr.Resolver = tlstest.NameServerFunc(t, func(string) ([]string, bool) {
 			if questions++; questions <= 2 { // A and AAAA of the first look-up
@@ -238,7 +238,7 @@ func TestAllowedAddressOfANameIsDialledAmongProhibitedOnes(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test")
-	tr := newTransport(t, to(sni.Target{Addresses: []string{"lb.test:" + o.Port()}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{"lb.test:" + o.Port()}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	_, tr.Resolver = tlstest.NameServer(t, tlstest.Names{"lb.test": {"10.0.0.1", "169.254.169.254", "127.0.0.1"}})
 	mustGet(t, tr, "https://a.test/")
 }
@@ -270,7 +270,7 @@ func TestProxyOfTheEnvironmentIsNotDialled(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test")
-	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	mustGet(t, tr, "https://a.test/")
 	if o.Last(t).SNI != "a.test" {
 		t.Error("no request reached the origin")
@@ -281,7 +281,7 @@ func TestAddressesOfOneNameRaceAsBefore(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test") // on 127.0.0.1 alone, while localhost is ::1 too
-	tr := newTransport(t, to(sni.Target{Addresses: []string{"localhost:" + o.Port()}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{"localhost:" + o.Port()}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	mustGet(t, tr, "https://a.test/")
 }
 
@@ -302,7 +302,7 @@ func TestAddressThatWasReachedSinceItFailedIsNotAvoided(t *testing.T) {
 		}
 		passOn(c, o.Addr)
 	})
-	tr := newTransport(t, to(sni.Target{Addresses: []string{first, o.Addr}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{first, o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	last := observe(tr)
 	want := func(address string) {
 		t.Helper()

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// A ProhibitedError says that an address was not dialled, because it is in a network
-// that requests from strangers must not reach.
+// A ProhibitedError says that an address was not dialed, because it is in a network that requests from strangers must not
+// reach.
 type ProhibitedError struct {
 	IP    netip.Addr
 	Range string // what the network is, for a person to read
@@ -18,9 +18,9 @@ func (e *ProhibitedError) Error() string {
 	return fmt.Sprintf("%v is in a prohibited network (%s)", e.IP, e.Range)
 }
 
-// prohibited lists the networks that are not globally reachable: the IANA IPv4 and IPv6
-// Special-Purpose Address Registries (RFC 6890), multicast and reserved space, and addresses
-// at which clouds serve credentials. What holds an address is named by the first that does.
+// prohibited lists the networks that are not globally reachable: the IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC
+// 6890), multicast and reserved space, and the addresses where clouds serve credentials. The first network that contains an
+// address gives it its description.
 var prohibited = []struct {
 	prefix netip.Prefix
 	what   string
@@ -57,13 +57,12 @@ var prohibited = []struct {
 	{netip.MustParsePrefix("ff00::/8"), "multicast"},
 }
 
-// globalIPv6 is the one block that global unicast addresses are assigned from (RFC 4291, IANA).
-// Outside are ways into IPv4 (64:ff9b:1::/48, ::ffff:0:0:0/96), segment routing, discard and
-// site-local networks, and what will be put to use one day.
+// globalIPv6 is the block that global unicast addresses are assigned from (RFC 4291, IANA). Other blocks lead into IPv4
+// (64:ff9b:1::/48, ::ffff:0:0:0/96), are for segment routing, discard and site-local use, or are not assigned yet.
 var globalIPv6 = netip.MustParsePrefix("2000::/3")
 
-// metadata are the networks in which clouds hand out credentials. They are opened only by
-// a prefix that lies within them: who allows fd00::/8 or 0.0.0.0/0 does not mean these.
+// metadata are the networks where clouds serve credentials. Only a prefix within such a network allows it: an operator who
+// allows fd00::/8 or 0.0.0.0/0 does not mean these.
 var metadata = []netip.Prefix{
 	netip.MustParsePrefix("169.254.0.0/16"),
 	netip.MustParsePrefix("100.100.100.200/32"),
@@ -75,13 +74,12 @@ var metadata = []netip.Prefix{
 	netip.MustParsePrefix("fd00:42::42/128"),
 }
 
-// nat64 embeds an IPv4 address in its last four bytes (RFC 6052): an IPv6-only network
-// reaches the IPv4 internet through it, and could reach private IPv4 addresses.
+// nat64 has an IPv4 address in its last four bytes (RFC 6052): an IPv6-only network reaches the IPv4 internet through it, and
+// could reach private IPv4 addresses.
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
-// guard refuses the dialling of prohibited addresses. As a net.Dialer's ControlContext
-// it sees the very address that connect(2) is about to get, after DNS, so that a name
-// that changes its answer between check and use (DNS rebinding) gains nothing.
+// guard refuses prohibited addresses. As the ControlContext of a net.Dialer it gets the address that connect(2) will get, after
+// DNS. So a name whose address changes between check and use (DNS rebinding) gains nothing.
 type guard struct{ allow []netip.Prefix }
 
 func (g guard) control(_ context.Context, _, address string, _ syscall.RawConn) error {
@@ -114,8 +112,7 @@ func (g guard) check(ip netip.Addr) error {
 	return nil
 }
 
-// opensMetadata reports whether ip is an address of a metadata network that p reaches
-// beyond.
+// opensMetadata reports whether ip is in a metadata network that is smaller than p.
 func opensMetadata(p netip.Prefix, ip netip.Addr) bool {
 	for _, m := range metadata {
 		if m.Contains(ip) && p.Bits() < m.Bits() {

@@ -78,7 +78,7 @@ func (t *Target) tlsConfig(serverName string, roots *x509.CertPool, clientCert *
 }
 
 // A verifier checks the keys in the chain, which crypto/tls does not. It runs in VerifyConnection, and so also for resumed
-// handshakes, in which no certificate is sent.
+// handshakes, which send no certificate.
 type verifier struct {
 	roots *x509.CertPool // nil means the system's
 	pins  [][32]byte

@@ -30,7 +30,7 @@ func BenchmarkHosts(b *testing.B) {
 	for _, hosts := range []int{1, 100, 10_000} {
 		b.Run(fmt.Sprintf("sni/%d", hosts), func(b *testing.B) {
 			for b.Loop() {
-				tr := newTransport(b, to(sni.Target{Addresses: []string{o.Address}, Roots: sni.PEM(o.Roots)}))
+				tr := newTransport(b, to(sni.Target{Addresses: []string{o.Address}, Roots: sni.RootsFromPEM(o.Roots)}))
 				handshakes, resumed := 0, 0
 				tr.Observe = func(_ context.Context, x *sni.Exchange) {
 					if !x.Reused {

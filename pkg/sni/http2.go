@@ -59,14 +59,14 @@ const (
 	// Canceled requests do not count here: see resetWriter.
 	maxResets = 20
 
-	// largeHeader is the size from which on a header may be too much for a server. nginx, HAProxy and Tomcat then end the
+	// largeHeader is the size of a header, in bytes, that may be too much for a server. nginx, HAProxy and Tomcat then end the
 	// connection, from 8 kB on for a single field.
 	largeHeader = 4 << 10
 
-	// manyFields is the number from which on header fields may be too many. HAProxy ends the connection after a hundred.
+	// manyFields is how many header fields may be too many. HAProxy ends the connection after a hundred.
 	manyFields = 64
 
-	// largeBody is the size from which on a body may fill the window of its connection if the server does not read it: 64 KiB
+	// largeBody is the size of a body, in bytes, that may fill the window of its connection if the server does not read it: 64 KiB
 	// at first (RFC 9113 section 6.9.2).
 	largeBody = 32 << 10
 
@@ -148,8 +148,8 @@ func (m *multiplex) admitOthers() {
 	m.conn.pool.wake()
 }
 
-// admitOthersAfter opens the connection after d, in which SETTINGS should arrive. d is how long it took to connect, which is
-// more round trips than SETTINGS need. A server may allow just the hundred, and its first response may be slow.
+// admitOthersAfter opens the connection after d, if SETTINGS have not arrived by then. d is how long it took to connect: that
+// took more round trips than SETTINGS need. A server may allow just the hundred, and its first response may be slow.
 func (m *multiplex) admitOthersAfter(d time.Duration) {
 	m.settingsTimer = time.AfterFunc(d, func() {
 		t := m.conn.pool.t
@@ -218,7 +218,7 @@ func (m *multiplex) roundTrip(l lease, req *http.Request, x *Exchange) (*http.Re
 	return resp, nil
 }
 
-// exchange sends a request, and returns the response as net/http does, or the reason why there is none.
+// exchange sends a request, and returns the response of net/http, or the reason why it failed.
 func (m *multiplex) exchange(l lease, req *http.Request, x *Exchange) (resp *http.Response, err error) {
 	if m.alone {
 		l.raw.awaitAcks(l.pool.t.ackTimeoutFor(req))

@@ -131,7 +131,7 @@ func TestConnectionsThatTheOriginHasEndedAreSwept(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	h := startHeld(t, overTLS1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	tr.IdleConnTimeout = time.Hour
 	done := make(chan error, 20)
 	for range 20 {
@@ -156,7 +156,7 @@ func TestConnectionsThatTheOriginHasEndedAreSwept(t *testing.T) {
 // An idle connection has no goroutine.
 func TestIdleConnectionsHaveNoGoroutines(t *testing.T) {
 	o := startOriginProcess(t)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Address}, Roots: sni.PEM(o.Roots)}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Address}, Roots: sni.RootsFromPEM(o.Roots)}))
 	tr.MaxIdleConns = 1000
 	before := runtime.NumGoroutine()
 	for i := range 100 {

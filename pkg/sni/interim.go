@@ -13,23 +13,23 @@ import (
 )
 
 const (
-	// maxInterim bounds the interim answers (1xx) to one request over HTTP/2, as http1 does for its own.
+	// maxInterim bounds the interim responses (1xx) to one request over HTTP/2. Package http1 has the same bound.
 	maxInterim = 100
 
-	// maxPending bounds the headers of those that have come and that the caller has not taken yet. More
-	// are dropped.
+	// maxPending bounds the headers, in bytes, of the interim responses that the caller has not taken yet. Further ones are
+	// dropped.
 	maxPending = 64 << 10
 )
 
-// hook returns a request over HTTP/2 with hooks of our own before the caller's.
+// hook returns a request over HTTP/2 with hooks of its own before the caller's. The hooks are nil if nobody needs them.
 //
-// The one for interim answers: net/http bounds them only if nobody looks at them, and a proxy that
-// passes them on would do so for ever. It takes 101 for one, of which a proxy would make a change of
-// protocols on the client's connection (RFC 9113 section 8.6 forbids it). And it calls the hook on the goroutine
-// that reads the connection, where a client that takes nothing would hold up the answers to all others.
+// The hook for interim responses is there for three reasons. net/http bounds them only if no hook is set, and a proxy would
+// pass them on forever. It takes 101 for an interim response, and a proxy would switch the protocol on the client's connection
+// (RFC 9113 section 8.6 forbids 101). And it calls the hook on the goroutine that reads the connection, so that a client that
+// takes nothing would delay the responses to all others.
 //
-// The one for what was sent, if somebody watches: net/http tries a request on connections that are
-// dead already, and sends nothing then. The hooks are nil if there is nothing to look for.
+// The hook for what was sent is set if watched: net/http tries a request also on connections that are dead, and sends nothing
+// then.
 func hook(req *http.Request, watched bool) (*http.Request, *hooks) {
 	ctx, theirs := req.Context(), httptrace.ContextClientTrace(req.Context())
 	interim := theirs != nil && theirs.Got1xxResponse != nil
@@ -51,13 +51,13 @@ type hooks struct {
 	theirs *httptrace.ClientTrace
 	wrote  atomic.Bool
 
-	mu      sync.Mutex    // of what follows
-	n       int           // interim answers that have come
+	mu      sync.Mutex    // guards the fields below
+	n       int           // interim responses that have come
 	pending []interim     // not passed on yet
 	size    int64         // of their headers
-	passing chan struct{} // closed when none is left; nil if that is so
-	over    bool          // the final answer is there
-	err     error         // of the caller's hook
+	passing chan struct{} // closed when pending is empty; nil if it is
+	over    bool          // the final response has come
+	err     error         // from the caller's hook
 }
 
 type interim struct {
@@ -66,7 +66,7 @@ type interim struct {
 	size   int64
 }
 
-// got takes an interim answer, without waiting.
+// got takes an interim response, without waiting.
 func (h *hooks) got(code int, header textproto.MIMEHeader) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -91,7 +91,7 @@ func (h *hooks) got(code int, header textproto.MIMEHeader) error {
 	return nil
 }
 
-// pass calls the caller's hook, with one answer after the other, until none is left.
+// pass calls the caller's hook with one response after the other, until pending is empty.
 func (h *hooks) pass() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -107,7 +107,7 @@ func (h *hooks) pass() {
 	h.passing = nil
 }
 
-// tell calls the hook. A panic would end the process: nobody recovers it on this goroutine.
+// tell calls the hook, and recovers a panic: nobody else does so on this goroutine, and the process would end.
 func (h *hooks) tell(i interim) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -117,8 +117,8 @@ func (h *hooks) tell(i interim) (err error) {
 	return h.theirs.Got1xxResponse(i.code, i.header)
 }
 
-// finish waits until all interim answers were passed on: the final one comes after them. Its error is the
-// caller's hook's. Nil hooks have none.
+// finish waits until all interim responses were passed on, so that the final one comes after them. It returns the error of the
+// caller's hook. h may be nil.
 func (h *hooks) finish() error {
 	if h == nil {
 		return nil
@@ -135,7 +135,7 @@ func (h *hooks) finish() error {
 	return h.err
 }
 
-// hasHeard reports whether an interim answer has come, as far as somebody looks.
+// hasHeard reports whether an interim response has come. It returns false without hooks.
 func (h *hooks) hasHeard() bool {
 	if h == nil {
 		return false
@@ -145,7 +145,7 @@ func (h *hooks) hasHeard() bool {
 	return h.n > 0
 }
 
-// hasWritten reports whether the header of the request was sent, as far as somebody looks.
+// hasWritten reports whether the header of the request was sent. It returns false without hooks.
 func (h *hooks) hasWritten() bool { return h != nil && h.wrote.Load() }
 
 func (h *hooks) wroteHeaders() {
@@ -155,8 +155,8 @@ func (h *hooks) wroteHeaders() {
 	}
 }
 
-// hookedContext has our hooks in place of the caller's. httptrace itself only adds hooks to those
-// of before, and then drops the error of ours.
+// hookedContext has the hooks of this package in place of the caller's. httptrace itself only adds hooks, and drops the error of
+// the added ones.
 type hookedContext struct {
 	context.Context
 	theirs, ours *httptrace.ClientTrace

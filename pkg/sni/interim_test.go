@@ -162,7 +162,7 @@ func TestSwitchOverHTTP2IsAnError(t *testing.T) {
 		answerFrame(c, stream)
 		return true
 	})
-	tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	req, heard := hearing(post(t, nil))
 	_, err := send(tr, req)
 	if wantType(t, err, sni.HTTPProtocolError); len(heard()) != 0 {

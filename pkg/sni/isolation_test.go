@@ -52,7 +52,7 @@ func startBusy(t *testing.T, change ...func(*tlstest.Origin)) (*busy, *sni.Trans
 		f(b.Origin)
 	}
 	b.Start(t)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{b.Addr}, Roots: sni.PEM(ca.PEM()), ALPN: []string{"h2"}}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{b.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), ALPN: []string{"h2"}}))
 	tr.UnsafeReuse = time.Minute
 	return b, tr
 }
@@ -252,7 +252,7 @@ func TestSmallPiecesOfABodyAreGathered(t *testing.T) {
 		answerFrame(c, stream)
 		return true
 	}, func(length int) { frames.Add(1); bytes.Add(int32(length)) })
-	tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.PEM(ca.PEM()), ALPN: []string{"h2"}}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.RootsFromPEM(ca.PEM()), ALPN: []string{"h2"}}))
 	pieces := make([]io.Reader, 2000)
 	for i := range pieces {
 		pieces[i] = strings.NewReader("x")
@@ -300,7 +300,7 @@ func TestOriginThatAnswersNoPINGIsWaitedFor(t *testing.T) {
 		ping time.Duration
 		ok   bool
 	}{{0, true}, {50 * time.Millisecond, false}} {
-		tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.PEM(ca.PEM()), ALPN: []string{"h2"}}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.RootsFromPEM(ca.PEM()), ALPN: []string{"h2"}}))
 		tr.PingTimeout = c.ping
 		timer := time.AfterFunc(500*time.Millisecond, func() { release <- struct{}{} })
 		_, err := sendTo(t, tr, "POST", "/", nil)

@@ -6,18 +6,17 @@ import (
 	"strings"
 )
 
-// key is all that decides whether two requests may share a connection or a TLS session, in
-// comparable form. It is compared by ==, every byte of it: a hash that collides sends one
-// customer's request down another's connection, as has happened to others.
+// key has everything that decides whether two requests may share a connection or a TLS session. It is compared by ==, in full.
+// A hash that collides would send one customer's request over another's connection, as has happened to other proxies.
 type key struct {
 	scheme     string
 	serverName string
 	port       string // of the URL, for addresses without one
-	addresses  int    // their number; with none, the requested host is the first
-	first      string // most targets have one, which then costs no allocation
+	addresses  int    // how many; if zero, first is the requested host
+	first      string // most targets have only this one, which needs no allocation
 	rest       string // the others
 	roots      Roots
-	pins       string // end to end: all have one length
+	pins       string // concatenated: all have the same length
 	clientCert string // the reference and the chain
 	minVersion uint16
 	alpn       string
@@ -29,10 +28,10 @@ func (t *Target) key(host hostKey, serverName string, clientCert *tls.Certificat
 		addresses: len(t.Addresses), roots: t.Roots, minVersion: t.MinVersion, alpn: offer(t.ALPN),
 	}
 	if len(t.Addresses) == 0 {
-		// Where the names to prove are equal, what is dialled has to tell two hosts apart.
+		// The names to prove may be equal for two hosts. What is dialed then has to differ.
 		k.first = host.host
 	} else {
-		k.first, k.rest = t.Addresses[0], joined(t.Addresses[1:])
+		k.first, k.rest = t.Addresses[0], lengthPrefixed(t.Addresses[1:])
 	}
 	if len(t.SPKIPins) > 0 {
 		var pins strings.Builder
@@ -48,21 +47,21 @@ func (t *Target) key(host hostKey, serverName string, clientCert *tls.Certificat
 		for _, der := range clientCert.Certificate {
 			chain = append(chain, string(der))
 		}
-		k.clientCert = joined(chain)
+		k.clientCert = lengthPrefixed(chain)
 	}
 	return k
 }
 
-// offer is what is offered, in comparable form. Most targets offer one thing, which costs no allocation.
+// offer returns the protocols in comparable form. Most targets offer only HTTP/1.1, which needs no allocation.
 func offer(alpn []string) string {
 	if len(alpn) == 0 || len(alpn) == 1 && alpn[0] == "http/1.1" {
 		return ""
 	}
-	return joined(alpn)
+	return lengthPrefixed(alpn)
 }
 
-// joined makes one string of several. With its length before it, none can pretend to be two.
-func joined(all []string) string {
+// lengthPrefixed joins strings, each after its length, so that different lists never give the same string.
+func lengthPrefixed(all []string) string {
 	if len(all) == 0 {
 		return ""
 	}

@@ -11,33 +11,33 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// lengthReader stands between TLS and net/http's client of HTTP/2, and refuses answers whose length is not one
-// number (RFC 9110 section 8.6, RFC 9113 section 8.1.1). Go up to 1.26.8 hands such lengths on as they are; later
-// releases take them away, and nobody learns that the answer may be cut off. To net/http such an answer has a
-// malformed field at its end, and it resets the stream. Other streams of the connection are not touched.
+// lengthReader is between TLS and net/http's HTTP/2 client, and refuses responses whose length is not one number (RFC 9110
+// section 8.6, RFC 9113 section 8.1.1). Go up to 1.26.8 passes such lengths on; later releases remove them, and nobody learns
+// that the response may be cut off. The reader adds a malformed field at the end of such a header, so that net/http resets the
+// stream. Other streams of the connection are not affected.
 //
-// Read is for one goroutine, as net.Conn's readers are; fault is safe for concurrent use.
+// Read is for one goroutine, as with any net.Conn. fault is safe for concurrent use.
 type lengthReader struct {
 	net.Conn
 
-	skip    int    // bytes that are left of a frame without header fields
+	skip    int    // bytes left of a frame without header fields
 	pending []byte // the beginning of a frame
 	held    []byte // the frames of a header section that has not ended
 	out     []byte // for the next Read
-	err     error  // of the connection, once out is read
-	blind   bool   // net/http refuses what comes, and is left to it
+	err     error  // from the connection, returned once out is read
+	blind   bool   // everything is passed on: net/http will end the connection
 
 	decoder *hpack.Decoder
 	section section
-	ended   func(stream uint32) // is called when the server ends a stream
+	ended   func(stream uint32) // called when the server ends a stream
 
 	mu     sync.Mutex
-	faults map[uint32]error // by stream; taken once
+	faults map[uint32]error // by stream; fault returns each once
 }
 
-// section is what counts of one header section.
+// section has the facts that matter of one header section.
 type section struct {
-	final   bool     // of an answer, and no interim one
+	final   bool     // of a final response
 	lengths []string // different ones, the first few
 }
 
@@ -50,19 +50,18 @@ const (
 	flagEndHeaders, flagPadded, flagPriority = 0x4, 0x8, 0x20
 )
 
-// malformedField is a field of HPACK whose name has a capital, which RFC 9113 section 8.2.1 forbids. It is not
-// indexed (RFC 7541 section 6.2.3), so that it changes nothing for the sections that follow.
+// malformedField is a field of HPACK whose name has a capital letter, which RFC 9113 section 8.2.1 forbids. It is not indexed (RFC
+// 7541 section 6.2.3), so that it does not affect later sections.
 var malformedField = []byte{0x10, 1, 'X', 0}
 
-// errNotOneLength says nothing of what came: it may be anything.
+// errNotOneLength does not quote the lengths: they may be any text.
 var errNotOneLength = errors.New("the Content-Length of the answer is not one length")
 
-// maxSection bounds what is held back of one header section. net/http takes frames of 16 KiB, and sections
-// of a few times the size that it announces.
+// maxSection bounds how many bytes of one header section are held back. net/http accepts frames of 16 KiB, and sections of a few
+// times the size that it announces.
 const maxSection = 1 << 20
 
-// maxFaults bounds the faults that are kept. Of a stream that was given up, or that never was, nobody takes
-// them, and net/http ignores what comes for such.
+// maxFaults bounds the faults that are kept. Nobody asks for the fault of a stream that was canceled or never opened.
 const maxFaults = 2 * maxStreams
 
 func newLengthReader(c net.Conn, ended func(stream uint32)) *lengthReader {
@@ -80,7 +79,7 @@ func newLengthReader(c net.Conn, ended func(stream uint32)) *lengthReader {
 	return r
 }
 
-// fault returns what was wrong with the answer on a stream, nil if nothing was.
+// fault returns the fault of the response on a stream, and nil if it has no fault.
 func (r *lengthReader) fault(stream uint32) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -98,7 +97,7 @@ func (r *lengthReader) Read(p []byte) (int, error) {
 		}
 		r.err = err
 		r.pending = append(r.pending, p[:n]...)
-		if r.look(); err != nil { // what has come of the next frame is all of it
+		if r.look(); err != nil { // the next frame will not be completed
 			r.giveUp()
 			r.look()
 		}
@@ -114,7 +113,7 @@ func (r *lengthReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// look moves what is pending to out. The beginning of a frame, and a section that has not ended, stay.
+// look moves pending to out, except for the beginning of a frame and a section that has not ended.
 func (r *lengthReader) look() {
 	for {
 		if n := min(r.skip, len(r.pending)); n > 0 {
@@ -134,7 +133,7 @@ func (r *lengthReader) look() {
 			r.giveUp()
 			continue
 		case kind != headersFrame && kind != continuationFrame:
-			if len(r.held) > 0 { // nothing may come in between
+			if len(r.held) > 0 { // no other frame may come within a section
 				r.giveUp()
 				continue
 			}
@@ -162,14 +161,14 @@ func (r *lengthReader) pass(n int) {
 	r.pending = r.pending[n:]
 }
 
-// giveUp leaves the connection to net/http, which ends it at what was found.
+// giveUp passes everything on from now on. net/http ends the connection at the fault that was found.
 func (r *lengthReader) giveUp() {
 	r.blind = true
 	r.out = append(r.out, r.held...)
 	r.held = nil
 }
 
-// decode reads a frame of a header section, the last one held. If it ends the section, that goes to out.
+// decode reads a frame of a header section, the last one held. If the frame ends the section, decode moves the section to out.
 func (r *lengthReader) decode(frame []byte) bool {
 	kind, flags := frame[3], frame[4]
 	stream := streamOf(frame)
@@ -220,10 +219,10 @@ func (r *lengthReader) decode(frame []byte) bool {
 	return true
 }
 
-// streamOf returns the number of a frame's stream. Its first bit is reserved.
+// streamOf returns the stream of a frame. The first bit is reserved.
 func streamOf(frame []byte) uint32 { return binary.BigEndian.Uint32(frame[5:]) &^ (1 << 31) }
 
-// oneLength reports whether different lengths are one number, or none are there.
+// oneLength reports whether there is no length, or a single number.
 func oneLength(lengths []string) bool {
 	if len(lengths) == 0 {
 		return true

@@ -92,9 +92,9 @@ func TestPoolStaysForTheHostsThatStillHaveIt(t *testing.T) {
 	overTLS(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
 		o := startOrigin(t, over, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
-		shared := sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), ServerName: "internal.test"}
+		shared := sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), ServerName: "internal.test"}
 		targets := map[string]sni.Target{"a.test": shared, "b.test": shared}
-		tr := newTransport(t, sni.Func(func(_ context.Context, host string) (sni.Target, error) { return targets[host], nil }))
+		tr := newTransport(t, sni.TranslatorFunc(func(_ context.Context, host string) (sni.Target, error) { return targets[host], nil }))
 		mustGet(t, tr, "https://a.test/")
 		mustGet(t, tr, "https://b.test/")
 		moved := shared
@@ -119,10 +119,10 @@ func TestTargetChangesWhileRequestsRun(t *testing.T) {
 		certificates := map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}
 		origins := []*tlstest.Origin{startOrigin(t, over, certificates), startOrigin(t, over, certificates)}
 		var current atomic.Int64
-		tr := newTransport(t, sni.Func(func(ctx context.Context, _ string) (sni.Target, error) {
+		tr := newTransport(t, sni.TranslatorFunc(func(ctx context.Context, _ string) (sni.Target, error) {
 			n := current.Load()
 			*ctx.Value(generationKey{}).(*int64) = n
-			return over.target(sni.Target{Addresses: []string{origins[n%2].Addr}, Roots: sni.PEM(ca.PEM() + strings.Repeat("\n", int(n)))}), nil
+			return over.target(sni.Target{Addresses: []string{origins[n%2].Addr}, Roots: sni.RootsFromPEM(ca.PEM() + strings.Repeat("\n", int(n)))}), nil
 		}))
 		var wg sync.WaitGroup
 		for range 8 {
@@ -207,7 +207,7 @@ func TestRequestsThatComeTogetherShareConnections(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test")
-	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	var wg sync.WaitGroup
 	for range 100 {
 		wg.Go(func() {
@@ -232,7 +232,7 @@ func TestRequestsBeyondTheStreamsOfAConnection(t *testing.T) {
 		HTTP2:        &http.HTTP2Config{MaxConcurrentStreams: 4},
 	}
 	o.Start(t)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	mustGet(t, tr, "https://a.test/")
 	var wg sync.WaitGroup
 	for i := range 60 {
@@ -274,7 +274,7 @@ func TestRequestThatWaitsOutlivesTheOneItWaitsFor(t *testing.T) {
 		}
 		passOn(c, o.Addr)
 	})
-	tr := newTransport(t, to(sni.Target{Addresses: []string{relay}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{relay}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	leader, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
@@ -339,7 +339,7 @@ func TestAnswerThatIsNotReadToItsEndEndsItsConnection(t *testing.T) {
 		w.Write(make([]byte, 1<<20))
 	})}
 	o.Start(t)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	for range 2 {
 		req, _ := http.NewRequestWithContext(t.Context(), "GET", "https://a.test/", nil)
 		resp, err := tr.RoundTrip(req)
@@ -359,7 +359,7 @@ func TestTraceHooksAreCalled(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
 		o := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-		tr := newTransport(t, to(over.target(sni.Target{Addresses: []string{"localhost:" + o.Port()}, Roots: sni.PEM(ca.PEM())})))
+		tr := newTransport(t, to(over.target(sni.Target{Addresses: []string{"localhost:" + o.Port()}, Roots: sni.RootsFromPEM(ca.PEM())})))
 		var mu sync.Mutex
 		var got []string
 		note := func(s string) { mu.Lock(); defer mu.Unlock(); got = append(got, s) }
@@ -426,7 +426,7 @@ func TestBurstOnANewConnectionToAServerThatTakesFewRequests(t *testing.T) {
 					HTTP2:        &http.HTTP2Config{MaxConcurrentStreams: streams},
 				}
 				o.Start(t)
-				tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+				tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 				var wg sync.WaitGroup
 				for i := range 100 {
 					wg.Go(func() {
@@ -481,7 +481,7 @@ func TestSlowFirstAnswerDoesNotKeepOthersWaiting(t *testing.T) {
 		}
 	})
 	h.Start(t)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	done := make(chan error, 1)
 	go func() {
 		_, err := get(t, tr, "https://a.test/slow")
@@ -558,7 +558,7 @@ func TestPanicOfAHookDoesNotBlockItsTarget(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test")
-	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	for _, hooks := range []*httptrace.ClientTrace{
 		{TLSHandshakeStart: func() { panic("hook") }},
 		{GotConn: func(httptrace.GotConnInfo) { panic("hook") }},

@@ -50,7 +50,7 @@ func TestIdleConnectionsOfOneTargetAreBounded(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	h := startHeld(t, overTLS1, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "b.test": tlstest.Leaf(t, ca, "b.test")})
-	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	tr.MaxIdleConnsPerTarget = 3
 	mustGet(t, tr, "https://b.test/")
 	mustGet(t, tr, "https://a.test/")
@@ -78,7 +78,7 @@ func TestHostsWithOneTargetCountWithoutCostingConnections(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := startOrigin(t, overTLS1, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
-	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), ServerName: "internal.test"}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), ServerName: "internal.test"}))
 	tr.MaxTargets = 5
 	for i := range 50 {
 		mustGet(t, tr, fmt.Sprintf("https://h%d.test/", i))
@@ -99,7 +99,7 @@ func TestSweepMindsTheShortestTime(t *testing.T) {
 		}
 	})
 	o.Start(t)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	tr.IdleConnTimeout = time.Hour
 	mustGet(t, tr, "https://a.test/")
 	mustGet(t, tr, "https://b.test/")
@@ -133,7 +133,7 @@ func TestKeepAliveOfTheOriginIsMinded(t *testing.T) {
 				w.Header().Set("Keep-Alive", field)
 			})}
 			o.Start(t)
-			tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+			tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 			mustGet(t, tr, "https://a.test/")
 			mustGet(t, tr, "https://a.test/")
 			if n := o.Conns(); n != conns {

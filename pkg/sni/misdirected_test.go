@@ -83,7 +83,7 @@ func TestMisdirectedRequestDoesNotTryAnotherConnectionOfBefore(t *testing.T) {
 		}
 		answer.ServeHTTP(w, r)
 	})
-	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{h.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {

@@ -18,7 +18,7 @@ func TestHostsOfURLsAreReadByTheOneRule(t *testing.T) {
 	errStop := errors.New("stop here")
 	for _, c := range nametest.Names() {
 		got := ""
-		tr := &sni.Transport{Translate: sni.Func(func(_ context.Context, host string) (sni.Target, error) {
+		tr := &sni.Transport{Translate: sni.TranslatorFunc(func(_ context.Context, host string) (sni.Target, error) {
 			got = host
 			return sni.Target{}, errStop
 		})}
@@ -40,11 +40,11 @@ func TestNamesInUnicodeGoOutAsALabels(t *testing.T) {
 	ca := tlstest.NewAuthority(t)
 	for _, protocol := range []string{"HTTP/1.1", "HTTP/2.0"} {
 		o := tlstest.NewOrigin(t, ca, "xn--bcher-kva.example", "a--b.xn--_-eha.example")
-		target := sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}
+		target := sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}
 		if protocol == "HTTP/1.1" {
 			target.ALPN = []string{"http/1.1"}
 		}
-		tr := newTransport(t, sni.Func(func(context.Context, string) (sni.Target, error) { return target, nil }))
+		tr := newTransport(t, sni.TranslatorFunc(func(context.Context, string) (sni.Target, error) { return target, nil }))
 		for _, c := range []struct{ url, header, routed, sni, host string }{
 			{"Bücher.example", "", "", "xn--bcher-kva.example", "xn--bcher-kva.example"},
 			{"bücher.example:8443", "", "", "xn--bcher-kva.example", "xn--bcher-kva.example:8443"},

@@ -11,15 +11,14 @@ import (
 	"time"
 )
 
-// An Exchange is what one request went through, for [Transport.Observe]. A step that did not happen is
-// zero: a request on a connection that was there has no Connect, one that failed early has no
-// connection. If a request was sent more than once, the connection is the last one,
-// and the durations are sums.
+// An Exchange says how one request was sent, for [Transport.Observe]. A step that did not happen is zero: a request on an
+// existing connection has no Connect, and a request that failed early has no connection. If a request was sent more than once,
+// the connection is the last one, and the durations are sums.
 type Exchange struct {
-	Host       string         // that was asked for, as it was looked up
+	Host       string         // the requested host, as Translate got it
 	ServerName string         // in the connection's handshake; empty for plain HTTP
-	Address    string         // of the Target, as it was dialled: name and port
-	RemoteAddr netip.AddrPort // the very address that the connection is to
+	Address    string         // the address of the Target that was dialed: name and port
+	RemoteAddr netip.AddrPort // the IP address and port of the connection
 	Protocol   string         // "HTTP/1.1" or "HTTP/2"
 
 	TLSVersion   uint16    // as in crypto/tls; zero for plain HTTP
@@ -28,27 +27,26 @@ type Exchange struct {
 	LeafSHA256   [32]byte  // of the origin's certificate
 	LeafNotAfter time.Time // when that expires
 
-	Reused bool // the connection carried requests before
-	Sent   int  // how many times the request was sent: its header, or a part of that
+	Reused bool // the connection has carried other requests
+	Sent   int  // how many times the request was sent, or a part of its header
 
 	Translate time.Duration // in the Translator
 	DNS       time.Duration
-	Connect   time.Duration // in TCP, all addresses that were tried
+	Connect   time.Duration // in TCP, for all addresses that were tried
 	Handshake time.Duration // in TLS
-	Answer    time.Duration // from the request's first byte to the headers of its answer
+	Answer    time.Duration // from the first byte of the request to the header of the response
 	Total     time.Duration
 
-	Status int   // of the answer; zero where there is none
-	Err    error // of RoundTrip
+	Status int   // of the response; zero without a response
+	Err    error // that RoundTrip returns
 
 	start time.Time
-	last  time.Duration // from start to the last answer
+	last  time.Duration // from start to the last response
 }
 
-// The methods below do nothing for a nil Exchange, so that nothing is measured where
-// nobody looks.
+// The methods below do nothing for a nil Exchange, so that nothing is measured without an observer.
 
-// passed is the time since the request began. Asking for it costs half of what asking for the time does.
+// passed returns the time since the request began. It costs half as much as time.Now.
 func (x *Exchange) passed() time.Duration {
 	if x == nil {
 		return 0
@@ -56,14 +54,14 @@ func (x *Exchange) passed() time.Duration {
 	return time.Since(x.start)
 }
 
-// translated is called when the Translator has answered, which is the first that takes time.
+// translated is called when the Translator has returned.
 func (x *Exchange) translated(host string) {
 	if x != nil {
 		x.Host, x.Translate = host, x.passed()
 	}
 }
 
-// watchDNS returns a context in which a dialler tells how long it took to look a name up.
+// watchDNS returns a context for a dialer, and the time that the dialer will spend in DNS.
 func (x *Exchange) watchDNS(ctx context.Context) (context.Context, *dnsWatch) {
 	if x == nil {
 		return ctx, nil
@@ -96,7 +94,7 @@ func (x *Exchange) shook(begin time.Duration) {
 	}
 }
 
-// got notes the connection that the request goes out on.
+// got notes the connection of the request.
 func (x *Exchange) got(l lease) {
 	if x == nil {
 		return
@@ -108,8 +106,8 @@ func (x *Exchange) got(l lease) {
 	x.Reused = l.reused
 }
 
-// about returns what is the same for all requests on a conn. It is found out once: a hash for
-// each request would be the most of what watching them costs.
+// about returns the facts that are the same for all requests on a conn. It computes them once: a hash for each request would be
+// most of the cost of observing it.
 func (c *conn) about() *Exchange {
 	c.aboutOnce.Do(func() {
 		x := &Exchange{Address: c.address.String(), Protocol: "HTTP/1.1"}
@@ -130,7 +128,7 @@ func (c *conn) about() *Exchange {
 	return c.aboutValue
 }
 
-// wrote is called when the request went out on a connection.
+// wrote is called when the request was written to a connection.
 func (x *Exchange) wrote() {
 	if x != nil {
 		x.Sent++
@@ -149,7 +147,7 @@ func (x *Exchange) finish(resp *http.Response, err error) {
 		x.Status = resp.StatusCode
 	}
 	if err != nil {
-		x.last = x.passed() // there may be no answer, or another attempt after it
+		x.last = x.passed() // without a response, or in an attempt after it
 	}
 	x.Err, x.Total = err, x.last
 }

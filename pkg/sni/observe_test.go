@@ -27,8 +27,8 @@ func TestExchangeTellsWhatARequestWentThrough(t *testing.T) {
 	overTLS(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
 		o := startOrigin(t, over, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
-		target := sni.Target{Addresses: []string{unusedAddress(t), "lb.test:" + o.Port()}, Roots: sni.PEM(ca.PEM()), ServerName: "internal.test"}
-		tr := newTransport(t, sni.Func(func(context.Context, string) (sni.Target, error) {
+		target := sni.Target{Addresses: []string{unusedAddress(t), "lb.test:" + o.Port()}, Roots: sni.RootsFromPEM(ca.PEM()), ServerName: "internal.test"}
+		tr := newTransport(t, sni.TranslatorFunc(func(context.Context, string) (sni.Target, error) {
 			<-time.After(time.Millisecond)
 			return target, nil
 		}))
@@ -78,7 +78,7 @@ func TestExchangeTellsOfFailures(t *testing.T) {
 		sent   int
 	}{
 		{"refused", sni.Target{Addresses: []string{unusedAddress(t)}}, sni.ConnectionRefused, 0},
-		{"untrusted", sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(other.PEM())}, sni.TLSCertificateError, 0},
+		{"untrusted", sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(other.PEM())}, sni.TLSCertificateError, 0},
 		{"unusable", sni.Target{Addresses: []string{"/"}}, sni.ProxyConfigurationError, 0},
 	} {
 		s.target = c.target
@@ -103,7 +103,7 @@ func TestUnobservedRequestsAllocateNoMore(t *testing.T) {
 	o := &tlstest.Origin{HTTP1: true, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}}
 	o.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x") })
 	o.Start(t)
-	target := to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())})
+	target := to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())})
 	const runs = 200
 	allocated := func(tr *sni.Transport) uint64 {
 		req, _ := http.NewRequestWithContext(t.Context(), "GET", "https://a.test/", nil)

@@ -36,7 +36,7 @@ type pool struct {
 	failureAt time.Time
 }
 
-// pool returns the pool for requests to host under target. It makes the pool if there is none.
+// pool returns the pool for requests to host under target. It makes the pool if it does not exist.
 func (t *Transport) pool(ctx context.Context, host hostKey, target *Target) (*pool, error) {
 	serverName, err := target.serverName(host.host)
 	if err != nil {

@@ -48,7 +48,7 @@ func TestChangedTargetIsNotServedByTheOldConnection(t *testing.T) {
 		certificates := map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "b.test": tlstest.Leaf(t, ca, "b.test")}
 		first, second := startOrigin(t, over, certificates), startOrigin(t, over, certificates)
 		var target sni.Target
-		tr := newTransport(t, sni.Func(func(context.Context, string) (sni.Target, error) { return target, nil }))
+		tr := newTransport(t, sni.TranslatorFunc(func(context.Context, string) (sni.Target, error) { return target, nil }))
 		base := targetOver(over, first.Addr, ca.PEM())
 		for _, c := range []struct {
 			name   string
@@ -60,7 +60,7 @@ func TestChangedTargetIsNotServedByTheOldConnection(t *testing.T) {
 					t.Errorf("error %v, %d connections to the new address", err, second.Conns())
 				}
 			}},
-			{"roots", func(x *sni.Target) { x.Roots = sni.PEM(other.PEM()) }, func(t *testing.T, _ string, err error) {
+			{"roots", func(x *sni.Target) { x.Roots = sni.RootsFromPEM(other.PEM()) }, func(t *testing.T, _ string, err error) {
 				wantType(t, err, sni.TLSCertificateError)
 			}},
 			{"no roots", func(x *sni.Target) { x.Roots = sni.Roots{} }, func(t *testing.T, _ string, err error) {
@@ -214,7 +214,7 @@ func TestConnectionThatWentSilentIsGivenUp(t *testing.T) {
 		out.Close()
 		<-done
 	})
-	tr := newTransport(t, to(sni.Target{Addresses: []string{relay}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{relay}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	tr.PingTimeout = 100 * time.Millisecond
 	tr.IdleConnTimeout = time.Hour
 	mustGet(t, tr, "https://a.test/")
@@ -234,7 +234,7 @@ func TestHostsWithOneServerNameShareConnections(t *testing.T) {
 	overTLS(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
 		origin := startOrigin(t, over, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM()), ServerName: "internal.test"}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), ServerName: "internal.test"}))
 		for i := range 20 {
 			mustGet(t, tr, fmt.Sprintf("https://h%d.test/", i))
 			if got := origin.Last(t).Host; got != fmt.Sprintf("h%d.test", i) {
@@ -252,7 +252,7 @@ func TestServerNameAloneDoesNotJoinHosts(t *testing.T) {
 	overTLS(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
 		origin := startOrigin(t, over, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
-		tr := newTransport(t, to(sni.Target{Roots: sni.PEM(ca.PEM()), ServerName: "internal.test"}))
+		tr := newTransport(t, to(sni.Target{Roots: sni.RootsFromPEM(ca.PEM()), ServerName: "internal.test"}))
 		for _, host := range []string{"127.0.0.1", "localhost"} {
 			mustGet(t, tr, "https://"+host+":"+origin.Port()+"/")
 		}
@@ -318,8 +318,8 @@ func TestRequestUnderAnotherNameDoesNotChangeTheNameOfOthers(t *testing.T) {
 		ca := tlstest.NewAuthority(t)
 		o := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "probe.test": tlstest.Leaf(t, ca, "probe.test")})
 		names := map[string]string{"probe.internal.test": "probe.test"}
-		tr := newTransport(t, sni.Func(func(_ context.Context, host string) (sni.Target, error) {
-			return sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), ServerName: names[host]}, nil
+		tr := newTransport(t, sni.TranslatorFunc(func(_ context.Context, host string) (sni.Target, error) {
+			return sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), ServerName: names[host]}, nil
 		}))
 		for range 3 {
 			if got := mustGet(t, tr, "https://a.test/"); got != "a.test" {
@@ -344,8 +344,8 @@ func TestBrokenRootsFailTheirOwnHostAlone(t *testing.T) {
 		"good.test": ca.PEM(), "empty.test": "", "garbage.test": "\x00\xff", "cut.test": ca.PEM()[:200],
 		"key.test": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
 	}
-	tr := newTransport(t, sni.Func(func(_ context.Context, host string) (sni.Target, error) {
-		return sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(bundles[host])}, nil
+	tr := newTransport(t, sni.TranslatorFunc(func(_ context.Context, host string) (sni.Target, error) {
+		return sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(bundles[host])}, nil
 	}))
 	tr.RootCAs = ca.Pool() // which would vouch for all of them
 	for range 2 {
@@ -370,7 +370,7 @@ func TestTargetThatNeedsTLSIsRefusedOverPlainHTTP(t *testing.T) {
 	plain.Start(t)
 	ca := tlstest.NewAuthority(t)
 	for field, target := range map[string]sni.Target{
-		"Roots": {Roots: sni.PEM(ca.PEM())}, "SPKIPins": {SPKIPins: [][32]byte{{}}}, "ClientCert": {ClientCert: "shop"}, "MinVersion": {MinVersion: tls.VersionTLS13},
+		"Roots": {Roots: sni.RootsFromPEM(ca.PEM())}, "SPKIPins": {SPKIPins: [][32]byte{{}}}, "ClientCert": {ClientCert: "shop"}, "MinVersion": {MinVersion: tls.VersionTLS13},
 	} {
 		target.Addresses = []string{plain.Addr}
 		tr := newTransport(t, to(target))
@@ -408,7 +408,7 @@ func TestProtocolsAreThoseOfTheTarget(t *testing.T) {
 		{"both of who says nothing", silent, nil, "HTTP/1.1"},
 		{"unknown", silent, []string{"h3"}, "proxy_configuration_error"},
 	} {
-		_, err := get(t, newTransport(t, to(sni.Target{Addresses: []string{c.origin.Addr}, Roots: sni.PEM(ca.PEM()), ALPN: c.alpn})), "https://a.test/")
+		_, err := get(t, newTransport(t, to(sni.Target{Addresses: []string{c.origin.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), ALPN: c.alpn})), "https://a.test/")
 		if err != nil {
 			if e := wantType(t, err, sni.ErrorType(c.want)); e == nil {
 				t.Errorf("%s: %v", c.name, err)

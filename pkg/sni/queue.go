@@ -17,7 +17,7 @@ type turn struct {
 func newTurn(alone bool) *turn { return &turn{make(chan struct{}, 1), alone} }
 
 // lookAgain is how often a request looks for room on HTTP/2 connections although nobody calls it: net/http learns a little
-// later than we do that a request has ended, and a server may come to allow more of them.
+// later than we do that a request has ended, and a server may allow more of them later.
 const lookAgain = 20 * time.Millisecond
 
 // call has the request look again.

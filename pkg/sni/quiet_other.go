@@ -6,7 +6,7 @@ import "time"
 
 type look struct{}
 
-// readNow waits for a moment, since there is no other way here to ask what has arrived.
+// readNow waits for a moment: this system has no other way to read without waiting.
 func (r *rawConn) readNow(p []byte) (int, error) {
 	r.Conn.SetReadDeadline(time.Now().Add(time.Millisecond))
 	defer r.Conn.SetReadDeadline(time.Time{})

@@ -8,8 +8,7 @@ import (
 	"syscall"
 )
 
-// look is a read of a socket that does not wait. It is kept with its connection, so that looking
-// allocates nothing.
+// look is a read of a socket that does not wait. It is kept with its connection, to avoid an allocation for each read.
 type look struct {
 	into []byte
 	n    int
@@ -17,8 +16,7 @@ type look struct {
 	at   func(fd uintptr) bool
 }
 
-// readNow reads what has arrived, be it data, the end of the stream or a reset. If nothing has,
-// its error is errNothing.
+// readNow reads without waiting: data, the end of the stream, or a reset. It returns errNothing if nothing has arrived.
 func (r *rawConn) readNow(p []byte) (int, error) {
 	if r.socket == nil {
 		return 0, errNothing

@@ -340,7 +340,7 @@ func TestBytesOnAnIdleConnectionAreNoSignOfLife(t *testing.T) {
 		}
 		io.Copy(io.Discard, c)
 	})
-	tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	tr.UnsafeReuse = 100 * time.Millisecond
 	mustSendTo(t, tr, "GET", "/", nil)
 	<-time.After(120 * time.Millisecond)
@@ -438,7 +438,7 @@ func TestOriginThatHangsUpAfterEachAnswer(t *testing.T) {
 					return false
 				})
 			}
-			tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.PEM(ca.PEM())}))
+			tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.RootsFromPEM(ca.PEM())}))
 			tr.UnsafeReuse = time.Minute // worse than it is by default
 			lost := 0
 			for range 30 {
@@ -479,7 +479,7 @@ func TestRequestThatWasReadAndResetIsRepeatedOnlyIfSafeAndOnAReusedConnection(t 
 			{"GET", true, 2},
 			{"HEAD", true, 2},
 		} {
-			tr := newTransport(t, to(sni.Target{Addresses: []string{origin.addr}, Roots: sni.PEM(ca.PEM())}))
+			tr := newTransport(t, to(sni.Target{Addresses: []string{origin.addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 			tr.UnsafeReuse = time.Minute
 			last := observe(tr)
 			if c.reused {
@@ -527,7 +527,7 @@ func TestOriginsOwnLimitIsKept(t *testing.T) {
 			}),
 		}
 		origin.Start(t)
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 		tr.UnsafeReuse, tr.IdleConnTimeout = time.Hour, time.Hour // only what is announced counts
 		t.Run(fmt.Sprintf("%s %s after %v", c.announces, c.method, c.after), func(t *testing.T) {
 			t.Parallel()
@@ -556,7 +556,7 @@ func TestNothingIsLostOrDoubledAroundAGoAway(t *testing.T) {
 		}),
 	}
 	origin.Start(t)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	tr.UnsafeReuse = time.Minute
 	const workers, each = 4, 100
 	var wg sync.WaitGroup
@@ -587,7 +587,7 @@ func TestNothingIsLostOrDoubledWhenAnOriginShutsDown(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	first, second := startRude(t, ca, overHTTP2), startRude(t, ca, overHTTP2)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{first.addr, second.addr}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{first.addr, second.addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	tr.UnsafeReuse = time.Minute
 	mustSendTo(t, tr, "POST", "/", nil)
 	body, rest := io.Pipe()
@@ -683,7 +683,7 @@ func TestOnlyWhatHTTP2SaysWasNotProcessedIsRepeated(t *testing.T) {
 				answerFrame(conn, stream)
 				return true
 			})
-			tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.PEM(ca.PEM())}))
+			tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.RootsFromPEM(ca.PEM())}))
 			tr.UnsafeReuse = time.Minute
 			last := observe(tr)
 			mustSendTo(t, tr, "GET", "/", nil)

@@ -7,26 +7,25 @@ import (
 	"sync"
 )
 
-// resetWriter stands between net/http's client of HTTP/2 and TLS, and keeps back RST_STREAM as long as
-// other requests are on the connection. Servers take clients that give up requests for an attack, and then end
-// the connection with all that is on it: Tomcat after seven. What a server still sends on such a stream, net/http
-// ignores; it is 256 KiB at most. A connection on which a request was given up gets no further ones unless
-// there is no other, and is closed when the others have ended: so it is with HTTP/1.1. Before a further request goes
-// out, the resets do: the server counts those streams, too.
+// resetWriter is between net/http's HTTP/2 client and TLS, and holds RST_STREAM frames back while other requests are on the
+// connection. Servers take canceled requests for an attack, and then end the connection with all requests on it: Tomcat after
+// seven. net/http ignores the data that still comes on such a stream, which is 256 KiB at most. A connection with a canceled
+// request gets no further request if there may be another connection, and is closed when the others have ended, as over
+// HTTP/1.1. Before a further request, the held frames are sent: the server counts these streams too.
 //
-// Write is for one goroutine at a time, as net/http's writers are; all else is safe for concurrent use.
+// Write is for one goroutine at a time, as net/http uses it. All else is safe for concurrent use.
 type resetWriter struct {
 	net.Conn
 	canceled func() // called on its own goroutine when a request was canceled
 
-	skip int    // bytes that are left of a frame, or of the preface
-	head []byte // the beginning of a frame that was not written yet
+	skip int    // bytes left of a frame, or of the preface
+	head []byte // the beginning of a frame
 
 	mu     sync.Mutex
 	open   map[uint32]struct{} // streams that neither side has ended
 	last   uint32              // the newest stream
-	gaveUp bool                // a request was given up
-	kept   []byte              // frames that were kept back
+	gaveUp bool                // a request was canceled
+	kept   []byte              // frames that are held back
 }
 
 // From RFC 9113 sections 3.4 and 6.
@@ -51,7 +50,7 @@ func (w *resetWriter) ended(stream uint32) {
 	delete(w.open, stream)
 }
 
-// hasGivenUp reports whether a request on the connection was given up.
+// hasGivenUp reports whether a request on the connection was canceled.
 func (w *resetWriter) hasGivenUp() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -64,7 +63,7 @@ func (w *resetWriter) Write(p []byte) (int, error) {
 		rest = append(w.head, p...)
 		w.head = nil
 	}
-	var out []byte // what was taken from rest, if not all that comes first goes out
+	var out []byte // the frames to write, if some of rest are held back or others come before them
 	from, i := 0, min(w.skip, len(rest))
 	w.skip -= i
 	for i < len(rest) {
@@ -78,7 +77,7 @@ func (w *resetWriter) Write(p []byte) (int, error) {
 			break
 		}
 		if kind == resetFrame && size != frameHeader+4 {
-			kind = unknownFrame // net/http sends none
+			kind = unknownFrame // net/http does not send such a frame
 		}
 		switch before, keeps := w.look(kind, stream, frame); {
 		case keeps:
@@ -110,13 +109,13 @@ func (w *resetWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// look notes what a frame of the client's does to its stream. It returns what has to go out before the frame, and
-// whether that is kept back itself. A reset for what the server has sent goes out.
+// look notes what a frame from the client does to its stream. It returns the frames to write before it, and whether the frame
+// itself is held back. A reset because of what the server has sent is written.
 func (w *resetWriter) look(kind byte, stream uint32, frame []byte) (before []byte, keeps bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case kind == headersFrame && stream > w.last: // and no trailers
+	case kind == headersFrame && stream > w.last: // else they are trailers
 		w.last = stream
 		w.open[stream] = struct{}{}
 		before, w.kept = w.kept, nil

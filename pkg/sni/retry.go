@@ -113,7 +113,7 @@ func hasBegun(err error) bool {
 	return ok
 }
 
-// isSafe reports whether requests with the method may be repeated (RFC 9110 section 9.2.1).
+// isSafe reports whether a method is safe (RFC 9110 section 9.2.1).
 func isSafe(method string) bool {
 	switch method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:

@@ -65,7 +65,7 @@ func TestSessionsAreResumedForTheSameTarget(t *testing.T) {
 	versions(t, func(t *testing.T, config func(*tls.Config)) {
 		ca := tlstest.NewAuthority(t)
 		o := sessionOrigin(t, ca, config, "a.test")
-		tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), SPKIPins: [][32]byte{pin(o.Certificates["a.test"])}}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), SPKIPins: [][32]byte{pin(o.Certificates["a.test"])}}))
 		for i := range 3 {
 			if r, err := anew(t, tr, o, "a.test"); err != nil || r.Resumed != (i > 0) {
 				t.Errorf("connection %d: resumed %v, %v", i, r.Resumed, err)
@@ -80,7 +80,7 @@ func TestSessionOfOneHostIsNotOfferedForAnother(t *testing.T) {
 	versions(t, func(t *testing.T, config func(*tls.Config)) {
 		ca := tlstest.NewAuthority(t)
 		o := sessionOrigin(t, ca, config, "a.test", "b.test")
-		tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 		for _, host := range []string{"a.test", "b.test"} {
 			if r, err := anew(t, tr, o, host); err != nil || r.Resumed || r.SNI != host {
 				t.Errorf("%s: %+v, %v", host, r, err)
@@ -94,21 +94,21 @@ func TestSessionMadeUnderOtherTrustIsNotResumed(t *testing.T) {
 	versions(t, func(t *testing.T, config func(*tls.Config)) {
 		ca, other := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
 		o := sessionOrigin(t, ca, config, "a.test")
-		s := &switchable{sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}}
+		s := &switchable{sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}}
 		tr := newTransport(t, s)
 		mustGet(t, tr, "https://a.test/")
 
-		s.target.Roots = sni.PEM(other.PEM())
+		s.target.Roots = sni.RootsFromPEM(other.PEM())
 		_, err := anew(t, tr, o, "a.test")
 		wantReason(t, err, sni.UnknownAuthority)
 
-		s.target.Roots = sni.PEM(other.PEM() + ca.PEM())
+		s.target.Roots = sni.RootsFromPEM(other.PEM() + ca.PEM())
 		if r, err := anew(t, tr, o, "a.test"); err != nil || r.Resumed {
 			t.Errorf("under wider trust: resumed %v, %v", r.Resumed, err)
 		}
 
 		// What was verified under the first trust does not come back with it either.
-		s.target.Roots = sni.PEM(ca.PEM())
+		s.target.Roots = sni.RootsFromPEM(ca.PEM())
 		if r, err := anew(t, tr, o, "a.test"); err != nil || r.Resumed {
 			t.Errorf("back under the first trust: resumed %v, %v", r.Resumed, err)
 		}
@@ -121,7 +121,7 @@ func TestPinsHoldFromTheNextRequestOn(t *testing.T) {
 	versions(t, func(t *testing.T, config func(*tls.Config)) {
 		ca := tlstest.NewAuthority(t)
 		o := sessionOrigin(t, ca, config, "a.test", "b.test")
-		s := &switchable{sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}}
+		s := &switchable{sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}}
 		tr := newTransport(t, s)
 		mustGet(t, tr, "https://a.test/")
 		seen := len(o.Requests())
@@ -159,7 +159,7 @@ func TestPinIsNotMetByACertificateThatTheServerMerelySends(t *testing.T) {
 	leaf.Certificate = append(slices.Clone(leaf.Certificate), appended.Certificate[0])
 	o := &tlstest.Origin{Certificates: map[string]tls.Certificate{"a.test": leaf}}
 	o.Start(t)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), SPKIPins: [][32]byte{pin(appended)}}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), SPKIPins: [][32]byte{pin(appended)}}))
 	_, err := get(t, tr, "https://a.test/")
 	wantReason(t, err, sni.PinMismatch)
 }
@@ -169,7 +169,7 @@ func TestPinDoesNotVouchForAnUnknownAuthority(t *testing.T) {
 	t.Parallel()
 	ca, other := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test")
-	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(other.PEM()), SPKIPins: [][32]byte{pin(o.Certificates["a.test"])}}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(other.PEM()), SPKIPins: [][32]byte{pin(o.Certificates["a.test"])}}))
 	_, err := get(t, tr, "https://a.test/")
 	wantReason(t, err, sni.UnknownAuthority)
 }
@@ -186,7 +186,7 @@ func TestClientCertificateFollowsTheTarget(t *testing.T) {
 			}}
 			o.Start(t)
 			certificates := certificateMap{"one": clientLeaf(t, ca, "one"), "two": clientLeaf(t, ca, "two")}
-			s := &switchable{sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}}
+			s := &switchable{sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}}
 			tr := newTransport(t, s)
 			tr.ClientCertificates = certificates
 			for _, closed := range []bool{false, true} { // over the pool, over sessions

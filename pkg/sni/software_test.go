@@ -192,7 +192,7 @@ func TestOpenSSLChoosesTheCertificateByName(t *testing.T) {
 		leaf := map[string]tls.Certificate{hostOne: tlstest.Leaf(t, ca, hostOne), hostTwo: tlstest.Leaf(t, ca, hostTwo)}
 		first, second := writePEM(t, dir, "one", leaf[hostOne]), writePEM(t, dir, "two", leaf[hostTwo])
 		addr := startOpenSSL(t, flag, "-cert", first, "-servername", hostTwo, "-cert2", second)
-		tr := observedTransport(t, sni.Target{Addresses: []string{addr}, Roots: sni.PEM(ca.PEM())})
+		tr := observedTransport(t, sni.Target{Addresses: []string{addr}, Roots: sni.RootsFromPEM(ca.PEM())})
 		for i := range 3 {
 			for _, host := range []string{hostOne, hostTwo} {
 				page, x, err := ask(t, tr, "GET", "https://"+host+"/", "")
@@ -217,7 +217,7 @@ func TestOpenSSLWithOldTLSIsRefusedByMinVersion(t *testing.T) {
 	eachVersion(t, func(t *testing.T, version uint16, flag string) {
 		ca := tlstest.NewAuthority(t)
 		addr := startOpenSSL(t, flag, "-cert", writePEM(t, t.TempDir(), "one", tlstest.Leaf(t, ca, hostOne)))
-		target := sni.Target{Addresses: []string{addr}, Roots: sni.PEM(ca.PEM())}
+		target := sni.Target{Addresses: []string{addr}, Roots: sni.RootsFromPEM(ca.PEM())}
 		for _, target.MinVersion = range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 			_, x, err := ask(t, observedTransport(t, target), "GET", "https://"+hostOne+"/", "")
 			if version >= target.MinVersion {
@@ -235,7 +235,7 @@ func TestOpenSSLSpeaksNoHTTP2AndIsNotSpokenToInIt(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	addr := startOpenSSL(t, "-cert", writePEM(t, t.TempDir(), "one", tlstest.Leaf(t, ca, hostOne)))
-	target := sni.Target{Addresses: []string{addr}, Roots: sni.PEM(ca.PEM()), ALPN: []string{"h2"}}
+	target := sni.Target{Addresses: []string{addr}, Roots: sni.RootsFromPEM(ca.PEM()), ALPN: []string{"h2"}}
 	_, _, err := ask(t, observedTransport(t, target), "GET", "https://"+hostOne+"/", "")
 	wantType(t, err, sni.TLSProtocolError)
 }
@@ -256,7 +256,7 @@ func TestOpenSSLIsShownTheClientCertificate(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { store.Close() })
-		target := sni.Target{Addresses: []string{addr}, Roots: sni.PEM(ca.PEM()), ClientCert: "shop"}
+		target := sni.Target{Addresses: []string{addr}, Roots: sni.RootsFromPEM(ca.PEM()), ClientCert: "shop"}
 
 		tr := observedTransport(t, target)
 		tr.ClientCertificates = store
@@ -396,7 +396,7 @@ func startNginx(t testing.TB) *nginx {
 
 // transport makes one that sends all hosts to the nginx.
 func (n *nginx) transport(t testing.TB, over protocol) *sni.Transport {
-	target := sni.Target{Addresses: []string{n.http2}, Roots: sni.PEM(n.ca.PEM())}
+	target := sni.Target{Addresses: []string{n.http2}, Roots: sni.RootsFromPEM(n.ca.PEM())}
 	if over == overTLS1 {
 		target.Addresses = []string{n.http1}
 	}

@@ -35,7 +35,7 @@ func streaming(t *testing.T, streams int) (tr *sni.Transport, came chan struct{}
 		}
 	})
 	o.Start(t)
-	tr = newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: 1}))
+	tr = newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), MaxConns: 1}))
 	mustGet(t, tr, "https://a.test/")
 	req, _ := http.NewRequestWithContext(t.Context(), "GET", "https://a.test/stream", nil)
 	resp, err := tr.RoundTrip(req)
@@ -91,8 +91,8 @@ func TestLoweredBoundClosesConnections(t *testing.T) {
 		h := startHeld(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
 		var bound atomic.Int64
 		bound.Store(8)
-		tr := newTransport(t, sni.Func(func(context.Context, string) (sni.Target, error) {
-			return over.target(sni.Target{Addresses: []string{h.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: int(bound.Load())}), nil
+		tr := newTransport(t, sni.TranslatorFunc(func(context.Context, string) (sni.Target, error) {
+			return over.target(sni.Target{Addresses: []string{h.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), MaxConns: int(bound.Load())}), nil
 		}))
 		var wg sync.WaitGroup
 		for range 8 {

@@ -37,7 +37,7 @@ func TestNothingIsLostCountOfHoweverRequestsEnd(t *testing.T) {
 			io.WriteString(w, strings.Repeat(r.URL.Path, 500))
 		})
 		o.Start(t)
-		tr := newTransport(t, to(over.target(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM()), MaxConns: 3})))
+		tr := newTransport(t, to(over.target(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), MaxConns: 3})))
 		var wg sync.WaitGroup
 		for worker := range 12 {
 			wg.Go(func() {

@@ -62,7 +62,7 @@ func parseKeyed(name, addresses, roots, pins, cert, chain, alpn, port string, mi
 	k := keyed{host: hostKey{"https", "host", port, ""}, serverName: name}
 	k.target = Target{Addresses: list(addresses), ALPN: list(alpn), MinVersion: minVersion}
 	if roots != "-" {
-		k.target.Roots = PEM(roots)
+		k.target.Roots = RootsFromPEM(roots)
 	}
 	for _, p := range list(pins) {
 		var pin [32]byte

@@ -18,41 +18,36 @@ import (
 	"github.com/sleightproxy/sleight/pkg/hostname"
 )
 
-// Transport is an http.RoundTripper that dials one host and names another. It is safe
-// for concurrent use and meant to be made once and shared: the connections are in it.
-// Its fields must not change after the first request.
+// Transport is an http.RoundTripper that dials one host and names another. It is safe for concurrent use. Make one and share
+// it: it holds the connections. Its fields must not change after the first request.
 //
-// The zero Transport translates nothing, offers HTTP/1.1 alone, and refuses networks that are not
-// public. A Target may list HTTP/2, and then requests share connections. The package comment has the
-// rules.
+// The zero Transport translates nothing, offers HTTP/1.1 alone, and refuses networks that are not public. If a Target lists
+// HTTP/2, requests share connections. The package comment has the rules.
 //
-// A connection that was unused for a while may be dead: the server, a load balancer or a NAT gateway
-// gave it up, or this process was frozen meanwhile. Before a request goes out on an idle HTTP/1.1 connection,
-// its socket is asked, without waiting. That does not tell of a server that hangs up at this very
-// moment, nor of a path that drops packets silently. So a request that is not safe (RFC 9110 section 9.2.1: its method
-// is not GET, HEAD, OPTIONS or TRACE) goes out on a connection that the origin has answered on a moment
-// ago (see UnsafeReuse), or else on a new one. A safe request takes any connection; if that turns
-// out to be dead, it is sent once more, on a new one. A safe request that an HTTP/2 server ends by RST_STREAM
-// or GOAWAY, before an answer began, is sent once more too, and one whose HTTP/2 connection it has broken. Nothing else is ever sent twice,
-// except what certainly was not processed: not a byte of it was written, or an HTTP/2 server said so
-// (RFC 9113 section 8.7). An Idempotency-Key is no permission to repeat: in a proxy it is a stranger who
-// sets it.
+// An idle connection may be dead: the server, a load balancer or a NAT gateway has given it up, or this process was frozen
+// meanwhile. Before a request goes out on an idle HTTP/1.1 connection, the socket is read without waiting. That does not find a
+// server that closes the connection at this moment, or a path that drops packets silently. So a request that is not safe (RFC
+// 9110 section 9.2.1: its method is not GET, HEAD, OPTIONS or TRACE) goes out on a connection that the origin has answered on
+// recently (see UnsafeReuse), or else on a new one. A safe request goes out on any connection.
 //
-// A safe request that an origin answers with 421 (Misdirected Request) is sent once more, on a new
-// connection; the second answer counts. The first connection gets no further request after any
-// 421. A safe request is also sent once more if it was answered with 408 (Request Timeout) and
-// close on a connection that was used before: it was the connection that was late, and not the request.
-// All these reasons together repeat a request once.
+// A request is sent once more in these cases alone:
 //
-// A request for another protocol (Connection: Upgrade, RFC 9110 section 7.8), such as a WebSocket's,
-// needs a Target whose ALPN does not list "h2"; HTTP/2 has no such thing. If the origin answers
-// with 101 (Switching Protocols), the body is an io.ReadWriteCloser, and the connection is the
-// caller's until that is closed: no limit of the Transport ends it, nor does the request's context.
-// A 101 that was not asked for is an error. The caller compares which protocol the origin has
-// chosen.
+//   - It certainly was not processed: nothing of it was written, or an HTTP/2 server said so (RFC 9113 section 8.7).
+//   - It is safe, and its connection was used before and turned out to be dead.
+//   - It is safe, and before its response began, an HTTP/2 server ended it by RST_STREAM or GOAWAY, or broke the protocol.
+//   - It is safe, and the response is 421 (Misdirected Request). The second response counts. After any 421, the first
+//     connection gets no further request.
+//   - It is safe, and the response is 408 (Request Timeout) with close, on a connection that was used before: the connection
+//     was late, and not the request.
 //
-// A request is sent again only if its body can be: if it has no Request.GetBody, the first 32 KiB of the body
-// are kept for that.
+// It then goes out on a new connection. The last four cases together allow one repetition. An Idempotency-Key is no permission
+// to repeat: in a proxy, a stranger sets it. A request is sent again only if its body can be sent again. If it has no GetBody,
+// the first 32 KiB of the body are kept for that.
+//
+// A request for another protocol (Connection: Upgrade, RFC 9110 section 7.8), such as a WebSocket's, needs a Target whose ALPN
+// does not list "h2". If the origin answers with 101 (Switching Protocols), the body is an io.ReadWriteCloser. The connection is
+// the caller's until the body is closed: neither a limit of the Transport nor the request's context ends it. A 101 that was not
+// asked for is an error. The caller has to compare the protocol that the origin has chosen.
 type Transport struct {
 	// Translate finds the Target of a request's host. Nil translates nothing.
 	Translate Translator
@@ -63,113 +58,101 @@ type Transport struct {
 	// RootCAs are the certificate authorities to trust for a Target without Roots. Nil means the system's.
 	RootCAs *x509.CertPool
 
-	// ClientCertificates has the certificates that Targets refer to. If it is nil, such a
-	// Target is an error.
+	// ClientCertificates has the certificates that Targets refer to. If it is nil, a Target with a ClientCert is an error.
 	ClientCertificates ClientCertificates
 
-	// AllowCIDRs names networks that may be dialled although they are not public.
+	// AllowCIDRs are networks that may be dialed although they are not public.
 	AllowCIDRs []netip.Prefix
 
 	// Resolver looks up the addresses of Targets. Nil means net.DefaultResolver.
 	Resolver *net.Resolver
 
-	// DialTimeout bounds the whole way to a connection: all addresses of a Target, with DNS,
-	// TCP and TLS. An address that hangs gets no more than its share of it, so that the next
-	// one has a chance. Zero means 15 seconds; negative means no bound but the request's
-	// context. A Target with longer timeouts of its own makes it longer. A request that waits for one
-	// of a bounded number of connections waits for as long, from when it began to look for one.
+	// DialTimeout bounds the time to get a connection: all addresses of a Target, with DNS, TCP and TLS. An address that hangs
+	// gets only its share, so that there is time for the next one. If the number of connections is bounded, a request waits
+	// for one for as long, counted from when it began to look for one. Zero means 15 seconds; negative means no bound but the
+	// request's context. A Target with longer timeouts extends it.
 	DialTimeout time.Duration
 
-	// ConnectTimeout bounds the connecting to one address of a Target, its look-up in DNS
-	// included. Zero means 5 seconds; negative means no bound of its own.
+	// ConnectTimeout bounds connecting to one address of a Target, with DNS. Zero means 5 seconds; negative means no bound of
+	// its own.
 	ConnectTimeout time.Duration
 
-	// HandshakeTimeout bounds one TLS handshake. Zero means 5 seconds; negative means no
-	// bound of its own.
+	// HandshakeTimeout bounds one TLS handshake. Zero means 5 seconds; negative means no bound of its own.
 	HandshakeTimeout time.Duration
 
-	// AvoidFailed is for how long an address that could not be connected to is tried after the
-	// other addresses of its Target. Zero means 30 seconds; negative means not at all.
+	// AvoidFailed is for how long an address that could not be connected to is tried after the other addresses of its Target.
+	// Zero means 30 seconds; negative means not at all.
 	AvoidFailed time.Duration
 
-	// IdleConnTimeout is how long an unused connection may be used again, by the wall clock: a
-	// sandbox that was frozen for longer finds them expired. If an origin announces less (Keep-Alive:
-	// timeout), that counts, minus a second or half of it. Zero means 55 seconds,
-	// below the 60 of AWS load balancers. Negative means that connections are not reused.
+	// IdleConnTimeout is for how long an idle connection may be used again, by the wall clock: after a longer freeze, all are
+	// expired. If an origin announces less (Keep-Alive: timeout), that counts, minus a second or half of it. Zero means 55
+	// seconds, below the 60 of AWS load balancers. Negative means that connections are not reused.
 	IdleConnTimeout time.Duration
 
-	// UnsafeReuse is how long ago, by the wall clock, the origin must have answered on a connection
-	// that is to carry a request which is not safe. Zero means half a second: servers are known
-	// to hang up after one, and what is on its way then is lost. Half of what an origin announces
-	// (Keep-Alive: timeout) is the most. Negative means that such requests always get a new
-	// connection.
+	// UnsafeReuse is for how long after a response, by the wall clock, a connection may carry a request that is not safe. Zero
+	// means half a second: some servers close idle connections after a second, and a request that is then on its way is lost.
+	// It is at most half of what an origin announces (Keep-Alive: timeout). Negative means that such requests always get a
+	// new connection.
 	UnsafeReuse time.Duration
 
-	// ResponseHeaderTimeout bounds the wait for the headers of an answer, after the request was
-	// sent. Zero or less means no bound but the request's context.
+	// ResponseHeaderTimeout bounds the wait for the header of a response, after the request was sent. Zero or less means no
+	// bound but the request's context.
 	ResponseHeaderTimeout time.Duration
 
-	// MaxResponseHeaderBytes bounds the header of an answer, and each interim answer and trailer section
-	// over HTTP/1.1: names and values, and four bytes for each field. More is an error, of type
-	// HTTPResponseHeaderSectionSize, and the connection is not used again. Zero means 256 KiB, which is
-	// what browsers take; negative means 10 MB, as net/http has it. If an HTTP/2 origin goes beyond it by more
-	// than a megabyte, net/http ends the connection, with all that is on it, and calls it a protocol
-	// error.
+	// MaxResponseHeaderBytes bounds the header of a response, and each interim response and trailer section over HTTP/1.1:
+	// names and values, and four bytes for each field. A larger one is an error of type HTTPResponseHeaderSectionSize, and the
+	// connection is not used again. Zero means 256 KiB, which is what browsers accept. Negative means 10 MB, the bound of
+	// net/http, since none is not safe. If an HTTP/2 origin exceeds the bound by more than a megabyte, net/http ends the
+	// connection with all requests on it, and reports a protocol error.
 	MaxResponseHeaderBytes int64
 
-	// AckTimeout bounds for how long what was sent may stay unacknowledged by the other side's
-	// kernel. After that the path is dead, and the request fails with ConnectionTerminated. An
-	// origin that thinks is not affected: it has acknowledged the request. There is no such bound for a
-	// request with a body that is larger than 32 KiB or of unknown length: Linux also counts the time while
-	// an origin does not read (TCP_USER_TIMEOUT, tcp(7)). Zero means 5 seconds. Negative means what the system does by
-	// itself, which takes minutes; other systems than Linux and macOS always do that.
+	// AckTimeout bounds for how long the kernel of the other side may leave sent data unacknowledged. After that the path is
+	// dead, and the request fails with ConnectionTerminated. A slow origin is not affected: it has acknowledged the request.
+	// A request with a body that is larger than 32 KiB or of unknown length has no such bound: Linux also counts the time
+	// while an origin does not read (TCP_USER_TIMEOUT, tcp(7)). Zero means 5 seconds. Negative means the system's own bound,
+	// which is minutes; systems other than Linux and macOS always use that.
 	AckTimeout time.Duration
 
-	// PingTimeout bounds for how long an HTTP/2 connection may be silent before it is asked
-	// whether it is alive, and again for how long the answer may take. Then all requests on it
-	// fail with [ErrPingTimeout], also if the origin was only busy. Zero or less means that nobody asks:
-	// AckTimeout tells a dead path from a busy origin.
+	// PingTimeout is after how much silence an HTTP/2 PING is sent, and for how long its answer may take. If there is no
+	// answer, all requests on the connection fail with [ErrPingTimeout], also if the origin was only busy. Zero or less sends
+	// no PING: AckTimeout tells a dead path from a busy origin.
 	PingTimeout time.Duration
 
-	// RememberFailure is for how long a TLS handshake that failed, by an alert, a certificate or a fault
-	// of the protocol, is not tried again: requests for the same Target have the same error. A
-	// client that asks again and again does not have the origin shake hands each time. Zero means a second; negative
-	// means that each request tries.
+	// RememberFailure is for how long a TLS handshake is not tried again after it failed by an alert, a certificate or a fault
+	// of the protocol: requests for the same Target have the same error. So a client that asks again and again does not make
+	// the origin shake hands each time. Zero means a second; negative means that each request tries.
 	RememberFailure time.Duration
 
-	// MaxIdleConns bounds the unused connections of all Targets together; the one that was
-	// unused for the longest time is closed. Zero or less means 256: a Lambda function has
-	// 1,024 file descriptors. A server with more of them, and many hosts, needs more.
+	// MaxIdleConns bounds the idle connections of all Targets together. Beyond it, the one that was idle for the longest time is
+	// closed. Zero or less means 256: a Lambda function has 1,024 file descriptors. A server with more of them and with many
+	// hosts needs more.
 	MaxIdleConns int
 
-	// MaxIdleConnsPerTarget bounds the unused connections of one Target. Zero or less
-	// means 100.
+	// MaxIdleConnsPerTarget bounds the idle connections of one Target. Zero or less means 100.
 	MaxIdleConnsPerTarget int
 
-	// MaxConnsPerTarget bounds the connections of one Target that has no MaxConns of its own: those in use, idle
-	// ones, and those that are being made. Requests beyond it wait in order ([ErrConnLimit]). Zero
-	// or less means no bound.
+	// MaxConnsPerTarget bounds the connections of a Target that has no MaxConns: those in use, idle ones, and those that are
+	// being made. Requests beyond it wait in order ([ErrConnLimit]). Zero or less means no bound.
 	MaxConnsPerTarget int
 
-	// MaxTargets bounds for how many hosts the Target is remembered, and with it TLS sessions
-	// and unused connections. The host that was not asked for for the longest time is
-	// forgotten: its requests finish, then its connections close. Zero or less means 1,024.
+	// MaxTargets bounds for how many hosts the Target is remembered, with its TLS sessions and idle connections. Beyond it, the
+	// host that was not requested for the longest time is forgotten: its requests finish, then its connections close. Zero or
+	// less means 1,024.
 	MaxTargets int
 
-	// Observe, if it is not nil, is told of every request once its answer has begun or it
-	// has failed. It is called on the goroutine of the request, with its context, by many
-	// goroutines at once, and must not keep x.
+	// Observe, if it is not nil, is called for every request once its response has begun or it has failed. It is called on the
+	// goroutine of the request, with the request's context, by many goroutines at once, and must not keep x.
 	Observe func(ctx context.Context, x *Exchange)
 
 	once sync.Once
-	base *http.Transport // makes an HTTP/2 connection of a TLS connection, and nothing else
+	base *http.Transport // turns a TLS connection into an HTTP/2 connection, and does nothing else
 
 	mu      sync.Mutex
 	targets targetCache
 	conns   connList
 }
 
-// The values that a zero ConnectTimeout and a zero HandshakeTimeout of a [Transport] stand for.
+// What a zero ConnectTimeout and a zero HandshakeTimeout of a [Transport] mean, for callers that show them.
 const (
 	DefaultConnectTimeout   = 5 * time.Second
 	DefaultHandshakeTimeout = 5 * time.Second
@@ -187,8 +170,8 @@ const (
 	defaultMaxTargets       = 1024
 	defaultMaxHeader        = 256 << 10
 
-	// headerRoom is how much more of a header net/http reads than is taken. Its own limit would end
-	// an HTTP/2 connection, and so the requests of others, without saying why.
+	// headerRoom is how many more bytes of a header net/http may read than are accepted. Its own limit ends an HTTP/2
+	// connection, and so the requests of others, without saying why.
 	headerRoom = 1 << 20
 )
 
@@ -200,7 +183,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	body := trackBody(req)
 	resp, err := t.roundTrip(req, body, x)
-	body.settle(err == nil)
+	body.finish(err == nil)
 	if x != nil {
 		x.finish(resp, err)
 		t.Observe(req.Context(), x)
@@ -287,8 +270,7 @@ func (t *Transport) prepare(req *http.Request, x *Exchange) (*pool, budget, *htt
 	return p, t.budget(&target), req, nil
 }
 
-// ackTimeoutFor returns what ackTimeout does, and 0 while a body is sent that may fill the other side's
-// buffer.
+// ackTimeoutFor returns ackTimeout, and 0 for a request whose body may fill the other side's buffer.
 func (t *Transport) ackTimeoutFor(req *http.Request) time.Duration {
 	if hasLargeBody(req) {
 		return 0
@@ -296,7 +278,7 @@ func (t *Transport) ackTimeoutFor(req *http.Request) time.Duration {
 	return t.ackTimeout()
 }
 
-// ackTimeout returns how long what was sent may be unacknowledged, and 0 if that is not bounded.
+// ackTimeout returns for how long sent data may be unacknowledged, and 0 for no bound.
 func (t *Transport) ackTimeout() time.Duration { return bound(t.AckTimeout, defaultAckTimeout) }
 
 func (t *Transport) init() {
@@ -305,8 +287,7 @@ func (t *Transport) init() {
 	if header <= math.MaxInt64-headerRoom {
 		header += headerRoom
 	}
-	// What is handed over is no tls.Conn, and net/http goes by the protocol that it is told: it speaks
-	// no other.
+	// The connections are not of type tls.Conn, and net/http speaks the protocol that it is told.
 	var http2 http.Protocols
 	http2.SetUnencryptedHTTP2(true)
 	t.base = &http.Transport{
@@ -324,7 +305,7 @@ func (t *Transport) init() {
 	}
 }
 
-// maxHeader is how large the header of an answer may be.
+// maxHeader returns how large the header of a response may be, in bytes.
 func (t *Transport) maxHeader() int64 {
 	switch n := t.MaxResponseHeaderBytes; {
 	case n == 0:
@@ -336,7 +317,7 @@ func (t *Transport) maxHeader() int64 {
 	}
 }
 
-// canonicalHost returns the URL's host as hostname.Normalize has it, or its IP address.
+// canonicalHost returns the URL's host as hostname.Normalize returns it, or its IP address.
 func canonicalHost(u *url.URL) (string, error) {
 	if host := u.Hostname(); hostname.IsIP(host) {
 		return host, nil
@@ -344,9 +325,9 @@ func canonicalHost(u *url.URL) (string, error) {
 	return hostname.Normalize(u.Host)
 }
 
-// checkForm refuses requests whose target (RFC 9112 section 3.2) would name another host than the
-// Host header, and win over it: "GET x:https://other.test/" reaches a proxy as a URL with an
-// opaque part. CONNECT asks for a tunnel, to a port of the client's choice.
+// checkForm refuses requests whose target (RFC 9112 section 3.2) would name another host than the Host header, and take precedence
+// over it: "GET x:https://other.test/" reaches a proxy as a URL with an opaque part. It refuses CONNECT, which asks for a tunnel
+// to a port of the client's choice.
 func checkForm(req *http.Request) error {
 	path := req.URL.EscapedPath()
 	switch {
@@ -360,8 +341,8 @@ func checkForm(req *http.Request) error {
 	return nil
 }
 
-// sameHost reports whether a Host header means the URL's host. A middleware that rewrites one
-// and forgets the other would send a request for one customer to another's origin.
+// sameHost reports whether a Host header names the URL's host. A middleware that rewrites only one of them would send a request
+// for one customer to another's origin.
 func sameHost(header string, u *url.URL, host string) bool {
 	if header == "" || header == u.Host {
 		return true
@@ -380,7 +361,7 @@ func portOf(u *url.URL, scheme string) string {
 	return "443"
 }
 
-// bound returns d, its default if it is zero, and 0, "no bound", if it is negative.
+// bound returns d, or its default if d is zero, or 0 for no bound if d is negative.
 func bound(d, zero time.Duration) time.Duration {
 	switch {
 	case d == 0:

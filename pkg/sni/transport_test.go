@@ -46,7 +46,7 @@ func serverConfig(leaf tls.Certificate) *tls.Config {
 // eitherProtocol lets the origin choose, if its target says nothing: so a test runs over the protocol
 // that its origin speaks.
 func eitherProtocol(translate sni.Translator) sni.Translator {
-	return sni.Func(func(ctx context.Context, host string) (sni.Target, error) {
+	return sni.TranslatorFunc(func(ctx context.Context, host string) (sni.Target, error) {
 		var (
 			target sni.Target
 			err    error
@@ -74,7 +74,7 @@ func newTransport(t testing.TB, translate sni.Translator) *sni.Transport {
 
 // to sends every host to one target.
 func to(target sni.Target) sni.Translator {
-	return sni.Func(func(context.Context, string) (sni.Target, error) { return target, nil })
+	return sni.TranslatorFunc(func(context.Context, string) (sni.Target, error) { return target, nil })
 }
 
 func get(t testing.TB, rt http.RoundTripper, url string) (string, error) {
@@ -158,7 +158,7 @@ func (p protocol) target(target sni.Target) sni.Target {
 
 // targetOver is the Target for an origin of a.test that speaks the protocol.
 func targetOver(over protocol, address, roots string) sni.Target {
-	return over.target(sni.Target{Addresses: []string{address}, Roots: sni.PEM(roots)})
+	return over.target(sni.Target{Addresses: []string{address}, Roots: sni.RootsFromPEM(roots)})
 }
 
 func startOrigin(t testing.TB, over protocol, certificates map[string]tls.Certificate) *tlstest.Origin {
@@ -198,7 +198,7 @@ func TestTwoHostsAtOneAddressNeverShareAConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 		origin := startOrigin(t, over, map[string]tls.Certificate{"a.test": both, "b.test": both})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 
 		check := func(host string) error {
 			req, err := http.NewRequestWithContext(t.Context(), "GET", "https://"+host+"/", nil)
@@ -241,7 +241,7 @@ func TestUntrustedNeighbourFailsEveryTime(t *testing.T) {
 			"other.test":   tlstest.Leaf(t, ca, "someone-else.test"),
 			"expired.test": tlstest.Leaf(t, ca, "expired.test", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }),
 		})
-		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}))
+		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 		for range 5 {
 			mustGet(t, tr, "https://a.test/")
 			for _, host := range []string{"evil.test", "other.test", "expired.test"} {
@@ -265,7 +265,7 @@ func TestMinVersionRefusesOlderOrigins(t *testing.T) {
 		Config:       func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 },
 	}
 	origin.Start(t)
-	target := sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM())}
+	target := sni.Target{Addresses: []string{origin.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}
 	mustGet(t, newTransport(t, to(target)), "https://a.test/")
 	if v := origin.Last(t).TLSVersion; v != tls.VersionTLS12 {
 		t.Errorf("version %x", v)
@@ -279,7 +279,7 @@ func TestServerNameIsVerifiedInPlaceOfTheHost(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	origin := tlstest.NewOrigin(t, ca, "internal.test")
-	tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.PEM(ca.PEM()), ServerName: "Internal.test."}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.RootsFromPEM(ca.PEM()), ServerName: "Internal.test."}))
 	mustGet(t, tr, "https://shop.test/")
 	if r := origin.Last(t); r.SNI != "internal.test" || r.Host != "shop.test" {
 		t.Errorf("SNI %q, Host %q", r.SNI, r.Host)
@@ -299,7 +299,7 @@ func TestHostWithoutTranslationPassesThrough(t *testing.T) {
 
 	ca := tlstest.NewAuthority(t)
 	secure := tlstest.NewOrigin(t, ca, "localhost")
-	tr = newTransport(t, to(sni.Target{Roots: sni.PEM(ca.PEM())}))
+	tr = newTransport(t, to(sni.Target{Roots: sni.RootsFromPEM(ca.PEM())}))
 	mustGet(t, tr, "https://localhost:"+secure.Port()+"/")
 	if r := secure.Last(t); r.SNI != "localhost" {
 		t.Errorf("SNI %q", r.SNI)
@@ -335,7 +335,7 @@ func TestAddressWithoutPortTakesTheURLs(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	origin := tlstest.NewOrigin(t, ca, "a.test")
-	tr := newTransport(t, to(sni.Target{Addresses: []string{"127.0.0.1"}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{"127.0.0.1"}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	mustGet(t, tr, "https://a.test:"+origin.Port()+"/")
 	if r := origin.Last(t); r.SNI != "a.test" || r.Host != "a.test:"+origin.Port() {
 		t.Errorf("SNI %q, Host %q", r.SNI, r.Host)
@@ -367,12 +367,12 @@ func TestNextAddressIsTriedWhenOneDoesNotAnswer(t *testing.T) {
 	ca, evil := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
 	origin := tlstest.NewOrigin(t, ca, "a.test")
 	dead := unusedAddress(t)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{dead, origin.Addr}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{dead, origin.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	mustGet(t, tr, "https://a.test/")
 
 	impostor := &tlstest.Origin{Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, evil, "a.test")}}
 	impostor.Start(t)
-	tr = newTransport(t, to(sni.Target{Addresses: []string{impostor.Addr, origin.Addr}, Roots: sni.PEM(ca.PEM())}))
+	tr = newTransport(t, to(sni.Target{Addresses: []string{impostor.Addr, origin.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	_, err := get(t, tr, "https://a.test/")
 	wantType(t, err, sni.TLSCertificateError)
 }

@@ -66,7 +66,7 @@ func toHTTP1(t *testing.T, ca *devca.Authority, over protocol, address string) *
 }
 
 func http1Target(ca *devca.Authority, over protocol, address string) sni.Target {
-	return over.target(sni.Target{Addresses: []string{address}, Roots: sni.PEM(ca.PEM()), ALPN: []string{"http/1.1"}})
+	return over.target(sni.Target{Addresses: []string{address}, Roots: sni.RootsFromPEM(ca.PEM()), ALPN: []string{"http/1.1"}})
 }
 
 func handshake(t *testing.T, ctx context.Context) *http.Request {
@@ -335,7 +335,7 @@ func TestUpgradeOverHTTP2IsRefusedBeforeItIsSent(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := startOrigin(t, overHTTP2, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.PEM(ca.PEM())}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	_, err := tr.RoundTrip(handshake(t, t.Context()))
 	wantType(t, err, sni.HTTPRequestError)
 	if n := len(o.Requests()); n != 0 {

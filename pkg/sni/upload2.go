@@ -9,26 +9,26 @@ import (
 	"time"
 )
 
-// uploadedBody is the body of a request as net/http sends it over HTTP/2. It knows whether the server
-// holds it up, and gathers what comes in small pieces: each Read becomes a DATA frame, and servers take
-// many small ones for an attack (Tomcat ends the connection after two of a byte).
+// uploadedBody is the body of a request as net/http sends it over HTTP/2. It knows whether the server does not take it, and
+// gathers small pieces: each Read becomes a DATA frame, and servers take many small frames for an attack (Tomcat ends the
+// connection after two of one byte).
 //
-// A goroutine reads the source, since a Read of it may wait for longer than a piece may.
+// A goroutine reads the source, since a Read of the source may wait for longer than a piece may be kept.
 type uploadedBody struct {
 	m      *multiplex
 	source io.ReadCloser
 
 	pieces chan piece    // from the goroutine, one at a time
-	taken  chan struct{} // tells it that it may read the next
+	taken  chan struct{} // lets it read the next piece
 	done   chan struct{} // closed by Close
 	start  sync.Once
-	rest   []byte // of the piece, for the next Read
-	err    error  // that came with it
+	rest   []byte // of a piece, for the next Read
+	err    error  // that came with the piece
 
 	mu     sync.Mutex
-	waits  bool      // net/http waits for more
-	readAt time.Time // when it got the last; zero before that
-	sent   bool      // all of it is on its way
+	waits  bool      // net/http waits for a piece
+	readAt time.Time // when it got the last one; zero before the first
+	sent   bool      // net/http has written all of it
 	closed bool
 }
 
@@ -38,10 +38,10 @@ type piece struct {
 }
 
 const (
-	// gatherFor is for how long a piece of a body waits for more.
+	// gatherFor is for how long a small piece waits for more of the body.
 	gatherFor = 5 * time.Millisecond
 
-	// pieceSize is how much is read at a time: a frame's worth (RFC 9113 section 6.5.2).
+	// pieceSize is how much is read at a time: one frame (RFC 9113 section 6.5.2).
 	pieceSize = 16 << 10
 )
 
@@ -54,15 +54,15 @@ func newUploadedBody(m *multiplex, source io.ReadCloser) *uploadedBody {
 	return b
 }
 
-// heldUp reports whether net/http has a piece of the body that the server does not take.
+// heldUp reports whether net/http has had a piece of the body for too long, because the server does not take it.
 func (b *uploadedBody) heldUp(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return !b.closed && !b.sent && !b.waits && !b.readAt.IsZero() && now.Sub(b.readAt) > heldUp
 }
 
-// wasSent notes that net/http has written the request. It closes the body only when the answer has ended,
-// and until then a server that thinks would look like one that takes nothing.
+// wasSent notes that net/http has written the request. net/http closes the body only when the response has ended. Until then,
+// a slow server would look like one that does not take the body.
 func (b *uploadedBody) wasSent(httptrace.WroteRequestInfo) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -21,7 +21,7 @@ func TestResumedHandshakeIsVerifiedInFull(t *testing.T) {
 			ca, other := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
 			leaf := tlstest.Leaf(t, ca, "a.test")
 			address := echoServer(t, &tls.Config{Certificates: []tls.Certificate{leaf}, MaxVersion: version})
-			base := Target{Roots: PEM(ca.PEM())}
+			base := Target{Roots: RootsFromPEM(ca.PEM())}
 			config := func(target Target) *tls.Config {
 				c, _, err := target.tlsConfig("a.test", nil, nil)
 				if err != nil {
@@ -50,7 +50,7 @@ func TestResumedHandshakeIsVerifiedInFull(t *testing.T) {
 			}
 
 			distrusting := base
-			distrusting.Roots = PEM(other.PEM())
+			distrusting.Roots = RootsFromPEM(other.PEM())
 			c = config(distrusting)
 			c.ClientSessionCache = first.ClientSessionCache
 			_, err = shake(t, address, c)

@@ -10,19 +10,19 @@ import (
 	"time"
 )
 
-// rawConn is the connection below TLS. It knows how much was written to it.
+// rawConn is the connection below TLS. It counts the bytes that are written to it.
 type rawConn struct {
 	net.Conn
 	written atomic.Int64 // bytes
-	handed  bool         // to net/http, which reads it on one goroutine and writes on another
-	now     bool         // a Read does not wait; for the one goroutine that has the connection
-	stuck   bool         // what TLS had to say meanwhile found no room; likewise
+	handed  bool         // net/http has it, and reads it on one goroutine and writes on another
+	now     bool         // Read does not wait; only the goroutine that has the connection sets it
+	stuck   bool         // a record of TLS could not be written meanwhile; only that goroutine uses it
 
-	socket  syscall.RawConn // nil if there is none to ask
-	look    look
-	awaited time.Duration // what awaitAcks has set
+	socket syscall.RawConn // nil if the connection has no socket
+	look   look
+	acks   time.Duration // set by awaitAcks
 
-	readFailed chan struct{} // closed once a Read has
+	readFailed chan struct{} // closed once a Read has failed
 	once       sync.Once
 }
 
@@ -47,8 +47,7 @@ func (r *rawConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// errNothing is the error of a Read that does not wait and finds nothing. crypto/tls goes on after an
-// error that is temporary.
+// errNothing is the error of a Read that does not wait and finds nothing. crypto/tls can go on after a temporary error.
 var errNothing net.Error = nothing{}
 
 type nothing struct{}
@@ -57,12 +56,12 @@ func (nothing) Error() string   { return "nothing has arrived" }
 func (nothing) Timeout() bool   { return true }
 func (nothing) Temporary() bool { return true }
 
-// lastWords bounds the wait for what a peer said before it hung up.
-const lastWords = 50 * time.Millisecond
+// alertWait bounds the wait for what a peer has sent before it closed the connection.
+const alertWait = 50 * time.Millisecond
 
-// Write, once net/http does it, lets the reader go first if the peer has hung up. Most tell why before they do: by an
-// alert, or by GOAWAY, which says that a request can be sent again. A failure to write, which net/http
-// would take for the end of it, tells nothing.
+// Write lets the reader go first if the peer has closed the connection and net/http has it. Most peers say why before they
+// close: by an alert, or by GOAWAY, which says that a request can be sent again. net/http would report the failed write, which
+// says nothing.
 func (r *rawConn) Write(p []byte) (int, error) {
 	if r.now {
 		return r.writeNow(p)
@@ -72,13 +71,13 @@ func (r *rawConn) Write(p []byte) (int, error) {
 	if r.handed && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)) {
 		select {
 		case <-r.readFailed:
-		case <-time.After(lastWords):
+		case <-time.After(alertWait):
 		}
 	}
 	return n, err
 }
 
-// CloseWrite is for a connection without TLS: what came of an Upgrade may end its one direction.
+// CloseWrite ends one direction of a connection without TLS, for an upgraded protocol.
 func (r *rawConn) CloseWrite() error {
 	if half, ok := r.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -86,8 +85,8 @@ func (r *rawConn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// writeNow writes what crypto/tls answers to what it has read: an alert, or new keys (RFC 8446 section
-// 4.6.3). A peer that reads nothing would make it wait for ever, and with it whoever looks.
+// writeNow writes the answer of crypto/tls to a record that it has read: an alert, or new keys (RFC 8446 section 4.6.3). Without
+// the deadline, a peer that reads nothing would make the goroutine wait forever.
 func (r *rawConn) writeNow(p []byte) (int, error) {
 	r.Conn.SetWriteDeadline(time.Now().Add(time.Millisecond))
 	defer r.Conn.SetWriteDeadline(time.Time{})
@@ -97,25 +96,24 @@ func (r *rawConn) writeNow(p []byte) (int, error) {
 	return n, err
 }
 
-// awaitAcks bounds for how long the peer's kernel may leave unacknowledged what was sent to it. After
-// that the path is dead: a peer that is only busy acknowledges. Zero takes the bound away. What fails
-// is left as it was: then the origin's other bounds hold.
+// awaitAcks bounds for how long the peer's kernel may leave sent data unacknowledged. After that the path is dead: a peer that
+// is only busy acknowledges. Zero removes the bound. Errors are ignored, since the other bounds still hold.
 //
-// The kernel counts in the time in which the peer acknowledges but takes no data, its buffer being full
-// (RFC 9293 section 3.8.6.1). So there is no bound while a body is sent that may fill it.
+// The kernel also counts the time in which the peer acknowledges but takes no data, because its buffer is full (RFC 9293
+// section 3.8.6.1). So there is no bound while a body is sent that may fill the buffer.
 func (r *rawConn) awaitAcks(d time.Duration) {
-	if r.awaited != d && r.socket != nil {
-		r.awaited = d
+	if r.acks != d && r.socket != nil {
+		r.acks = d
 		r.socket.Control(func(fd uintptr) { setAckTimeout(fd, d) })
 	}
 }
 
-// isEmpty reports whether an answer has no body that anybody needs to read.
+// isEmpty reports whether a response has no body to read.
 func isEmpty(req *http.Request, resp *http.Response) bool {
 	return resp.ContentLength == 0 || req.Method == http.MethodHead || resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
 }
 
-// headerSize is how much of an HTTP/1.1 message a header makes up.
+// headerSize returns the size of a header in an HTTP/1.1 message, in bytes.
 func headerSize(h http.Header) (n int64) {
 	for name, values := range h {
 		for _, v := range values {
