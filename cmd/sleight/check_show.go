@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sleightproxy/sleight/internal/check"
+	"github.com/sleightproxy/sleight/internal/printable"
 	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
@@ -108,7 +109,7 @@ func showOrigin(t *terminal.Terminal, o *check.Origin) {
 	}
 	rows := make([][]string, 0, len(o.IPs))
 	for _, p := range o.IPs {
-		rows = append(rows, []string{mark(t, p.Status), p.IP, milliseconds(p.Connect), milliseconds(p.Handshake), milliseconds(p.FirstByte), terminal.Safe(protocol(&p))})
+		rows = append(rows, []string{mark(t, p.Status), p.IP, milliseconds(p.Connect), milliseconds(p.Handshake), milliseconds(p.FirstByte), printable.Text(protocol(&p))})
 	}
 	t.Table([]string{"", "address", "connect", "TLS", "answer", "HTTP"}, rows)
 }
@@ -202,9 +203,9 @@ func trees(t *terminal.Terminal, chain []check.Certificate, state *check.TLS) []
 			if left := len(c.Names) - len(names) + c.MoreNames; left > 0 {
 				more = fmt.Sprintf(" and %d more", left)
 			}
-			node.Sub = append(node.Sub, terminal.Tree{Text: terminal.Safe("names " + strings.Join(names, ", ") + more)})
+			node.Sub = append(node.Sub, terminal.Tree{Text: printable.Text("names " + strings.Join(names, ", ") + more)})
 		}
-		node.Sub = append(node.Sub, terminal.Tree{Text: terminal.Safe(fmt.Sprintf("key %s, signature %s", c.Key, c.Signature))})
+		node.Sub = append(node.Sub, terminal.Tree{Text: printable.Text(fmt.Sprintf("key %s, signature %s", c.Key, c.Signature))})
 		pin := "pin " + c.Pin
 		if slices.Contains(state.PinsMatched, c.Pin) {
 			pin += " (pinned)"
@@ -296,7 +297,7 @@ func showReport(t *terminal.Terminal, r *check.Report, source string, verbose bo
 		case origin.Disabled, origin.Expired:
 			what = "(" + string(one.State) + ") " + what
 		}
-		rows = append(rows, []string{mark(t, one.Status), terminal.Safe(one.Route), days, terminal.Safe(what)})
+		rows = append(rows, []string{mark(t, one.Status), printable.Text(one.Route), days, printable.Text(what)})
 	}
 	if len(rows) > 0 {
 		t.Table([]string{"", "route", "days", "verdict"}, rows)

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sleightproxy/sleight/internal/demo"
+	"github.com/sleightproxy/sleight/internal/printable"
 	"github.com/sleightproxy/sleight/internal/routetable"
-	"github.com/sleightproxy/sleight/internal/terminal"
 )
 
 // usageError is a mistake in how the command was called.
@@ -56,7 +56,7 @@ func exitStatus(err error) int {
 // message is what a person is told of an error: the last line of each command that fails. It has what
 // origins, tables and documents say, so it is made safe for terminals.
 func message(err error) string {
-	return terminal.Safe(strings.ReplaceAll(err.Error(), context.Canceled.Error(), "interrupted"))
+	return printable.Text(strings.ReplaceAll(err.Error(), context.Canceled.Error(), "interrupted"))
 }
 
 func newCommand(getenv func(string) string) *cobra.Command {

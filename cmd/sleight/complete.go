@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sleightproxy/sleight/internal/terminal"
+	"github.com/sleightproxy/sleight/internal/printable"
 )
 
 // completeValues completes the values of flags: of each one of a few words, of a file with one of a few
@@ -57,7 +57,7 @@ func (t *tableFlags) completeHosts(many bool) cobra.CompletionFunc {
 				break
 			}
 			host := item.Host()
-			if strings.HasPrefix(host, strings.ToLower(begun)) && host == terminal.Safe(host) && !given[host] {
+			if strings.HasPrefix(host, strings.ToLower(begun)) && host == printable.Text(host) && !given[host] {
 				hosts = append(hosts, host)
 			}
 		}

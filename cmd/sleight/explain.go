@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sleightproxy/sleight/internal/printable"
 	"github.com/sleightproxy/sleight/internal/routes"
 	"github.com/sleightproxy/sleight/internal/terminal"
 )
@@ -100,7 +101,7 @@ func showExplanation(t *terminal.Terminal, e *routes.Explanation, source routes.
 		if l.Reason != "" {
 			found += " " + l.Reason
 		}
-		rows = append(rows, []string{terminal.Safe(l.Key), decides, terminal.Safe(found)})
+		rows = append(rows, []string{printable.Text(l.Key), decides, printable.Text(found)})
 	}
 	fmt.Fprintln(t.Out)
 	t.Table([]string{"looked up", "", "found"}, rows)

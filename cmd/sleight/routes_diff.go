@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sleightproxy/sleight/internal/printable"
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -176,5 +177,5 @@ func printComparison(t *terminal.Terminal, c comparison) {
 		fmt.Fprintln(t.Out, t.Styled(terminal.Warning, "~ "+d.Host))
 		printDifferences(t, d.Before, d.After)
 	}
-	fmt.Fprintf(t.Out, "From %s to %s: %d added, %d changed, %d removed, %d the same\n", terminal.Safe(c.From), terminal.Safe(c.To), len(c.Added), len(c.Changed), len(c.Removed), c.Same)
+	fmt.Fprintf(t.Out, "From %s to %s: %d added, %d changed, %d removed, %d the same\n", printable.Text(c.From), printable.Text(c.To), len(c.Added), len(c.Changed), len(c.Removed), c.Same)
 }

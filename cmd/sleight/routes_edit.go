@@ -16,9 +16,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sleightproxy/sleight/internal/printable"
 	"github.com/sleightproxy/sleight/internal/routes"
 	"github.com/sleightproxy/sleight/internal/routetable"
-	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
@@ -168,7 +168,7 @@ func editText(item origin.Item, table routetable.Table, as format, now time.Time
 	}
 	var s strings.Builder
 	for _, line := range header {
-		s.WriteString("# " + terminal.Safe(line) + "\n")
+		s.WriteString("# " + printable.Text(line) + "\n")
 	}
 	return s.String() + body.String(), nil
 }
@@ -248,7 +248,7 @@ func (s *session) run(ctx context.Context) (origin.Item, error) {
 		if !s.w.out.Interactive() {
 			return nil, s.kept(failed)
 		}
-		opened = errorMark + terminal.Safe(err.Error()) + "\n" + withoutError(text)
+		opened = errorMark + printable.Text(err.Error()) + "\n" + withoutError(text)
 		if err := os.WriteFile(s.name, []byte(opened), 0o600); err != nil {
 			return nil, s.kept(err)
 		}

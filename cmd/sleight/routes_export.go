@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sleightproxy/sleight/internal/printable"
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -92,7 +93,7 @@ func (r *routesCommand) export(c *cobra.Command, to string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(t.Err, terminal.Safe(fmt.Sprintf("%s of %v exported%s%s", count(len(routes), "route"), table, where, e)))
+	fmt.Fprintln(t.Err, printable.Text(fmt.Sprintf("%s of %v exported%s%s", count(len(routes), "route"), table, where, e)))
 	if n := len(e.leftOut); n > 0 {
 		return statusError{1, fmt.Errorf("%s left out, which JSON cannot hold as they are", count(n, "route"))}
 	}
@@ -120,13 +121,13 @@ func (e *exceptions) say() {
 		slices.SortStableFunc(list, func(a, b remark) int { return strings.Compare(a.key, b.key) })
 	}
 	for _, r := range e.unusable[:min(len(e.unusable), maxShown)] {
-		e.terminal.Sayf(e.bar, "%s", terminal.Safe("sleight: "+r.text))
+		e.terminal.Sayf(e.bar, "%s", printable.Text("sleight: "+r.text))
 	}
 	if more := len(e.unusable) - maxShown; more > 0 {
 		e.terminal.Sayf(e.bar, "sleight: and %d more that cannot be used, which \"sleight routes list --invalid\" lists", more)
 	}
 	for _, r := range e.leftOut {
-		e.terminal.Sayf(e.bar, "%s", terminal.Safe("sleight: "+r.text))
+		e.terminal.Sayf(e.bar, "%s", printable.Text("sleight: "+r.text))
 	}
 }
 

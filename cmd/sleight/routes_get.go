@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sleightproxy/sleight/internal/printable"
 	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
@@ -48,13 +49,13 @@ func printItem(t *terminal.Terminal, item origin.Item, now time.Time) {
 	const header = "attribute"
 	indent := len(header) + 2
 	for _, name := range item.Names() {
-		indent = max(indent, len(terminal.Safe(name))+2)
+		indent = max(indent, len(printable.Text(name))+2)
 	}
 	var rows [][]string
 	// add wraps a value: unlike in a list, what a terminal cut off could be seen nowhere.
 	add := func(style terminal.Style, name, v string) {
 		for line := range strings.SplitSeq(t.Wrap(indent, v), "\n") {
-			rows = append(rows, []string{terminal.Safe(name), t.Styled(style, strings.TrimLeft(line, " "))})
+			rows = append(rows, []string{printable.Text(name), t.Styled(style, strings.TrimLeft(line, " "))})
 			name = ""
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sleightproxy/sleight/internal/printable"
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -106,7 +107,7 @@ func (r *routesCommand) importFrom(c *cobra.Command, name string, flags importFl
 	t := newTerminal(c)
 	if checked.Count > 0 {
 		for _, problem := range checked.Problems {
-			fmt.Fprintln(t.Err, terminal.Safe(fmt.Sprintf("sleight: %s: %v", name, problem)))
+			fmt.Fprintln(t.Err, printable.Text(fmt.Sprintf("sleight: %s: %v", name, problem)))
 		}
 		if more := checked.Count - len(checked.Problems); more > 0 {
 			fmt.Fprintf(t.Err, "sleight: %s: and %d more\n", name, more)
@@ -399,7 +400,7 @@ func (r *importRun) report(o routetable.Outcome) {
 	}
 	switch shown := r.sum.problems[o.What]; {
 	case shown <= maxShown:
-		r.terminal.Sayf(r.bar, "%s", terminal.Safe("sleight: "+o.Err.Error()))
+		r.terminal.Sayf(r.bar, "%s", printable.Text("sleight: "+o.Err.Error()))
 	case shown == maxShown+1:
 		r.terminal.Sayf(r.bar, "sleight: and more %s; --output json lists up to %d", problemNames[o.What], maxListed)
 	}
@@ -462,7 +463,7 @@ func (r *importRun) showChanges() {
 		if seen[change.What]++; seen[change.What] > maxShown {
 			continue
 		}
-		fmt.Fprintf(r.terminal.Out, "%s %s%s\n", verbs[change.What], terminal.Safe(shown(change.Host)), map[bool]string{true: ":"}[change.What == routetable.Updated])
+		fmt.Fprintf(r.terminal.Out, "%s %s%s\n", verbs[change.What], printable.Text(shown(change.Host)), map[bool]string{true: ":"}[change.What == routetable.Updated])
 		if change.What == routetable.Updated {
 			printDifferences(r.terminal, change.before.WithoutRecord(), change.after.WithoutRecord())
 		}

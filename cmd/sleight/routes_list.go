@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sleightproxy/sleight/internal/printable"
 	"github.com/sleightproxy/sleight/internal/routes"
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/internal/terminal"
@@ -201,7 +202,7 @@ func printList(t *terminal.Terminal, all []stated) {
 	for _, i := range all {
 		value := func(name string) string {
 			if v, ok := i.item[name]; ok {
-				return terminal.Safe(valueText(name, v))
+				return printable.Text(valueText(name, v))
 			}
 			return ""
 		}
@@ -245,7 +246,7 @@ func (r *routesCommand) printItems(t *terminal.Terminal, all []stated) error {
 			i := s.item
 			if _, err := i.MarshalJSON(); err != nil {
 				left++
-				fmt.Fprintf(t.Err, "sleight: left out: %v\n", terminal.Safe(err.Error()))
+				fmt.Fprintf(t.Err, "sleight: left out: %v\n", printable.Text(err.Error()))
 				continue
 			}
 			if !yield(i, nil) {

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sleightproxy/sleight/internal/printable"
 	"github.com/sleightproxy/sleight/internal/routetable"
-	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
@@ -135,7 +135,7 @@ func (s *tally) add(n *int, host, what string, err error) {
 // failed adds one that was not changed, and says why.
 func (s *tally) failed(w *writer, n *int, host, what string, err error) {
 	s.add(n, host, what, err)
-	fmt.Fprintln(w.err.Out, terminal.Safe("sleight: "+err.Error()))
+	fmt.Fprintln(w.err.Out, printable.Text("sleight: "+err.Error()))
 }
 
 // unknown adds the route whose change was under way when the command failed, unless it is known not to be

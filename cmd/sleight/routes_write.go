@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sleightproxy/sleight/internal/printable"
 	"github.com/sleightproxy/sleight/internal/routes"
 	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/internal/terminal"
@@ -42,7 +43,7 @@ func (r *routesCommand) newWriter(c *cobra.Command, table routetable.Table, flag
 	}
 	w.sayf = func(format string, args ...any) {
 		if w.output.forPeople() {
-			fmt.Fprintln(w.out.Out, terminal.Safe(fmt.Sprintf(format, args...)))
+			fmt.Fprintln(w.out.Out, printable.Text(fmt.Sprintf(format, args...)))
 		}
 	}
 	return w
@@ -89,10 +90,10 @@ func byAndAt(before, i origin.Item) string {
 func recordOf(i origin.Item) string {
 	s := ""
 	if by, ok := i[origin.UpdatedByAttribute].(string); ok {
-		s += ", by " + terminal.Safe(by)
+		s += ", by " + printable.Text(by)
 	}
 	if at, ok := i[origin.UpdatedAtAttribute].(string); ok {
-		s += ", at " + terminal.Safe(at)
+		s += ", at " + printable.Text(at)
 	}
 	return s
 }

@@ -9,9 +9,9 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/sleightproxy/sleight/internal/printable"
 	"github.com/sleightproxy/sleight/internal/routes"
 	"github.com/sleightproxy/sleight/internal/routetable"
-	"github.com/sleightproxy/sleight/internal/terminal"
 	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
@@ -84,7 +84,7 @@ func sayWaiting(table routetable.Table, stderr io.Writer) {
 		return
 	}
 	file.Waiting = func(atMost time.Duration) {
-		fmt.Fprintln(stderr, terminal.Safe(fmt.Sprintf("sleight: another process has locked %v, to change it: waiting for it for at most %v (Ctrl-C ends the wait)", file, atMost.Round(time.Second))))
+		fmt.Fprintln(stderr, printable.Text(fmt.Sprintf("sleight: another process has locked %v, to change it: waiting for it for at most %v (Ctrl-C ends the wait)", file, atMost.Round(time.Second))))
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/sleightproxy/sleight/internal/terminal"
+	"github.com/sleightproxy/sleight/internal/printable"
 	"github.com/sleightproxy/sleight/pkg/hostname"
 )
 
@@ -34,7 +34,7 @@ func cutAt(s string, n int) string {
 }
 
 // sentence is a text as findings have it: bounded, and safe for terminals.
-func sentence(s string) string { return terminal.Safe(cutAt(s, maxMessage)) }
+func sentence(s string) string { return printable.Text(cutAt(s, maxMessage)) }
 
 func plural(n int, one, many string) string {
 	if n == 1 {

@@ -5,17 +5,19 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/progress"
+
+	"github.com/sleightproxy/sleight/internal/printable"
 )
 
-// Progress is a bar on the terminal while something long is under way, and nothing where nobody looks. It
-// is safe for concurrent use. Between its beginning and Done, nothing else may be written to Err.
+// Progress is a bar on the terminal during long work. If standard error is not a terminal, it draws nothing. It is safe for
+// concurrent use. Until Done, nothing else may be written to Err.
 type Progress struct {
-	tracker *progress.Tracker // nil where there is no bar
+	tracker *progress.Tracker // nil if no bar is drawn
 	writer  progress.Writer
 	ended   chan struct{}
 }
 
-// Progress begins a bar. A total of 0 is one that is not known.
+// Progress begins a bar. A total of 0 means that it is not known.
 func (t *Terminal) Progress(what string, total int64) *Progress {
 	if !t.draws {
 		return &Progress{}
@@ -29,7 +31,7 @@ func (t *Terminal) Progress(what string, total int64) *Progress {
 	w.Style().Visibility.ETA = true
 	w.Style().Visibility.Speed = true
 	w.Style().Visibility.Value = true
-	p := &Progress{tracker: &progress.Tracker{Message: Safe(what), Total: total, Units: progress.UnitsDefault}, writer: w, ended: make(chan struct{})}
+	p := &Progress{tracker: &progress.Tracker{Message: printable.Text(what), Total: total, Units: progress.UnitsDefault}, writer: w, ended: make(chan struct{})}
 	w.AppendTracker(p.tracker)
 	go func() {
 		defer close(p.ended)
@@ -38,7 +40,7 @@ func (t *Terminal) Progress(what string, total int64) *Progress {
 	return p
 }
 
-// Drawn reports whether somebody sees the bar.
+// Drawn reports whether the bar is drawn.
 func (p *Progress) Drawn() bool { return p.tracker != nil }
 
 // Add counts n more as done.
@@ -48,7 +50,7 @@ func (p *Progress) Add(n int64) {
 	}
 }
 
-// Done ends the bar, as it stands. It returns when the bar is written out, and may be called twice.
+// Done ends the bar with its present value. It returns when the bar is written out, and may be called twice.
 func (p *Progress) Done() {
 	if p.tracker == nil {
 		return
@@ -59,7 +61,7 @@ func (p *Progress) Done() {
 		p.tracker.MarkAsDone()
 	}
 	for {
-		p.writer.Stop() // which does nothing before the drawing has begun
+		p.writer.Stop() // does nothing before the drawing has begun
 		select {
 		case <-p.ended:
 			return
@@ -68,7 +70,7 @@ func (p *Progress) Done() {
 	}
 }
 
-// Sayf writes a line above the bar, or just a line where there is no bar.
+// Sayf writes a line above the bar, or just a line if no bar is drawn.
 func (t *Terminal) Sayf(p *Progress, format string, args ...any) {
 	if p != nil && p.tracker != nil {
 		p.writer.Log(format, args...)

@@ -1,6 +1,5 @@
-// Package terminal shows people what a command does: tables, trees, progress, colours, questions.
-// Where nobody looks, behind a pipe or in a file, it writes the same words without colours,
-// and neither draws progress nor asks.
+// Package terminal shows people what a command does: tables, trees, progress, colours, questions. Into a pipe or a file it writes
+// the same words without colours, and neither draws progress nor asks.
 package terminal
 
 import (
@@ -11,29 +10,29 @@ import (
 	"io"
 	"os"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/jedib0t/go-pretty/v6/list"
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 	"golang.org/x/term"
+
+	"github.com/sleightproxy/sleight/internal/printable"
 )
 
-// Terminal is where a command reads and writes. Results go to Out, so that a pipe gets nothing else;
-// progress and questions go to Err. It is for one goroutine, but for [Progress].
+// Terminal is where a command reads and writes. Results go to Out, so that a pipe gets nothing else. Progress and questions go to
+// Err. It is for one goroutine, except for [Progress].
 type Terminal struct {
 	In       io.Reader
 	Out, Err io.Writer
 
 	colour bool // on Out
-	asks   bool // somebody can be asked: In and Err are terminals
-	draws  bool // Err is a terminal that can go back in a line
+	asks   bool // questions can be asked: In and Err are terminals
+	draws  bool // Err is a terminal that can redraw a line
 	width  func() int
 }
 
-// New looks what the three are. Colours are for a terminal, unless NO_COLOR (no-color.org) or TERM=dumb
-// forbids them. getenv is os.Getenv or the like.
+// New finds out which of the three are terminals. A terminal gets colours, unless NO_COLOR (no-color.org) or TERM=dumb is set.
+// getenv is os.Getenv or the like.
 func New(in io.Reader, out, err io.Writer, getenv func(string) string) *Terminal {
 	dumb := getenv("TERM") == "dumb"
 	return &Terminal{
@@ -57,11 +56,10 @@ func isTerminal(v any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// Interactive reports whether somebody can be asked.
+// Interactive reports whether questions can be asked.
 func (t *Terminal) Interactive() bool { return t.asks }
 
-// Printing runs print, and returns the first error of what that wrote to Out: who prints for people does
-// not look at each line.
+// Printing runs print, and returns the first error of its writes to Out, so that print need not check each line.
 func (t *Terminal) Printing(print func()) error {
 	out := t.Out
 	defer func() { t.Out = out }()
@@ -84,10 +82,10 @@ func (w *watched) Write(p []byte) (n int, err error) {
 	return n, w.err
 }
 
-// Style is a colour of a word, where there are colours. The word has to say the same without.
+// Style is the colour of a word on a terminal. The word has to say the same without it.
 type Style text.Color
 
-// The styles have a meaning, not a colour, in their names.
+// The styles are named for their meaning.
 const (
 	Plain   = Style(text.Reset)
 	Good    = Style(text.FgGreen)
@@ -97,33 +95,18 @@ const (
 	Strong  = Style(text.Bold)
 )
 
-// Styled returns s in a style, made safe by [Safe].
+// Styled returns s in a style, made safe by printable.Text.
 func (t *Terminal) Styled(style Style, s string) string {
-	s = Safe(s)
+	s = printable.Text(s)
 	if !t.colour || style == Plain {
 		return s
 	}
-	// Not text.Color.Sprint, which looks at the standard output of the process and not at ours.
+	// text.Color.Sprint would check the standard output of the process instead of Out.
 	return text.Color(style).EscapeSeq() + s + text.Reset.EscapeSeq()
 }
 
-// Safe replaces what could move the cursor, hide or rename something on a terminal: control characters,
-// and those that turn the direction of writing. Names in routes and certificates are strangers' words.
-func Safe(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' {
-			return ' '
-		}
-		if !unicode.IsPrint(r) {
-			return utf8.RuneError
-		}
-		return r
-	}, s)
-}
-
-// Table writes rows under a header, in columns. Cells have to be safe ([Safe], [Terminal.Styled]). On a
-// terminal, what does not fit the width is cut off at the end of the line, which then ends with an
-// ellipsis; in a pipe, nothing is.
+// Table writes rows under a header, in columns. Cells have to be safe (printable.Text, [Terminal.Styled]). On a terminal, lines
+// that are too long are cut off and end with an ellipsis. In a pipe, no line is cut off.
 func (t *Terminal) Table(header []string, rows [][]string) {
 	w := table.NewWriter()
 	style := table.StyleDefault
@@ -139,7 +122,7 @@ func (t *Terminal) Table(header []string, rows [][]string) {
 	width := t.width()
 	for line := range strings.Lines(w.Render() + "\n") {
 		line = strings.TrimSuffix(line, "\n")
-		if width > 0 && text.StringWidthWithoutEscSequences(line) > width { // the library would mark lines that are not cut, too
+		if width > 0 && text.StringWidthWithoutEscSequences(line) > width { // the library would mark also lines that it does not cut
 			line = text.Trim(line, width-1) + "…"
 		}
 		fmt.Fprintln(t.Out, line)
@@ -154,7 +137,7 @@ func cells(row []string) table.Row {
 	return r
 }
 
-// Tree is a text and what hangs below it.
+// Tree is a text with the texts below it.
 type Tree struct {
 	Text string
 	Sub  []Tree
@@ -179,8 +162,8 @@ func (t *Terminal) Tree(trees ...Tree) {
 	fmt.Fprintln(t.Out, w.Render())
 }
 
-// Read returns what read does. Neither a terminal nor a pipe can be interrupted while it is read: where ctx
-// ends before, Read returns at once, with ctx's error, and what read returns later is lost.
+// Read returns the results of read. Reading a terminal or a pipe cannot be interrupted. If ctx ends first, Read returns at once
+// with ctx's error, and the later results of read are lost.
 func Read[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	type result struct {
 		v   T
@@ -203,15 +186,15 @@ func Read[T any](ctx context.Context, read func() (T, error)) (T, error) {
 // ErrNotInteractive says that a question could not be asked.
 var ErrNotInteractive = errors.New("there is no terminal to ask on")
 
-// Confirm asks a question that is answered with yes or no. The end of the input is a no. Where
-// ctx ends before the answer it returns at once, with ctx's error; what is typed then is lost.
+// Confirm asks a question to answer with yes or no. The end of the input means no. If ctx ends before the answer, Confirm returns
+// at once with ctx's error, and the text that is typed then is lost.
 func (t *Terminal) Confirm(ctx context.Context, question string) (bool, error) {
 	if !t.asks {
 		return false, ErrNotInteractive
 	}
 	answers := bufio.NewReader(t.In)
 	for {
-		fmt.Fprintf(t.Err, "%s [y/N] ", Safe(question))
+		fmt.Fprintf(t.Err, "%s [y/N] ", printable.Text(question))
 		line, err := Read(ctx, func() (string, error) { return answers.ReadString('\n') })
 		if err != nil {
 			fmt.Fprintln(t.Err)
