@@ -18,7 +18,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
-// awsFlags say where DynamoDB is, by the names that the AWS CLI gives them.
+// awsFlags say where DynamoDB is. They have the names that the AWS CLI uses.
 type awsFlags struct {
 	region, profile, endpoint string
 }
@@ -26,12 +26,12 @@ type awsFlags struct {
 func (a *awsFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&a.region, "region", "", "AWS `region` of the table (AWS_REGION, or the profile's)")
 	f.StringVar(&a.profile, "profile", "", "`name` of the AWS profile (AWS_PROFILE)")
-	f.StringVar(&a.endpoint, "endpoint-url", "", "`URL` of DynamoDB, where it is not AWS's (AWS_ENDPOINT_URL_DYNAMODB)")
+	f.StringVar(&a.endpoint, "endpoint-url", "", "`URL` of DynamoDB, if it is not AWS's (AWS_ENDPOINT_URL_DYNAMODB)")
 }
 
-// config is what the AWS CLI would use.
+// config returns the configuration that the AWS CLI would use.
 func (a *awsFlags) config(ctx context.Context) (aws.Config, error) {
-	// The SDK warns of each answer whose checksum is missing. What matters comes back as an error.
+	// The SDK logs a warning for each response without a checksum. All that matters is returned as an error.
 	load := []func(*config.LoadOptions) error{config.WithLogger(logging.Nop{})}
 	if a.region != "" {
 		load = append(load, config.WithRegion(a.region))
@@ -64,7 +64,7 @@ func (a *awsFlags) client(ctx context.Context, options ...func(*sdk.Options)) (*
 	return client, nil
 }
 
-// checkEndpoint refuses what is no URL, before anything is asked there: the SDK speaks of URIs and schemes.
+// checkEndpoint refuses an endpoint that is not a URL, before the SDK does so in terms of URIs and schemes.
 func (a *awsFlags) checkEndpoint(endpoint string) error {
 	u, err := url.Parse(endpoint)
 	switch {
@@ -76,25 +76,25 @@ func (a *awsFlags) checkEndpoint(endpoint string) error {
 	return usageError{fmt.Errorf("the endpoint of DynamoDB is %q, by AWS_ENDPOINT_URL_DYNAMODB, AWS_ENDPOINT_URL or the AWS profile: it has to be a URL that begins with http:// or https://, such as http://127.0.0.1:8000", endpoint)}
 }
 
-// lastingClient is for a process that may live for months.
+// lastingClient returns a client for a process that may live for months.
 func (a *awsFlags) lastingClient(ctx context.Context) (*sdk.Client, error) {
 	return a.client(ctx, dynamodb.ForLookups, func(o *sdk.Options) {
 		o.Credentials = &lastingCredentials{load: a.config, sdk: o.Credentials, at: time.Now()}
 	})
 }
 
-// keysPeriod is how long keys of a file are used without reading it again.
+// keysPeriod is for how long the keys in a file are used before the file is read again.
 const keysPeriod = time.Minute
 
-// lastingCredentials are the SDK's, but for keys in a file. The SDK reads these once; temporary ones
-// expire, and are replaced by others there: who serves for days has to see that. What it finds elsewhere
-// it renews itself, each kind in its own way. It is safe for concurrent use.
+// lastingCredentials are the SDK's credentials, except for keys in a file. The SDK reads a file once. Temporary keys expire and are
+// replaced in the file, and a process that serves for days has to notice. The SDK renews all other kinds by itself. It is safe
+// for concurrent use.
 type lastingCredentials struct {
 	load func(context.Context) (aws.Config, error)
 
 	mu  sync.Mutex
 	sdk aws.CredentialsProvider
-	at  time.Time // when that was loaded
+	at  time.Time // when sdk was loaded
 }
 
 // Retrieve implements [aws.CredentialsProvider].
@@ -114,7 +114,7 @@ func (l *lastingCredentials) Retrieve(ctx context.Context) (aws.Credentials, err
 	return cfg.Credentials.Retrieve(ctx)
 }
 
-// current returns the SDK's, and whether they were loaded long ago.
+// current returns the SDK's credentials, and reports whether they were loaded long ago.
 func (l *lastingCredentials) current() (aws.CredentialsProvider, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -23,7 +23,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// newChecker checks as a proxy with these settings would forward. close gives its client certificates up.
+// newChecker returns a Checker that does what a proxy with these settings would do. close closes its client certificates.
 func newChecker(s app.Settings) (c *check.Checker, close func(), err error) {
 	c = &check.Checker{AllowCIDRs: s.AllowCIDRs, ForceHTTPS: s.ForceHTTPS, Timeouts: s.Timeouts, LoopID: s.LoopID}
 	if s.ClientCertsDir == "" {
@@ -37,16 +37,15 @@ func newChecker(s app.Settings) (c *check.Checker, close func(), err error) {
 	return c, func() { certs.Close() }, nil
 }
 
-// checkBeforeWrite returns what the commands that write single routes run before they do: a check of the
-// route as it is going to be, by a proxy with the settings of the environment and of --allow-cidr. Its error is an
-// *unworkableError for a route that cannot work, which only --force writes. What is less than that is
-// told on standard error. A route that is disabled, or has expired, harms nobody, and is not checked.
+// checkBeforeWrite returns the check that commands run before they write a single route. It checks the new route with the settings
+// of the environment and of --allow-cidr. If the route cannot work, the error is an *unworkableError, and only --force writes the
+// route. Lesser findings go to standard error. A route that is disabled or has expired is not checked.
 func checkBeforeWrite(getenv func(string) string) func(c *cobra.Command, route *origin.Route) error {
 	return func(c *cobra.Command, route *origin.Route) error {
 		if route.State(time.Now()) != origin.Usable {
 			return nil
 		}
-		settings, _, err := proxySettings(c.Flags(), getenv) // whose timeouts may be the route's, and are no others
+		settings, _, err := proxySettings(c.Flags(), getenv) // the timeouts among the flags are the route's
 		if err != nil {
 			return err
 		}
@@ -74,11 +73,11 @@ func checkBeforeWrite(getenv func(string) string) func(c *cobra.Command, route *
 	}
 }
 
-// unworkableError refuses a route that is found not to work.
+// unworkableError refuses a route that cannot work.
 type unworkableError struct{ host, verdict, advice string }
 
 func (e *unworkableError) Error() string {
-	return fmt.Sprintf("nothing was written, since the route of %s cannot work: %s. To mend it: %s. With --force, it is written all the same", shown(e.host), e.verdict, e.advice)
+	return fmt.Sprintf("nothing was written, since the route of %s cannot work: %s. To mend it: %s. With --force, it is written all the same", quoteHost(e.host), e.verdict, e.advice)
 }
 
 // checkCommand is "sleight check".
@@ -101,23 +100,24 @@ func newCheck(getenv func(string) string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check (HOST | --all)",
 		Short: "Prove that a route works, before and after it goes live",
-		Long: `Does what the proxy would do, and tells what came of it: looks up where clients of HOST are led
-to, and where the origin is; connects to every address of it; shakes hands under the name that
-the proxy would send and verify, by the same code; sends a request. A line says what that comes
-to, and the lines below what to change, and who can.
+		Long: `Does what the proxy would do, and says what happens. It looks up HOST in DNS, to find out where
+clients go, and the origin. It connects to every address of the origin, shakes hands under the
+name that the proxy would send and verify, with the same code, and sends a request. The first
+line is the verdict. The lines below say what to change, and who can change it.
 
-The route is that of --table or --routes which HOST would get. With --origin, it is one that
-is in no table yet; --server-name and the like alter it. --from-file reads routes that are in
-no table yet from a file, one object or {"routes":[...]}, in JSON or YAML: HOST says which,
-and may be left out where there is one. With --all it is every route of the table or the file.
+The route is the one that HOST would get from --table or --routes. With --origin, it is a route
+that is in no table yet. Flags of attributes, such as --server-name, alter it for the check.
+--from-file reads routes that are in no table yet: one object or {"routes":[...]}, in JSON or
+YAML. HOST chooses one of them, and may be left out if there is only one. With --all, every route
+of the table or the file is checked.
 
-A wildcard is checked with a name that it covers: give that name for HOST, or say it by --as.
-Otherwise "sleight-check" stands for the star.
+A wildcard is checked with a name that it covers: give that name as HOST or with --as. Otherwise
+"sleight-check" replaces the star.
 
-An address that fails while others of it work is a warning, as is a certificate that ends soon.
-Disabled and expired routes are checked, but do not fail the run unless --fail-inactive is given.
-Exit status: 0 where all is ok or warns, 1 where something fails, 130 when interrupted.
-docs/check.md has the fields of --output json, which stay as they are, and the codes of findings.`,
+If an address of the origin fails and others work, that is a warning, as is a certificate that
+ends soon. Disabled and expired routes are checked, but do not fail the run without
+--fail-inactive. Exit status: 0 if all is ok or warns, 1 if something fails, 130 if interrupted.
+docs/check.md has the codes of findings and the fields of --output json, which are stable.`,
 		Example: `  sleight check one.spec-trust.com --origin one.lb.aws.amazon.com
   sleight check one.spec-trust.com --table routes --target d-abc123.execute-api.eu-west-1.amazonaws.com
   sleight check --from-file route.yaml
@@ -135,10 +135,10 @@ docs/check.md has the fields of --output json, which stay as they are, and the c
 	k.attributes.add(c)
 	f.StringVar(&k.path, "path", "/", "`path` and query of the request")
 	f.StringVar(&k.method, "method", "GET", "`method` of the request: GET, HEAD or OPTIONS")
-	f.StringSliceVar(&k.target, "target", nil, "`name` or address of the proxy, to which clients should be led; may be repeated")
+	f.StringSliceVar(&k.target, "target", nil, "`name` or address of the proxy that DNS should lead clients to; may be repeated")
 	f.StringVar(&k.resolver, "resolver", "", "`address` of the DNS server to ask (default: the system's)")
 	f.IntVar(&k.parallel, "parallel", 32, "how many addresses to try at once, `N`")
-	f.DurationVar(&k.timeout, "timeout", 15*time.Second, "for what `duration` to wait for each look-up and each address")
+	f.DurationVar(&k.timeout, "timeout", 15*time.Second, "for what `duration` to wait for each lookup and each address")
 	f.IntVar(&k.warnDays, "warn-days", 14, "warn of certificates that end within `N` days; 0 warns of none")
 	f.BoolVar(&k.inactive, "fail-inactive", false, "let disabled and expired routes fail the run too")
 	f.BoolVarP(&k.verbose, "verbose", "v", false, "with --all: show the details of each route")
@@ -152,7 +152,7 @@ docs/check.md has the fields of --output json, which stay as they are, and the c
 	return c
 }
 
-// validate finds calls that make no sense.
+// validate refuses flags that contradict each other.
 func (k *checkCommand) validate(c *cobra.Command, args []string) error {
 	f := c.Flags()
 	given := func(names ...string) string {
@@ -200,7 +200,7 @@ func (k *checkCommand) validate(c *cobra.Command, args []string) error {
 	return nil
 }
 
-// checker makes the Checker that the flags ask for.
+// checker returns the Checker for the flags.
 func (k *checkCommand) checker(c *cobra.Command) (*check.Checker, func(), error) {
 	settings, _, err := proxySettings(c.Flags(), k.getenv)
 	if err != nil {
@@ -261,7 +261,7 @@ func (k *checkCommand) run(c *cobra.Command, args []string) error {
 	return nil
 }
 
-// source is where the routes are.
+// source returns the source of the routes.
 func (k *checkCommand) source(c *cobra.Command, args []string) (routes.Source, error) {
 	switch {
 	case k.file != "":
@@ -277,7 +277,7 @@ func (k *checkCommand) source(c *cobra.Command, args []string) (routes.Source, e
 	return k.tables.openSource(c.Context())
 }
 
-// pick finds the route of the host that was asked for, and the name to check it with.
+// pick returns the item for the HOST of the command, and the name to check it with.
 func (k *checkCommand) pick(c *cobra.Command, source routes.Source, args []string) (string, origin.Item, error) {
 	ctx := c.Context()
 	if len(args) == 0 {
@@ -310,13 +310,13 @@ func (k *checkCommand) pick(c *cobra.Command, source routes.Source, args []strin
 		return "", nil, err
 	}
 	item = maps.Clone(item)
-	if c.Flags().Changed("origin") { // it is altered already
+	if c.Flags().Changed("origin") { // source has altered it
 		return host, item, nil
 	}
 	return host, item, k.alter(item)
 }
 
-// inForce returns the item that decides for a host, or else the one that has expired.
+// inForce returns the item that decides for a host, or if none does, the one that has expired.
 func (k *checkCommand) inForce(ctx context.Context, source routes.Source, host string) (origin.Item, error) {
 	e, items, err := routes.LookUp(ctx, source, host)
 	if err != nil {
@@ -326,7 +326,7 @@ func (k *checkCommand) inForce(ctx context.Context, source routes.Source, host s
 	for _, candidate := range e.Candidates {
 		item := items[candidate.Key]
 		switch {
-		case candidate.Decides && item == nil: // it is there twice
+		case candidate.Decides && item == nil: // a host that is there twice
 			return nil, candidate.Err
 		case candidate.Decides:
 			return item, nil

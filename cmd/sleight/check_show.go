@@ -13,7 +13,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// mark is a status in a word that says the same without colours.
+// mark returns a status as a word, which has the same meaning without colours.
 func mark(t *terminal.Terminal, s check.Status) string {
 	switch s {
 	case check.OK:
@@ -26,7 +26,7 @@ func mark(t *terminal.Terminal, s check.Status) string {
 	return t.Styled(terminal.Faint, "skip")
 }
 
-// indent is where the text of findings begins.
+// indent is the column of the text of findings.
 const indent = 6
 
 // showResult shows a person the check of one route.
@@ -57,12 +57,12 @@ func showResult(t *terminal.Terminal, r *check.Result, source string) {
 	showChains(t, r)
 }
 
-// showField shows one line of what is listed by name.
+// showField shows one named field.
 func showField(t *terminal.Terminal, name, v string) {
 	fmt.Fprintf(t.Out, "%-9s %s\n", name, t.Wrap(10, v))
 }
 
-// padded fills a mark up to the width of the longest, of four letters, and a blank.
+// padded pads a mark to the width of the longest one, four letters, and a blank.
 func padded(marked string, s check.Status) string {
 	if s == check.OK {
 		return marked + "   "
@@ -70,7 +70,7 @@ func padded(marked string, s check.Status) string {
 	return marked + " "
 }
 
-// clients says where DNS leads them.
+// clients says where DNS leads clients.
 func clients(r *check.Result) string {
 	where := strings.Join(r.Client.Addresses, ", ")
 	if len(r.Client.Addresses) > 3 {
@@ -114,7 +114,7 @@ func showOrigin(t *terminal.Terminal, o *check.Origin) {
 	t.Table([]string{"", "address", "connect", "TLS", "answer", "HTTP"}, rows)
 }
 
-// protocol says what was spoken, and what was answered, or why nothing was.
+// protocol says which protocol was spoken and what the response was, or why there was no response.
 func protocol(p *check.Probe) string {
 	var said []string
 	if p.HTTP != nil {
@@ -141,7 +141,7 @@ func milliseconds(m *check.Millis) string {
 	return strconv.FormatFloat(time.Duration(*m).Seconds()*1000, 'f', 1, 64) + " ms"
 }
 
-// showChains shows each chain once, with the addresses that present it.
+// showChains shows each chain once, with the addresses that have sent it.
 func showChains(t *terminal.Terminal, r *check.Result) {
 	type group struct {
 		chain []check.Certificate
@@ -186,7 +186,7 @@ func showChains(t *terminal.Terminal, r *check.Result) {
 	}
 }
 
-// trees hangs the issuer of each certificate below it, and puts what belongs to none beside.
+// trees puts the issuer of each certificate below it, and the certificates that issue no other one beside.
 func trees(t *terminal.Terminal, chain []check.Certificate, state *check.TLS) []terminal.Tree {
 	used := make([]bool, len(chain))
 	var grow func(i int) terminal.Tree
@@ -242,7 +242,7 @@ func short(s string) string {
 	return s
 }
 
-// describe says for how long a certificate is valid, and where it comes from.
+// describe says for how long a certificate is valid, and who has issued it.
 func describe(t *terminal.Terminal, c *check.Certificate) string {
 	style, end := terminal.Plain, fmt.Sprintf("%d days left", c.DaysLeft)
 	switch c.DaysLeft {
@@ -264,7 +264,7 @@ func describe(t *terminal.Terminal, c *check.Certificate) string {
 	return s
 }
 
-// showFindings lists what was found, with what to do.
+// showFindings lists the findings, with advice.
 func showFindings(t *terminal.Terminal, r *check.Result) {
 	for _, f := range r.Findings {
 		style, word := terminal.Faint, "note"

@@ -14,13 +14,12 @@ import (
 	"github.com/sleightproxy/sleight/internal/routetable"
 )
 
-// usageError is a mistake in how the command was called.
+// usageError is a mistake in the call of a command.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// statusError ends the command with a status of its own. One without an error has nothing to say
-// that was not said.
+// statusError ends the command with a status of its own. Without an error, it prints nothing.
 type statusError struct {
 	status int
 	err    error
@@ -35,8 +34,8 @@ func (e statusError) Error() string {
 
 func (e statusError) Unwrap() error { return e.err }
 
-// exitStatus follows convention: 2 for a call that cannot be understood, 128 and the number of SIGINT
-// for one that was interrupted, 1 for the rest. 3 is ours: others were there first.
+// exitStatus returns the usual statuses: 2 for a mistake in the call, 128 plus the number of SIGINT for an interrupted command, 1 for
+// other errors. 3 is ours: somebody else has changed the route first.
 func exitStatus(err error) int {
 	if errors.Is(err, context.Canceled) {
 		return 130
@@ -53,8 +52,8 @@ func exitStatus(err error) int {
 	return 1
 }
 
-// message is what a person is told of an error: the last line of each command that fails. It has what
-// origins, tables and documents say, so it is made safe for terminals.
+// message returns the text of an error for the last line of a failed command. It may quote origins, tables and documents, and is made
+// safe for terminals.
 func message(err error) string {
 	return printable.Text(strings.ReplaceAll(err.Error(), context.Canceled.Error(), "interrupted"))
 }
@@ -66,8 +65,8 @@ func newCommand(getenv func(string) string) *cobra.Command {
 		Long: `sleight is a reverse proxy for other people's hostnames. It opens TCP to a customer's
 load balancer, while the TLS handshake names and verifies the host that the client asked for.
 
-Exit status: 0 for success, 1 when something failed, 2 when the call was not understood, 3 when
-somebody else had changed a route meanwhile, 130 when it was interrupted.`,
+Exit status: 0 for success, 1 if something failed, 2 for a mistake in the call, 3 if somebody
+else has changed a route meanwhile, 130 if it was interrupted.`,
 		Example: `  sleight demo
   sleight serve --routes routes.json`,
 		Version:       version(),
@@ -81,7 +80,7 @@ somebody else had changed a route meanwhile, 130 when it was interrupted.`,
 	root.AddCommand(newCheck(getenv), newExplain(getenv))
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
-		if c.Name() == "completion" { // for a shell that is not known, the library's own succeeds with the help
+		if c.Name() == "completion" { // cobra's own command succeeds and prints help for an unknown shell
 			c.Args = usage(cobra.NoArgs)
 			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 		}
@@ -93,18 +92,18 @@ func newDemo() *cobra.Command {
 	var listen string
 	c := &cobra.Command{
 		Use:   "demo",
-		Short: "Show on loopback what sleight does, with nothing to configure",
-		Long: `Starts a strict load balancer with the certificates of several customers on one address,
-routes to it, and the proxy. Sends one request through it, tells what happened, and serves
-until Ctrl-C. The exit status is 1 if that request fails.`,
+		Short: "Show on loopback what sleight does, without configuration",
+		Long: `Starts a strict load balancer that has the certificates of several customers on one address,
+and the proxy with routes to it. Sends one request through the proxy, says what happened, and
+serves until Ctrl-C. The exit status is 1 if that request fails.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return demo.Run(c.Context(), c.OutOrStdout(), listen) },
 	}
-	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "`address` of the proxy; a free port where it is taken")
+	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "`address` of the proxy; if it is in use, a free port")
 	return c
 }
 
-// usage marks the errors of a check of arguments.
+// usage turns the errors of a check of arguments into usageErrors.
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/sleightproxy/sleight/internal/printable"
 )
 
-// completeValues completes the values of flags: of each one of a few words, of a file with one of a few
-// endings, or of nothing that could be known, for which the shell must not offer files.
+// completeValues completes the values of flags. words has the values of a flag, and files the endings of file names. The values of the
+// other flags are unknown, and the shell must not offer files for them.
 func completeValues(c *cobra.Command, words, files map[string][]string, unknown ...string) {
 	for name, all := range words {
 		c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(all, cobra.ShellCompDirectiveNoFileComp))
@@ -24,24 +24,23 @@ func completeValues(c *cobra.Command, words, files map[string][]string, unknown 
 	}
 }
 
-// completeTables completes the values of the flags that say where routes are.
+// completeTables completes the values of the flags for tables and routes files.
 func completeTables(c *cobra.Command) {
 	completeValues(c, nil, map[string][]string{"routes": {"json"}}, "table", "region", "profile", "endpoint-url")
 }
 
-// completionPatience bounds what a Tab waits for.
-const completionPatience = time.Second
+// completionTime bounds the wait after a Tab.
+const completionTime = time.Second
 
 const maxCompletions = 500
 
-// completeHosts completes HOST from the routes, as far as they are read in time. A failure has no
-// place to be said.
+// completeHosts completes HOST from the routes that are read in time. It cannot report a failure.
 func (t *tableFlags) completeHosts(many bool) cobra.CompletionFunc {
 	return func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 && !many {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		ctx, cancel := context.WithTimeout(c.Context(), completionPatience)
+		ctx, cancel := context.WithTimeout(c.Context(), completionTime)
 		defer cancel()
 		table, err := t.open(ctx)
 		if err != nil {

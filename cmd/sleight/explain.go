@@ -18,15 +18,15 @@ func newExplain(getenv func(string) string) *cobra.Command {
 	var output format
 	c := &cobra.Command{
 		Use:   "explain HOST",
-		Short: "Say which route a host gets, why, and what becomes of its requests",
+		Short: "Say which route a host gets, why, and what happens to its requests",
 		Long: `Says which route of --table or --routes a request for HOST gets, and why: its own, that of a
-wildcard, none because one is disabled, has expired or is not valid, or because the name is
-refused. And what becomes of the request: what is dialled, in which order, what TLS names and
-verifies, which protocols the origin is offered, what is sent as Host, which timeouts hold.
-Nothing is dialled: sleight check does that.
+wildcard, or none, because the route is disabled, has expired or is not valid, or because the
+name is refused. Also says what happens to the request: which addresses are dialled in which
+order, which name TLS sends and verifies, which protocols the origin is offered, which Host is
+sent, which timeouts hold. Nothing is dialled: sleight check does that.
 
-Settings of the proxy are read from its variables, and may be given as flags.
-The exit status is 1 where no route is in force for HOST.`,
+The settings of the proxy come from its variables and from flags.
+The exit status is 1 if no route is in force for HOST.`,
 		Example: `  sleight explain one.spec-trust.com --table routes
   sleight explain one.spec-trust.com --routes routes.json -o json`,
 		Args:              usage(cobra.ExactArgs(1)),
@@ -62,7 +62,7 @@ The exit status is 1 where no route is in force for HOST.`,
 	return c
 }
 
-// spoken names the protocols of a route for people.
+// spoken lists the protocols of a route for people.
 func spoken(protocols []string) string {
 	var names []string
 	for _, p := range protocols {

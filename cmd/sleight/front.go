@@ -21,23 +21,22 @@ import (
 )
 
 const (
-	// functionTimeout and streamTimeout are what the template gives the function, the
-	// latter where answers are streamed.
+	// functionTimeout and streamTimeout are the timeouts of the function in the template, the latter for streamed responses.
 	functionTimeout = 29 * time.Second
 	streamTimeout   = 5 * time.Minute
 
-	// concurrency is how many requests the one process of the function works on at once.
-	// On AWS each would have a process.
+	// concurrency is how many requests the one process of the function serves at a time. On AWS, each would have its own
+	// process.
 	concurrency = "8"
 )
 
-// frontServer serves by the function behind a front.
+// frontServer serves a local front, which runs the function.
 type frontServer struct {
 	kind      localfront.Kind
 	bootstrap string              // the function's file; empty means the one beside this command
-	setting   func(string) string // what the function's variables say, or their flags
-	settings  app.Settings        // the same, understood
-	stderr    io.Writer           // gets what the function prints
+	setting   func(string) string // the values of variables, or of their flags
+	settings  app.Settings        // the parsed values of setting
+	stderr    io.Writer           // gets the output of the function
 	logger    *slog.Logger
 }
 
@@ -49,14 +48,14 @@ func (s *frontServer) serve(ctx context.Context, on serve.Server) error {
 	}
 	front := &localfront.Front{
 		Kind:     s.kind,
-		Buffered: s.setting("RESPONSE_MODE") == "buffered", // of function URLs alone
+		Buffered: s.setting("RESPONSE_MODE") == "buffered", // for function URLs alone
 		Logger:   s.logger,
 	}
 	timeout := functionTimeout
 	if streams(front) {
 		timeout = streamTimeout
 	} else if longer := s.settings.FrontTimeout; s.kind == localfront.REST && longer > 0 {
-		front.Timeout, timeout = longer, max(timeout, longer) // of an API whose quota is raised
+		front.Timeout, timeout = longer, max(timeout, longer) // for an API whose quota was raised
 	}
 	env, err := s.environment(front, os.Environ())
 	if err != nil {
@@ -95,8 +94,8 @@ func findBootstrap(name string) (string, error) {
 	return name, nil
 }
 
-// environment is what the process gets: the settings, what Lambda sets, and of our own
-// environment, ours, what leads to AWS and to the system's roots.
+// environment returns the environment of the function: the settings, the variables that Lambda sets, and from ours, our own
+// environment, the variables for AWS and for the system's roots.
 func (s *frontServer) environment(front *localfront.Front, ours []string) ([]string, error) {
 	var env []string
 	for _, v := range ours {

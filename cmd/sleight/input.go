@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	// maxDocument bounds what is read as one route: DynamoDB takes items of 400 KB.
+	// maxDocument bounds the document of one route, in bytes: DynamoDB takes items of 400 KB.
 	maxDocument = 1 << 20
 
-	// maxRouteFile bounds routes that are read as a whole; a file with 100,000 has a fifth of it.
+	// maxRouteFile bounds a document of routes that is read into memory. 100,000 routes are a fifth of that.
 	maxRouteFile = 64 << 20
 )
 
-// inputName is how messages speak of a file, or of standard input, for which - stands.
+// inputName returns the name of an input for messages. "-" is standard input.
 func inputName(name string) string {
 	if name == "-" {
 		return "standard input"
@@ -31,15 +31,14 @@ func errBothStdin(flag string) error {
 	return usageError{fmt.Errorf("%s and --ca-file both name standard input: give a file for one of them", flag)}
 }
 
-// sayHowInputEnds says it to a person who is about to type into a terminal.
+// sayHowInputEnds tells a person at a terminal how to end the input.
 func sayHowInputEnds(c *cobra.Command, name string) {
 	if name == "-" && newTerminal(c).Interactive() {
 		fmt.Fprintln(c.ErrOrStderr(), "Reading from the terminal; Ctrl-D ends it.")
 	}
 }
 
-// readInput reads a file, or standard input, for which - stands, of at most limit bytes. It returns at
-// once where the context of c ends.
+// readInput reads a file, or standard input for "-", of at most limit bytes. It returns at once if the context of c ends.
 func readInput(c *cobra.Command, name string, limit int) ([]byte, error) {
 	sayHowInputEnds(c, name)
 	return terminal.Read(c.Context(), func() ([]byte, error) { return readBounded(name, c.InOrStdin(), limit) })

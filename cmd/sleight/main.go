@@ -1,5 +1,4 @@
-// Command sleight runs the proxy outside of Lambda, and is the tool of those who
-// operate it.
+// Command sleight runs the proxy outside of Lambda, and is the tool of its operators.
 package main
 
 import (
@@ -13,10 +12,10 @@ import (
 )
 
 func main() {
-	log.SetOutput(io.Discard) // libraries quote there what others send; serve has it in its own log
+	log.SetOutput(io.Discard) // libraries quote strangers there; serve puts the lines into its own log
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for the requests that are running
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	os.Exit(run(ctx, os.Getenv, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

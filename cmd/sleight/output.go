@@ -13,7 +13,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/terminal"
 )
 
-// format is what --output says.
+// format is the value of --output.
 type format string
 
 var formats = []string{"table", "json", "yaml"}
@@ -39,11 +39,11 @@ func (f *format) Set(s string) error {
 	return fmt.Errorf("it is one of %s", strings.Join(formats, ", "))
 }
 
-// forPeople reports whether results are told in words and tables.
+// forPeople reports whether results are printed in words and tables.
 func (f format) forPeople() bool { return f != "json" && f != "yaml" }
 
-// print writes v, as its JSON says it, or what a person is shown instead. The error is one of writing
-// it, in either form: what was cut off by a full disk must not pass for the whole.
+// print writes v in JSON or YAML, or runs person, which writes it for people. It returns the error of writing: output that was cut off
+// by a full disk must not pass for the whole.
 func (f format) print(t *terminal.Terminal, v any, person func()) error {
 	if f.forPeople() {
 		return t.Printing(person)
@@ -65,7 +65,7 @@ func (f format) print(t *terminal.Terminal, v any, person func()) error {
 	return err
 }
 
-// mustJSON is v in JSON, of what is known to have one.
+// mustJSON returns v in JSON. v is of a type that JSON has.
 func mustJSON(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -97,12 +97,12 @@ func toYAML(document []byte) (bytes.Buffer, error) {
 	return b, encoder.Close()
 }
 
-// newTerminal is the terminal of a command.
+// newTerminal returns the terminal of a command.
 func newTerminal(c *cobra.Command) *terminal.Terminal {
 	return terminal.New(c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr(), os.Getenv)
 }
 
-// newErrTerminal is the terminal of a command for what goes to standard error in colours and columns.
+// newErrTerminal returns a terminal whose Out is the standard error of a command.
 func newErrTerminal(c *cobra.Command) *terminal.Terminal {
 	return terminal.New(c.InOrStdin(), c.ErrOrStderr(), c.ErrOrStderr(), os.Getenv)
 }

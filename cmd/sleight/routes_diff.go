@@ -14,7 +14,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// comparison is what "routes diff --output json" prints.
+// comparison is the result of "routes diff", as --output json prints it.
 type comparison struct {
 	From    string        `json:"from"`
 	To      string        `json:"to"`
@@ -36,16 +36,16 @@ func (r *routesCommand) newDiff() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "diff (FILE | --to-routes FILE | --to-table NAME)",
 		Short: "Compare the routes with those of a file or another table",
-		Long: `Compares the routes of --table or --routes with those of a routes file or of another table,
-and says what would have to be added, changed and removed there to have the others: what an
-import of FILE would do, if it removed as well. What tools write beside a route ("version",
-"updated_at", "updated_by") is not compared.
+		Long: `Compares the routes of --table or --routes with those of a routes file or of another table. It
+says what has to be added, changed and removed in the first to get the second, as "routes import
+--prune" would do it. The attributes that tools write ("version", "updated_at", "updated_by")
+are not compared.
 
-The other table is asked with the region, the profile and the endpoint of the first one,
-unless --to-region, --to-profile or --to-endpoint-url say otherwise.
+The other table is in the region, profile and endpoint of the first one, unless --to-region,
+--to-profile or --to-endpoint-url are given.
 
-Exit status, as of diff(1) but for failures: 0 where both are the same, 1 where they differ, 2
-where the call was not understood, 4 where it failed, 130 when interrupted.`,
+Exit status, as diff(1) has it except for failures: 0 if both are the same, 1 if they differ, 2
+for a mistake in the call, 4 if something failed, 130 if interrupted.`,
 		Example: `  sleight routes diff routes.json --table routes
   sleight routes diff --table routes --profile staging --to-table routes --to-profile production
   sleight routes diff --routes old.json --to-routes new.json -o json`,
@@ -120,7 +120,7 @@ func (r *routesCommand) diff(c *cobra.Command, args []string, to *tableFlags) er
 	return nil
 }
 
-// byHost reads all routes, each of which has to be there once.
+// byHost reads all routes. Each host may be there only once.
 func byHost(ctx context.Context, t *terminal.Terminal, table routetable.Table) (map[string]origin.Item, error) {
 	items, err := readAll(ctx, t, table)
 	if err != nil {
@@ -133,7 +133,7 @@ func byHost(ctx context.Context, t *terminal.Terminal, table routetable.Table) (
 		case host == "":
 			return nil, fmt.Errorf("%v: route %d of the list has no host", table, n+1)
 		case all[host] != nil:
-			return nil, fmt.Errorf("%v: %s is there more than once", table, shown(host))
+			return nil, fmt.Errorf("%v: %s is there more than once", table, quoteHost(host))
 		}
 		all[host] = i
 	}

@@ -29,18 +29,18 @@ func (r *routesCommand) newEdit() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "edit HOST",
 		Short: "Edit one route in an editor",
-		Long: `Opens the route in an editor: VISUAL, else EDITOR, else vi. What is saved is checked; on a
-terminal the editor opens again where it cannot be used, with the reason at the top. A text
-that was not changed, or was emptied, changes nothing. As "routes put" does it, the route is
-checked from here before it is written, and refused where it cannot work, unless --force: the
-edited text is kept then, and the command that writes it is named.
+		Long: `Opens the route in an editor: VISUAL, or else EDITOR, or else vi. The saved text is checked. If
+it is invalid, the editor opens again on a terminal, with the reason at the top. If the text was
+not changed, or was emptied, nothing is changed. The route is checked from here before it is
+written, as "routes put" does it, and refused if it cannot work, unless --force is given: the
+edited text is then kept, and the message has the command that writes it.
 
-Where somebody else has changed the route meanwhile, nothing is written: who has and what is
-shown, and the edited text is kept in a file, which is named together with the command that
-writes it. With --dry-run the change is shown, and whether it would be refused for that
-reason.
+If somebody else has changed the route meanwhile, nothing is written. The message says who has
+changed what, keeps the edited text in a file, and has the command that writes it. With
+--dry-run, the change is shown, and whether it would be refused for that reason.
 
-An attribute of a type that JSON has not can be removed by "routes put --unset", not edited.`,
+An attribute whose type JSON does not have can be removed by "routes put --unset", and cannot be
+edited.`,
 		Example: `  sleight routes edit one.spec-trust.com --table routes
   EDITOR='code --wait' sleight routes edit one.spec-trust.com --table routes -o json`,
 		Args:              usage(cobra.ExactArgs(1)),
@@ -70,7 +70,7 @@ An attribute of a type that JSON has not can be removed by "routes put --unset",
 	return c
 }
 
-// edit has a person edit an item until it can be used, and writes it.
+// edit lets a person edit an item until it is valid, and writes it.
 func (r *routesCommand) edit(c *cobra.Command, w *writer, before origin.Item, as format) error {
 	ctx := c.Context()
 	text, err := editText(before, w.Table, as, w.Now())
@@ -88,7 +88,7 @@ func (r *routesCommand) edit(c *cobra.Command, w *writer, before origin.Item, as
 	written, err := w.Change(ctx, before, func(origin.Item) (origin.Item, error) { return after, nil }, false)
 	if w.DryRun && err == nil {
 		w.report(before, written)
-		// Of all changes, one that was made in an editor may have been overtaken already.
+		// A change in an editor takes time, and somebody else may have been faster.
 		current, getErr := w.Table.Get(ctx, before.Host())
 		if getErr != nil && !errors.Is(getErr, routetable.ErrNotFound) {
 			return s.kept(getErr)
@@ -118,8 +118,7 @@ func (r *routesCommand) edit(c *cobra.Command, w *writer, before origin.Item, as
 	return nil
 }
 
-// whereAgain repeats the flags that say where the routes are: without them, the variables may say another
-// table.
+// whereAgain returns the flags for the table or the file, for a command that a person can repeat: the variables may name another table.
 func whereAgain(c *cobra.Command) string {
 	again, shared := "", c.InheritedFlags()
 	c.Flags().Visit(func(f *pflag.Flag) {
@@ -130,7 +129,7 @@ func whereAgain(c *cobra.Command) string {
 	return again
 }
 
-// quoted is a word for a shell.
+// quoted returns a word as a shell needs it.
 func quoted(word string) string {
 	if word != "" && !strings.ContainsFunc(word, func(c rune) bool {
 		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-_./:@%+=,", c)
@@ -144,7 +143,7 @@ const signalPatience = 20 * time.Millisecond
 
 const errorMark = "# ERROR: "
 
-// editText is what the editor opens: remarks, and the item without what tools write.
+// editText returns the text for the editor: remarks, and the item without the attributes that tools write.
 func editText(item origin.Item, table routetable.Table, as format, now time.Time) (string, error) {
 	b, err := item.WithoutRecord().MarshalJSON()
 	if err != nil {
@@ -161,7 +160,7 @@ func editText(item origin.Item, table routetable.Table, as format, now time.Time
 		return "", err
 	}
 	header := []string{
-		fmt.Sprintf("Route %s in %v, version %s%s.", shown(item.Host()), table, routetable.VersionText(item), recordOf(item)),
+		fmt.Sprintf("Route %s in %v, version %s%s.", quoteHost(item.Host()), table, routetable.VersionText(item), recordOf(item)),
 		"State: " + stateOf(item, now).text + ".",
 		"Save and close to write it. Without a change, or emptied, nothing is written.",
 		"Lines at the top that begin with # are left out.",
@@ -173,7 +172,7 @@ func editText(item origin.Item, table routetable.Table, as format, now time.Time
 	return s.String() + body.String(), nil
 }
 
-// session is one item in an editor.
+// session is the editing of one item.
 type session struct {
 	w        *writer
 	before   origin.Item
@@ -181,12 +180,12 @@ type session struct {
 	original string
 	getenv   func(string) string
 
-	name string // of the file
+	name string // of the file for the editor
 }
 
-// open writes the file that the editor opens.
+// open writes the file for the editor.
 func (s *session) open() error {
-	file, err := os.CreateTemp("", "sleight-route-*."+string(s.as)) // for nobody else to read
+	file, err := os.CreateTemp("", "sleight-route-*."+string(s.as)) // with a mode that lets nobody else read it
 	if err != nil {
 		return err
 	}
@@ -201,17 +200,17 @@ func (s *session) open() error {
 
 func (s *session) remove() { os.Remove(s.name) }
 
-// kept says of an error that the text is not lost.
+// kept adds to an error the name of the file with the text.
 func (s *session) kept(err error) error {
 	return fmt.Errorf("%w; the edited text is kept in %s", err, s.name)
 }
 
-// run returns the edited item, or nil where nothing is to be changed.
+// run returns the edited item, or nil if there is nothing to change.
 func (s *session) run(ctx context.Context) (origin.Item, error) {
 	opened, failed := s.original, error(nil)
 	for {
 		editErr := s.editor()
-		select { // a Ctrl-C that ended the editor is ours as well, and arrives now
+		select { // a Ctrl-C that ended the editor also reaches this process, just now
 		case <-ctx.Done():
 		case <-time.After(signalPatience):
 		}
@@ -231,10 +230,10 @@ func (s *session) run(ctx context.Context) (origin.Item, error) {
 		switch changed := text != opened; {
 		case emptied(text), !changed && failed == nil:
 			return s.unchanged()
-		case !changed: // after an error: whoever closes it so gives up
+		case !changed: // after an error, this means that the person gives up
 			return nil, s.kept(failed)
 		}
-		if s.w.out.Interactive() { // as it is opened again, whose lines an error counts
+		if s.w.out.Interactive() { // the file is opened again, and errors count its lines
 			text = errorMark + "\n" + withoutError(text)
 		}
 		after, err := s.parse(text)
@@ -255,14 +254,14 @@ func (s *session) run(ctx context.Context) (origin.Item, error) {
 	}
 }
 
-// unchanged ends a run that changes nothing.
+// unchanged says that nothing was changed.
 func (s *session) unchanged() (origin.Item, error) {
 	s.remove()
-	s.w.sayf("%s in %v was not changed; nothing was written", shown(s.before.Host()), s.w.Table)
+	s.w.sayf("%s in %v was not changed; nothing was written", quoteHost(s.before.Host()), s.w.Table)
 	return nil, nil
 }
 
-// parse reads the edited text.
+// parse parses the edited text.
 func (s *session) parse(text string) (origin.Item, error) {
 	item, err := routes.ParseItem([]byte(withoutRemarks(text)), s.w.Now())
 	if err != nil {
@@ -278,8 +277,8 @@ func (s *session) parse(text string) (origin.Item, error) {
 	return item, nil
 }
 
-// withoutRemarks empties the remarks at the top, which JSON has not. Their lines stay, so that an error
-// counts as the editor does.
+// withoutRemarks empties the remarks at the top, since JSON has no comments. The empty lines stay, so that errors count lines as the
+// editor does.
 func withoutRemarks(text string) string {
 	for n := 0; ; n++ {
 		line, rest, found := strings.Cut(text, "\n")
@@ -306,7 +305,7 @@ func emptied(text string) bool {
 	return true
 }
 
-// editor opens the file in the person's editor, and returns when that is closed.
+// editor opens the file in the person's editor, and returns when the editor has ended.
 func (s *session) editor() error {
 	command := cmp.Or(s.getenv("VISUAL"), s.getenv("EDITOR"))
 	if command == "" {
@@ -315,7 +314,7 @@ func (s *session) editor() error {
 		}
 		command = "vi"
 	}
-	// By the shell, since the variables may hold arguments.
+	// Through a shell, since the variables may have arguments.
 	cmd := exec.Command("sh", "-c", command+` "$@"`, command, s.name)
 	if runtime.GOOS == "windows" {
 		words := append(strings.Fields(command), s.name)

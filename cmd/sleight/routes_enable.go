@@ -18,14 +18,13 @@ func (r *routesCommand) newEnable(on bool) *cobra.Command {
 	var flags writeFlags
 	var force bool
 	use, title, example := "enable HOST...", "Put routes in force again", "  sleight routes enable one.spec-trust.com --table routes"
-	long := `Sets "enabled" of routes to true, which is also what holds where it is not set. Nothing is
-written for routes that are enabled already. As "routes put" does it, each is checked from
-here first, and left as it is where it cannot work, unless --force.`
+	long := `Sets "enabled" of routes to true, which is the default. Nothing is written for routes that are
+enabled already. Each route is checked from here first, as "routes put" does it, and stays
+disabled if it cannot work, unless --force is given.`
 	if !on {
 		use, title, example = "disable HOST...", "Answer for hosts as if they had no route", "  sleight routes disable one.spec-trust.com two.spec-trust.com --table routes"
-		long = `Sets "enabled" of routes to false: their hosts are answered as if they had no route, also
-where a wildcard covers them. A disabled wildcard leaves the hosts alone that have routes of
-their own.`
+		long = `Sets "enabled" of routes to false: their hosts are answered as if they had no route, also if a
+wildcard covers them. A disabled wildcard does not affect hosts that have routes of their own.`
 	}
 	c := &cobra.Command{
 		Use:     use,
@@ -33,13 +32,13 @@ their own.`
 		Example: example,
 		Long: long + `
 
-Whatever others change of a route at the same time stays, but for "enabled" itself: where they
-have changed that, nothing is written. A route that is invalid is left as it is.
+Attributes that somebody else changes at the same time stay. If they have changed "enabled" itself,
+nothing is written. An invalid route is not changed.
 
-Exit status: 0 also where there was nothing to change; 1 where one was not there, or cannot
-work; 2 where one is invalid; 3 where others were first. The other routes are changed all the
-same. One is counted as "not known" if no answer came to its change. --output json and yaml
-print what became of each.`,
+Exit status: 0, also if there was nothing to change; 1 if a route was not there, or cannot work;
+2 if a route is invalid; 3 if somebody else was faster. The other routes are changed all the
+same. A route counts as "not known" if its change got no answer. --output json and yaml print
+the result for each.`,
 		Args:              usage(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: r.tables.completeHosts(true),
 		Annotations:       map[string]string{permissions: "dynamodb:GetItem, dynamodb:PutItem"},
@@ -122,7 +121,7 @@ func (r *routesCommand) enable(c *cobra.Command, w *writer, args []string, on bo
 			return sum.end(w, verb, found, sum.unknown(host, err))
 		case before.SameRoute(after):
 			sum.add(&sum.Unchanged, host, "unchanged", nil)
-			w.sayf("%s in %v is %s already; nothing was written", shown(host), w.Table, verb)
+			w.sayf("%s in %v is %s already; nothing was written", quoteHost(host), w.Table, verb)
 			continue
 		}
 		sum.add(&sum.Done, host, verb, nil)
@@ -131,7 +130,7 @@ func (r *routesCommand) enable(c *cobra.Command, w *writer, args []string, on bo
 			w.sayf("It is not in force: %s", s.text)
 		} else if pattern, ok := hostname.Wildcard(host); ok && !on && !strings.HasPrefix(host, "*.") {
 			if _, err := w.Table.Get(ctx, pattern); err == nil {
-				w.sayf("%s does not take over: a disabled route hides its wildcard. Remove the route to have it do so.", shown(pattern))
+				w.sayf("%s does not take over: a disabled route hides its wildcard. Remove the route to have it do so.", quoteHost(pattern))
 			}
 		}
 	}

@@ -27,17 +27,16 @@ func (r *routesCommand) newExport() *cobra.Command {
 		Use:   "export",
 		Short: "Write all routes as one document",
 		Long: `Writes all routes of the table or the routes file as one routes document, to standard output or
-into a file, which is replaced once all is written. "routes import" reads it, and so do "sleight
-serve --routes" and every other reader of JSON.
+into a file, which is replaced once all is written. "routes import" and "sleight serve --routes"
+read it, as does every reader of JSON.
 
-There is one line for each route, in the order of their domains, so that two exports of the same
-routes are the same by the byte, and others are well compared by diff and by version control.
-How many there are is said on standard error.
+Each route is one line, in the order of their domains. Two exports of the same routes are
+therefore identical, and others can be compared by diff and by version control. The number of
+routes goes to standard error.
 
-Routes that cannot be used are exported as they are, and the first 20 are named on standard
-error; "routes import" takes them with --as-is. What would not come back from JSON as it is
-(binary values, sets where no set belongs) is left out. Each route that is left out is named,
-and the exit status is 1.`,
+Invalid routes are exported as they are, and the first 20 are named on standard error; "routes
+import" accepts them with --as-is. A route whose values JSON does not have (binary values, sets
+in the wrong place) is left out and named, and the exit status is 1.`,
 		Example: `  sleight routes export --table routes --to routes.json
   sleight routes export --table routes | jq '.routes | length'`,
 		Args:        usage(cobra.NoArgs),
@@ -48,7 +47,7 @@ and the exit status is 1.`,
 	return c
 }
 
-// exported is a route on its way into a document.
+// exported is a route for the document.
 type exported struct {
 	key  string
 	json []byte
@@ -100,22 +99,22 @@ func (r *routesCommand) export(c *cobra.Command, to string) error {
 	return nil
 }
 
-// exceptions are the routes that are named on standard error.
+// exceptions are the routes to name on standard error.
 type exceptions struct {
 	terminal          *terminal.Terminal
 	bar               *terminal.Progress
 	unusable, leftOut []remark
 }
 
-// remark is what is said of a route.
+// remark is a line about a route.
 type remark struct{ key, text string }
 
 func remarkOn(item origin.Item, format string, args ...any) remark {
 	return remark{routetable.SortKey(item.Host()), fmt.Sprintf(format, args...)}
 }
 
-// say names the first of the routes that are exported as they are, and all that are left out, each in the order of their
-// domains. The engine may send them in any order.
+// say names the first routes that are exported although they are invalid, and all routes that are left out, in the order of their
+// domains: the engine may send them in any order.
 func (e *exceptions) say() {
 	for _, list := range [][]remark{e.unusable, e.leftOut} {
 		slices.SortStableFunc(list, func(a, b remark) int { return strings.Compare(a.key, b.key) })
@@ -142,7 +141,7 @@ func (e *exceptions) String() string {
 	return s
 }
 
-// collect reads all routes and writes them as JSON, in order.
+// collect reads all routes, and returns them in JSON and in order.
 func collect(ctx context.Context, t *terminal.Terminal, table routetable.Table) ([]exported, *exceptions, error) {
 	e := &exceptions{terminal: t, bar: t.Progress(fmt.Sprintf("Reading %v", table), 0)}
 	defer e.bar.Done()
@@ -174,14 +173,14 @@ func collect(ctx context.Context, t *terminal.Terminal, table routetable.Table) 
 	return routes, e, nil
 }
 
-// comesBack reports whether an item is read from its JSON as it was.
+// comesBack reports whether an item read from its own JSON is equal to it.
 func comesBack(item origin.Item, b []byte) bool {
 	var again origin.Item
 	return again.UnmarshalJSON(b) == nil && again.Equal(item)
 }
 
-// replaceFile writes a file wholly or not at all. One that was there keeps its mode, and the links to it
-// their end. What is no regular file is written to.
+// replaceFile writes a whole file or leaves it unchanged. An existing file keeps its mode, and links to it stay valid. It writes into
+// a file that is not regular.
 func replaceFile(name string, write func(io.Writer) error) (err error) {
 	if real, err := filepath.EvalSymlinks(name); err == nil {
 		name = real
@@ -200,8 +199,7 @@ func replaceFile(name string, write func(io.Writer) error) (err error) {
 		}
 		return errors.Join(write(f), f.Close())
 	}
-	// In the same directory, since a name can be given to another file only within a file system. Not
-	// os.CreateTemp, which asks nobody for the mode of new files.
+	// In the same directory: a file can be renamed only within a file system. os.CreateTemp would ignore the umask.
 	f, err := os.OpenFile(filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+"."+rand.Text()[:8]), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err

@@ -16,11 +16,11 @@ func (r *routesCommand) newGet() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "get HOST",
 		Short: "Show one route as it is stored",
-		Long: `Shows the route of a host, or of a wildcard such as '*.spec-trust.com', with all its
-attributes and whether it can be used. Certificates are named by their subject and end;
---output json and yaml print everything as it is stored.
+		Long: `Shows the route of a host, or of a wildcard such as '*.spec-trust.com', with all its attributes,
+and whether it is valid. Certificates are shown with their subject and end; --output json and
+yaml print everything as it is stored.
 
-Exit status: 0; also where the route cannot be used. 1 where there is none.`,
+Exit status: 0, also if the route is invalid; 1 if there is no route.`,
 		Example: `  sleight routes get one.spec-trust.com --table routes
   sleight routes get one.spec-trust.com --table routes -o json`,
 		Args:              usage(cobra.ExactArgs(1)),
@@ -43,7 +43,7 @@ Exit status: 0; also where the route cannot be used. 1 where there is none.`,
 	return c
 }
 
-// printItem shows a person one route.
+// printItem prints one route for people.
 func printItem(t *terminal.Terminal, item origin.Item, now time.Time) {
 	s := stateOf(item, now)
 	const header = "attribute"
@@ -52,7 +52,7 @@ func printItem(t *terminal.Terminal, item origin.Item, now time.Time) {
 		indent = max(indent, len(printable.Text(name))+2)
 	}
 	var rows [][]string
-	// add wraps a value: unlike in a list, what a terminal cut off could be seen nowhere.
+	// add wraps a value. A terminal would cut off the rest of a long line, and it could be seen nowhere.
 	add := func(style terminal.Style, name, v string) {
 		for line := range strings.SplitSeq(t.Wrap(indent, v), "\n") {
 			rows = append(rows, []string{printable.Text(name), t.Styled(style, strings.TrimLeft(line, " "))})

@@ -17,48 +17,47 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// importFlags are those of "routes import".
+// importFlags are the flags of "routes import".
 type importFlags struct {
 	writeFlags
 	overwrite, prune, yes, asIs bool
 	parallel                    int
 }
 
-const maxParallel = 256 // beyond which a table is throttled, or this machine is the limit
+const maxParallel = 256 // more are throttled, or are too many for this machine
 
 func (r *routesCommand) newImport() *cobra.Command {
 	var flags importFlags
 	c := &cobra.Command{
 		Use:   "import (FILE | -)",
-		Short: "Write all routes of a document, and go on where an interrupted import ended",
+		Short: "Write all routes of a document, or continue an interrupted import",
 		Long: `Writes the routes of a routes document, as "routes export" makes it, or of standard input (-)
 into the table or the routes file.
 
 The whole document is checked first. If anything is wrong with it, the first 20 faults are listed
 and the others counted, the exit status is 2, and nothing is written.
 
-Each route is then compared with what the table has. One that is there already is not written,
-whatever its version. One that is not there is made as the document has it, so that export and
-import make an exact copy. Another one is replaced, and its version counted up. If the document
-has a version of it, that is the one its author has seen: where the table has another one by
-now, the route is a conflict, is not written unless --overwrite, and the message says who has
-changed what and when.
+Each route is then compared with the table. An equal route is not written, whatever its version.
+A route that the table lacks is created exactly as in the document, version included, so that
+export and import make an exact copy. A different route is replaced, and its version raised. The
+version in the document is the one that its author has seen: if the table has another version
+now, the route is a conflict. It is not written without --overwrite, and the message says who
+has changed what and when.
 
-Throttled requests are made again, more slowly, for as long as it takes. Ctrl-C ends the import
-after what is under way. However it was interrupted, the same command goes on from there: what
-was written counts as unchanged. A routes file is replaced at the end, in one piece or not at
-all.
+Throttled requests are repeated, more slowly, for as long as it takes. Ctrl-C ends the import
+after the running requests. After any interruption, the same command goes on from there: routes
+that were written count as unchanged. A routes file is replaced once, at the end.
 
---prune removes what the document has not, after it was imported. It asks first on a terminal,
-and needs --yes elsewhere. A route that somebody else changes meanwhile stays.
+--prune removes the routes that the document lacks, after the import. It asks first on a
+terminal, and needs --yes elsewhere. A route that somebody else changes meanwhile stays.
 
-The count at the end adds up: each route of the document was created, updated, unchanged, a
-conflict, failed, not known (no answer came to its write), or is left after an interruption. So
-does the count of the routes that are not in the document, behind the semicolon.
+The counts at the end add up: each route of the document was created, updated, unchanged, a
+conflict, failed, not known (its write got no answer), or is left after an interruption. So do
+the counts of the routes that the document lacks, after the semicolon.
 
-Exit status: 0 for success, 1 where a route or the import failed, 2 where the document or the
-call was wrong and nothing was written, 3 where there were conflicts and nothing else failed,
-130 when interrupted.`,
+Exit status: 0 for success, 1 if a route or the import failed, 2 if the document or the call was
+wrong and nothing was written, 3 if there were conflicts and nothing else failed, 130 if
+interrupted.`,
 		Example: `  sleight routes import routes.json --table routes
   sleight routes import routes.json --table routes --prune --dry-run
   sleight routes export --table staging | sleight routes import - --table production`,
@@ -136,7 +135,7 @@ func (r *routesCommand) importFrom(c *cobra.Command, name string, flags importFl
 	return run.do(ctx, document, remove)
 }
 
-// askToPrune returns the routes that are to be removed.
+// askToPrune returns the routes to remove, after a question.
 func (r *routesCommand) askToPrune(ctx context.Context, t *terminal.Terminal, table routetable.Table, checked *routetable.Checked, flags importFlags) ([]origin.Item, error) {
 	remove, all, err := routetable.Others(ctx, table, checked.Hosts)
 	if err != nil || len(remove) == 0 || flags.dryRun || flags.yes {
@@ -154,8 +153,8 @@ func (r *routesCommand) askToPrune(ctx context.Context, t *terminal.Terminal, ta
 	return remove, nil
 }
 
-// openDocument opens a document that can be read twice: what cannot is copied into a temporary file, of
-// which nothing is left however this process ends.
+// openDocument opens a document so that it can be read twice. It copies a pipe into a temporary file, which disappears however this
+// process ends.
 func openDocument(ctx context.Context, stdin io.Reader, name string) (*os.File, error) {
 	if name == "-" {
 		return spool(ctx, stdin)
@@ -196,23 +195,23 @@ func spool(ctx context.Context, r io.Reader) (*os.File, error) {
 	return f, nil
 }
 
-// importSum is what became of an import, as --output json prints it. Created to Left add up to Routes, and Removed to
-// LeftThere to ToRemove.
+// importSum is the result of an import, as --output json prints it. Created to Left add up to Routes, and Removed to LeftThere add up
+// to ToRemove.
 type importSum struct {
-	Routes      int             `json:"routes"` // of the document
+	Routes      int             `json:"routes"` // in the document
 	Created     int             `json:"created"`
 	Updated     int             `json:"updated"`
 	Unchanged   int             `json:"unchanged"`
 	Conflicts   int             `json:"conflicts"`
 	Failed      int             `json:"failed"`
-	Unknown     int             `json:"unknown"`   // whether they were written
-	Left        int             `json:"left"`      // not looked at
-	ToRemove    int             `json:"to_remove"` // beside the document's
+	Unknown     int             `json:"unknown"`   // not known whether they were written
+	Left        int             `json:"left"`      // not tried
+	ToRemove    int             `json:"to_remove"` // that the document does not have
 	Removed     int             `json:"removed"`
-	Staying     int             `json:"removed_conflicts"` // changed by others meanwhile
+	Staying     int             `json:"removed_conflicts"` // somebody else has changed them meanwhile
 	NotRemoved  int             `json:"removed_failed"`
-	UnknownGone int             `json:"removed_unknown"` // whether they were removed
-	LeftThere   int             `json:"removed_left"`    // not looked at
+	UnknownGone int             `json:"removed_unknown"` // not known whether they were removed
+	LeftThere   int             `json:"removed_left"`    // not tried
 	DryRun      bool            `json:"dry_run"`
 	Interrupted bool            `json:"interrupted"`
 	Seconds     float64         `json:"seconds"`
@@ -221,7 +220,7 @@ type importSum struct {
 	Changes     []importChange  `json:"changes,omitempty"`          // of a dry run
 	MoreChanges int             `json:"changes_left_out,omitempty"` // beyond maxListed
 
-	problems, changes map[routetable.Became]int // how many there are of each kind
+	problems, changes map[routetable.Became]int // how many of each kind
 }
 
 type importProblem struct {
@@ -238,10 +237,10 @@ type importChange struct {
 	before, after origin.Item
 }
 
-// The bounds are for each kind by itself: many conflicts must not hide a failure.
+// The bounds are for each kind: many conflicts must not hide a failure.
 const (
 	maxListed = 1000 // in JSON
-	maxShown  = 20   // to people
+	maxShown  = 20   // for people
 )
 
 func (s *importSum) add(o routetable.Outcome) {
@@ -289,12 +288,12 @@ func (s *importSum) add(o routetable.Outcome) {
 	s.Changes = append(s.Changes, importChange{o.Host, o.What, routetable.Difference(o.Before, o.After), o.Before, o.After})
 }
 
-// done is how many routes of the document are known to be settled.
+// done returns how many routes of the document have a known result.
 func (s *importSum) done() int {
 	return s.Created + s.Updated + s.Unchanged + s.Conflicts + s.Failed
 }
 
-// progress says how far an import has come that did not come to its end.
+// progress says how far an unfinished import has come.
 func (s *importSum) progress() string {
 	if s.DryRun || s.done()+s.Unknown+s.Removed+s.Staying+s.NotRemoved+s.UnknownGone == 0 {
 		return "nothing was written"
@@ -340,7 +339,7 @@ func (s *importSum) String() string {
 	return line
 }
 
-// importRun is an import under way.
+// importRun is a running import.
 type importRun struct {
 	flags    importFlags
 	output   format
@@ -348,12 +347,12 @@ type importRun struct {
 	table    routetable.Table
 	began    time.Time
 
-	mu  sync.Mutex // of what follows, and of standard error
+	mu  sync.Mutex // guards the fields below and standard error
 	sum importSum
 	bar *terminal.Progress
 }
 
-// noticePeriod is how often it is said how far an import is, where no bar is drawn.
+// noticePeriod is how often a line says how far an import is, if no bar is drawn.
 const noticePeriod = 10 * time.Second
 
 func (r *importRun) do(ctx context.Context, document io.Reader, remove []origin.Item) error {
@@ -395,7 +394,7 @@ func (r *importRun) report(o routetable.Outcome) {
 	defer r.mu.Unlock()
 	r.sum.add(o)
 	r.bar.Add(1)
-	if o.Err == nil || o.What == routetable.NotKnown { // which ends the import, and is said then
+	if o.Err == nil || o.What == routetable.NotKnown { // this ends the import, and is printed then
 		return
 	}
 	switch shown := r.sum.problems[o.What]; {
@@ -406,19 +405,19 @@ func (r *importRun) report(o routetable.Outcome) {
 	}
 }
 
-// problemNames say of which kind the problems are that are not shown.
+// problemNames name the kinds of problems that are not shown.
 var problemNames = map[routetable.Became]string{
 	routetable.Conflicting: "conflicts", routetable.NotWritten: "that failed", routetable.NotRemoved: "that were not removed",
 	routetable.Staying: "that were changed by others meanwhile",
 }
 
-// interruptedError says how an interrupted command is gone on with.
+// interruptedError says how to continue an interrupted command.
 type interruptedError struct{ said string }
 
 func (e interruptedError) Error() string { return e.said }
 func (e interruptedError) Unwrap() error { return context.Canceled }
 
-// end prints the sum, and returns what the command ends with.
+// end prints the sum, and returns the error of the command.
 func (r *importRun) end(err error) error {
 	s := &r.sum
 	s.Left = s.Routes - s.done() - s.Unknown
@@ -455,7 +454,7 @@ func (r *importRun) end(err error) error {
 	return nil
 }
 
-// showChanges shows people the first of what a dry run would change.
+// showChanges prints the first changes of a dry run for people.
 func (r *importRun) showChanges() {
 	verbs := map[routetable.Became]string{routetable.Created: "Would create", routetable.Updated: "Would change", routetable.Removed: "Would remove"}
 	seen := map[routetable.Became]int{}
@@ -463,7 +462,7 @@ func (r *importRun) showChanges() {
 		if seen[change.What]++; seen[change.What] > maxShown {
 			continue
 		}
-		fmt.Fprintf(r.terminal.Out, "%s %s%s\n", verbs[change.What], printable.Text(shown(change.Host)), map[bool]string{true: ":"}[change.What == routetable.Updated])
+		fmt.Fprintf(r.terminal.Out, "%s %s%s\n", verbs[change.What], printable.Text(quoteHost(change.Host)), map[bool]string{true: ":"}[change.What == routetable.Updated])
 		if change.What == routetable.Updated {
 			printDifferences(r.terminal, change.before.WithoutRecord(), change.after.WithoutRecord())
 		}

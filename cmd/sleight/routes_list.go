@@ -21,10 +21,10 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// listing says which routes are listed.
+// listing selects the routes to list.
 type listing struct {
 	filter string
-	states map[string]*bool // by state, whether it was asked for
+	states map[string]*bool // by state: the flag for it
 }
 
 func (r *routesCommand) newList() *cobra.Command {
@@ -32,18 +32,17 @@ func (r *routesCommand) newList() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List the routes, by domain",
-		Long: `Lists the routes with where they lead and in which state they are, sorted by domain, so that a
-wildcard stands before the names it covers. How many there are is said on standard error.
+		Long: `Lists the routes with their origins and states, sorted by domain, so that a wildcard comes before
+the names that it covers. The number of routes goes to standard error.
 
---filter takes a part of the host, as it is stored or in Unicode, or a pattern in which * stands
-for anything, ? for one character and [a-c] for one of some. --invalid, --disabled and
---expired list the routes in any of the states that are given. Both may be combined.
+--filter takes a part of the host, as it is stored or in Unicode, or a pattern with * for any
+text, ? for one character and [a-c] for one of several. --invalid, --disabled and --expired list
+the routes in any of the given states. Both may be combined.
 
-With --output json the routes are printed as they are stored, in the format of a routes file.
-Expired routes may vanish at any time: DynamoDB removes them by itself.
+--output json prints the routes as they are stored, in the format of a routes file. Expired
+routes may disappear at any time: DynamoDB removes them by itself.
 
-Exit status: 0; also where no route matches. 1 where the routes could not all be read or
-printed.`,
+Exit status: 0, also if no route matches; 1 if the routes could not all be read or printed.`,
 		Example: `  sleight routes list --table routes
   sleight routes list --table routes --filter '*.spec-trust.com' --invalid --expired
   sleight routes list --table routes -o json >routes.json`,
@@ -70,7 +69,7 @@ printed.`,
 	return c
 }
 
-// shows reports whether a route in that state is listed.
+// shows reports whether routes in a state are listed.
 func (l listing) shows(i stated) bool {
 	filter := strings.ToLower(l.filter)
 	matches := func(host string) bool {
@@ -93,10 +92,10 @@ func (l listing) shows(i stated) bool {
 	return !asked
 }
 
-// showsProgress is after how many routes a bar is drawn: fewer are there at once.
+// showsProgress is after how many routes a bar is drawn. Fewer are read at once.
 const showsProgress = 2000
 
-// readAll reads all items, and shows on a terminal that it does.
+// readAll reads all items, with a bar on a terminal.
 func readAll(ctx context.Context, t *terminal.Terminal, table routetable.Table) ([]origin.Item, error) {
 	var items []origin.Item
 	var progress *terminal.Progress
@@ -143,14 +142,13 @@ func (r *routesCommand) list(c *cobra.Command, table routetable.Table, l listing
 	return nil
 }
 
-// stated is an item and its state.
+// stated is an item with its state.
 type stated struct {
 	item  origin.Item
 	state state
 }
 
-// withStates sorts items by domain, and looks at each. A host that is there more than once, as
-// may be in a file, can be used by none of them.
+// withStates sorts items by domain, and finds the state of each. If a file has a host more than once, all its routes are invalid.
 func withStates(items []origin.Item, now time.Time) []stated {
 	all := make([]stated, 0, len(items))
 	for _, i := range routetable.Sorted(items) {
@@ -164,7 +162,7 @@ func withStates(items []origin.Item, now time.Time) []stated {
 	return all
 }
 
-// listed says how many routes there are, and what is to be known of them.
+// listed says how many routes there are, and their states.
 func listed(table routetable.Table, all []stated, total int) string {
 	n, states := len(all), map[string]int{}
 	for _, i := range all {
@@ -193,8 +191,8 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// printList writes the table. Columns that no route has anything for are left out. What matters stands before
-// what may be long: a terminal cuts lines off at their end.
+// printList writes the table, without empty columns. Important columns come before long ones, since a terminal cuts off the ends of
+// lines.
 func printList(t *terminal.Terminal, all []stated) {
 	header := []string{"host", "state", "origin", "server name", "host header", "protocols", "max connections", "version", "updated", "by", "problem"}
 	used := map[int]bool{0: true, 1: true, 2: true}
@@ -208,7 +206,7 @@ func printList(t *terminal.Terminal, all []stated) {
 		}
 		s := i.state
 		text, problem := s.text, ""
-		if s.name == invalid { // at the end, since it is long
+		if s.name == invalid { // the reason is long, and comes last
 			text, problem, _ = strings.Cut(s.text, ": ")
 		}
 		row := []string{
@@ -238,7 +236,7 @@ func printList(t *terminal.Terminal, all []stated) {
 	t.Table(only(header), rows)
 }
 
-// printItems writes items as a routes document, one by one. What JSON cannot say is left out, and said.
+// printItems writes items as a routes document. It leaves out values that JSON does not have, and says so.
 func (r *routesCommand) printItems(t *terminal.Terminal, all []stated) error {
 	left := 0
 	printable := func(yield func(origin.Item, error) bool) {

@@ -31,25 +31,25 @@ func (r *routesCommand) newPut() *cobra.Command {
 		Use:   "put [HOST] [--origin ADDRESS]... [--file FILE]",
 		Short: "Make a route, or change attributes of one",
 		Long: `Makes the route of a host, or of a wildcard such as '*.spec-trust.com', with the given
-attributes. Where there is one, changes these attributes and leaves the others as they are;
---unset removes an attribute, and --replace all that are not given. A route that cannot be
-used is refused, and nothing is read or written.
+attributes. If the route exists, changes these attributes and keeps the others; --unset removes
+an attribute, and --replace removes all that are not given. An invalid route is refused before
+anything is read or written.
 
-Before it is written, a route that is going to be in force is checked as "sleight check" does
-it from here, and refused where it cannot work, unless --force. --allow-cidr says which networks
-that are not public may be dialled. A change of "note" alone is not checked.
+A route that will be in force is checked before it is written, as "sleight check" does it from
+here, and refused if it cannot work, unless --force is given. --allow-cidr allows networks that
+are not public. A change of "note" alone is not checked.
 
 --file takes the attributes of one route as an object of JSON or YAML, such as "routes get -o
-json" prints, or as a document {"routes":[...]} with this one route. Flags win over it, and HOST
-may be left out where the file has it. A "version" in the file is a condition: where the table
-has another one, the file is of an older route, and nothing is written (exit status 3).
-"updated_at" and "updated_by" in it are not written.
+json" prints, or as a document {"routes":[...]} with one route. Flags take precedence over it,
+and HOST may be left out if the file has it. A "version" in the file is a condition: if the table
+has another one, the file has an old version of the route, and nothing is written (exit status
+3). "updated_at" and "updated_by" in it are not written.
 
-Where somebody else changes the route at the same time, the change is made on theirs, unless
+If somebody else changes the route at the same time, the change is made on their route, unless
 they have changed one of the same attributes: then nothing is written, both are shown, and the
-exit status is 3. A route that was removed meanwhile is not made again.
+exit status is 3. A route that was removed meanwhile is not created again.
 
-A routes file that is not there is made.`,
+A missing routes file is created.`,
 		Example: `  sleight routes put one.spec-trust.com --origin one.lb.aws.amazon.com --table routes
   sleight routes put one.spec-trust.com --origin a.example:8443 --origin b.example --note "failover" --table routes
   sleight routes put one.spec-trust.com --tls-min 1.3 --unset ca_pem --dry-run --table routes
@@ -90,18 +90,18 @@ func removable() []string {
 	})
 }
 
-// putting is what put was told, understood.
-type putting struct {
+// putRequest is a parsed call of put.
+type putRequest struct {
 	host    string
 	given   origin.Item
 	unset   []string
 	replace bool
-	record  origin.Item // version, updated_at and updated_by of what the file was made of, as far as it has them
+	record  origin.Item // version, updated_at and updated_by in the file
 }
 
-// read understands the call, and refuses what cannot become a route whatever is stored.
-func (p *putCommand) read(c *cobra.Command, args []string, now time.Time) (*putting, error) {
-	do := &putting{given: origin.Item{}, unset: p.unset, replace: p.replace}
+// read parses the call, and refuses attributes that cannot become a route whatever is stored.
+func (p *putCommand) read(c *cobra.Command, args []string, now time.Time) (*putRequest, error) {
+	do := &putRequest{given: origin.Item{}, unset: p.unset, replace: p.replace}
 	if p.file == "-" && p.attributes.caFile == "-" {
 		return nil, errBothStdin("--file")
 	}
@@ -132,7 +132,7 @@ func (p *putCommand) read(c *cobra.Command, args []string, now time.Time) (*putt
 			return nil, err
 		}
 		if do.host != "" && do.host != host {
-			return nil, usageError{fmt.Errorf("the route in --file %q is of %s, not of %s", p.file, shown(do.host), shown(host))}
+			return nil, usageError{fmt.Errorf("the route in --file %q is of %s, not of %s", p.file, quoteHost(do.host), quoteHost(host))}
 		}
 		do.host = host
 	}
@@ -161,7 +161,7 @@ func (p *putCommand) read(c *cobra.Command, args []string, now time.Time) (*putt
 	return do, validate(nil, probe)
 }
 
-// parsePut reads a file with one route: its object, or a routes document of this one.
+// parsePut reads a file with one route: an object, or a routes document.
 func parsePut(what string, b []byte, now time.Time) (origin.Item, error) {
 	item, err := routes.ParseItem(b, now)
 	if _, document := item["routes"]; err != nil || !document {
@@ -178,8 +178,8 @@ func parsePut(what string, b []byte, now time.Time) (origin.Item, error) {
 	return item, routes.SetExpiry(item, now)
 }
 
-// take takes the attributes of a file.
-func (d *putting) take(item origin.Item) error {
+// take takes over the attributes of a file.
+func (d *putRequest) take(item origin.Item) error {
 	if v, ok := item[origin.VersionAttribute]; ok {
 		if _, ok := v.(json.Number); !ok {
 			return errors.New("attribute \"version\" has to be a number")
@@ -203,8 +203,8 @@ func (d *putting) take(item origin.Item) error {
 	return nil
 }
 
-// edit implements the type edit.
-func (d *putting) edit(before origin.Item) (origin.Item, error) {
+// edit is a routes.Edit.
+func (d *putRequest) edit(before origin.Item) (origin.Item, error) {
 	after := origin.Item{}
 	if !d.replace {
 		after = before.WithoutRecord()
@@ -215,7 +215,7 @@ func (d *putting) edit(before origin.Item) (origin.Item, error) {
 	maps.Copy(after, d.given)
 	after["host"] = d.host
 	if before == nil && after["origin"] == nil {
-		return nil, usageError{fmt.Errorf("%s has no route yet, and a new one needs --origin", shown(d.host))}
+		return nil, usageError{fmt.Errorf("%s has no route yet, and a new one needs --origin", quoteHost(d.host))}
 	}
 	if err := validate(before, after); err != nil {
 		return nil, err
@@ -226,7 +226,7 @@ func (d *putting) edit(before origin.Item) (origin.Item, error) {
 	return after, nil
 }
 
-// staleError says that a file is of an older route than there is.
+// staleError says that a file has an older version of a route than the table.
 type staleError struct {
 	host          string
 	seen, current origin.Item // seen is the record of the file
@@ -234,10 +234,10 @@ type staleError struct {
 
 func (e *staleError) Error() string {
 	return fmt.Sprintf("the file is of version %s of %s, and there is version %s%s; nothing was written. Look at it with \"sleight routes get\", or leave \"version\" out of the file to write regardless",
-		routetable.VersionText(e.seen), shown(e.host), routetable.VersionText(e.current), byAndAt(e.seen, e.current))
+		routetable.VersionText(e.seen), quoteHost(e.host), routetable.VersionText(e.current), byAndAt(e.seen, e.current))
 }
 
-func (r *routesCommand) put(c *cobra.Command, w *writer, do *putting, exists bool) error {
+func (r *routesCommand) put(c *cobra.Command, w *writer, do *putRequest, exists bool) error {
 	ctx := c.Context()
 	before, err := w.Table.Get(ctx, do.host)
 	if err != nil && !errors.Is(err, routetable.ErrNotFound) {
@@ -265,7 +265,7 @@ func (r *routesCommand) put(c *cobra.Command, w *writer, do *putting, exists boo
 		return r.output.print(w.out, after, nil)
 	}
 	if before != nil && before.SameRoute(after) {
-		w.sayf("%s in %v is so already; nothing was written", shown(do.host), w.Table)
+		w.sayf("%s in %v is so already; nothing was written", quoteHost(do.host), w.Table)
 		return nil
 	}
 	if !exists {

@@ -23,12 +23,12 @@ func (r *routesCommand) newRemove() *cobra.Command {
 		Long: `Removes the routes of hosts. It asks first on a terminal, and needs --yes elsewhere. A route
 that somebody else changes between the question and the answer stays.
 
-Where a wildcard covers a host, it is in force for it once the host's own route is removed; to
-have no route in force, disable it instead.
+If a wildcard covers the host, it is in force once the host's own route is removed. To have no
+route in force, disable the route instead.
 
-Exit status: 0 where all were removed; 1 where one was not there, or the answer was no; 3
-where one was changed meanwhile. The others are removed all the same. One is counted as "not
-known" if no answer came to its removal. --output json and yaml print what became of each.`,
+Exit status: 0 if all were removed; 1 if one was not there, or the answer was no; 3 if one was
+changed meanwhile. The others are removed all the same. A route counts as "not known" if its
+removal got no answer. --output json and yaml print the result for each.`,
 		Example: `  sleight routes rm one.spec-trust.com --table routes
   sleight routes rm --yes one.spec-trust.com two.spec-trust.com --routes routes.json`,
 		Args:              usage(cobra.MinimumNArgs(1)),
@@ -71,7 +71,7 @@ func (r *routesCommand) remove(c *cobra.Command, w *writer, args []string, yes b
 	if len(items) > 0 && !yes && !w.DryRun {
 		var names []string
 		for _, i := range items {
-			names = append(names, shown(i.Host()))
+			names = append(names, quoteHost(i.Host()))
 		}
 		question := fmt.Sprintf("Remove %s from %v: %s?", count(len(items), "route"), w.Table, strings.Join(names, ", "))
 		if ok, err := w.out.Confirm(ctx, question); err != nil {
@@ -101,22 +101,22 @@ func (r *routesCommand) remove(c *cobra.Command, w *writer, args []string, yes b
 	return sum.end(w, "removed", len(items), nil)
 }
 
-// tally counts what became of several routes. Done to Left add up to Routes.
+// tally counts the results for several routes. Done to Left add up to Routes.
 type tally struct {
 	Routes    int    `json:"routes"`
 	Done      int    `json:"done"`
 	Unchanged int    `json:"unchanged"`
 	Absent    int    `json:"absent"`
 	Invalid   int    `json:"invalid"`
-	Refused   int    `json:"refused"` // since they cannot work
+	Refused   int    `json:"refused"` // because they cannot work
 	Conflicts int    `json:"conflicts"`
-	Unknown   int    `json:"unknown"` // whether they were written
-	Left      int    `json:"left"`    // as they were
+	Unknown   int    `json:"unknown"` // not known whether they were written
+	Left      int    `json:"left"`    // not tried
 	DryRun    bool   `json:"dry_run"`
 	Outcomes  []fate `json:"outcomes"`
 }
 
-// fate is what became of one.
+// fate is the result for one route.
 type fate struct {
 	Host  string `json:"host"`
 	What  string `json:"what"`
@@ -132,19 +132,19 @@ func (s *tally) add(n *int, host, what string, err error) {
 	s.Outcomes = append(s.Outcomes, f)
 }
 
-// failed adds one that was not changed, and says why.
+// failed adds a route that was not changed, and says why.
 func (s *tally) failed(w *writer, n *int, host, what string, err error) {
 	s.add(n, host, what, err)
 	fmt.Fprintln(w.err.Out, printable.Text("sleight: "+err.Error()))
 }
 
-// unknown adds the route whose change was under way when the command failed, unless it is known not to be
-// written. It returns the error with the route's name.
+// unknown adds the route that was being changed when the command failed, unless it was certainly not written. It returns the error with
+// the route's name.
 func (s *tally) unknown(host string, err error) error {
 	if request, ok := errors.AsType[*routetable.RequestError](err); ok && request.Unknown {
 		s.add(&s.Unknown, host, "unknown", err)
 	}
-	return fmt.Errorf("route %s: %w", shown(host), err)
+	return fmt.Errorf("route %s: %w", quoteHost(host), err)
 }
 
 func (s *tally) lost(w *writer, e *routetable.ConflictError) {
@@ -152,8 +152,8 @@ func (s *tally) lost(w *writer, e *routetable.ConflictError) {
 	s.failed(w, &s.Conflicts, e.Change.Host(), "conflict", e)
 }
 
-// end says what became of all, where there is more to say than was said, and returns what the command
-// ends with. Found is how many routes there were.
+// end prints the results if there were several routes or not all succeeded, and returns the error of the command. found is how many
+// routes there were.
 func (s *tally) end(w *writer, verb string, found int, err error) error {
 	s.Routes, s.DryRun = found+s.Absent, w.DryRun
 	s.Left = s.Routes - s.Done - s.Unchanged - s.Absent - s.Invalid - s.Refused - s.Conflicts - s.Unknown

@@ -17,7 +17,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// state is what a route is at a time, in words that say the same without their colour.
+// state is the state of a route at a time. Its words have the same meaning without their colour.
 type state struct {
 	name  string // enabled, disabled, expired or invalid
 	text  string
@@ -31,7 +31,7 @@ const (
 	invalid  = "invalid"
 )
 
-// soon is how long before its end a route is worth a colour.
+// soon is how long before its end a route gets a colour.
 const soon = 7 * 24 * time.Hour
 
 func stateOf(item origin.Item, now time.Time) state {
@@ -53,7 +53,7 @@ func stateOf(item origin.Item, now time.Time) state {
 	return state{enabled, enabled, terminal.Good}
 }
 
-// unusable is the state of a route that is none, for that reason.
+// unusable returns the state of an invalid route.
 func unusable(err error) state {
 	reason := err.Error()
 	if e, ok := errors.AsType[*origin.InvalidRouteError](err); ok {
@@ -62,7 +62,7 @@ func unusable(err error) state {
 	return state{invalid, "INVALID: " + reason, terminal.Bad}
 }
 
-// inWords is a duration in its largest unit, rounded down: nobody is promised more than there is.
+// inWords returns a duration in its largest unit, rounded down, so that it never promises more time than there is.
 func inWords(d time.Duration) string {
 	for _, unit := range []struct {
 		of   time.Duration
@@ -75,7 +75,7 @@ func inWords(d time.Duration) string {
 	return fmt.Sprintf("%d s", d/time.Second)
 }
 
-// valueText is the value of an attribute in one line.
+// valueText returns the value of an attribute in one line.
 func valueText(name string, v any) string {
 	switch v := v.(type) {
 	case string:
@@ -115,7 +115,7 @@ func valueText(name string, v any) string {
 	return exactText(v)
 }
 
-// exactText is a value as JSON has it.
+// exactText returns a value in JSON.
 func exactText(v any) string {
 	b, err := origin.Item{"v": v}.MarshalJSON()
 	if err != nil {
@@ -124,7 +124,7 @@ func exactText(v any) string {
 	return strings.TrimSuffix(strings.TrimPrefix(string(b), `{"v":`), "}")
 }
 
-// certificates names what a PEM holds, and returns false where it does not hold certificates alone.
+// certificates describes the certificates in a PEM, and returns false if it has anything else.
 func certificates(text string) (all []string, ok bool) {
 	for rest := []byte(text); ; {
 		var block *pem.Block
@@ -139,7 +139,7 @@ func certificates(text string) (all []string, ok bool) {
 	}
 }
 
-// difference is an attribute in which two items differ. Old or new is "" where it is not there.
+// difference is an attribute that differs between two items. old or new is "" if the item lacks it.
 type difference struct{ name, old, new string }
 
 func differences(before, after origin.Item) []difference {
@@ -154,7 +154,7 @@ func differences(before, after origin.Item) []difference {
 		if has {
 			d.new = valueText(name, now)
 		}
-		if had && has && d.old == d.new { // of two types, or of other certificates of the same names
+		if had && has && d.old == d.new { // of different types, or different certificates for the same names
 			if d.old, d.new = exactText(old), exactText(now); name == "ca_pem" {
 				d.old, d.new = valueText(name, old)+fingerprint(old), valueText(name, now)+fingerprint(now)
 			}
@@ -168,7 +168,7 @@ func fingerprint(v any) string {
 	return fmt.Sprintf(" (SHA-256 of the text %.8x)", sha256.Sum256([]byte(fmt.Sprint(v))))
 }
 
-// printDifferences writes the lines of a diff, attribute by attribute.
+// printDifferences writes the differences, attribute by attribute.
 func printDifferences(t *terminal.Terminal, before, after origin.Item) {
 	for _, d := range differences(before, after) {
 		if d.old != "" {

@@ -66,7 +66,7 @@ func validate(before, after origin.Item) error {
 // lost says what was there before a change was lost, and what is there now.
 func (w *writer) lost(e *routetable.ConflictError) {
 	before, current := e.Change.Before, e.Current
-	host := shown(e.Change.Host())
+	host := quoteHost(e.Change.Host())
 	switch {
 	case current == nil:
 		fmt.Fprintf(w.err.Out, "Somebody else has removed %s meanwhile. It was:\n", host)
@@ -103,7 +103,7 @@ func (w *writer) report(before, after origin.Item) {
 	if !w.output.forPeople() {
 		return
 	}
-	host := shown(routetable.Change{Before: before, After: after}.Host())
+	host := quoteHost(routetable.Change{Before: before, After: after}.Host())
 	switch {
 	case w.DryRun:
 		verb := "change"
@@ -124,7 +124,7 @@ func (w *writer) report(before, after origin.Item) {
 	}
 }
 
-// unwritten ends a dry run.
+// unwritten says at the end of a dry run that nothing was written.
 func (w *writer) unwritten() {
 	if w.DryRun {
 		w.sayf("Nothing was written: this was a dry run.")

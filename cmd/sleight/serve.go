@@ -25,16 +25,15 @@ func newServe(getenv func(string) string) *cobra.Command {
 		Use:   "serve (--routes FILE | --table NAME)",
 		Short: "Serve the proxy over plain HTTP",
 		Long: `Serves the same proxy as the Lambda function, over plain HTTP: on a laptop, in a container,
-behind a load balancer that terminates TLS. The flags mirror the function's variables, which
-are the defaults. AWS credentials come from wherever the AWS SDK finds them: environment,
-profiles, SSO, roles.
+behind a load balancer that terminates TLS. The flags stand for the function's variables, which
+are the defaults. The AWS SDK finds credentials in the environment, profiles, SSO and roles.
 
-SIGTERM and Ctrl-C let running requests finish, for 25 seconds at most; a second one ends
-at once. A changed routes file is read again within a second, and on SIGHUP; one that cannot
-be used leaves the routes as they were.
+After SIGTERM or Ctrl-C, running requests may finish, for 25 seconds at most. A second Ctrl-C
+ends the process at once. A changed routes file is read again within a second, and on SIGHUP. If
+it cannot be used, the routes stay as they were.
 
-With --front it plays that front of AWS, and serves by running the Lambda function itself,
-as built by make build, which knows no profiles: give it credentials in the environment.`,
+With --front, it emulates that front of AWS, and runs the Lambda function that make build has
+built. The function knows no profiles: give it credentials in the environment.`,
 		Example: `  sleight serve --routes routes.json
   sleight serve --table routes --profile staging --listen 127.0.0.1:9000
   sleight serve --routes routes.json --listen :8080 --admin :8081 --shutdown-delay 10s
@@ -45,12 +44,12 @@ as built by make build, which knows no profiles: give it credentials in the envi
 	f := c.Flags()
 	f.StringVar(&s.Listen, "listen", "127.0.0.1:8080", "`address` to listen on")
 	f.StringVar(&s.Admin, "admin", "", "`address` to answer /livez and /readyz on (default none)")
-	f.DurationVar(&s.ShutdownDelay, "shutdown-delay", 0, "for what `duration` to go on accepting after SIGTERM, while /readyz says 503 (default 0s)")
-	f.BoolVar(&s.H2C, "h2c", false, "also speak HTTP/2 without TLS, to clients that know beforehand")
-	f.IntVar(&s.MaxConnections, "max-connections", 0, "how many connections to have open, `N`; more wait to be accepted; 0 sets no limit (default as many as there are file descriptors for, 10000 at most)")
+	f.DurationVar(&s.ShutdownDelay, "shutdown-delay", 0, "for what `duration` to accept connections after SIGTERM, while /readyz says 503 (default 0s)")
+	f.BoolVar(&s.H2C, "h2c", false, "also speak HTTP/2 without TLS, with prior knowledge")
+	f.IntVar(&s.MaxConnections, "max-connections", 0, "how many connections of clients may be open, `N`; more wait to be accepted; 0 sets no limit (default by the file descriptors, 10000 at most)")
 	aws.add(f)
 	addSettings(c, forServe()...)
-	front := f.String("front", "", "`kind` of front to run the Lambda function behind: "+localfront.KindNames())
+	front := f.String("front", "", "`kind` of front to emulate: "+localfront.KindNames())
 	bootstrap := f.String("bootstrap", "", "`file` of the Lambda function, for --front (default: bootstrap beside this command)")
 	completeValues(c, map[string][]string{"front": strings.Split(localfront.KindNames(), ", ")}, nil)
 	completeTables(c)
@@ -96,7 +95,7 @@ as built by make build, which knows no profiles: give it credentials in the envi
 	return c
 }
 
-// serveProxy serves the proxy itself, where the other way is behind a front of AWS.
+// serveProxy serves the proxy itself, without a local front.
 func serveProxy(ctx context.Context, on serve.Server, settings app.Settings, aws awsFlags) error {
 	routes, err := app.Routes(settings, on.Logger, func() (dynamodb.BatchGetter, error) { return aws.lastingClient(ctx) })
 	if err != nil {

@@ -37,7 +37,7 @@ func addSettings(c *cobra.Command, variables ...string) {
 		if s.Kind == app.List {
 			usage += "; may be repeated"
 		}
-		if s.Default != "" && s.Kind != app.Bool { // whose default pflag adds
+		if s.Default != "" && s.Kind != app.Bool { // pflag adds the default of a Bool
 			usage += " (" + s.Variable + ", default " + s.Default + ")"
 		} else {
 			usage += " (" + s.Variable + ")"

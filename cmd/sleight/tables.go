@@ -15,12 +15,12 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
-// tableFlags say where the routes are that a command reads or edits.
+// tableFlags are the flags for the table or the file with the routes.
 type tableFlags struct {
 	awsFlags
 	table, routes string
 	getenv        func(string) string
-	flags         *pflag.FlagSet // nil where none were added
+	flags         *pflag.FlagSet // nil if no flags were added
 }
 
 func (t *tableFlags) add(f *pflag.FlagSet) {
@@ -42,7 +42,7 @@ func (t *tableFlags) open(ctx context.Context) (routetable.Table, error) {
 	return t.openTable(ctx, table)
 }
 
-// openOrCreate is open, but that a routes file need not exist yet.
+// openOrCreate is open for a routes file that need not exist yet.
 func (t *tableFlags) openOrCreate(ctx context.Context) (table routetable.Table, exists bool, err error) {
 	name, file, err := t.where()
 	if err != nil {
@@ -55,11 +55,11 @@ func (t *tableFlags) openOrCreate(ctx context.Context) (table routetable.Table, 
 	return table, err == nil, err
 }
 
-// where returns the name of the table or of the file, of which there is one.
+// where returns the name of the table, or else of the file.
 func (t *tableFlags) where() (table, file string, err error) {
 	table, file = t.table, t.routes
 	for _, name := range []string{"table", "routes"} {
-		// Such as a variable of a script that is not set: what then counts must not be another table.
+		// For example an unset variable of a script. The command must not go on with another table.
 		if t.flags != nil && t.flags.Changed(name) && t.flags.Lookup(name).Value.String() == "" {
 			return "", "", usageError{fmt.Errorf("--%s is empty: give a name, or leave it out for ROUTES_TABLE or ROUTES_FILE", name)}
 		}
@@ -76,8 +76,8 @@ func (t *tableFlags) where() (table, file string, err error) {
 	return table, file, nil
 }
 
-// sayWaiting has a routes file say that a change waits for another process, in place of nothing for
-// half a minute.
+// sayWaiting makes a routes file say that a change waits for another process. Otherwise the command would be silent for half a
+// minute.
 func sayWaiting(table routetable.Table, stderr io.Writer) {
 	file, ok := table.(*routetable.File)
 	if !ok {
