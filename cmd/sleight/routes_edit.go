@@ -146,7 +146,7 @@ const errorMark = "# ERROR: "
 
 // editText is what the editor opens: remarks, and the item without what tools write.
 func editText(item origin.Item, table routetable.Table, as format, now time.Time) (string, error) {
-	b, err := item.WithoutRecord().MarshalJSON()
+	b, err := item.WithoutAudit().MarshalJSON()
 	if err != nil {
 		return "", fmt.Errorf("%w; remove it with \"sleight routes put --unset\"", err)
 	}
@@ -268,7 +268,7 @@ func (s *session) parse(text string) (origin.Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	item = item.WithoutRecord()
+	item = item.WithoutAudit()
 	if item.Host() != s.before.Host() {
 		return nil, fmt.Errorf("attribute \"host\" is %.300q and was %.300q: it names the route, and stays; make another route with \"sleight routes put\", and remove this one", item.Host(), s.before.Host())
 	}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/sleightproxy/sleight/internal/dynamodbtest"
 	"github.com/sleightproxy/sleight/internal/lambdatest"
+	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/pkg/origin"
 	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
@@ -142,7 +143,7 @@ func writeFile(t *testing.T, name, document string) string {
 func routesDocument(t *testing.T, items ...origin.Item) string {
 	t.Helper()
 	var b bytes.Buffer
-	err := origin.FormatItems(&b, func(yield func(origin.Item, error) bool) {
+	err := routetable.FormatItems(&b, func(yield func(origin.Item, error) bool) {
 		for _, i := range items {
 			if !yield(i, nil) {
 				return

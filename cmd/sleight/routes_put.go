@@ -86,7 +86,7 @@ A routes file that is not there is made.`,
 
 func removable() []string {
 	return slices.DeleteFunc(origin.AttributeNames(), func(name string) bool {
-		return name == "host" || name == "origin" || origin.IsRecord(name)
+		return name == "host" || name == "origin" || origin.IsAudit(name)
 	})
 }
 
@@ -141,7 +141,7 @@ func (p *putCommand) read(c *cobra.Command, args []string, now time.Time) (*putt
 		switch {
 		case given:
 			return nil, usageError{fmt.Errorf("--unset %s: it is given as well", name)}
-		case name == "host", name == "origin", origin.IsRecord(name):
+		case name == "host", name == "origin", origin.IsAudit(name):
 			return nil, usageError{fmt.Errorf("--unset %s: every route has it", name)}
 		}
 	}
@@ -186,7 +186,7 @@ func (d *putting) take(item origin.Item) error {
 		}
 	}
 	d.record = maps.Clone(item)
-	maps.DeleteFunc(d.record, func(name string, _ any) bool { return !origin.IsRecord(name) })
+	maps.DeleteFunc(d.record, func(name string, _ any) bool { return !origin.IsAudit(name) })
 	if v, ok := item["host"]; ok {
 		s, ok := v.(string)
 		if !ok {
@@ -198,7 +198,7 @@ func (d *putting) take(item origin.Item) error {
 		}
 		d.host = host
 	}
-	d.given = item.WithoutRecord()
+	d.given = item.WithoutAudit()
 	delete(d.given, "host")
 	return nil
 }
@@ -207,7 +207,7 @@ func (d *putting) take(item origin.Item) error {
 func (d *putting) edit(before origin.Item) (origin.Item, error) {
 	after := origin.Item{}
 	if !d.replace {
-		after = before.WithoutRecord()
+		after = before.WithoutAudit()
 	}
 	for _, name := range d.unset {
 		delete(after, name)
@@ -248,7 +248,7 @@ func (r *routesCommand) put(c *cobra.Command, w *writer, do *putting, exists boo
 		fmt.Fprintln(w.err.Out, "From what is there to what the file has:")
 		file := maps.Clone(do.given)
 		file["host"] = do.host
-		printDifferences(w.err, before.WithoutRecord(), file)
+		printDifferences(w.err, before.WithoutAudit(), file)
 		return statusError{3, stale}
 	}
 	if conflict, ok := errors.AsType[*routetable.ConflictError](err); ok {

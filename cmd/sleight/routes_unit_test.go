@@ -109,7 +109,7 @@ func TestTablesOfRoutes(t *testing.T) {
 func TestDifferencesOfRoutes(t *testing.T) {
 	items := everyKind(t)
 	full := items[8]
-	other := full.WithoutRecord()
+	other := full.WithoutAudit()
 	other["ca_pem"] = strings.Replace(full["ca_pem"].(string), "-----BEGIN", "\n-----BEGIN", 1) // the same certificates
 	other["origin"] = []any{full["origin"]}                                                     // the same, of another type
 	other["note"] = ""

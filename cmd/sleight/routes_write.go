@@ -50,12 +50,12 @@ func (r *routesCommand) newWriter(c *cobra.Command, table routetable.Table, flag
 
 // validate checks a route before it is written. before is the item that it is made from, or nil.
 func validate(before, after origin.Item) error {
-	_, err := after.WithoutRecord().Route()
+	_, err := after.WithoutAudit().Route()
 	if err == nil {
 		return nil
 	}
 	if before != nil {
-		if _, old := before.WithoutRecord().Route(); old != nil && old.Error() == err.Error() {
+		if _, old := before.WithoutAudit().Route(); old != nil && old.Error() == err.Error() {
 			return usageError{fmt.Errorf("%w; it is stored so: correct it with \"sleight routes put\" (--unset removes an attribute) or \"sleight routes edit\"", err)}
 		}
 	}

@@ -41,7 +41,7 @@ func says(t *testing.T, status int, header map[string]string, body string) (endp
 // imported is an import as an action. It fails the test if it reports anything.
 func imported(t *testing.T, table routetable.Table) func() error {
 	return func() error {
-		im := routetable.Import{Table: table, Report: func(o routetable.Outcome) { t.Errorf("said %q of %q", o.What, o.Host) }}
+		im := routetable.Import{Table: table, Report: func(o routetable.Outcome) { t.Errorf("said %q of %q", o.Result, o.Host) }}
 		route := item(t, `{"host":"a.test","origin":"b.test"}`)
 		return im.Run(t.Context(), iter.Seq2[origin.Item, error](func(yield func(origin.Item, error) bool) { yield(route, nil) }), nil)
 	}

@@ -58,30 +58,30 @@ func (d *DynamoDB) readPage(ctx context.Context, start any) ([]origin.Item, any,
 	return items, out.LastEvaluatedKey, nil
 }
 
-// Patient returns a table for long work: its requests are slowed down and made again while they are
+// Retrying returns a table for long work: its requests are slowed down and made again while they are
 // throttled, until their context ends, where those of t fail. A request that is under way then is
 // still waited for. A routes file is its own.
-func Patient(t Table) Table {
+func Retrying(t Table) Table {
 	if d, ok := t.(*DynamoDB); ok {
-		return newPatient(&DynamoDB{Client: dynamodb.WithoutRetries(d.Client), Table: d.Table})
+		return newRetrying(&DynamoDB{Client: dynamodb.WithoutRetries(d.Client), Table: d.Table})
 	}
 	return t
 }
 
-// patient is a table whose requests go by one pace.
-type patient struct {
+// retrying is a table whose requests go by one pace.
+type retrying struct {
 	table batcher
 	pace  *pace
 }
 
-var _ Table = (*patient)(nil)
+var _ Table = (*retrying)(nil)
 
-func newPatient(table batcher) *patient { return &patient{table, new(pace)} }
+func newRetrying(table batcher) *retrying { return &retrying{table, new(pace)} }
 
-func (p *patient) String() string { return p.table.String() }
+func (p *retrying) String() string { return p.table.String() }
 
 // Get implements [Table].
-func (p *patient) Get(ctx context.Context, host string) (item origin.Item, err error) {
+func (p *retrying) Get(ctx context.Context, host string) (item origin.Item, err error) {
 	err = p.pace.do(ctx, func(ctx context.Context) error {
 		item, err = p.table.Get(ctx, host)
 		return err
@@ -90,7 +90,7 @@ func (p *patient) Get(ctx context.Context, host string) (item origin.Item, err e
 }
 
 // All implements [Table].
-func (p *patient) All(ctx context.Context) iter.Seq2[origin.Item, error] {
+func (p *retrying) All(ctx context.Context) iter.Seq2[origin.Item, error] {
 	return inPages(func(start any) (items []origin.Item, next any, err error) {
 		err = p.pace.do(ctx, func(ctx context.Context) error {
 			items, next, err = p.table.readPage(ctx, start)
@@ -102,7 +102,7 @@ func (p *patient) All(ctx context.Context) iter.Seq2[origin.Item, error] {
 
 // Write implements [Table]. Its error is Unknown if the request of any attempt may have been carried out, unless a
 // later answer tells what the item is.
-func (p *patient) Write(ctx context.Context, c Change) error {
+func (p *retrying) Write(ctx context.Context, c Change) error {
 	var unknown *RequestError
 	err := p.pace.do(ctx, func(ctx context.Context) error {
 		err := p.table.Write(ctx, c)
@@ -133,7 +133,7 @@ func afterUnknown(unknown *RequestError, err error) error {
 }
 
 // read returns the items that there are of up to maxBatch hosts.
-func (p *patient) read(ctx context.Context, hosts []string) (map[string]origin.Item, error) {
+func (p *retrying) read(ctx context.Context, hosts []string) (map[string]origin.Item, error) {
 	all := make(map[string]origin.Item, len(hosts))
 	err := p.pace.do(ctx, func(ctx context.Context) error {
 		found, left, err := p.table.readBatch(ctx, hosts)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"unicode/utf8"
 
 	"github.com/sleightproxy/sleight/pkg/origin"
@@ -113,4 +114,43 @@ func (u *utf8Reader) Read(p []byte) (int, error) {
 		u.begun = rest
 	}
 	return n, err
+}
+
+// FormatItems writes items as the document that origin.Items and origin.ReadRoutes read, one item in a line, so that diff
+// and version control show what changed. It stops at the first error, of items or of w.
+func FormatItems(w io.Writer, items iter.Seq2[origin.Item, error]) error {
+	return FormatDocument(w, func(yield func([]byte, error) bool) {
+		for item, err := range items {
+			var b []byte
+			if err == nil {
+				b, err = item.MarshalJSON()
+			}
+			if !yield(b, err) {
+				return
+			}
+		}
+	})
+}
+
+// FormatDocument is [FormatItems] for items that are JSON already.
+func FormatDocument(w io.Writer, items iter.Seq2[[]byte, error]) error {
+	separator := "{\"routes\":[\n"
+	for b, err := range items {
+		if err != nil {
+			return err
+		}
+		if _, err := io.WriteString(w, separator); err != nil {
+			return err
+		}
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+		separator = ",\n"
+	}
+	end := "\n]}\n"
+	if separator != ",\n" {
+		end = "{\"routes\":[]}\n"
+	}
+	_, err := io.WriteString(w, end)
+	return err
 }

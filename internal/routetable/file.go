@@ -291,7 +291,7 @@ func replace(name string, old *os.File, items []origin.Item) (err error) {
 			os.Remove(temporary.Name())
 		}
 	}()
-	err = origin.FormatItems(temporary, func(yield func(origin.Item, error) bool) {
+	err = FormatItems(temporary, func(yield func(origin.Item, error) bool) {
 		for _, item := range items {
 			if !yield(item, nil) {
 				return

@@ -61,25 +61,25 @@ const maxBatchBytes = 1 << 20
 // Outcome is what became of a route.
 type Outcome struct {
 	Host          string
-	What          Became
+	Result        Result
 	Before, After origin.Item // what the table had and has; nil for nothing
 	Err           error       // why it is Conflicting, NotWritten, Staying, NotRemoved or NotKnown
 }
 
-// Became is what became of a route.
-type Became string
+// Result is what became of a route.
+type Result string
 
 // What may become of a route.
 const (
-	Created     Became = "created"
-	Updated     Became = "updated"
-	Unchanged   Became = "unchanged"
-	Conflicting Became = "conflict" // its Err is a *StaleError
-	NotWritten  Became = "failed"
-	NotKnown    Became = "unknown"          // it may have been written, or removed if After is nil: the request had no whole answer
-	Removed     Became = "removed"          // is not in the document
-	Staying     Became = "removed_conflict" // its Err is a *ChangedError
-	NotRemoved  Became = "removed_failed"
+	Created     Result = "created"
+	Updated     Result = "updated"
+	Unchanged   Result = "unchanged"
+	Conflicting Result = "conflict" // its Err is a *StaleError
+	NotWritten  Result = "failed"
+	NotKnown    Result = "unknown"          // it may have been written, or removed if After is nil: the request had no whole answer
+	Removed     Result = "removed"          // is not in the document
+	Staying     Result = "removed_conflict" // its Err is a *ChangedError
+	NotRemoved  Result = "removed_failed"
 )
 
 // StaleError says that a document has seen another version of a route than the table has, and something else in
@@ -113,7 +113,7 @@ func (e *ChangedError) Error() string {
 func (e *ChangedError) Unwrap() error { return &ConflictError{Change{Before: e.Seen}, e.Current} }
 
 // decide says what is to become of current, where the document has item, and what is written for it.
-func (im *Import) decide(current, item origin.Item) (Became, origin.Item) {
+func (im *Import) decide(current, item origin.Item) (Result, origin.Item) {
 	switch {
 	case current == nil:
 		return Created, item
@@ -130,12 +130,12 @@ func (im *Import) decide(current, item origin.Item) (Became, origin.Item) {
 // interrupted before, another one where it is of no use to go on. A routes file is written at the
 // end, in one piece or not at all, and nothing is reported before.
 func (im *Import) Run(ctx context.Context, items iter.Seq2[origin.Item, error], remove []origin.Item) error {
-	switch t := Patient(im.Table).(type) {
+	switch t := Retrying(im.Table).(type) {
 	case *File:
 		return im.runFile(ctx, t, items, remove)
 	case batcher:
-		return im.runBatches(ctx, newPatient(t), items, remove)
-	case *patient:
+		return im.runBatches(ctx, newRetrying(t), items, remove)
+	case *retrying:
 		return im.runBatches(ctx, t, items, remove)
 	}
 	return fmt.Errorf("routetable: %v cannot be imported into", im.Table)
@@ -155,7 +155,7 @@ func (im *Import) invalid(item origin.Item) error {
 	return nil
 }
 
-func (im *Import) runBatches(ctx context.Context, table *patient, items iter.Seq2[origin.Item, error], remove []origin.Item) error {
+func (im *Import) runBatches(ctx context.Context, table *retrying, items iter.Seq2[origin.Item, error], remove []origin.Item) error {
 	run, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	writes := make(chan struct{}, im.parallel())
@@ -165,7 +165,7 @@ func (im *Import) runBatches(ctx context.Context, table *patient, items iter.Seq
 	if im.DryRun {
 		workers = 1
 	}
-	each := func(batches iter.Seq2[[]origin.Item, error], decide func(current, item origin.Item) (Became, origin.Item)) {
+	each := func(batches iter.Seq2[[]origin.Item, error], decide func(current, item origin.Item) (Result, origin.Item)) {
 		work := make(chan []origin.Item)
 		var running sync.WaitGroup
 		for range workers {
@@ -246,7 +246,7 @@ func all(items []origin.Item) iter.Seq2[origin.Item, error] {
 }
 
 // batch reads and writes up to maxBatch routes. Its error is one that ends the import.
-func (im *Import) batch(ctx context.Context, table *patient, writes chan struct{}, batch []origin.Item, decide func(current, item origin.Item) (Became, origin.Item)) error {
+func (im *Import) batch(ctx context.Context, table *retrying, writes chan struct{}, batch []origin.Item, decide func(current, item origin.Item) (Result, origin.Item)) error {
 	hosts := make([]string, 0, len(batch))
 	for _, item := range batch {
 		hosts = append(hosts, item.Host())
@@ -290,21 +290,21 @@ func (im *Import) batch(ctx context.Context, table *patient, writes chan struct{
 
 // look says what is to become of a route, and whether that is done without writing. Without decide it
 // is removed if it is still the item.
-func (im *Import) look(current, item origin.Item, decide func(current, item origin.Item) (Became, origin.Item)) (o Outcome, done bool) {
+func (im *Import) look(current, item origin.Item, decide func(current, item origin.Item) (Result, origin.Item)) (o Outcome, done bool) {
 	o = Outcome{Host: item.Host(), Before: current}
 	if decide == nil {
-		o.What = Removed
+		o.Result = Removed
 		if current != nil && !current.Equal(item) {
-			o.What, o.After, o.Err = Staying, current, &ChangedError{item, current}
+			o.Result, o.After, o.Err = Staying, current, &ChangedError{item, current}
 		}
-		return o, current == nil || o.What == Staying
+		return o, current == nil || o.Result == Staying
 	}
 	if err := im.invalid(item); err != nil {
-		o.What, o.After, o.Err = NotWritten, current, err
+		o.Result, o.After, o.Err = NotWritten, current, err
 		return o, true
 	}
-	o.What, o.After = decide(current, item)
-	switch o.What {
+	o.Result, o.After = decide(current, item)
+	switch o.Result {
 	case Unchanged:
 		o.After = current
 		return o, true
@@ -320,7 +320,7 @@ const maxLooks = 10
 
 // write makes the change of an outcome and reports what became of it. Its error is one that ends the
 // import.
-func (im *Import) write(ctx context.Context, table *patient, o Outcome, item origin.Item, decide func(current, item origin.Item) (Became, origin.Item)) error {
+func (im *Import) write(ctx context.Context, table *retrying, o Outcome, item origin.Item, decide func(current, item origin.Item) (Result, origin.Item)) error {
 	for range maxLooks {
 		err := table.Write(ctx, Change{o.Before, o.After})
 		if err == nil {
@@ -340,7 +340,7 @@ func (im *Import) write(ctx context.Context, table *patient, o Outcome, item ori
 			im.report(o.failed(of(o.Host, err)))
 			return nil
 		case failed && request.Unknown:
-			o.What, o.Err = NotKnown, of(o.Host, err)
+			o.Result, o.Err = NotKnown, of(o.Host, err)
 			im.report(o)
 			return o.Err
 		default:
@@ -361,7 +361,7 @@ func (o Outcome) failed(err error) Outcome {
 	if o.After == nil {
 		what = NotRemoved
 	}
-	return Outcome{Host: o.Host, What: what, Before: o.Before, After: o.Before, Err: err}
+	return Outcome{Host: o.Host, Result: what, Before: o.Before, After: o.Before, Err: err}
 }
 
 // runFile decides on all items, replaces the file, and then reports.

@@ -175,9 +175,9 @@ func TestImport(t *testing.T) {
 			}
 		}
 		faulty := &DynamoDB{dynamodb.WithoutRetries(r.start(t, db)), table.Table}
-		patient := newPatient(faulty)
-		patient.pace.longest = 5 * time.Millisecond
-		sum, err := tally(t.Context(), &Import{Table: patient, By: "me"}, sequence(routes(300)...))
+		retrying := newRetrying(faulty)
+		retrying.pace.longest = 5 * time.Millisecond
+		sum, err := tally(t.Context(), &Import{Table: retrying, By: "me"}, sequence(routes(300)...))
 		if err != nil || sum[Created] != 260 || sum[Updated] != 20 || sum[Unchanged] != 20 {
 			t.Errorf("%v, %v", sum, err)
 		}
@@ -204,7 +204,7 @@ func TestImport(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		var sums [2]map[Became]int
+		var sums [2]map[Result]int
 		var running sync.WaitGroup
 		for i := range sums {
 			running.Go(func() {
@@ -255,7 +255,7 @@ func TestImport(t *testing.T) {
 			route(5),
 		}
 		var dry []string
-		im := &Import{Table: table, By: "me", DryRun: true, Report: func(o Outcome) { dry = append(dry, fmt.Sprint(o.Host[:2], " ", o.What)) }}
+		im := &Import{Table: table, By: "me", DryRun: true, Report: func(o Outcome) { dry = append(dry, fmt.Sprint(o.Host[:2], " ", o.Result)) }}
 		if err := im.Run(t.Context(), sequence(document...), nil); err != nil {
 			t.Fatal(err)
 		}
@@ -311,8 +311,8 @@ func TestImport(t *testing.T) {
 		for n := range 120 { // more than a read answers with at a time
 			document = append(document, route(n, "note", strings.Repeat("x", 200<<10)))
 		}
-		for n, want := range []Became{Created, Unchanged} {
-			if sum, err := tally(t.Context(), &Import{Table: Patient(table)}, sequence(document...)); err != nil || sum[want] != 120 {
+		for n, want := range []Result{Created, Unchanged} {
+			if sum, err := tally(t.Context(), &Import{Table: Retrying(table)}, sequence(document...)); err != nil || sum[want] != 120 {
 				t.Errorf("%d: %v, %v", n, sum, err)
 			}
 		}
@@ -334,7 +334,7 @@ func TestImport(t *testing.T) {
 		if err := document.UnmarshalJSON([]byte(`{"host":"a.test","origin":"b.test","weight":1.50,"more":[{"n":1e2},-0,0.10E+3,12345678901234567890123456789012345678]}`)); err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []Became{Created, Unchanged} {
+		for _, want := range []Result{Created, Unchanged} {
 			if sum, err := tally(t.Context(), &Import{Table: table, AsIs: true}, sequence(document)); err != nil || sum[want] != 1 {
 				t.Errorf("%v, %v; want %s", sum, err, want)
 			}
@@ -348,7 +348,7 @@ func TestImport(t *testing.T) {
 			t.Fatalf("%v, %v", sum, err)
 		}
 		hosts := map[string]int{route(7).Host(): 1, route(300).Host(): 2}
-		others, all, err := Others(t.Context(), Patient(table), hosts)
+		others, all, err := Others(t.Context(), Retrying(table), hosts)
 		if err != nil || all != 250 || len(others) != 249 {
 			t.Fatalf("%d of %d, %v", len(others), all, err)
 		}
@@ -497,7 +497,7 @@ func FuzzImport(f *testing.F) {
 			return
 		}
 		table := newFake()
-		for n, want := range []Became{Created, Unchanged} {
+		for n, want := range []Result{Created, Unchanged} {
 			sum, err := tally(t.Context(), &Import{Table: table, AsIs: asIs}, origin.Items(bytes.NewReader(document)))
 			if err != nil || sum[want] != checked.Routes || len(table.items) != checked.Routes {
 				t.Fatalf("run %d: %v, %v", n, sum, err)

@@ -146,14 +146,14 @@ func routes(n int) (all []origin.Item) {
 }
 
 // tally runs an import and counts what became of the routes.
-func tally(ctx context.Context, im *Import, items iter.Seq2[origin.Item, error], remove ...origin.Item) (map[Became]int, error) {
-	sum, seen := map[Became]int{}, map[string]bool{}
+func tally(ctx context.Context, im *Import, items iter.Seq2[origin.Item, error], remove ...origin.Item) (map[Result]int, error) {
+	sum, seen := map[Result]int{}, map[string]bool{}
 	im.Report = func(o Outcome) {
 		if seen[o.Host] {
 			panic(o.Host + " was reported twice")
 		}
 		seen[o.Host] = true
-		sum[o.What]++
+		sum[o.Result]++
 	}
 	err := im.Run(ctx, items, remove)
 	return sum, err
@@ -308,7 +308,7 @@ func TestScanGoesOnWhereItWasThrottled(t *testing.T) {
 			return nil
 		}
 		got := ""
-		for item, err := range newPatient(f).All(t.Context()) {
+		for item, err := range newRetrying(f).All(t.Context()) {
 			if err != nil {
 				t.Fatal(err)
 			}

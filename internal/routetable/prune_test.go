@@ -24,11 +24,11 @@ func TestRouteThatWasChangedSinceItWasReadIsNotRemoved(t *testing.T) {
 			}
 		}
 		var kept error
-		what := map[string]Became{}
+		what := map[string]Result{}
 		for _, dry := range []bool{true, false} {
 			im := &Import{Table: table, DryRun: dry, Report: func(o Outcome) {
-				what[o.Host] = o.What
-				if o.What == Staying {
+				what[o.Host] = o.Result
+				if o.Result == Staying {
 					kept = o.Err
 				}
 			}}

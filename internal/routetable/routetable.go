@@ -129,7 +129,7 @@ func Difference(a, b origin.Item) []string {
 		if inA && inB && (origin.Item{name: a[name]}).Equal(origin.Item{name: b[name]}) {
 			continue
 		}
-		if origin.IsRecord(name) {
+		if origin.IsAudit(name) {
 			record = append(record, name)
 		} else {
 			names = append(names, name)

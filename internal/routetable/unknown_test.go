@@ -84,7 +84,7 @@ func TestWriteThatMayHaveBeenMadeStaysUnknownWhateverItsLastAttemptFailsWith(t *
 					}
 					return c.then
 				}
-				err := newPatient(f).Write(ctx, Change{nil, route(0)})
+				err := newRetrying(f).Write(ctx, Change{nil, route(0)})
 				request, ok := errors.AsType[*RequestError](err)
 				if unknown := ok && request.Unknown; unknown != c.unknown || n < 2 {
 					t.Errorf("%v, unknown %v after %d attempts", err, unknown, n)

@@ -63,7 +63,7 @@ func ReadRoutes(r io.Reader) (*File, error) {
 // Lookup implements [Store]. It never waits.
 func (f *File) Lookup(_ context.Context, host string) (*Route, error) {
 	exact, now := f.records[host], time.Now()
-	if exact.decides(now) {
+	if exact.State(now).Decides() {
 		return InForce(exact, nil, now) // and what its wildcard would be need not be known
 	}
 	var wildcard *Stored

@@ -71,24 +71,24 @@ func (i Item) SameRoute(other Item) bool {
 }
 
 func (i Item) withPinSet() Item {
-	only := i.WithoutRecord()
+	only := i.WithoutAudit()
 	if set, ok := asSet(only["spki_pins"]); ok {
 		only["spki_pins"] = set
 	}
 	return only
 }
 
-// IsRecord reports whether an attribute of that name is what tools write beside a route.
-func IsRecord(name string) bool {
+// IsAudit reports whether an attribute of that name is what tools write beside a route.
+func IsAudit(name string) bool {
 	row, ok := attributeOf(name)
 	return ok && row.Audit
 }
 
-// WithoutRecord returns a copy without what tools write beside a route. Of nil, it has no attributes.
-func (i Item) WithoutRecord() Item {
+// WithoutAudit returns a copy without what tools write beside a route. Of nil, it has no attributes.
+func (i Item) WithoutAudit() Item {
 	only := make(Item, len(i))
 	for name, v := range i {
-		if !IsRecord(name) {
+		if !IsAudit(name) {
 			only[name] = v
 		}
 	}
@@ -412,44 +412,4 @@ func checkMembers(d *json.Decoder) error {
 	}
 	d.Token() // the end of it
 	return nil
-}
-
-// FormatItems writes items as the document that [Items] and [ReadRoutes] read, one line each,
-// so that what changed in it is seen by diff and by version control. It stops at the first
-// error, of items or of w.
-func FormatItems(w io.Writer, items iter.Seq2[Item, error]) error {
-	return FormatDocument(w, func(yield func([]byte, error) bool) {
-		for item, err := range items {
-			var b []byte
-			if err == nil {
-				b, err = item.MarshalJSON()
-			}
-			if !yield(b, err) {
-				return
-			}
-		}
-	})
-}
-
-// FormatDocument is FormatItems for items that were written as JSON before.
-func FormatDocument(w io.Writer, items iter.Seq2[[]byte, error]) error {
-	separator := "{\"routes\":[\n"
-	for b, err := range items {
-		if err != nil {
-			return err
-		}
-		if _, err := io.WriteString(w, separator); err != nil {
-			return err
-		}
-		if _, err := w.Write(b); err != nil {
-			return err
-		}
-		separator = ",\n"
-	}
-	end := "\n]}\n"
-	if separator != ",\n" {
-		end = "{\"routes\":[]}\n"
-	}
-	_, err := io.WriteString(w, end)
-	return err
 }

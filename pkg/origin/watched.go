@@ -47,8 +47,8 @@ type reading struct {
 // there was no other: file systems count in ticks, some in whole seconds.
 const settleTime = 2 * time.Second
 
-// OpenFile reads the routes file of that name. It logs to logger, which must not be nil, which routes
-// cannot be used, at this and at each later reading. It starts nothing that goes on by itself.
+// OpenFile reads the routes file of that name. It logs which routes cannot be used to logger, now and at each later
+// reading. A nil logger is slog.Default(). OpenFile starts nothing in the background.
 func OpenFile(name string, logger *slog.Logger) (*WatchedFile, error) {
 	file, r := readFile(name)
 	if r.err != nil {
@@ -61,7 +61,20 @@ func OpenFile(name string, logger *slog.Logger) (*WatchedFile, error) {
 
 // Lookup implements [Store]. It never waits.
 func (w *WatchedFile) Lookup(ctx context.Context, host string) (*Route, error) {
-	return w.routes.Load().Lookup(ctx, host)
+	file := w.routes.Load()
+	if file == nil {
+		return nil, errNotOpened
+	}
+	return file.Lookup(ctx, host)
+}
+
+var errNotOpened = errors.New("origin: WatchedFile was not made by OpenFile")
+
+func (w *WatchedFile) log() *slog.Logger {
+	if w.logger != nil {
+		return w.logger
+	}
+	return slog.Default()
 }
 
 // Reload reads the file now, and logs what came of it.
@@ -127,13 +140,13 @@ func (w *WatchedFile) read(told bool) {
 		return
 	}
 	if r.err != nil {
-		w.logger.Error("routes file cannot be used and the routes read before stay in force: "+Remedy(r.err)+", it is then read again",
+		w.log().Error("routes file cannot be used and the routes read before stay in force: "+Remedy(r.err)+", it is then read again",
 			slog.String("file", w.name), slog.Any("error", r.err))
 		return
 	}
 	added, changed, removed := file.compare(w.routes.Load())
 	w.replace(file)
-	w.logger.Info("routes read again", slog.String("file", w.name), slog.Int("routes", file.Len()),
+	w.log().Info("routes read again", slog.String("file", w.name), slog.Int("routes", file.Len()),
 		slog.Int("added", added), slog.Int("changed", changed), slog.Int("removed", removed))
 }
 
@@ -160,7 +173,7 @@ func Remedy(err error) string {
 // replace puts the routes of file into force.
 func (w *WatchedFile) replace(file *File) {
 	for _, invalid := range file.Invalid() {
-		w.logger.Error("route cannot be used, its host answers 500", slog.String("route", invalid.Host),
+		w.log().Error("route cannot be used, its host answers 500", slog.String("route", invalid.Host),
 			slog.String("attribute", invalid.Attribute), slog.String("reason", invalid.Reason))
 	}
 	w.routes.Store(file)

@@ -3,6 +3,7 @@ package origin
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -346,6 +347,38 @@ func TestInvalidRoutesAreLoggedAtEachReading(t *testing.T) {
 	w.Reload()
 	if got := log.take(); !strings.Contains(got, "added=0 changed=0 removed=0") {
 		t.Errorf("a reload that finds nothing new is not confirmed: %s", got)
+	}
+}
+
+// A nil logger was a panic in the middle of the first reading that had something to log.
+func TestNilLoggerIsTheDefault(t *testing.T) {
+	var log logged
+	before := slog.Default()
+	slog.SetDefault(log.logger())
+	defer slog.SetDefault(before)
+	file := filepath.Join(t.TempDir(), "routes.json")
+	write(t, file, `{"routes":[{"host":"a.test","orgin":"x"}]}`)
+	w, err := OpenFile(file, nil)
+	if got := log.take(); err != nil || !strings.Contains(got, "route=a.test attribute=origin") {
+		t.Fatalf("%v, log %s", err, got)
+	}
+	write(t, file, "{")
+	w.Reload()
+	if got := log.take(); !strings.Contains(got, "level=ERROR") {
+		t.Errorf("log: %s", got)
+	}
+}
+
+func TestWatchedFileThatWasNotOpenedIsAnError(t *testing.T) {
+	w := new(WatchedFile)
+	if r, err := w.Lookup(t.Context(), "a.test"); r != nil || err == nil || errors.Is(err, ErrNotFound) {
+		t.Errorf("%v, %v", r, err)
+	}
+	var log logged
+	w.logger = log.logger()
+	w.Reload()
+	if got := log.take(); !strings.Contains(got, "level=ERROR") {
+		t.Errorf("log: %s", got)
 	}
 }
 
