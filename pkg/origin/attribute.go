@@ -3,7 +3,7 @@ package origin
 import "slices"
 
 // An Attribute is a row of [Attributes]: one attribute of a route. The decoder, the flags of tools and the documents are
-// made from the rows or compared with them, so that a new attribute is a row and a decoder.
+// made from the rows or compared with them, so that a new attribute is one row and one decoder.
 type Attribute struct {
 	Name    string
 	Kind    Kind
@@ -15,7 +15,7 @@ type Attribute struct {
 	// TLS is set if the attribute has no effect on an http:// origin. Such a route is invalid.
 	TLS bool
 
-	// Audit is set if tools write the attribute beside the route: who changed it, when and how often.
+	// Audit is set if tools write the attribute beside the route, to say who changed it, when and how often.
 	Audit bool
 
 	decode func(*Route, any) error
@@ -36,13 +36,13 @@ const (
 	OneOrList Kind = "S, or L of S"
 )
 
-// Attributes returns all attributes of a route, in the order in which they are written.
+// Attributes returns all attributes of a route. Tools write them in this order.
 func Attributes() []Attribute { return slices.Clone(attributes) }
 
 // AttributeNames returns the names of [Attributes].
 func AttributeNames() []string { return slices.Clone(attributeOrder) }
 
-// attributes says what a route is, then what it needs, when it holds, and what tools know of it.
+// attributes are in order: those of the origin, of limits and times, of the time in force, and those for tools.
 var attributes = []Attribute{
 	{Name: "host", Kind: String, Example: `"one.spec-trust.com"`, decode: decodeHost,
 		Help: "`name` that clients ask for, as A-labels in lower case; *.x.com covers one label"},

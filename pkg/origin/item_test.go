@@ -28,7 +28,7 @@ func TestItemIsWrittenInTheOrderPeopleReadItIn(t *testing.T) {
 	}
 }
 
-// DynamoDB keeps no order, so that nothing has changed where it is another.
+// DynamoDB keeps no order of sets, so another order is no change.
 func TestSetsAreComparedWithoutOrder(t *testing.T) {
 	a, b := Item{"x": StringSet{"1", "2"}}, Item{"x": StringSet{"2", "1"}}
 	if !a.Equal(b) || a.Equal(Item{"x": StringSet{"1", "3"}}) || a.Equal(Item{"x": StringSet{"1"}}) {

@@ -1,7 +1,7 @@
-// Package origin knows which origin server belongs to which host: the routes, where they are stored, and a cache in front
-// of the store. It knows no HTTP requests.
+// Package origin knows the origin servers of hosts: it has the routes, a store for them, and a cache in front of a store. It
+// knows no HTTP requests.
 //
-// A writer of the store decides where the traffic of a host goes. The origin must still show a certificate for the host,
+// A writer of the store decides where the traffic goes. The origin must still show a certificate for the host,
 // unless the route brings its own roots. Items are therefore read strictly: an attribute that is misspelt, of the wrong
 // type or without effect makes its route invalid. A route never falls back to something weaker.
 package origin
@@ -63,7 +63,7 @@ type Route struct {
 	// Disabled answers as if there were no route, and hides a wildcard's.
 	Disabled bool
 
-	// ExpiresAt is the time from which on there is no such route, in whole seconds. Zero means never.
+	// ExpiresAt is the end of the route, in whole seconds. Zero means never.
 	ExpiresAt time.Time
 
 	// Version, UpdatedAt, UpdatedBy and Note are for the tools that edit routes.
@@ -94,8 +94,8 @@ func (r *Route) expired(now time.Time) bool {
 // be eventually consistent. Reads are not repeatable.
 type Store interface {
 	// Lookup returns the route in force for host, a name as hostname.Normalize returns it: the
-	// host's own route, or the one of its wildcard. The error is [ErrNotFound] if there is none or it is
-	// disabled, an *[InvalidRouteError] if the route cannot be used, and any other if the store
+	// host's own route, or the one of its wildcard. The error is [ErrNotFound] if it has no route or a
+	// disabled one, an *[InvalidRouteError] if the route cannot be used, and any other if the store
 	// does not know. The caller must not change the route.
 	Lookup(ctx context.Context, host string) (*Route, error)
 }

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// logged keeps the lines of a log.
+// logged is a log in memory.
 type logged struct {
 	mu  sync.Mutex
 	all strings.Builder
@@ -30,7 +30,7 @@ func (l *logged) Write(b []byte) (int, error) {
 	return l.all.Write(b)
 }
 
-// take returns what was written since it was last called.
+// take returns the log since its last call.
 func (l *logged) take() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -40,7 +40,7 @@ func (l *logged) take() string {
 
 func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
-// Both have the same length, so that it gives nothing away.
+// Both have the same length, so that the length does not show a change.
 const (
 	routesA = `{"routes":[{"host":"a.test","origin":"a1.lb"},{"host":"b.test","origin":"b.lb"}                                  ]}`
 	routesB = `{"routes":[{"host":"a.test","origin":"a2.lb"},{"host":"c.test","origin":"c.lb"},{"host":"d.test","origin":"d.lb"}]}`
@@ -53,7 +53,7 @@ func write(t *testing.T, name, content string) {
 	}
 }
 
-// settle gives the file a modification time that can be relied on, the same for all.
+// settle gives the file an old modification time, the same for all files.
 func settle(t *testing.T, name string) {
 	t.Helper()
 	at := time.Unix(1_700_000_000, 0)
@@ -73,12 +73,12 @@ func TestRoutesFollowTheFileHoweverItChanges(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, dir string){
 		"written in place": func(t *testing.T, dir string) { write(t, filepath.Join(dir, "data1", "routes.json"), routesB) },
 		"written in place, with its time kept": func(t *testing.T, dir string) {
-			write(t, filepath.Join(dir, "data1", "routes.json"), routesB+"\n") // by its length alone
+			write(t, filepath.Join(dir, "data1", "routes.json"), routesB+"\n") // only the length changes
 			settle(t, filepath.Join(dir, "data1", "routes.json"))
 		},
 		"renamed over": func(t *testing.T, dir string) {
 			write(t, filepath.Join(dir, "new"), routesB)
-			settle(t, filepath.Join(dir, "new")) // as mv -p and the like leave it
+			settle(t, filepath.Join(dir, "new")) // as cp -p leaves it
 			if err := os.Rename(filepath.Join(dir, "new"), filepath.Join(dir, "data1", "routes.json")); err != nil {
 				t.Fatal(err)
 			}
@@ -133,7 +133,7 @@ func TestRoutesFollowTheFileHoweverItChanges(t *testing.T) {
 	}
 }
 
-// Within a tick of the file system's clock, a second change of the same length leaves no trace.
+// A second change within a tick of the file system's clock, of the same length, changes neither time nor size.
 func TestChangeThatLeavesTheTimeIsSeen(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "routes.json")
 	write(t, file, routesA)
@@ -170,7 +170,7 @@ func TestUnusableFileLeavesTheRoutesAndSaysSoOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		// To open it would wait for a writer for ever.
+		// Opening it would wait for a writer forever.
 		"a pipe": func(t *testing.T, file string) {
 			if err := os.Remove(file); err != nil {
 				t.Fatal(err)
@@ -218,9 +218,9 @@ func TestUnusableFileLeavesTheRoutesAndSaysSoOnce(t *testing.T) {
 
 const fewDescriptors = "ORIGIN_TEST_FEW_DESCRIPTORS"
 
-// Whoever corrects a file that is right does not find what is wrong.
+// An operator who looks for the fault in a correct file does not find it.
 func TestWantOfDescriptorsIsNotBlamedOnTheFile(t *testing.T) {
-	if os.Getenv(fewDescriptors) == "" { // alone, since it takes them from all tests of its process
+	if os.Getenv(fewDescriptors) == "" { // in a process of its own, since all tests of the process lose their descriptors
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
 		cmd.Env = append(os.Environ(), fewDescriptors+"=1")
 		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "PASS") {
@@ -289,9 +289,9 @@ func TestRemedyFitsWhyAFileCannotBeRead(t *testing.T) {
 	}
 }
 
-// A network file system may fail for a moment, and the file be the same before and after.
+// A network file system may fail for a moment, while the file stays the same.
 func TestFileThatCouldNotBeReadIsReadAgainThoughUnchanged(t *testing.T) {
-	unreadable := t.TempDir() // a directory can be opened, and not read
+	unreadable := t.TempDir() // a directory can be opened, but not read
 	_, r := readFile(unreadable)
 	if r.err == nil {
 		t.Fatal("was read")
@@ -406,7 +406,7 @@ func TestWatchLooksUntilItsContextEnds(t *testing.T) {
 	})
 }
 
-// A look-up sees the routes of one reading, never of two.
+// A lookup sees the routes of one reading.
 func TestReplacementIsAtomic(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "routes.json")
 	write(t, file, routesA)
