@@ -12,7 +12,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// What explains a look-up must not come to another end than the look-up.
+// An explanation must have the same result as the lookup.
 func TestExplainComesToWhatLookupDoes(t *testing.T) {
 	t.Parallel()
 	records := map[origin.State]string{

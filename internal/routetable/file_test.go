@@ -144,7 +144,7 @@ func TestFileThatIsNoRoutesFileSaysWhere(t *testing.T) {
 	}
 }
 
-// What cannot be written has to be found before the old file is gone.
+// An item that cannot be written must be found before the old file is replaced.
 func TestFileStaysWhereItCannotBeReplaced(t *testing.T) {
 	t.Parallel()
 	name := routesFile(t, `{"routes":[]}`)
@@ -175,11 +175,11 @@ func TestFileIsNeverSeenHalf(t *testing.T) {
 	reader.Wait()
 }
 
-// The process that TestFileOfSeveralProcesses starts.
+// This is the process that TestFileOfSeveralProcesses starts.
 func TestFileWriterProcess(t *testing.T) {
 	name, attribute := os.Getenv("ROUTES_TEST_FILE"), os.Getenv("ROUTES_TEST_ATTRIBUTE")
 	if name == "" {
-		return // it is for that test
+		return // not in a process of that test
 	}
 	f := openFile(t, name)
 	for n := 1; n <= 10; {
@@ -277,7 +277,7 @@ func TestShortWaitForALockIsNotToldOf(t *testing.T) {
 	})
 }
 
-// Who has opened the file that another one then replaces has locked what nobody reads any more.
+// A process that opens the file before another one replaces it locks a file that has no name any more.
 func TestFileThatIsReplacedBeforeItIsLockedIsOpenedAgain(t *testing.T) {
 	t.Parallel()
 	name := routesFile(t, `{"routes":[{"host":"a.test","origin":"b.test"}]}`)
@@ -296,7 +296,7 @@ func TestFileThatIsReplacedBeforeItIsLockedIsOpenedAgain(t *testing.T) {
 	}
 }
 
-// An empty file is no routes file: the proxy would not start with it, and no command could go on.
+// An empty file is not a routes file: the proxy does not start with it, and each command fails.
 func TestFileIsNotMadeWithoutAChange(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "routes.json")
@@ -328,7 +328,7 @@ func TestFileIsNotMadeWithoutAChange(t *testing.T) {
 	}
 }
 
-// It cannot be replaced, and reading it again would wait for ever.
+// Such a file cannot be replaced, and a second reading would wait forever.
 func TestPipeIsNotWrittenTo(t *testing.T) {
 	t.Parallel()
 	read, write, err := os.Pipe()
@@ -338,7 +338,7 @@ func TestPipeIsNotWrittenTo(t *testing.T) {
 	defer read.Close()
 	write.WriteString(`{"routes":[]}`)
 	write.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // rather than try for ever where this fails
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // so that a failure does not retry forever
 	defer cancel()
 	f := openFile(t, fmt.Sprintf("/dev/fd/%d", read.Fd()))
 	opened := 0

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// lockFile locks a file as another process would.
+// lockFile locks a file like another process.
 func lockFile(t *testing.T, name string) (unlock func()) {
 	t.Helper()
 	file, err := os.Open(name)
