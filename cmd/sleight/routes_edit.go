@@ -161,7 +161,7 @@ func editText(item origin.Item, table routetable.Table, as format, now time.Time
 		return "", err
 	}
 	header := []string{
-		fmt.Sprintf("Route %s in %v, version %s%s.", shown(item.Host()), table, routetable.VersionText(item), recordOf(item)),
+		fmt.Sprintf("Route %s in %v, version %s%s.", shown(item.Host()), table, routetable.VersionText(item), lastChange(item)),
 		"State: " + stateOf(item, now).text + ".",
 		"Save and close to write it. Without a change, or emptied, nothing is written.",
 		"Lines at the top that begin with # are left out.",

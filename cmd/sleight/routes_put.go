@@ -221,20 +221,18 @@ func (d *putting) edit(before origin.Item) (origin.Item, error) {
 		return nil, err
 	}
 	if _, ok := d.record[origin.VersionAttribute]; ok && before != nil && !routetable.SameVersion(d.record, before) {
-		return nil, &staleError{d.host, d.record, before}
+		seen := d.file()
+		maps.Copy(seen, d.record)
+		return nil, &routetable.StaleError{Seen: seen, Current: before}
 	}
 	return after, nil
 }
 
-// staleError says that a file is of an older route than there is.
-type staleError struct {
-	host          string
-	seen, current origin.Item // seen is the record of the file
-}
-
-func (e *staleError) Error() string {
-	return fmt.Sprintf("the file is of version %s of %s, and there is version %s%s; nothing was written. Look at it with \"sleight routes get\", or leave \"version\" out of the file to write regardless",
-		routetable.VersionText(e.seen), shown(e.host), routetable.VersionText(e.current), byAndAt(e.seen, e.current))
+// file returns the attributes that were given, with the host.
+func (d *putting) file() origin.Item {
+	item := maps.Clone(d.given)
+	item["host"] = d.host
+	return item
 }
 
 func (r *routesCommand) put(c *cobra.Command, w *writer, do *putting, exists bool) error {
@@ -244,12 +242,10 @@ func (r *routesCommand) put(c *cobra.Command, w *writer, do *putting, exists boo
 		return err
 	}
 	after, err := w.Change(ctx, before, do.edit, true)
-	if stale, ok := errors.AsType[*staleError](err); ok {
+	if stale, ok := errors.AsType[*routetable.StaleError](err); ok {
 		fmt.Fprintln(w.err.Out, "From what is there to what the file has:")
-		file := maps.Clone(do.given)
-		file["host"] = do.host
-		printDifferences(w.err, before.WithoutAudit(), file)
-		return statusError{3, stale}
+		printDifferences(w.err, before.WithoutAudit(), do.file())
+		return statusError{3, fmt.Errorf("%w. Look at it with \"sleight routes get\", or leave \"version\" out of the file to write regardless", stale)}
 	}
 	if conflict, ok := errors.AsType[*routetable.ConflictError](err); ok {
 		w.lost(conflict)

@@ -70,23 +70,15 @@ func (w *writer) lost(e *routetable.ConflictError) {
 	case current == nil:
 		fmt.Fprintf(w.err.Out, "Somebody else has removed %s meanwhile. It was:\n", host)
 	case before == nil:
-		fmt.Fprintf(w.err.Out, "Somebody else has made %s meanwhile%s. It is:\n", host, byAndAt(before, current))
+		fmt.Fprintf(w.err.Out, "Somebody else has made %s meanwhile%s. It is:\n", host, routetable.ChangedBy(before, current))
 	default:
-		fmt.Fprintf(w.err.Out, "Somebody else has changed %s meanwhile%s. From what you saw to what is there now:\n", host, byAndAt(before, current))
+		fmt.Fprintf(w.err.Out, "Somebody else has changed %s meanwhile%s. From what you saw to what is there now:\n", host, routetable.ChangedBy(before, current))
 	}
 	printDifferences(w.err, before, current)
 }
 
-// byAndAt says who changed before into i and when, if i says so.
-func byAndAt(before, i origin.Item) string {
-	if routetable.Unsigned(before, i) {
-		return ", " + routetable.NoName
-	}
-	return recordOf(i)
-}
-
-// recordOf returns what an item says of its last change.
-func recordOf(i origin.Item) string {
+// lastChange names the author and the time of an item's last change.
+func lastChange(i origin.Item) string {
 	s := ""
 	if by, ok := i[origin.UpdatedByAttribute].(string); ok {
 		s += ", by " + terminal.Safe(by)

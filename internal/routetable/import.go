@@ -79,8 +79,7 @@ const (
 	NotRemoved  Result = "removed_failed"
 )
 
-// StaleError says that the version of a route in a document is not the table's, and that the routes differ. Nothing was
-// written.
+// StaleError says that the version of a route in a document is not the table's. Nothing was written.
 type StaleError struct {
 	Seen    origin.Item // the document's
 	Current origin.Item
@@ -91,9 +90,11 @@ func (e *StaleError) Error() string {
 	if _, ok := e.Current[origin.VersionAttribute]; ok {
 		has = "version " + VersionText(e.Current)
 	}
-	has += changedBy(e.Seen, e.Current, "of")
-	return fmt.Sprintf("route %q: the document has seen version %s, and the table has %s, with another %s; it was not written",
-		e.Seen.Host(), VersionText(e.Seen), has, strings.Join(Difference(e.Seen, e.Current), ", "))
+	has += ChangedBy(e.Seen, e.Current)
+	if names := Difference(e.Seen.WithoutAudit(), e.Current.WithoutAudit()); len(names) > 0 {
+		has += ", with another " + strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("route %q: the document has seen version %s, and the table has %s; it was not written", e.Seen.Host(), VersionText(e.Seen), has)
 }
 
 // Unwrap returns a *[ConflictError].
@@ -103,7 +104,7 @@ func (e *StaleError) Unwrap() error { return &ConflictError{Change{e.Seen, e.See
 type ChangedError struct{ Seen, Current origin.Item }
 
 func (e *ChangedError) Error() string {
-	return fmt.Sprintf("route %q was changed meanwhile%s (%s); it was not removed", e.Seen.Host(), changedBy(e.Seen, e.Current, "at"), changes(e.Seen, e.Current))
+	return fmt.Sprintf("route %q was changed meanwhile%s (%s); it was not removed", e.Seen.Host(), ChangedBy(e.Seen, e.Current), changes(e.Seen, e.Current))
 }
 
 // Unwrap returns a *[ConflictError].

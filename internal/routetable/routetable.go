@@ -65,16 +65,16 @@ func (e *ConflictError) Error() string {
 	if e.Current == nil {
 		return fmt.Sprintf("route %q was removed meanwhile; nothing was written", host)
 	}
-	who := changedBy(e.Change.Before, e.Current, "at")
+	who := ChangedBy(e.Change.Before, e.Current)
 	if e.Change.Before == nil {
 		return fmt.Sprintf("route %q was made meanwhile%s; nothing was written", host, who)
 	}
 	return fmt.Sprintf("route %q was changed meanwhile%s (%s); nothing was written", host, who, changes(e.Change.Before, e.Current))
 }
 
-// Unsigned reports whether the tool that changed before into current left no name: both have the same updated_by and
+// unsigned reports whether the tool that changed before into current left no name: both have the same updated_by and
 // updated_at, or current lacks both. A nil before stands for a new route.
-func Unsigned(before, current origin.Item) bool {
+func unsigned(before, current origin.Item) bool {
 	signature := func(i origin.Item) origin.Item {
 		only := origin.Item{}
 		for _, name := range []string{origin.UpdatedByAttribute, origin.UpdatedAtAttribute} {
@@ -87,21 +87,18 @@ func Unsigned(before, current origin.Item) bool {
 	return signature(before).Equal(signature(current))
 }
 
-// NoName stands for the author of a change without a name, in messages.
-const NoName = "by a tool that does not say who"
-
-// changedBy names the author and the time of the change from before to current, as far as current has them. preposition precedes
-// the time.
-func changedBy(before, current origin.Item, preposition string) string {
-	if Unsigned(before, current) {
-		return " " + NoName
+// ChangedBy names the author and the time of the change from before to current for messages, as far as current has them. It
+// begins with a blank, or is empty. A nil before stands for a new route.
+func ChangedBy(before, current origin.Item) string {
+	if unsigned(before, current) {
+		return " by a tool that does not say who"
 	}
 	s := ""
 	if by, ok := current[origin.UpdatedByAttribute].(string); ok {
 		s = fmt.Sprintf(" by %q", by)
 	}
 	if at, ok := current[origin.UpdatedAtAttribute].(string); ok {
-		s += fmt.Sprintf(" %s %.40s", preposition, at)
+		s += fmt.Sprintf(" at %.40s", at)
 	}
 	return s
 }
@@ -154,7 +151,7 @@ func Stamp(before, after origin.Item, by string, now time.Time) origin.Item {
 }
 
 // timeAfter returns the time of a change to before, in whole seconds. It includes the fraction if the last change was in the same
-// second. Otherwise both changes could have the same audit attributes, and the second would be [Unsigned].
+// second. Otherwise both changes could have the same audit attributes, and the second would be unsigned.
 func timeAfter(before origin.Item, now time.Time) string {
 	last, _ := before[origin.UpdatedAtAttribute].(string)
 	if at, err := time.Parse(time.RFC3339, last); err == nil && at.Unix() == now.Unix() {
