@@ -40,7 +40,7 @@ shown, and the edited text is kept in a file, which is named together with the c
 writes it. With --dry-run the change is shown, and whether it would be refused for that
 reason.
 
-An attribute of a type that JSON has not can be removed by "routes put --unset", not edited.`,
+An attribute of a type that JSON does not have can be removed by "routes put --unset", not edited.`,
 		Example: `  sleight routes edit one.spec-trust.com --table routes
   EDITOR='code --wait' sleight routes edit one.spec-trust.com --table routes -o json`,
 		Args:              usage(cobra.ExactArgs(1)),

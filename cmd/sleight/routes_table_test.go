@@ -267,7 +267,7 @@ func testTableErrors(t *testing.T, db *dynamodbtest.Server) {
 	p.put(t, `{"host":"b.test","origin":"b.test"}`)
 	wantOutcome(t, "list", p.run(t, "list"), 0, `(?s)HOST.*a\.test.*INVALID +b\.test +attribute "blob" is not known.*b\.test.*`, "2 routes .*")
 	wantOutcome(t, "list in JSON", p.run(t, "list", "-o", "json"), 1, `{"routes":\[\n{"host":"b.test","origin":"b.test"}\n\]}\n`, "sleight: left out: .*blob.*1 route could not be printed\n")
-	wantSays(t, "get", p.must(t, "get", "a.test"), "(of a type that JSON has not)")
+	wantSays(t, "get", p.must(t, "get", "a.test"), "(of a type that JSON does not have)")
 	wantSays(t, "edit", execute(t, append(p.env, "EDITOR=true"), "", "routes", "edit", "--force", "a.test").err, "blob", "--unset")
 	p.must(t, "put", "--force", "a.test", "--unset", "blob")
 	p.want(t, "a.test", `{"host":"a.test","origin":"b.test"}`)

@@ -119,7 +119,7 @@ func (d *DynamoDB) explain(action string, err error) (kind ErrorKind, reason str
 	case found == dynamodb.Invalid:
 		return Refused, fmt.Sprintf("refused by DynamoDB: %s%s", strings.TrimSuffix(message, "."), remedy(message, d.Table)), false
 	case found == dynamodb.ServerFailure:
-		return Failed, fmt.Sprintf("DynamoDB itself has failed in %s (%s: %s); try again in some seconds, and if it stays, look at the status of the service (https://health.aws.amazon.com)", d.where(), code, message), true
+		return Failed, fmt.Sprintf("DynamoDB itself has failed in %s (%s: %s); try again in some seconds, and if it goes on, look at the status of the service (https://health.aws.amazon.com)", d.where(), code, message), true
 	case errors.Is(err, context.DeadlineExceeded):
 		return Unreachable, fmt.Sprintf("no answer in time from %s; check the network, the region and the endpoint (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB)", d.where()), true
 	case code == "" && errors.As(err, &request):

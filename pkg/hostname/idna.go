@@ -103,7 +103,7 @@ func hyphenated(name string) bool {
 // explain says why [profile] refuses a name.
 func explain(name string, err error) string {
 	if _, other := anyDirection.ToUnicode(name); err != nil && other == nil {
-		return "mixes directions of writing as no name may (RFC 5893, the bidi rule: a name with right-to-left text has no label that begins with a digit, among others)"
+		return "mixes directions of writing in a way that no name may (RFC 5893, the bidi rule: a name with right-to-left text has no label that begins with a digit, among others)"
 	}
 	if err == nil {
 		err = errors.New("idna: not encoded uniquely")
@@ -112,7 +112,7 @@ func explain(name string, err error) string {
 	if strings.ContainsAny(name, "\u200c\u200d") && !strings.Contains(why, "rune") {
 		why += " (a zero-width joiner belongs only where the script needs it)"
 	}
-	return "is no internationalized name (UTS #46): " + clip(why)
+	return "is not an internationalized name (UTS #46): " + clip(why)
 }
 
 func isASCII(s string) bool {

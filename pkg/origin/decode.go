@@ -57,7 +57,7 @@ func decodeHost(r *Route, v any) error {
 		return err
 	}
 	if r.Host, err = hostname.NormalizePattern(s); err != nil {
-		return fmt.Errorf("is no host: %w", err)
+		return fmt.Errorf("is not a host: %w", err)
 	}
 	if r.Host != s {
 		return fmt.Errorf("is %q and has to be written as %q", s, r.Host) // keys are compared byte by byte

@@ -261,7 +261,7 @@ func readItems(r io.Reader, yield func(Item) bool) error {
 		}
 		return nil
 	}
-	if err := delim('{', "%v is where { has to be"); err != nil {
+	if err := delim('{', "%v in place of {"); err != nil {
 		return err
 	}
 	found := false
@@ -282,7 +282,7 @@ func readItems(r io.Reader, yield func(Item) bool) error {
 		case token == nil:
 			return errNoRoutes
 		case token != json.Delim('['):
-			return form(kept.next(before), errors.New("\"routes\" is no list"))
+			return form(kept.next(before), errors.New("\"routes\" is not a list"))
 		}
 		for n := 1; d.More(); n++ {
 			kept.forget(d.InputOffset(), n > 1)
@@ -298,16 +298,16 @@ func readItems(r io.Reader, yield func(Item) bool) error {
 				return nil
 			}
 		}
-		if err := delim(']', "%v is where ] has to be"); err != nil {
+		if err := delim(']', "%v in place of ]"); err != nil {
 			return err
 		}
 	}
-	if err := delim('}', "%v is where } has to be"); err != nil {
+	if err := delim('}', "%v in place of }"); err != nil {
 		return err
 	}
 	before := d.InputOffset()
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return form(kept.next(before), errors.New("something follows its end"))
+		return form(kept.next(before), errors.New("there is more after its end"))
 	}
 	if !found {
 		return errNoRoutes

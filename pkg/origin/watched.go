@@ -164,7 +164,7 @@ func Remedy(err error) string {
 	case errors.Is(err, errIrregular), errors.Is(err, syscall.EISDIR):
 		return "put a regular file there"
 	case unreadable:
-		return "see to the disk or the network file system that the file is on"
+		return "check the disk or the network file system that the file is on"
 	}
 	return "correct the file"
 }

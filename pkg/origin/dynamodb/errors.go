@@ -124,7 +124,7 @@ func (e *tableError) Advice() string {
 	case NotAccepted:
 		return "the credentials are not valid: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, and the clock"
 	case ServerFailure:
-		return "DynamoDB itself fails: look at the AWS Health Dashboard; it is tried again by itself"
+		return "DynamoDB itself fails: look at the AWS Health Dashboard; the proxy tries again by itself"
 	case Throttled:
 		return throttledAdvice
 	case Untrusted:
@@ -134,7 +134,7 @@ func (e *tableError) Advice() string {
 	case Canceled, NoAnswer:
 		return "DynamoDB does not answer in time: in a VPC, check its endpoint or NAT gateway, security groups and routes"
 	case Foreign:
-		return "what answers is not DynamoDB: check AWS_ENDPOINT_URL_DYNAMODB and AWS_ENDPOINT_URL, and the proxies in between"
+		return "the answer is not DynamoDB's: check AWS_ENDPOINT_URL_DYNAMODB and AWS_ENDPOINT_URL, and the proxies in between"
 	case Unreachable:
 		return "DynamoDB cannot be reached: in a VPC, check its endpoint or NAT gateway, security groups and routes"
 	}
