@@ -73,7 +73,7 @@ func (e *ConflictError) Error() string {
 }
 
 // unsigned reports whether the tool that changed before into current left no name: both have the same updated_by and
-// updated_at, or current lacks both. A nil before stands for a new route.
+// updated_at, or both lack them. A nil before stands for a new route.
 func unsigned(before, current origin.Item) bool {
 	signature := func(i origin.Item) origin.Item {
 		only := origin.Item{}

@@ -7,9 +7,9 @@ import "slices"
 type Attribute struct {
 	Name    string
 	Kind    Kind
-	Default string   // what it means if a route lacks it; empty if the attribute is required or nothing follows
+	Default string   // what applies if a route lacks the attribute; empty if it is required, or has no default
 	Example string   // a value, in JSON
-	Values  []string // all texts that there are for it, the elements of a List with commas; nil if there is no end of them
+	Values  []string // all texts that are allowed, with commas between the elements of a List; nil if others are too
 	Help    string   // what it means, in one line; the name of its value is in back quotes, for flags
 
 	// TLS is set if the attribute has no effect on an http:// origin. Such a route is invalid.
@@ -42,7 +42,7 @@ func Attributes() []Attribute { return slices.Clone(attributes) }
 // AttributeNames returns the names of [Attributes].
 func AttributeNames() []string { return slices.Clone(attributeOrder) }
 
-// attributes are in order: those of the origin, of limits and times, of the time in force, and those for tools.
+// attributes are grouped: the origin, limits and timeouts, when the route is in force, and what is for tools and people.
 var attributes = []Attribute{
 	{Name: "host", Kind: String, Example: `"one.spec-trust.com"`, decode: decodeHost,
 		Help: "`name` that clients ask for, as A-labels in lower case; *.x.com covers one label"},

@@ -183,8 +183,8 @@ func (c *Cache) Begin() {
 }
 
 // Join ends a request of [Cache.Begin]. When it returns, no lookup is under way, unless other requests are. It waits for
-// lookups that refresh a route, and then cancels them. It waits for JoinWait at most, until StaleWait since a lookup began,
-// and not beyond the end of ctx. A lookup that another request waits for goes on.
+// lookups that refresh a route, and then cancels them. It waits for at most JoinWait, for at most StaleWait since the lookup
+// began, and not beyond the end of ctx. A lookup that another request waits for goes on.
 func (c *Cache) Join(ctx context.Context) {
 	c.once.Do(c.init)
 	c.mu.Lock()

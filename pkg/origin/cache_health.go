@@ -32,7 +32,7 @@ const (
 
 // mayAsk reports whether the store may be asked for a host with a known route. If the store fails, one request in each pause
 // may ask, as a probe. If its last failure is long ago, the others may ask too: until the probe has ended, their
-// routes may be as old as that.
+// routes may be as old as that failure.
 func (h *health) mayAsk(now moment) (ask, probe bool) {
 	if !h.failing {
 		return true, false
@@ -44,7 +44,7 @@ func (h *health) mayAsk(now moment) (ask, probe bool) {
 	return true, true
 }
 
-// failedLately reports whether to wait for the store is useless. An old failure proves nothing, for instance in a
+// failedLately reports whether waiting for the store is useless. An old failure proves nothing, for instance in a
 // sandbox that was frozen.
 func (h *health) failedLately(now moment) bool {
 	return h.failing && within(h.last, now, 2*maxPause)
