@@ -10,11 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sleightproxy/sleight/internal/routetable"
@@ -228,53 +226,6 @@ func TestFileOfSeveralProcesses(t *testing.T) {
 	if n != 41 {
 		t.Errorf("%d routes, want 41", n)
 	}
-}
-
-func TestFileThatStaysLockedIsWaitedForUntilInterrupted(t *testing.T) {
-	t.Parallel()
-	name := routesFile(t, `{"routes":[]}`)
-	unlock := lockFile(t, name)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	f := openFile(t, name)
-	if err := f.Write(ctx, routetable.Change{After: item(t, `{"host":"a.test"}`)}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("%v", err)
-	}
-	unlock()
-	write(t, f, nil, item(t, `{"host":"a.test"}`))
-}
-
-func TestFileThatStaysLockedIsGivenUpInTheEnd(t *testing.T) {
-	t.Parallel()
-	name := routesFile(t, `{"routes":[]}`)
-	defer lockFile(t, name)()
-	f := openFile(t, name)
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		began := time.Now()
-		var told []time.Duration
-		f.Waiting = func(atMost time.Duration) { told = append(told, time.Since(began), atMost) }
-		err := f.Write(ctx, routetable.Change{After: item(t, `{"host":"a.test"}`)})
-		wantSaid(t, err, "locked", "lsof")
-		if want := []time.Duration{time.Second, 29 * time.Second}; !slices.Equal(told, want) {
-			t.Errorf("told %v, want %v: of the wait, once, after a second", told, want)
-		}
-	})
-}
-
-func TestShortWaitForALockIsNotToldOf(t *testing.T) {
-	t.Parallel()
-	name := routesFile(t, `{"routes":[]}`)
-	unlock := lockFile(t, name)
-	f := openFile(t, name)
-	synctest.Test(t, func(t *testing.T) {
-		f.Waiting = func(time.Duration) { t.Error("told of a wait of half a second") }
-		time.AfterFunc(500*time.Millisecond, unlock)
-		if err := f.Write(t.Context(), routetable.Change{After: item(t, `{"host":"a.test"}`)}); err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 // A process that opens the file before another one replaces it locks a file that has no name any more.
