@@ -119,7 +119,7 @@ func (r *routesCommand) diff(c *cobra.Command, args []string, to *tableFlags) er
 	return nil
 }
 
-// byHost reads all routes, each of which has to be there once.
+// byHost reads all routes. It returns an error if a host has two.
 func byHost(ctx context.Context, t *terminal.Terminal, table routetable.Table) (map[string]origin.Item, error) {
 	items, err := readAll(ctx, t, table)
 	if err != nil {
