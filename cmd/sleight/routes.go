@@ -50,7 +50,7 @@ func (r *routesCommand) guard(c *cobra.Command, force bool) func(before, after o
 		return nil
 	}
 	return func(before, after origin.Item) error {
-		if slices.Equal(routetable.Difference(before.WithoutRecord(), after.WithoutRecord()), []string{"note"}) {
+		if slices.Equal(routetable.Difference(before.WithoutAudit(), after.WithoutAudit()), []string{"note"}) {
 			return nil
 		}
 		route, err := after.Route()

@@ -145,7 +145,7 @@ const errorMark = "# ERROR: "
 
 // editText returns the text for the editor: remarks, and the item without the attributes that tools write.
 func editText(item origin.Item, table routetable.Table, as format, now time.Time) (string, error) {
-	b, err := item.WithoutRecord().MarshalJSON()
+	b, err := item.WithoutAudit().MarshalJSON()
 	if err != nil {
 		return "", fmt.Errorf("%w; remove it with \"sleight routes put --unset\"", err)
 	}
@@ -160,7 +160,7 @@ func editText(item origin.Item, table routetable.Table, as format, now time.Time
 		return "", err
 	}
 	header := []string{
-		fmt.Sprintf("Route %s in %v, version %s%s.", quoteHost(item.Host()), table, routetable.VersionText(item), recordOf(item)),
+		fmt.Sprintf("Route %s in %v, version %s%s.", quoteHost(item.Host()), table, routetable.VersionText(item), lastChange(item)),
 		"State: " + stateOf(item, now).text + ".",
 		"Save and close to write it. Without a change, or emptied, nothing is written.",
 		"Lines at the top that begin with # are left out.",
@@ -267,7 +267,7 @@ func (s *session) parse(text string) (origin.Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	item = item.WithoutRecord()
+	item = item.WithoutAudit()
 	if item.Host() != s.before.Host() {
 		return nil, fmt.Errorf("attribute \"host\" is %.300q and was %.300q: it names the route, and stays; make another route with \"sleight routes put\", and remove this one", item.Host(), s.before.Host())
 	}

@@ -93,13 +93,13 @@ func testEdit(t *testing.T, p *place) {
 		t.Errorf("a dry run: %+v", o)
 	}
 	wantSays(t, "a dry run", o.out, "- origin: d.test", "+ origin: mine.test")
-	wantSays(t, "a dry run", o.err, "by mallory@", "- note: 12", "+ note: theirs", "Without --dry-run the change would be refused")
+	wantSays(t, "a dry run", o.err, `by "mallory@`, "- note: 12", "+ note: theirs", "Without --dry-run the change would be refused")
 	p.put(t, `{"host":"a.test","origin":"d.test"}`)
 	o = run(race)
 	if o.status != 3 || o.out != "" {
 		t.Errorf("a lost race: %+v", o)
 	}
-	wantSays(t, "a lost race", o.err, `Somebody else has changed "a.test" meanwhile, by mallory@`, "+ note: theirs", "+ tls_min: 1.3", "nothing was written", "--replace")
+	wantSays(t, "a lost race", o.err, `Somebody else has changed "a.test" meanwhile by "mallory@`, "+ note: theirs", "+ tls_min: 1.3", "nothing was written", "--replace")
 	p.want(t, "a.test", `{"host":"a.test","origin":"d.test","note":"theirs","tls_min":"1.3"}`)
 	// As it says, one goes on.
 	command := regexp.MustCompile(`run "sleight (routes put .*)"`).FindStringSubmatch(o.err)

@@ -59,7 +59,7 @@ func (r *routesCommand) export(c *cobra.Command, to string) error {
 	if err != nil {
 		return err
 	}
-	table = routetable.Patient(table)
+	table = routetable.Retrying(table)
 	t := newTerminal(c)
 	routes, e, err := collect(ctx, t, table)
 	if ctx.Err() != nil {
@@ -70,7 +70,7 @@ func (r *routesCommand) export(c *cobra.Command, to string) error {
 	}
 	document := func(w io.Writer) error {
 		b := bufio.NewWriterSize(w, 64<<10)
-		err := origin.FormatDocument(b, func(yield func([]byte, error) bool) {
+		err := routetable.FormatDocument(b, func(yield func([]byte, error) bool) {
 			for _, route := range routes {
 				if !yield(route.json, ctx.Err()) {
 					return

@@ -88,7 +88,7 @@ func (r *routesCommand) importFrom(c *cobra.Command, name string, flags importFl
 		return err
 	}
 	sayWaiting(table, c.ErrOrStderr())
-	table = routetable.Patient(table)
+	table = routetable.Retrying(table)
 	sayHowInputEnds(c, name)
 	document, err := openDocument(ctx, c.InOrStdin(), name)
 	if ctx.Err() != nil {
@@ -220,18 +220,18 @@ type importSum struct {
 	Changes     []importChange  `json:"changes,omitempty"`          // of a dry run
 	MoreChanges int             `json:"changes_left_out,omitempty"` // beyond maxListed
 
-	problems, changes map[routetable.Became]int // how many of each kind
+	problems, changes map[routetable.Result]int // how many of each kind
 }
 
 type importProblem struct {
 	Host  string            `json:"host"`
-	What  routetable.Became `json:"what"`
+	What  routetable.Result `json:"what"`
 	Error string            `json:"error"`
 }
 
 type importChange struct {
 	Host       string            `json:"host"`
-	What       routetable.Became `json:"what"`
+	What       routetable.Result `json:"what"`
 	Attributes []string          `json:"attributes"`
 
 	before, after origin.Item
@@ -244,7 +244,7 @@ const (
 )
 
 func (s *importSum) add(o routetable.Outcome) {
-	switch o.What {
+	switch o.Result {
 	case routetable.Created:
 		s.Created++
 	case routetable.Updated:
@@ -269,23 +269,23 @@ func (s *importSum) add(o routetable.Outcome) {
 		}
 	}
 	if s.problems == nil {
-		s.problems, s.changes = map[routetable.Became]int{}, map[routetable.Became]int{}
+		s.problems, s.changes = map[routetable.Result]int{}, map[routetable.Result]int{}
 	}
 	if o.Err != nil {
-		if s.problems[o.What]++; s.problems[o.What] > maxListed {
+		if s.problems[o.Result]++; s.problems[o.Result] > maxListed {
 			s.MoreProbs++
 		} else {
-			s.Problems = append(s.Problems, importProblem{o.Host, o.What, o.Err.Error()})
+			s.Problems = append(s.Problems, importProblem{o.Host, o.Result, o.Err.Error()})
 		}
 	}
-	if !s.DryRun || o.What == routetable.Unchanged || o.Err != nil {
+	if !s.DryRun || o.Result == routetable.Unchanged || o.Err != nil {
 		return
 	}
-	if s.changes[o.What]++; s.changes[o.What] > maxListed {
+	if s.changes[o.Result]++; s.changes[o.Result] > maxListed {
 		s.MoreChanges++
 		return
 	}
-	s.Changes = append(s.Changes, importChange{o.Host, o.What, routetable.Difference(o.Before, o.After), o.Before, o.After})
+	s.Changes = append(s.Changes, importChange{o.Host, o.Result, routetable.Difference(o.Before, o.After), o.Before, o.After})
 }
 
 // done returns how many routes of the document have a known result.
@@ -394,19 +394,19 @@ func (r *importRun) report(o routetable.Outcome) {
 	defer r.mu.Unlock()
 	r.sum.add(o)
 	r.bar.Add(1)
-	if o.Err == nil || o.What == routetable.NotKnown { // this ends the import, and is printed then
+	if o.Err == nil || o.Result == routetable.NotKnown { // this ends the import, and is printed then
 		return
 	}
-	switch shown := r.sum.problems[o.What]; {
+	switch shown := r.sum.problems[o.Result]; {
 	case shown <= maxShown:
 		r.terminal.Sayf(r.bar, "%s", printable.Text("sleight: "+o.Err.Error()))
 	case shown == maxShown+1:
-		r.terminal.Sayf(r.bar, "sleight: and more %s; --output json lists up to %d", problemNames[o.What], maxListed)
+		r.terminal.Sayf(r.bar, "sleight: and more %s; --output json lists up to %d", problemNames[o.Result], maxListed)
 	}
 }
 
 // problemNames name the kinds of problems that are not shown.
-var problemNames = map[routetable.Became]string{
+var problemNames = map[routetable.Result]string{
 	routetable.Conflicting: "conflicts", routetable.NotWritten: "that failed", routetable.NotRemoved: "that were not removed",
 	routetable.Staying: "that were changed by others meanwhile",
 }
@@ -456,18 +456,18 @@ func (r *importRun) end(err error) error {
 
 // showChanges prints the first changes of a dry run for people.
 func (r *importRun) showChanges() {
-	verbs := map[routetable.Became]string{routetable.Created: "Would create", routetable.Updated: "Would change", routetable.Removed: "Would remove"}
-	seen := map[routetable.Became]int{}
+	verbs := map[routetable.Result]string{routetable.Created: "Would create", routetable.Updated: "Would change", routetable.Removed: "Would remove"}
+	seen := map[routetable.Result]int{}
 	for _, change := range r.sum.Changes {
 		if seen[change.What]++; seen[change.What] > maxShown {
 			continue
 		}
 		fmt.Fprintf(r.terminal.Out, "%s %s%s\n", verbs[change.What], printable.Text(quoteHost(change.Host)), map[bool]string{true: ":"}[change.What == routetable.Updated])
 		if change.What == routetable.Updated {
-			printDifferences(r.terminal, change.before.WithoutRecord(), change.after.WithoutRecord())
+			printDifferences(r.terminal, change.before.WithoutAudit(), change.after.WithoutAudit())
 		}
 	}
-	for _, what := range []routetable.Became{routetable.Created, routetable.Updated, routetable.Removed} {
+	for _, what := range []routetable.Result{routetable.Created, routetable.Updated, routetable.Removed} {
 		if more := r.sum.changes[what] - maxShown; more > 0 {
 			fmt.Fprintf(r.terminal.Out, "%s %d more\n", verbs[what], more)
 		}

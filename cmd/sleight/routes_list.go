@@ -252,7 +252,7 @@ func (r *routesCommand) printItems(t *terminal.Terminal, all []stated) error {
 			}
 		}
 	}
-	write := origin.FormatItems
+	write := routetable.FormatItems
 	if r.output == "yaml" {
 		write = formatYAML
 	}
@@ -265,7 +265,7 @@ func (r *routesCommand) printItems(t *terminal.Terminal, all []stated) error {
 	return nil
 }
 
-// formatYAML writes the document of [origin.FormatItems] in YAML.
+// formatYAML writes the document of [routetable.FormatItems] in YAML.
 func formatYAML(w io.Writer, items iter.Seq2[origin.Item, error]) error {
 	any := false
 	for item, err := range items {

@@ -86,7 +86,7 @@ A missing routes file is created.`,
 
 func removable() []string {
 	return slices.DeleteFunc(origin.AttributeNames(), func(name string) bool {
-		return name == "host" || name == "origin" || origin.IsRecord(name)
+		return name == "host" || name == "origin" || origin.IsAudit(name)
 	})
 }
 
@@ -141,7 +141,7 @@ func (p *putCommand) read(c *cobra.Command, args []string, now time.Time) (*putR
 		switch {
 		case given:
 			return nil, usageError{fmt.Errorf("--unset %s: it is given as well", name)}
-		case name == "host", name == "origin", origin.IsRecord(name):
+		case name == "host", name == "origin", origin.IsAudit(name):
 			return nil, usageError{fmt.Errorf("--unset %s: every route has it", name)}
 		}
 	}
@@ -186,7 +186,7 @@ func (d *putRequest) take(item origin.Item) error {
 		}
 	}
 	d.record = maps.Clone(item)
-	maps.DeleteFunc(d.record, func(name string, _ any) bool { return !origin.IsRecord(name) })
+	maps.DeleteFunc(d.record, func(name string, _ any) bool { return !origin.IsAudit(name) })
 	if v, ok := item["host"]; ok {
 		s, ok := v.(string)
 		if !ok {
@@ -198,7 +198,7 @@ func (d *putRequest) take(item origin.Item) error {
 		}
 		d.host = host
 	}
-	d.given = item.WithoutRecord()
+	d.given = item.WithoutAudit()
 	delete(d.given, "host")
 	return nil
 }
@@ -207,7 +207,7 @@ func (d *putRequest) take(item origin.Item) error {
 func (d *putRequest) edit(before origin.Item) (origin.Item, error) {
 	after := origin.Item{}
 	if !d.replace {
-		after = before.WithoutRecord()
+		after = before.WithoutAudit()
 	}
 	for _, name := range d.unset {
 		delete(after, name)
@@ -221,20 +221,18 @@ func (d *putRequest) edit(before origin.Item) (origin.Item, error) {
 		return nil, err
 	}
 	if _, ok := d.record[origin.VersionAttribute]; ok && before != nil && !routetable.SameVersion(d.record, before) {
-		return nil, &staleError{d.host, d.record, before}
+		seen := d.file()
+		maps.Copy(seen, d.record)
+		return nil, &routetable.StaleError{Seen: seen, Current: before}
 	}
 	return after, nil
 }
 
-// staleError says that a file has an older version of a route than the table.
-type staleError struct {
-	host          string
-	seen, current origin.Item // seen is the record of the file
-}
-
-func (e *staleError) Error() string {
-	return fmt.Sprintf("the file is of version %s of %s, and there is version %s%s; nothing was written. Look at it with \"sleight routes get\", or leave \"version\" out of the file to write regardless",
-		routetable.VersionText(e.seen), quoteHost(e.host), routetable.VersionText(e.current), byAndAt(e.seen, e.current))
+// file returns the attributes that were given, with the host.
+func (d *putRequest) file() origin.Item {
+	item := maps.Clone(d.given)
+	item["host"] = d.host
+	return item
 }
 
 func (r *routesCommand) put(c *cobra.Command, w *writer, do *putRequest, exists bool) error {
@@ -244,12 +242,10 @@ func (r *routesCommand) put(c *cobra.Command, w *writer, do *putRequest, exists 
 		return err
 	}
 	after, err := w.Change(ctx, before, do.edit, true)
-	if stale, ok := errors.AsType[*staleError](err); ok {
+	if stale, ok := errors.AsType[*routetable.StaleError](err); ok {
 		fmt.Fprintln(w.err.Out, "From what is there to what the file has:")
-		file := maps.Clone(do.given)
-		file["host"] = do.host
-		printDifferences(w.err, before.WithoutRecord(), file)
-		return statusError{3, stale}
+		printDifferences(w.err, before.WithoutAudit(), do.file())
+		return statusError{3, fmt.Errorf("%w. Look at it with \"sleight routes get\", or leave \"version\" out of the file to write regardless", stale)}
 	}
 	if conflict, ok := errors.AsType[*routetable.ConflictError](err); ok {
 		w.lost(conflict)

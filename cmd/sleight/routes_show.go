@@ -119,7 +119,7 @@ func valueText(name string, v any) string {
 func exactText(v any) string {
 	b, err := origin.Item{"v": v}.MarshalJSON()
 	if err != nil {
-		return "(of a type that JSON has not)"
+		return "(of a type that JSON does not have)"
 	}
 	return strings.TrimSuffix(strings.TrimPrefix(string(b), `{"v":`), "}")
 }

@@ -44,7 +44,7 @@ func testLostRaces(t *testing.T, db *dynamodbtest.Server) {
 		{"of another attribute", stored, `{"host":"a.test","origin":"b.test","note":"n","version":2}`, []string{"put", "--force", "a.test", "--tls-min", "1.3"}, `{"host":"a.test","origin":"b.test","note":"n","tls_min":"1.3"}`, "3", nil},
 		{"of the same, to the same", stored, `{"host":"a.test","origin":"c.test","note":"n","version":2}`, []string{"put", "--force", "a.test", "--origin", "c.test"}, `{"host":"a.test","origin":"c.test","note":"n"}`, "2", nil},
 		{"of the same", stored, `{"host":"a.test","origin":"x.test","version":2,"updated_by":"eve@host","updated_at":"2030-01-31T11:00:00Z"}`, []string{"put", "--force", "a.test", "--origin", "c.test"}, "", "", []string{
-			`Somebody else has changed "a.test" meanwhile, by eve@host, at 2030-01-31T11:00:00Z. From what you saw to what is there now:`, "  - origin: b.test\n  + origin: x.test\n", "run the same command again"}},
+			`Somebody else has changed "a.test" meanwhile by "eve@host" at 2030-01-31T11:00:00Z. From what you saw to what is there now:`, "  - origin: b.test\n  + origin: x.test\n", "run the same command again"}},
 		// It is given, so it is meant, although it would have been no change of what was seen.
 		{"of one that was given unchanged", stored, `{"host":"a.test","origin":"x.test","version":2}`, []string{"put", "--force", "a.test", "--origin", "b.test", "--note", "n"}, "", "", []string{"+ origin: x.test"}},
 		{"without counting", stored, `{"host":"a.test","origin":"x.test","version":1}`, []string{"put", "--force", "a.test", "--origin", "c.test"}, "", "", []string{"+ origin: x.test"}},
@@ -267,7 +267,7 @@ func testTableErrors(t *testing.T, db *dynamodbtest.Server) {
 	p.put(t, `{"host":"b.test","origin":"b.test"}`)
 	wantOutcome(t, "list", p.run(t, "list"), 0, `(?s)HOST.*a\.test.*INVALID +b\.test +attribute "blob" is not known.*b\.test.*`, "2 routes .*")
 	wantOutcome(t, "list in JSON", p.run(t, "list", "-o", "json"), 1, `{"routes":\[\n{"host":"b.test","origin":"b.test"}\n\]}\n`, "sleight: left out: .*blob.*1 route could not be printed\n")
-	wantSays(t, "get", p.must(t, "get", "a.test"), "(of a type that JSON has not)")
+	wantSays(t, "get", p.must(t, "get", "a.test"), "(of a type that JSON does not have)")
 	wantSays(t, "edit", execute(t, append(p.env, "EDITOR=true"), "", "routes", "edit", "--force", "a.test").err, "blob", "--unset")
 	p.must(t, "put", "--force", "a.test", "--unset", "blob")
 	p.want(t, "a.test", `{"host":"a.test","origin":"b.test"}`)

@@ -51,12 +51,12 @@ func (r *routesCommand) newWriter(c *cobra.Command, table routetable.Table, flag
 
 // validate checks a route before it is written. before is the item that it is made from, or nil.
 func validate(before, after origin.Item) error {
-	_, err := after.WithoutRecord().Route()
+	_, err := after.WithoutAudit().Route()
 	if err == nil {
 		return nil
 	}
 	if before != nil {
-		if _, old := before.WithoutRecord().Route(); old != nil && old.Error() == err.Error() {
+		if _, old := before.WithoutAudit().Route(); old != nil && old.Error() == err.Error() {
 			return usageError{fmt.Errorf("%w; it is stored so: correct it with \"sleight routes put\" (--unset removes an attribute) or \"sleight routes edit\"", err)}
 		}
 	}
@@ -71,23 +71,15 @@ func (w *writer) lost(e *routetable.ConflictError) {
 	case current == nil:
 		fmt.Fprintf(w.err.Out, "Somebody else has removed %s meanwhile. It was:\n", host)
 	case before == nil:
-		fmt.Fprintf(w.err.Out, "Somebody else has made %s meanwhile%s. It is:\n", host, byAndAt(before, current))
+		fmt.Fprintf(w.err.Out, "Somebody else has made %s meanwhile%s. It is:\n", host, routetable.ChangedBy(before, current))
 	default:
-		fmt.Fprintf(w.err.Out, "Somebody else has changed %s meanwhile%s. From what you saw to what is there now:\n", host, byAndAt(before, current))
+		fmt.Fprintf(w.err.Out, "Somebody else has changed %s meanwhile%s. From what you saw to what is there now:\n", host, routetable.ChangedBy(before, current))
 	}
 	printDifferences(w.err, before, current)
 }
 
-// byAndAt says who changed before into i and when, if i says so.
-func byAndAt(before, i origin.Item) string {
-	if routetable.Unsigned(before, i) {
-		return ", " + routetable.NoName
-	}
-	return recordOf(i)
-}
-
-// recordOf returns what an item says of its last change.
-func recordOf(i origin.Item) string {
+// lastChange names the author and the time of an item's last change.
+func lastChange(i origin.Item) string {
 	s := ""
 	if by, ok := i[origin.UpdatedByAttribute].(string); ok {
 		s += ", by " + printable.Text(by)

@@ -268,18 +268,18 @@ func TestLastLineOfAnImportDoesNotCountWhatIsNotKnownAsDone(t *testing.T) {
 // A list that is cut off by its first kind says nothing of the others, such as what a dry run would remove.
 func TestManyOfOneKindDoNotHideTheOthersOfAnImport(t *testing.T) {
 	t.Parallel()
-	route := func(kind routetable.Became, n int) origin.Item {
+	route := func(kind routetable.Result, n int) origin.Item {
 		return origin.Item{"host": fmt.Sprintf("%s%d.test", kind, n), "origin": "x.test"}
 	}
 	for _, c := range []struct {
 		dry   bool
-		kinds []routetable.Became
+		kinds []routetable.Result
 		want  []string
 	}{
-		{false, []routetable.Became{routetable.Conflicting, routetable.NotWritten, routetable.NotRemoved}, []string{
+		{false, []routetable.Result{routetable.Conflicting, routetable.NotWritten, routetable.NotRemoved}, []string{
 			"sleight: and more conflicts; --output json lists up to 1000\n", "sleight: and more that failed; ", "sleight: and more that were not removed; ",
 		}},
-		{true, []routetable.Became{routetable.Created, routetable.Updated, routetable.Removed}, []string{
+		{true, []routetable.Result{routetable.Created, routetable.Updated, routetable.Removed}, []string{
 			"Would create 1185 more\n", "Would change 1185 more\n", "Would remove 1185 more\n",
 		}},
 	} {
@@ -291,7 +291,7 @@ func TestManyOfOneKindDoNotHideTheOthersOfAnImport(t *testing.T) {
 		run := &importRun{terminal: terminal, bar: terminal.Progress("Importing", 1), sum: importSum{DryRun: c.dry}}
 		for _, kind := range c.kinds {
 			for n := range 1205 {
-				o := routetable.Outcome{Host: route(kind, n).Host(), What: kind, Before: route(kind, n), After: origin.Item{"host": "x.test"}}
+				o := routetable.Outcome{Host: route(kind, n).Host(), Result: kind, Before: route(kind, n), After: origin.Item{"host": "x.test"}}
 				if !c.dry {
 					o.Err = fmt.Errorf("of %s", o.Host)
 				}

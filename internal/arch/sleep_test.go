@@ -44,7 +44,6 @@ var waits = map[string]struct {
 	"internal/dynamodbtest.waitReady":                                {1, "polls whether another process answers"},
 	"internal/http1.TestResponseTimeoutCountsFromTheEndOfTheRequest": {1, "must outlast a timeout of a real connection"},
 	"internal/http1.TestResponseTimeoutEndsWithTheHeader":            {1, "must outlast a timeout of a real connection"},
-	"internal/routetable.TestPatienceBeginsWithTheFailure":           {1, "is in a table whose functions run in a bubble"},
 	"internal/runtimeapi.TestEventThatNoProcessGotIsForTheNext":      {1, "waits until two events are queued"},
 	"internal/runtimeapi.TestFunctionGoesOnWithoutItsCaller":         {1, "waits for a reply that nobody reads"},
 	"internal/runtimeapi.TestStreamedReplyWaitsForItsReader":         {1, "waits for bytes that must not arrive"},

@@ -12,11 +12,11 @@ import (
 	"testing"
 )
 
-// An Alteration changes an answer of the server to an action such as "PutItem". What was asked for has
-// happened by then. It may be called concurrently.
+// An Alteration changes a response of the server to an action such as "PutItem". The server has carried the request out before.
+// An Alteration may be called concurrently.
 type Alteration func(action string, answer *httptest.ResponseRecorder)
 
-// Altered returns the URL of a relay before the server, which hands on every request, and alters the answers.
+// Altered returns the URL of a relay in front of the server. It forwards each request and alters each response.
 func (s *Server) Altered(t testing.TB, alter Alteration) string {
 	t.Helper()
 	relay := NewRelay(t, s.Endpoint)
@@ -38,8 +38,7 @@ func (s *Server) Altered(t testing.TB, alter Alteration) string {
 	return relay.Endpoint
 }
 
-// WithoutItem leaves the item out of conflicts, as some engines do that are not AWS's: dynalite 4 and
-// roto 0.10 for two.
+// WithoutItem leaves the item out of conflicts, as some other engines do, for instance dynalite 4 and roto 0.10.
 func WithoutItem(_ string, answer *httptest.ResponseRecorder) {
 	var conflict map[string]json.RawMessage
 	if json.Unmarshal(answer.Body.Bytes(), &conflict) == nil && bytes.Contains(conflict["__type"], []byte("ConditionalCheckFailed")) {
@@ -49,7 +48,7 @@ func WithoutItem(_ string, answer *httptest.ResponseRecorder) {
 	}
 }
 
-// CutOff breaks off the first so many answers to an action in their middle.
+// CutOff breaks off the first responses to an action in the middle, as many as times says.
 func CutOff(action string, times int64) Alteration {
 	var n atomic.Int64
 	return func(asked string, answer *httptest.ResponseRecorder) {

@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// Relay returns the URL of a relay before the server, which hands on every request. Before, if not
-// nil, is told each action, such as "PutItem", ahead of the server, and holds it up until it returns. Where
-// drop, if not nil, says so, the server's answer is not handed back, but the connection closed: what was asked for has
-// happened then, and who asked cannot know. Both may be called concurrently.
+// Relay returns the URL of a relay in front of the server. It forwards each request. before, if not nil, is called with the
+// action, such as "PutItem", before the request is forwarded. drop, if not nil, is called after the server has
+// responded. If it returns true, the relay closes the connection and does not return the response: the request was carried
+// out, and the client cannot know. Both may be called concurrently.
 func (s *Server) Relay(t testing.TB, before func(action string), drop func(action string) bool) string {
 	t.Helper()
 	relay := NewRelay(t, s.Endpoint)

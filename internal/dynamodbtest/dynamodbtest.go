@@ -1,5 +1,4 @@
-// Package dynamodbtest runs the real DynamoDB Local for tests, with the routes table as
-// the template deploys it.
+// Package dynamodbtest runs DynamoDB Local for tests, with the routes table as the template deploys it.
 package dynamodbtest
 
 import (
@@ -31,26 +30,25 @@ import (
 
 const (
 	version  = "2.9.30"         // as scripts/testdeps installs it
-	patience = 60 * time.Second // for a JVM to start on a busy machine
-	attempts = 5                // at finding a port that nobody takes in between
+	maxWait  = 60 * time.Second // for a JVM to start on a busy machine
+	attempts = 5                // to start on a port that no other process takes first
 )
 
-// Server is a running DynamoDB Local. It is safe for concurrent use. Every client with the
-// credentials "test" sees the same tables, whatever its region.
+// Server is a running DynamoDB Local. It is safe for concurrent use. All clients with the credentials "test" see the same
+// tables, in any region.
 type Server struct {
-	// Endpoint is its URL.
+	// Endpoint is the server's URL.
 	Endpoint string
 
-	// Client talks to it.
+	// Client is a client of the server.
 	Client *dynamodb.Client
 
 	tables atomic.Int64
 }
 
-// Start runs DynamoDB Local, in memory and on a port of its own, until the test ends or
-// its process does, however that ends. A JVM takes a second or more to start, so tests of
-// one package share one by being subtests. Where something is missing, the test fails with
-// a line that says what to do.
+// Start runs DynamoDB Local, in memory and on its own port, until the test or its process ends, even if the process is killed. A
+// JVM takes a second or more to start, so the tests of a package are subtests that share a server. If a file is missing,
+// the test fails with a line that says what to do.
 func Start(t testing.TB) *Server {
 	t.Helper()
 	java, jar, err := find(testdeps.Dir())
@@ -70,7 +68,7 @@ func Start(t testing.TB) *Server {
 	return nil
 }
 
-// NewClient makes a client that keeps no connection.
+// NewClient returns a client that keeps no idle connection.
 func NewClient(endpoint string) *dynamodb.Client {
 	return dynamodb.New(dynamodb.Options{
 		BaseEndpoint: &endpoint, Region: "us-east-1", HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
@@ -80,7 +78,7 @@ func NewClient(endpoint string) *dynamodb.Client {
 	})
 }
 
-// find returns the paths of Java and of the jar, or says what is missing.
+// find returns the paths of Java and of the jar, or an error that names the missing file.
 func find(cache string) (java, jar string, err error) {
 	java = filepath.Join(cache, "java")
 	jar = filepath.Join(cache, "dynamodb-local-"+version, "DynamoDBLocal.jar")
@@ -96,36 +94,34 @@ func find(cache string) (java, jar string, err error) {
 
 func libraries(jar string) string { return filepath.Join(filepath.Dir(jar), "DynamoDBLocal_lib") }
 
-// guard runs the JVM, and kills it when its standard input ends: when the test does,
-// however it does. What the terminal or the system sends to end the test shall not end
-// the guard before.
+// guard runs the JVM, and kills it at the end of standard input. That is the end of the test, even if the test is killed. The
+// guard ignores the signals that the terminal or the system sends to end the test.
 const guard = `"$@" </dev/null & exec >/dev/null 2>&1; trap "" HUP INT QUIT TERM; read -r _; kill -9 $!; wait`
 
-// errPortTaken is what start returns where somebody else took the port.
+// errPortTaken says that another process took the port.
 var errPortTaken = errors.New("dynamodbtest: the port was taken before DynamoDB Local could have it")
 
-// start returns when DynamoDB Local answers. It ends with the test, or at once if it did
-// not start.
+// start starts DynamoDB Local, and returns when it responds. DynamoDB Local ends with the test, or at once if start fails.
 func start(t testing.TB, java, jar string) (endpoint string, err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
 	port := listener.Addr().(*net.TCPAddr).Port
-	listener.Close() // the jar takes a number from 1, not a socket
+	listener.Close() // the jar takes the number of a port, and not a socket
 	return startOn(t, java, jar, port)
 }
 
 func startOn(t testing.TB, java, jar string, port int) (endpoint string, err error) {
-	// What is allowed as an origin for browsers comes back in answers, by which this server
-	// is told from another one on that port.
+	// Responses have the allowed origin for browsers. A random one identifies this server, since another one
+	// may be on that port.
 	token := rand.Text()
 	cmd := exec.Command("sh", "-c", guard, "sh", java,
 		"-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-		"-XX:-UsePerfData", // it is a file, and would stay
+		"-XX:-UsePerfData", // a file that the killed JVM would leave
 		"-Djava.library.path="+libraries(jar), "-jar", jar,
 		"-inMemory", "-sharedDb", "-disableTelemetry", "-cors", token, "-port", strconv.Itoa(port))
-	cmd.Dir = t.TempDir() // it leaves files behind
+	cmd.Dir = t.TempDir() // it leaves files there
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return "", err
@@ -153,7 +149,7 @@ func startOn(t testing.TB, java, jar string, port int) (endpoint string, err err
 	return endpoint, nil
 }
 
-// output is what the JVM has printed. It is safe for concurrent use.
+// output is the output of the JVM. It is safe for concurrent use.
 type output struct {
 	mu    sync.Mutex
 	b     bytes.Buffer
@@ -181,10 +177,10 @@ func (o *output) String() string {
 	return strings.TrimSpace(o.b.String())
 }
 
-// waitReady asks until the server with that token answers, or cannot any more. Where the
-// port is taken the JVM says so and then lives on without it.
+// waitReady sends requests until the server with that token responds, or fails to start. If the port is taken, the JVM prints
+// that and goes on without it.
 func waitReady(endpoint, token string, out *output) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -209,13 +205,12 @@ func waitReady(endpoint, token string, out *output) error {
 		case <-out.ended:
 			return errors.New("dynamodbtest: the JVM ended")
 		case <-ctx.Done():
-			return fmt.Errorf("dynamodbtest: no answer from %s within %v", endpoint, patience)
+			return fmt.Errorf("dynamodbtest: no answer from %s within %v", endpoint, maxWait)
 		}
 	}
 }
 
-// CreateRoutesTable makes a table as the resource RoutesTable of template.yaml defines
-// it, under a name of its own.
+// CreateRoutesTable creates a table with a new name, as the resource RoutesTable of template.yaml defines it.
 func (s *Server) CreateRoutesTable(t testing.TB) string {
 	t.Helper()
 	gomod, err := exec.Command("go", "env", "GOMOD").Output()

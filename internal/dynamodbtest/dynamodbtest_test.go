@@ -78,7 +78,7 @@ func TestMissingPartsAreNamed(t *testing.T) {
 	}
 }
 
-// The JVM then neither ends nor listens, and whoever has the port answers instead of it.
+// The JVM then neither ends nor listens, and the owner of the port answers in its place.
 func TestPortThatAnotherServerTook(t *testing.T) {
 	asked := make(chan struct{}, 1)
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -114,7 +114,7 @@ func TestJVMThatEndsAtOnce(t *testing.T) {
 func TestServerDoesNotOutliveATestThatIsKilled(t *testing.T) {
 	if os.Getenv("DYNAMODBTEST_HOLD") != "" {
 		fmt.Println(strings.TrimPrefix(Start(t).Endpoint, "http://"))
-		<-t.Context().Done() // does not come: the parent kills us first
+		<-t.Context().Done() // never ends: the parent kills this process first
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestServerDoesNotOutliveATestThatIsKilled$")
 	cmd.Env = append(os.Environ(), "DYNAMODBTEST_HOLD=1", "TMPDIR="+t.TempDir())
@@ -135,7 +135,7 @@ func TestServerDoesNotOutliveATestThatIsKilled(t *testing.T) {
 	}
 	defer server.Close()
 	if _, err := io.ReadAll(server); err != nil {
-		t.Logf("the server's connection: %v", err) // a reset ends it just as well
+		t.Logf("the server's connection: %v", err) // a reset is an end too
 	}
 }
 

@@ -15,8 +15,7 @@ import (
 	"time"
 )
 
-// Relay stands before DynamoDB, and does to its clients what a bad hour does. It is safe for
-// concurrent use.
+// Relay is a proxy in front of DynamoDB that can fail in several ways. It is safe for concurrent use.
 type Relay struct {
 	// Endpoint is the relay's URL.
 	Endpoint string
@@ -26,7 +25,7 @@ type Relay struct {
 	lose     atomic.Bool // flows are lost
 
 	mu       sync.Mutex
-	changed  chan struct{} // closed at the next change of what follows
+	changed  chan struct{} // closed at the next change of the fields below
 	fault    Fault
 	requests int
 	open     int
@@ -34,11 +33,10 @@ type Relay struct {
 	flows    int
 }
 
-// Fault answers in place of DynamoDB. Whoever wrote r sent body. It returns false for what is
-// to be passed on.
+// Fault answers the request r, which has the given body, in place of DynamoDB. It returns false if the request is to be forwarded.
 type Fault func(w http.ResponseWriter, r *http.Request, body []byte) bool
 
-// NewRelay starts a relay to endpoint, which passes everything on until a fault is set.
+// NewRelay starts a relay to endpoint. It forwards each request until a fault is set.
 func NewRelay(t testing.TB, endpoint string) *Relay {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -57,7 +55,7 @@ func NewRelay(t testing.TB, endpoint string) *Relay {
 		server.Serve(lossyListener{listener, r})
 	}()
 	t.Cleanup(func() {
-		server.Close() // and with them all contexts
+		server.Close() // which ends all contexts
 		<-served
 		if err := r.await(context.Background(), func() bool { return r.open == 0 }); err != nil {
 			t.Error(err)
@@ -66,7 +64,7 @@ func NewRelay(t testing.TB, endpoint string) *Relay {
 	return r
 }
 
-// Set has a fault answer from now on; nil passes everything on. Requests under way keep theirs.
+// Set sets the fault for new requests. Nil forwards them.
 func (r *Relay) Set(f Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -74,8 +72,8 @@ func (r *Relay) Set(f Fault) {
 	r.change()
 }
 
-// Lose loses all flows that are open, and with on all that are opened from now on: what clients
-// send is swallowed, and nothing comes back, not even that a connection was closed.
+// Lose makes open connections lose all bytes, and if on is set, new ones too. Clients can send, but receive nothing, not even the
+// end of the connection.
 func (r *Relay) Lose(on bool) {
 	r.lose.Store(on)
 	r.mu.Lock()
@@ -85,32 +83,32 @@ func (r *Relay) Lose(on bool) {
 	}
 }
 
-// Requests returns how many requests came so far. Those of lost flows do not.
+// Requests returns the number of requests so far, without those on lost connections.
 func (r *Relay) Requests() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.requests
 }
 
-// Flows returns how many connections were opened so far.
+// Flows returns the number of connections so far.
 func (r *Relay) Flows() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.flows
 }
 
-// AwaitRequests waits until so many requests have come.
+// AwaitRequests waits until there were n requests.
 func (r *Relay) AwaitRequests(ctx context.Context, n int) error {
 	return r.await(ctx, func() bool { return r.requests >= n })
 }
 
-// AwaitIdle waits until no request is under way: each is answered, or given up by its client.
+// AwaitIdle waits until no request is under way: each has its response, or was canceled by its client.
 func (r *Relay) AwaitIdle(ctx context.Context) error {
 	return r.await(ctx, func() bool { return r.open == 0 })
 }
 
 func (r *Relay) await(ctx context.Context, done func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
 	for {
 		r.mu.Lock()
@@ -127,7 +125,7 @@ func (r *Relay) await(ctx context.Context, done func() bool) error {
 	}
 }
 
-// change wakes up who waits for one. The mutex is held.
+// change wakes all callers of await. The mutex is held.
 func (r *Relay) change() {
 	close(r.changed)
 	r.changed = make(chan struct{})
@@ -135,7 +133,7 @@ func (r *Relay) change() {
 
 // ServeHTTP implements http.Handler.
 func (r *Relay) ServeHTTP(w http.ResponseWriter, in *http.Request) {
-	body, err := io.ReadAll(in.Body) // also so that the server sees when the client goes
+	body, err := io.ReadAll(in.Body) // the server notices only then that the client hangs up
 	r.mu.Lock()
 	fault := r.fault
 	r.requests++
@@ -177,7 +175,7 @@ func (r *Relay) pass(w http.ResponseWriter, in *http.Request, body []byte) error
 	return err
 }
 
-// Slow passes on after a while.
+// Slow forwards requests after a while.
 func Slow(d time.Duration) Fault {
 	return func(_ http.ResponseWriter, r *http.Request, _ []byte) bool {
 		timer := time.NewTimer(d)
@@ -191,13 +189,13 @@ func Slow(d time.Duration) Fault {
 	}
 }
 
-// Hang takes requests and does not answer.
+// Hang reads requests and does not respond.
 func Hang(_ http.ResponseWriter, r *http.Request, _ []byte) bool {
 	<-r.Context().Done()
 	return true
 }
 
-// Reset ends the connection.
+// Reset resets the connection.
 func Reset(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -210,8 +208,7 @@ func Reset(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
 	return true
 }
 
-// Unprocessed answers that no key of a BatchGetItem could be read, as DynamoDB does where a
-// part of the table is throttled.
+// Unprocessed leaves all keys of a BatchGetItem unprocessed, as DynamoDB does if a part of the table is throttled.
 func Unprocessed(w http.ResponseWriter, _ *http.Request, body []byte) bool {
 	var in struct{ RequestItems json.RawMessage }
 	if json.Unmarshal(body, &in) != nil || in.RequestItems == nil {
@@ -222,7 +219,7 @@ func Unprocessed(w http.ResponseWriter, _ *http.Request, body []byte) bool {
 	return true
 }
 
-// OtherHost answers a BatchGetItem with the item of a host that it has not asked for.
+// OtherHost answers a BatchGetItem with the item of a host that it did not request.
 func OtherHost(w http.ResponseWriter, _ *http.Request, body []byte) bool {
 	var in struct{ RequestItems map[string]json.RawMessage }
 	if json.Unmarshal(body, &in) != nil || in.RequestItems == nil {
@@ -235,7 +232,7 @@ func OtherHost(w http.ResponseWriter, _ *http.Request, body []byte) bool {
 	return true
 }
 
-// What answers with success and is not DynamoDB, at a wrong endpoint or in between.
+// These are successful responses of servers that are not DynamoDB, at a wrong endpoint or in between.
 var (
 	EmptySuccess = success("text/plain", "")
 	EmptyObject  = success("application/json", "{}")
@@ -252,7 +249,7 @@ func success(kind, body string) Fault {
 	}
 }
 
-// What DynamoDB says where it refuses.
+// These are errors of DynamoDB.
 var (
 	Throttled   = refusal(400, `{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"The level of configured provisioned throughput for the table was exceeded. Consider increasing your provisioning level with the UpdateTable API."}`)
 	RateLimited = refusal(400, `{"__type":"com.amazon.coral.availability#ThrottlingException","message":"Rate of requests exceeds the allowed throughput."}`)

@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
 
-// What clients make of the faults is what they make of DynamoDB's own.
+// Clients must take the faults as they take those of DynamoDB.
 func TestRelayFailsAsDynamoDBDoes(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
@@ -32,7 +32,7 @@ func TestRelayFailsAsDynamoDBDoes(t *testing.T) {
 	}
 	passes := func() {
 		t.Helper()
-		if out, err := get(patience); err != nil || len(out.Responses["t"]) != 1 {
+		if out, err := get(maxWait); err != nil || len(out.Responses["t"]) != 1 {
 			t.Errorf("%+v, %v", out, err)
 		}
 	}
@@ -43,16 +43,16 @@ func TestRelayFailsAsDynamoDBDoes(t *testing.T) {
 	} {
 		relay.Set(fault)
 		var coded interface{ ErrorCode() string }
-		if _, err := get(patience); !errors.As(err, &coded) || coded.ErrorCode() != code {
+		if _, err := get(maxWait); !errors.As(err, &coded) || coded.ErrorCode() != code {
 			t.Errorf("%v, want %s", err, code)
 		}
 	}
 	relay.Set(Unprocessed)
-	if out, err := get(patience); err != nil || len(out.UnprocessedKeys["t"].Keys) != 1 || len(out.Responses) != 0 {
+	if out, err := get(maxWait); err != nil || len(out.UnprocessedKeys["t"].Keys) != 1 || len(out.Responses) != 0 {
 		t.Errorf("%+v, %v", out, err)
 	}
 	relay.Set(Reset)
-	if _, err := get(patience); err == nil || errors.Is(err, context.DeadlineExceeded) {
+	if _, err := get(maxWait); err == nil || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("reset: %v", err)
 	}
 	relay.Set(Hang)

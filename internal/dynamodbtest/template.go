@@ -11,15 +11,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// apart are the properties that make no difference to what a test can see.
-var apart = []string{
+// irrelevant has the properties that make no difference to tests.
+var irrelevant = []string{
 	"TableName", "PointInTimeRecoverySpecification", "SSESpecification", "DeletionProtectionEnabled", "Tags",
 	"ContributorInsightsSpecification", "OnDemandThroughput", "WarmThroughput", "TableClass", "ResourcePolicy",
 }
 
-// tableDefinition reads an AWS::DynamoDB::Table out of a template: the call that makes it,
-// without a name, and its attribute for time to live. What it does not know is an error,
-// so that tests do not run on another table than the one that is deployed.
+// tableDefinition reads an AWS::DynamoDB::Table from a template. It returns the call that creates the table, without a name, and
+// the attribute for time to live. An unknown property is an error, so that tests run on the same table as production.
 func tableDefinition(template []byte, resource string) (*dynamodb.CreateTableInput, string, error) {
 	var document struct {
 		Resources map[string]struct {
@@ -66,7 +65,7 @@ func tableDefinition(template []byte, resource string) (*dynamodb.CreateTableInp
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Properties)) {
-		if wanted[name] == nil && !slices.Contains(apart, name) {
+		if wanted[name] == nil && !slices.Contains(irrelevant, name) {
 			return nil, "", fmt.Errorf("dynamodbtest: table %q has %s, which the tests' table would not have", resource, name)
 		}
 	}
@@ -84,7 +83,7 @@ func tableDefinition(template []byte, resource string) (*dynamodb.CreateTableInp
 	return input, p.TTL.AttributeName, nil
 }
 
-// intrinsic returns the first tag of CloudFormation's own in a node, such as !Ref.
+// intrinsic returns the first tag of CloudFormation in a node, such as !Ref.
 func intrinsic(node *yaml.Node) string {
 	if tag := node.Tag; strings.HasPrefix(tag, "!") && !strings.HasPrefix(tag, "!!") {
 		return tag

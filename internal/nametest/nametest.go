@@ -21,7 +21,7 @@ func Names() []Name {
 		empty    = "has an empty label"
 		ip       = "an IP address"
 		notALike = "looks like an A-label and does not decode"
-		invalid  = "is no internationalized name"
+		invalid  = "is not an internationalized name"
 		bidi     = "the bidi rule"
 		hyphen   = "no hyphen at its ends"
 		long     = "longer than 253 bytes"

@@ -91,8 +91,8 @@ func (e *Editor) Change(ctx context.Context, seen origin.Item, do Edit, merge bo
 
 // disjoint reports whether the change from theirs to again leaves alone all attributes that differ between seen and theirs.
 func disjoint(seen, theirs, again origin.Item) bool {
-	changed := routetable.Difference(seen.WithoutRecord(), theirs.WithoutRecord())
-	for _, name := range routetable.Difference(theirs.WithoutRecord(), again.WithoutRecord()) {
+	changed := routetable.Difference(seen.WithoutAudit(), theirs.WithoutAudit())
+	for _, name := range routetable.Difference(theirs.WithoutAudit(), again.WithoutAudit()) {
 		if slices.Contains(changed, name) {
 			return false
 		}

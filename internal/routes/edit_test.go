@@ -34,14 +34,14 @@ func TestWhatOthersMakeOfAChangeIsCheckedToo(t *testing.T) {
 	cannot := errors.New("cannot work")
 	var checked []origin.Item
 	e := &Editor{Table: table, Now: time.Now, Approve: func(was, is origin.Item) error {
-		if checked = append(checked, is.WithoutRecord()); len(checked) > 1 {
+		if checked = append(checked, is.WithoutAudit()); len(checked) > 1 {
 			return cannot
 		}
 		write(seen, theirs) // while the check takes its time
 		return nil
 	}}
 	_, err = e.Change(t.Context(), seen, func(before origin.Item) (origin.Item, error) {
-		after := before.WithoutRecord()
+		after := before.WithoutAudit()
 		after["tls_min"] = "1.3"
 		return after, nil
 	}, true)
@@ -58,7 +58,7 @@ func TestChangeIsMadeAgainOnWhatOthersHaveWritten(t *testing.T) {
 	t.Parallel()
 	set := func(name, value string) Edit {
 		return func(before origin.Item) (origin.Item, error) {
-			after := before.WithoutRecord()
+			after := before.WithoutAudit()
 			after[name] = value
 			return after, nil
 		}

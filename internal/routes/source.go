@@ -88,9 +88,9 @@ func (d *Document) All(context.Context) iter.Seq2[origin.Item, error] {
 
 // LookUp finds the route of a host in a source as the proxy does. It returns the items that it has met, by key. host is a
 // name as hostname.Normalize returns it.
-func LookUp(ctx context.Context, source Source, host string) (*origin.Explanation, map[string]origin.Item, error) {
+func LookUp(ctx context.Context, source Source, host string) (*routetable.Explanation, map[string]origin.Item, error) {
 	items := map[string]origin.Item{}
-	e, err := origin.Explain(host, func(key string) (*origin.Route, error) {
+	e, err := routetable.Explain(host, func(key string) (*origin.Route, error) {
 		item, err := source.Get(ctx, key)
 		if errors.Is(err, routetable.ErrNotFound) {
 			return nil, origin.ErrNotFound

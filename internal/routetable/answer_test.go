@@ -21,13 +21,13 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
-// says is a server that answers everybody the same.
+// says is a server with one response for all requests.
 func says(t *testing.T, status int, header map[string]string, body string) (endpoint string, asked *atomic.Int64) {
 	t.Helper()
 	asked = new(atomic.Int64)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
-		w.Header()["Content-Type"] = nil // else it is guessed
+		w.Header()["Content-Type"] = nil // otherwise net/http guesses it
 		for name, value := range header {
 			w.Header().Set(name, value)
 		}
@@ -38,16 +38,16 @@ func says(t *testing.T, status int, header map[string]string, body string) (endp
 	return server.URL, asked
 }
 
-// imported is an import as an action. It fails the test if it reports anything.
+// imported is an import as an action. It fails the test if it reports an outcome.
 func imported(t *testing.T, table routetable.Table) func() error {
 	return func() error {
-		im := routetable.Import{Table: table, Report: func(o routetable.Outcome) { t.Errorf("said %q of %q", o.What, o.Host) }}
+		im := routetable.Import{Table: table, Report: func(o routetable.Outcome) { t.Errorf("said %q of %q", o.Result, o.Host) }}
 		route := item(t, `{"host":"a.test","origin":"b.test"}`)
 		return im.Run(t.Context(), iter.Seq2[origin.Item, error](func(yield func(origin.Item, error) bool) { yield(route, nil) }), nil)
 	}
 }
 
-// By an empty success, a route is not there, or is written, or removed, that DynamoDB was never asked about.
+// An empty success would say that a route does not exist, was written, or was removed, though DynamoDB got no request.
 func TestSuccessOfWhatIsNotDynamoDBIsAnErrorOfEachAction(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"", "text/html", "application/json", "application/octet-stream"} {
@@ -76,12 +76,12 @@ func TestSuccessOfWhatIsNotDynamoDBIsAnErrorOfEachAction(t *testing.T) {
 	}
 }
 
-// An error without a sign or a code comes from another server. The SDK asks again if the status may pass.
+// An error without a header or a code of DynamoDB comes from another server. The SDK retries if the status is transient.
 func TestErrorsOfWhatIsNotDynamoDBAreNotTakenForIts(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{``, `{}`, `{"message":"Not Found"}`, `{"message":"Not Found","code":404}`, `[]`, `<!doctype html>`, `{`} {
 		for status, asks := range map[int]int64{300: 1, 403: 1, 404: 1, 501: 1, 503: 3} {
-			for _, length := range []string{"", "99"} { // which is not sent
+			for _, length := range []string{"", "99"} { // the body is not sent whole
 				header := map[string]string{"Connection": "close"}
 				if length != "" {
 					header["Content-Length"] = length
@@ -108,7 +108,7 @@ func TestErrorsOfWhatIsNotDynamoDBAreNotTakenForIts(t *testing.T) {
 	}
 }
 
-// An engine's error is known by its code, if it has no header of DynamoDB.
+// An engine's error without a header of DynamoDB is recognized by its code.
 func TestErrorWithACodeIsDynamoDBs(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{`{"__type":"com.amazonaws.sdk.v20120810#ResourceNotFoundException","message":"no"}`, `{"code":"ResourceNotFoundException"}`} {
@@ -119,7 +119,7 @@ func TestErrorWithACodeIsDynamoDBs(t *testing.T) {
 	}
 }
 
-// The SDK takes an empty answer for {}, and has panicked on broken JSON.
+// The SDK takes an empty response for {}, and has panicked on broken JSON.
 func TestAnswerThatIsNoWholeJSONIsAskedForAgain(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{200, 400, 500} {
@@ -145,7 +145,7 @@ func TestAnswerAboutAnotherHostIsNotTakenForAnAnswer(t *testing.T) {
 	for _, c := range []struct {
 		status int
 		body   string
-		in     []string // the actions that it cannot be the answer to
+		in     []string // the actions that it cannot be a response to
 	}{
 		{200, `{}`, []string{"Scan", "BatchGetItem"}},
 		{200, `{"Items":null}`, []string{"Scan"}},
@@ -187,7 +187,7 @@ func TestOneSignOfDynamoDBIsEnough(t *testing.T) {
 	}
 }
 
-// answers is an HTTP client that answers each request the same.
+// answers is an HTTP client with one response for all requests.
 type answers struct {
 	status int
 	kind   string
@@ -198,7 +198,7 @@ func (a answers) Do(*http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: a.status, Header: http.Header{"Content-Type": {a.kind}}, Body: io.NopCloser(bytes.NewReader(a.body))}, nil
 }
 
-// Only a whole answer of DynamoDB says that a route is there, is gone or is written.
+// Only a whole response of DynamoDB proves that a route exists, was removed or was written.
 func FuzzAnswer(f *testing.F) {
 	const ours = "application/x-amz-json-1.0"
 	for _, body := range []string{

@@ -13,26 +13,26 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
-// maxBatch is how many items DynamoDB reads in one request.
+// maxBatch is the most items that DynamoDB reads in one request.
 const maxBatch = 100
 
-// batcher is a table that many routes are read from at a time. Each of its calls is one request.
+// batcher is a table that reads many routes at a time. Each method makes one request.
 type batcher interface {
 	Table
 
-	// readBatch returns the items that there are of up to maxBatch hosts, and the hosts
-	// that it left for later.
+	// readBatch returns the items of up to maxBatch hosts, as far as there are any, and the hosts that it did not
+	// read.
 	readBatch(ctx context.Context, hosts []string) (found []origin.Item, left []string, err error)
 
-	// readPage returns some items of the table, and where the next ones begin; nil is the first page's
-	// beginning, and what follows the last one.
+	// readPage returns the page of items that begins at start, and the start of the next page. A nil start is that of
+	// the first page. A nil next means that there are no more pages.
 	readPage(ctx context.Context, start any) (items []origin.Item, next any, err error)
 }
 
 var _ batcher = (*DynamoDB)(nil)
 
 func (d *DynamoDB) readBatch(ctx context.Context, hosts []string) (found []origin.Item, left []string, err error) {
-	found, left, err = dynamodb.GetItems(ctx, d.Client, d.Table, hosts, true, readWhole)
+	found, left, err = dynamodb.GetItems(ctx, d.Client, d.Table, hosts, true, checkResponses)
 	return found, left, d.failure("BatchGetItem", err)
 }
 
@@ -41,9 +41,9 @@ func (d *DynamoDB) readPage(ctx context.Context, start any) ([]origin.Item, any,
 	if key, ok := start.(map[string]types.AttributeValue); ok {
 		input.ExclusiveStartKey = key
 	}
-	out, err := d.Client.Scan(ctx, input, readWhole)
+	out, err := d.Client.Scan(ctx, input, checkResponses)
 	if err == nil && out.Items == nil {
-		err = &unreadError{cause: dynamodb.ErrForeign, why: "it has no list of items"}
+		err = &responseError{cause: dynamodb.ErrForeign, why: "it has no list of items"}
 	}
 	if err != nil {
 		return nil, nil, d.failure("Scan", err)
@@ -58,30 +58,30 @@ func (d *DynamoDB) readPage(ctx context.Context, start any) ([]origin.Item, any,
 	return items, out.LastEvaluatedKey, nil
 }
 
-// Patient returns a table for long work: its requests are slowed down and made again while they are
-// throttled, until their context ends, where those of t fail. A request that is under way then is
-// still waited for. A routes file is its own.
-func Patient(t Table) Table {
+// Retrying returns a table for long work. It slows requests down and retries them while they are throttled, until their context
+// ends. Requests of t itself would fail. A request under way is not canceled at the end of its context. Retrying
+// returns a routes file as it is.
+func Retrying(t Table) Table {
 	if d, ok := t.(*DynamoDB); ok {
-		return newPatient(&DynamoDB{Client: dynamodb.WithoutRetries(d.Client), Table: d.Table})
+		return newRetrying(&DynamoDB{Client: dynamodb.WithoutRetries(d.Client), Table: d.Table})
 	}
 	return t
 }
 
-// patient is a table whose requests go by one pace.
-type patient struct {
+// retrying is a table whose requests share a pace.
+type retrying struct {
 	table batcher
 	pace  *pace
 }
 
-var _ Table = (*patient)(nil)
+var _ Table = (*retrying)(nil)
 
-func newPatient(table batcher) *patient { return &patient{table, new(pace)} }
+func newRetrying(table batcher) *retrying { return &retrying{table, new(pace)} }
 
-func (p *patient) String() string { return p.table.String() }
+func (p *retrying) String() string { return p.table.String() }
 
 // Get implements [Table].
-func (p *patient) Get(ctx context.Context, host string) (item origin.Item, err error) {
+func (p *retrying) Get(ctx context.Context, host string) (item origin.Item, err error) {
 	err = p.pace.do(ctx, func(ctx context.Context) error {
 		item, err = p.table.Get(ctx, host)
 		return err
@@ -90,7 +90,7 @@ func (p *patient) Get(ctx context.Context, host string) (item origin.Item, err e
 }
 
 // All implements [Table].
-func (p *patient) All(ctx context.Context) iter.Seq2[origin.Item, error] {
+func (p *retrying) All(ctx context.Context) iter.Seq2[origin.Item, error] {
 	return inPages(func(start any) (items []origin.Item, next any, err error) {
 		err = p.pace.do(ctx, func(ctx context.Context) error {
 			items, next, err = p.table.readPage(ctx, start)
@@ -100,9 +100,9 @@ func (p *patient) All(ctx context.Context) iter.Seq2[origin.Item, error] {
 	})
 }
 
-// Write implements [Table]. Its error is Unknown if the request of any attempt may have been carried out, unless a
-// later answer tells what the item is.
-func (p *patient) Write(ctx context.Context, c Change) error {
+// Write implements [Table]. Its error is Unknown if any attempt may have been carried out, unless a later response has the
+// item.
+func (p *retrying) Write(ctx context.Context, c Change) error {
 	var unknown *RequestError
 	err := p.pace.do(ctx, func(ctx context.Context) error {
 		err := p.table.Write(ctx, c)
@@ -114,8 +114,8 @@ func (p *patient) Write(ctx context.Context, c Change) error {
 	return afterUnknown(unknown, err)
 }
 
-// afterUnknown returns the error of a write whose last attempt has ended with err. An earlier attempt has ended with
-// unknown, if that is not nil.
+// afterUnknown returns the error of a write whose last attempt failed with err. If unknown is not nil, an earlier attempt failed
+// with it.
 func afterUnknown(unknown *RequestError, err error) error {
 	_, conflict := errors.AsType[*ConflictError](err)
 	last, failed := errors.AsType[*RequestError](err)
@@ -132,8 +132,8 @@ func afterUnknown(unknown *RequestError, err error) error {
 	return &e
 }
 
-// read returns the items that there are of up to maxBatch hosts.
-func (p *patient) read(ctx context.Context, hosts []string) (map[string]origin.Item, error) {
+// read returns the items of up to maxBatch hosts, as far as there are any.
+func (p *retrying) read(ctx context.Context, hosts []string) (map[string]origin.Item, error) {
 	all := make(map[string]origin.Item, len(hosts))
 	err := p.pace.do(ctx, func(ctx context.Context) error {
 		found, left, err := p.table.readBatch(ctx, hosts)

@@ -16,7 +16,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
-// DynamoDB is the routes table of the proxy. Its reads are strongly consistent.
+// DynamoDB is the routes table of the proxy. Its reads are strongly consistent. Both fields are required, and must not change.
 type DynamoDB struct {
 	Client *sdk.Client
 	Table  string
@@ -32,7 +32,7 @@ func hostKey(host string) map[string]types.AttributeValue {
 
 // Get implements [Table].
 func (d *DynamoDB) Get(ctx context.Context, host string) (origin.Item, error) {
-	out, err := d.Client.GetItem(ctx, &sdk.GetItemInput{TableName: &d.Table, Key: hostKey(host), ConsistentRead: aws.Bool(true)}, readWhole)
+	out, err := d.Client.GetItem(ctx, &sdk.GetItemInput{TableName: &d.Table, Key: hostKey(host), ConsistentRead: aws.Bool(true)}, checkResponses)
 	if err != nil {
 		return nil, d.failure("GetItem", err)
 	}
@@ -40,7 +40,7 @@ func (d *DynamoDB) Get(ctx context.Context, host string) (origin.Item, error) {
 		return nil, ErrNotFound
 	}
 	item := dynamodb.Item(out.Item)
-	if err := about(host, item); err != nil {
+	if err := checkHost(host, item); err != nil {
 		return nil, d.failure("GetItem", err)
 	}
 	return item, nil
@@ -51,7 +51,7 @@ func (d *DynamoDB) All(ctx context.Context) iter.Seq2[origin.Item, error] {
 	return inPages(func(start any) ([]origin.Item, any, error) { return d.readPage(ctx, start) })
 }
 
-// inPages returns the items of all pages that read returns, which is [batcher]'s readPage.
+// inPages returns the items of all pages. read is readPage of a [batcher].
 func inPages(read func(start any) (items []origin.Item, next any, err error)) iter.Seq2[origin.Item, error] {
 	return func(yield func(origin.Item, error) bool) {
 		for start, more := any(nil), true; more; more = start != nil {
@@ -70,23 +70,23 @@ func inPages(read func(start any) (items []origin.Item, next any, err error)) it
 	}
 }
 
-// Write implements [Table]. Of attributes that no route may have it sees that they were changed or
-// removed, but not that one was added, unless that was counted in the version as tools do:
-// a condition cannot ask for those that it does not know.
+// Write implements [Table]. It does not notice that somebody added an attribute that no route may have, unless the version was
+// raised too, as tools do. Its condition cannot name an unknown attribute. It does notice if such an attribute was changed
+// or removed.
 func (d *DynamoDB) Write(ctx context.Context, c Change) error {
-	var doubt doubt
+	var attempts attempts
 	for n := 1; ; n++ {
-		err := d.write(ctx, c, &doubt)
+		err := d.write(ctx, c, &attempts)
 		failed, refused := errors.AsType[*types.ConditionalCheckFailedException](err)
 		if !refused {
-			return doubt.of(d.failure(c.action(), err))
+			return attempts.failure(d.failure(c.action(), err))
 		}
 		current, err := d.current(ctx, c, failed)
 		switch {
 		case err != nil:
-			return doubt.of(err)
-		// The SDK sends a write again if its answer was lost. If it had succeeded, the condition fails on the
-		// item that it wrote itself.
+			return attempts.failure(err)
+		// The SDK repeats a write if its response was lost. If the first attempt had succeeded, the condition of the
+		// second fails on the item of the first.
 		case c.After != nil && current.Equal(c.After), c.After == nil && current == nil:
 			return nil
 		case !current.Equal(c.Before) || current == nil:
@@ -94,11 +94,11 @@ func (d *DynamoDB) Write(ctx context.Context, c Change) error {
 		case n == 2:
 			return &RequestError{Table: d.Table, Action: c.action(), Kind: Refused, Reason: fmt.Sprintf("the engine in %v refuses to change a route that is as it was seen. Nothing was written. It does not compare lists or maps as DynamoDB does (dynalite is known for it): use another engine, or a routes file", d.where()), Err: failed}
 		}
-		// It was changed and changed back meanwhile, or the engine compares otherwise than DynamoDB does.
+		// The item was changed and changed back meanwhile, or the engine does not compare as DynamoDB does.
 	}
 }
 
-// action is the name of the request that makes a change.
+// action returns the name of the request that makes a change.
 func (c Change) action() string {
 	if c.After == nil {
 		return "DeleteItem"
@@ -107,34 +107,34 @@ func (c Change) action() string {
 }
 
 // write makes the request for a change. Its error is the SDK's.
-func (d *DynamoDB) write(ctx context.Context, c Change, doubt *doubt) (err error) {
+func (d *DynamoDB) write(ctx context.Context, c Change, attempts *attempts) (err error) {
 	expression, names, values := condition(c.Before)
 	if c.After == nil {
 		_, err = d.Client.DeleteItem(ctx, &sdk.DeleteItemInput{
 			TableName: &d.Table, Key: hostKey(c.Host()),
 			ConditionExpression: &expression, ExpressionAttributeNames: names, ExpressionAttributeValues: values,
 			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-		}, readWhole, doubt.watch)
+		}, checkResponses, attempts.track)
 		return err
 	}
 	_, err = d.Client.PutItem(ctx, &sdk.PutItemInput{
 		TableName: &d.Table, Item: dynamodb.Values(c.After),
 		ConditionExpression: &expression, ExpressionAttributeNames: names, ExpressionAttributeValues: values,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-	}, readWhole, doubt.watch)
+	}, checkResponses, attempts.track)
 	return err
 }
 
-// current returns the item that has refused a change, or nil if it is gone. DynamoDB sends the item with
-// its refusal. Other engines leave it out, and then it is read.
+// current returns the item that a change conflicts with, or nil if it was removed. DynamoDB's response to the conflict has
+// the item. Other engines leave it out, and current then reads it.
 func (d *DynamoDB) current(ctx context.Context, c Change, failed *types.ConditionalCheckFailedException) (origin.Item, error) {
 	if failed.Item != nil {
 		item := dynamodb.Item(failed.Item)
-		return item, d.failure(c.action(), about(c.Host(), item))
+		return item, d.failure(c.action(), checkHost(c.Host(), item))
 	}
 	item, err := d.Get(ctx, c.Host())
 	if request, ok := errors.AsType[*RequestError](err); ok && request.Kind == Denied {
-		// Imports need the permission for batches alone.
+		// An import needs only the permission for batches.
 		switch found, left, batchErr := d.readBatch(ctx, []string{c.Host()}); {
 		case batchErr != nil:
 		case len(left) > 0:
@@ -155,12 +155,12 @@ func (d *DynamoDB) current(ctx context.Context, c Change, failed *types.Conditio
 	return item, err
 }
 
-// maxCompared bounds the attributes that a condition compares: DynamoDB takes expressions of
-// 4 KB. No route has as many.
+// maxCompared bounds the attributes that a condition compares, since DynamoDB takes expressions of up to 4 KB. No route has as
+// many.
 const maxCompared = 100
 
-// condition says that the item is still before: that it has each of its attributes with the same
-// value, and none that a route may have beside.
+// condition returns the condition that the item is still before: it has the same attributes with the same values, and no
+// other attribute that a route may have.
 func condition(before origin.Item) (expression string, names map[string]string, values map[string]types.AttributeValue) {
 	names = map[string]string{"#host": "host"}
 	if before == nil {

@@ -23,7 +23,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
-// client is one as the SDK makes it, but for its pauses.
+// client returns a client with the SDK's defaults, except shorter pauses.
 func client(endpoint string, options ...func(*sdk.Options)) *sdk.Client {
 	return sdk.New(sdk.Options{
 		BaseEndpoint: &endpoint, Region: "eu-west-1", HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
@@ -69,7 +69,7 @@ func TestDynamoDB(t *testing.T) {
 			}
 			want := int64(2)
 			if c.after == "" {
-				want++ // it is read before it is said to be gone
+				want++ // a read precedes the conflict
 			}
 			if asked.Load() != want {
 				t.Errorf("%s: asked %d times, want %d", c.name, asked.Load(), want)
@@ -135,7 +135,7 @@ func TestDynamoDB(t *testing.T) {
 			t.Errorf("%d of %d", len(seen), n)
 		}
 		for range table.All(t.Context()) {
-			break // which must not go on
+			break // the sequence must end
 		}
 	})
 
@@ -164,7 +164,7 @@ func TestDynamoDB(t *testing.T) {
 	})
 }
 
-// actions are the requests of a table, by name.
+// actions has the requests of a table by name.
 func actions(t *testing.T, table routetable.Table) map[string]func() error {
 	change := routetable.Change{Before: item(t, `{"host":"a.test"}`), After: item(t, `{"host":"a.test","origin":"b.test"}`)}
 	return map[string]func() error{
@@ -189,7 +189,7 @@ func wantKind(t *testing.T, err error, want routetable.ErrorKind) {
 	}
 }
 
-// What AWS answers and DynamoDB Local cannot be made to.
+// These are errors of AWS that DynamoDB Local cannot produce.
 func TestErrorsSayWhatToDo(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -242,7 +242,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 
 func TestARNsAreExplainedIfOneWasGiven(t *testing.T) {
 	t.Parallel()
-	db := dynamodbtest.Start(t) // which knows none
+	db := dynamodbtest.Start(t) // it has no ARNs
 	for table, says := range map[string]string{"arn:aws:dynamodb:us-east-1:123456789012:table/routes": "give the name alone", "a b": "check the name"} {
 		_, err := (&routetable.DynamoDB{Client: client(db.Endpoint), Table: table}).Get(t.Context(), "a.test")
 		wantKind(t, err, routetable.Refused)

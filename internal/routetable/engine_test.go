@@ -13,7 +13,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/routetable"
 )
 
-// engine is another engine than DynamoDB Local, which is made of it by altering its answers.
+// engine imitates an engine other than DynamoDB Local, by changing the responses of that.
 func engine(t *testing.T, db *dynamodbtest.Server, alter dynamodbtest.Alteration) *routetable.DynamoDB {
 	t.Helper()
 	return &routetable.DynamoDB{Client: client(db.Altered(t, alter)), Table: db.CreateRoutesTable(t)}

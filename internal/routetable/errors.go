@@ -16,8 +16,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
-// RequestError is a request to DynamoDB that failed, said so that an operator knows what to do.
-// It unwraps to what the SDK says.
+// RequestError is a failed request to DynamoDB. It says what an operator can do, and unwraps to the SDK's error.
 type RequestError struct {
 	Table  string
 	Action string // as IAM and the API name it, such as "PutItem"
@@ -25,7 +24,7 @@ type RequestError struct {
 	Reason string // what happened and what to do
 	Err    error
 
-	// Unknown says that the request was a write, and may have been carried out.
+	// Unknown says that the request was a write that may have been carried out.
 	Unknown bool
 }
 
@@ -40,34 +39,34 @@ type ErrorKind string
 
 // The kinds of failed requests.
 const (
-	NoTable       ErrorKind = "no table"       // another name, region, account
-	NoCredentials ErrorKind = "no credentials" // or ones that are not accepted
+	NoTable       ErrorKind = "no table"       // the name, the region or the account is wrong
+	NoCredentials ErrorKind = "no credentials" // there are no credentials, or they are not accepted
 	Denied        ErrorKind = "denied"         // a permission is missing
-	Throttled     ErrorKind = "throttled"      // later, or slower
-	Unreachable   ErrorKind = "unreachable"    // the network
-	Interrupted   ErrorKind = "interrupted"    // by whoever called
-	Refused       ErrorKind = "refused"        // as no valid request for this table
-	Foreign       ErrorKind = "foreign"        // something that is not DynamoDB has answered
-	Failed        ErrorKind = "failed"         // anything else
+	Throttled     ErrorKind = "throttled"      // the request may succeed later, or slower
+	Unreachable   ErrorKind = "unreachable"    // the network failed
+	Interrupted   ErrorKind = "interrupted"    // the caller canceled the request
+	Refused       ErrorKind = "refused"        // the request is not valid for this table
+	Foreign       ErrorKind = "foreign"        // the response is not DynamoDB's
+	Failed        ErrorKind = "failed"         // another error
 )
 
-// apiError is what the SDK makes of an answer that is an error.
+// apiError is the SDK's error for a response that is an error.
 type apiError interface {
 	ErrorCode() string
 	ErrorMessage() string
 }
 
-// writes are the actions that change something.
+// writes are the actions that change an item.
 var writes = []string{"PutItem", "DeleteItem"}
 
-// failure says what it means that a request to the table failed. Action is the request's
-// name in the API, such as "PutItem". Nil stays nil.
+// failure returns a *RequestError for the SDK's error of a request. action is the request's name in the API, such as
+// "PutItem". Nil stays nil.
 func (d *DynamoDB) failure(action string, err error) error {
 	if err == nil {
 		return nil
 	}
 	if unlike, ok := errors.AsType[*smithy.DeserializationError](err); ok {
-		err = &unreadError{cause: dynamodb.ErrForeign, why: unlike.Err.Error()}
+		err = &responseError{cause: dynamodb.ErrForeign, why: unlike.Err.Error()}
 	}
 	e := &RequestError{Table: d.Table, Action: action, Err: err}
 	e.Kind, e.Reason, e.Unknown = d.explain(action, err)
@@ -77,11 +76,10 @@ func (d *DynamoDB) failure(action string, err error) error {
 	return e
 }
 
-// notKnown is what is said beside the reason of a write that is Unknown.
+// notKnown is added to the reason of a write that is Unknown.
 const notKnown = "; whether it was written is not known, look at the route before you go on"
 
-// explain says what a failure means, what can be done about it, and whether the request may have been
-// carried out.
+// explain returns the kind of a failure, what happened and what to do, and whether the request may have been carried out.
 func (d *DynamoDB) explain(action string, err error) (kind ErrorKind, reason string, unknown bool) {
 	var api apiError
 	code, message := "", ""
@@ -91,14 +89,14 @@ func (d *DynamoDB) explain(action string, err error) (kind ErrorKind, reason str
 	var network *net.OpError
 	var request *url.Error
 	found := dynamodb.KindOf(err)
-	answer, answered := errors.AsType[*unreadError](err)
+	answer, answered := errors.AsType[*responseError](err)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return Interrupted, "was interrupted", true
 	case found == dynamodb.Foreign:
 		why := err
 		if answered {
-			why = answer // without what the SDK says of the request
+			why = answer // without the SDK's details of the request
 		}
 		return Foreign, fmt.Sprintf("%v; check the endpoint of %s (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB), its port, and the proxies in between (HTTPS_PROXY)", why, d.where()), !answered || answer.status/100 != 4
 	case answered:
@@ -121,7 +119,7 @@ func (d *DynamoDB) explain(action string, err error) (kind ErrorKind, reason str
 	case found == dynamodb.Invalid:
 		return Refused, fmt.Sprintf("refused by DynamoDB: %s%s", strings.TrimSuffix(message, "."), remedy(message, d.Table)), false
 	case found == dynamodb.ServerFailure:
-		return Failed, fmt.Sprintf("DynamoDB itself has failed in %s (%s: %s); try again in some seconds, and if it stays, look at the status of the service (https://health.aws.amazon.com)", d.where(), code, message), true
+		return Failed, fmt.Sprintf("DynamoDB itself has failed in %s (%s: %s); try again in some seconds, and if it goes on, look at the status of the service (https://health.aws.amazon.com)", d.where(), code, message), true
 	case errors.Is(err, context.DeadlineExceeded):
 		return Unreachable, fmt.Sprintf("no answer in time from %s; check the network, the region and the endpoint (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB)", d.where()), true
 	case code == "" && errors.As(err, &request):
@@ -132,7 +130,7 @@ func (d *DynamoDB) explain(action string, err error) (kind ErrorKind, reason str
 	return Failed, err.Error(), true
 }
 
-// remedy says what to do about a request that is not valid, as far as its message tells.
+// remedy says what to do about a request that is not valid, if DynamoDB's message shows that. It is empty otherwise.
 func remedy(message, table string) string {
 	message = strings.ToLower(message)
 	says := func(parts ...string) bool {
@@ -151,7 +149,7 @@ func remedy(message, table string) string {
 	return ""
 }
 
-// where says whom the client asks.
+// where names the region and the endpoint of the client.
 func (d *DynamoDB) where() string {
 	o := d.Client.Options()
 	if o.BaseEndpoint != nil {

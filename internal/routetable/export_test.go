@@ -1,4 +1,4 @@
 package routetable
 
-// Opened has f called between opening a routes file and locking it.
+// Opened sets a function that is called between opening and locking the file.
 func (f *File) Opened(call func()) { f.opened = call }

@@ -14,29 +14,27 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// File is a routes file. It is replaced as a whole with each change, so that who reads it finds
-// the old routes or the new ones: a new file with its mode and owner takes its name. Where the
-// name is a symbolic link, what the link points at is replaced. A file that may not be written is
-// not replaced either.
+// File is a routes file. Each change replaces the file as a whole, so that a reader finds the old routes or the new ones: a new
+// file with the same mode and owner gets the name. If the name is a symbolic link, its target is replaced. A file that is
+// read-only for the user is not replaced.
 //
-// Writers exclude each other, in all processes of one machine, by a lock (flock) on the file
-// itself, held from reading it to replacing it; there is no other file that could be left behind.
-// Editors, and systems without flock, know nothing of it. A change waits for the lock for half a minute
-// at most.
+// Writers in all processes of one machine exclude each other by a lock (flock) on the file itself. They hold it from reading
+// the file to replacing it. There is no lock file that could be left behind. Editors do not take the lock, and not
+// all systems have flock. A change waits for the lock for at most half a minute.
 type File struct {
-	// Waiting, if it is not nil, is called by a change that has waited for the lock for a second,
-	// once, on the goroutine of the change. It must not be set while a change is under way.
+	// Waiting, if not nil, is called once by a change that has waited for the lock for a second, on the
+	// goroutine of the change. It must not be set while a change is under way.
 	Waiting func(atMost time.Duration)
 
 	name   string
-	create bool // where there is none, there are no routes yet
+	create bool // a missing file has no routes, and no error
 
-	opened func() // if not nil, called between opening and locking, where others may be quicker
+	opened func() // for tests: called, if not nil, between opening and locking, when another process may be quicker
 }
 
 var _ Table = (*File)(nil)
 
-// OpenFile opens the routes file of that name, which has to exist.
+// OpenFile returns the routes file of that name, which must exist.
 func OpenFile(name string) (*File, error) {
 	info, err := os.Stat(name)
 	if err != nil {
@@ -48,8 +46,8 @@ func OpenFile(name string) (*File, error) {
 	return &File{name: name}, nil
 }
 
-// OpenOrCreateFile is OpenFile, but that the file need not exist: it is made with the first
-// change. Exists reports whether it is there already.
+// OpenOrCreateFile is [OpenFile] for a file that need not exist. The first change creates it. exists reports whether it exists
+// now.
 func OpenOrCreateFile(name string) (f *File, exists bool, err error) {
 	f, err = OpenFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -87,7 +85,7 @@ func (f *File) twice(host string, first, second int) error {
 	return fmt.Errorf("routetable: routes file %q: %q is there more than once (routes %d and %d of the list): remove all but one of them with an editor", f.name, host, first, second)
 }
 
-// unique collects items whose hosts are there once.
+// unique collects items. It returns an error if a host has two.
 func (f *File) unique(items iter.Seq2[origin.Item, error]) ([]origin.Item, error) {
 	var all []origin.Item
 	seen := map[string]int{}
@@ -127,7 +125,7 @@ func (f *File) items(ctx context.Context, file *os.File) iter.Seq2[origin.Item, 
 			fail(err)
 			return
 		} else if f.create && info.Size() == 0 && info.Mode().IsRegular() {
-			return // its first writer is about to replace it
+			return // its first writer will replace it
 		}
 		for item, err := range origin.Items(file) {
 			if err == nil {
@@ -177,8 +175,7 @@ func (f *File) Write(ctx context.Context, c Change) error {
 	})
 }
 
-// rewrite replaces what the file holds by what plan makes of it, if it has changed. The file is locked
-// meanwhile.
+// rewrite replaces the items of the file by those that plan returns, if plan reports a change. The file is locked meanwhile.
 func (f *File) rewrite(ctx context.Context, plan func(old iter.Seq2[origin.Item, error]) (now []origin.Item, changed bool, err error)) error {
 	name, file, err := f.lock(ctx)
 	if err != nil {
@@ -199,13 +196,12 @@ func (f *File) rewrite(ctx context.Context, plan func(old iter.Seq2[origin.Item,
 }
 
 const (
-	lockPatience = 30 * time.Second // a change takes milliseconds
-	lockPause    = 5 * time.Millisecond
-	lockSilence  = time.Second // how long to wait before anybody is told
+	maxLockWait = 30 * time.Second // a change takes milliseconds
+	lockPause   = 5 * time.Millisecond
+	lockNotice  = time.Second // how long to wait before Waiting is called
 )
 
-// lock opens the file, and locks it for its caller alone. The name is the one of the file itself, where
-// links lead there.
+// lock opens and locks the file. name is the file's own name if f.name is a link to it.
 func (f *File) lock(ctx context.Context) (name string, file *os.File, err error) {
 	fail := func(err error) (string, *os.File, error) {
 		return "", nil, fmt.Errorf("routetable: routes file %q: %w", f.name, err)
@@ -214,7 +210,7 @@ func (f *File) lock(ctx context.Context) (name string, file *os.File, err error)
 	if f.create {
 		flags |= os.O_CREATE
 	}
-	began, told := time.Now(), f.Waiting == nil
+	began, notified := time.Now(), f.Waiting == nil
 	for {
 		if file, err = os.OpenFile(f.name, flags, 0o666); err != nil {
 			return fail(err)
@@ -232,7 +228,7 @@ func (f *File) lock(ctx context.Context) (name string, file *os.File, err error)
 			return fail(fmt.Errorf("cannot be locked: %w", err))
 		}
 		if locked {
-			// The one before us may have replaced it since we opened it.
+			// The previous holder of the lock may have replaced the file since we opened it.
 			mine, err := file.Stat()
 			if err != nil {
 				file.Close()
@@ -246,12 +242,12 @@ func (f *File) lock(ctx context.Context) (name string, file *os.File, err error)
 		}
 		file.Close()
 		waited := time.Since(began)
-		if waited > lockPatience {
-			return fail(fmt.Errorf("has been locked or replaced by other processes for %v: see who has it open (lsof), and try again", lockPatience))
+		if waited > maxLockWait {
+			return fail(fmt.Errorf("has been locked or replaced by other processes for %v: see who has it open (lsof), and try again", maxLockWait))
 		}
-		if !told && waited >= lockSilence {
-			told = true
-			f.Waiting(lockPatience - waited)
+		if !notified && waited >= lockNotice {
+			notified = true
+			f.Waiting(maxLockWait - waited)
 		}
 		select {
 		case <-ctx.Done():
@@ -261,9 +257,9 @@ func (f *File) lock(ctx context.Context) (name string, file *os.File, err error)
 	}
 }
 
-// unlock ends what lock began. An empty file that lock has made and nobody has replaced is none.
+// unlock unlocks and closes the file. It removes an empty file that lock created and nobody replaced.
 func (f *File) unlock(name string, file *os.File) {
-	defer file.Close() // and with it the lock goes
+	defer file.Close() // which releases the lock
 	if !f.create {
 		return
 	}
@@ -274,13 +270,13 @@ func (f *File) unlock(name string, file *os.File) {
 	}
 }
 
-// replace puts items in the place of what the file of that name holds.
+// replace replaces the items of the file of that name.
 func replace(name string, old *os.File, items []origin.Item) (err error) {
 	info, err := old.Stat()
 	if err != nil {
 		return err
 	}
-	// In the same directory, since a name can be given to another file only within a file system.
+	// In the same directory, since a file can be renamed only within a file system.
 	temporary, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {
 		return err
@@ -291,7 +287,7 @@ func replace(name string, old *os.File, items []origin.Item) (err error) {
 			os.Remove(temporary.Name())
 		}
 	}()
-	err = origin.FormatItems(temporary, func(yield func(origin.Item, error) bool) {
+	err = FormatItems(temporary, func(yield func(origin.Item, error) bool) {
 		for _, item := range items {
 			if !yield(item, nil) {
 				return

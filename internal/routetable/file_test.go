@@ -10,11 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sleightproxy/sleight/internal/routetable"
@@ -144,7 +142,7 @@ func TestFileThatIsNoRoutesFileSaysWhere(t *testing.T) {
 	}
 }
 
-// What cannot be written has to be found before the old file is gone.
+// An item that cannot be written must be found before the old file is replaced.
 func TestFileStaysWhereItCannotBeReplaced(t *testing.T) {
 	t.Parallel()
 	name := routesFile(t, `{"routes":[]}`)
@@ -175,11 +173,11 @@ func TestFileIsNeverSeenHalf(t *testing.T) {
 	reader.Wait()
 }
 
-// The process that TestFileOfSeveralProcesses starts.
+// This is the process that TestFileOfSeveralProcesses starts.
 func TestFileWriterProcess(t *testing.T) {
 	name, attribute := os.Getenv("ROUTES_TEST_FILE"), os.Getenv("ROUTES_TEST_ATTRIBUTE")
 	if name == "" {
-		return // it is for that test
+		return // not in a process of that test
 	}
 	f := openFile(t, name)
 	for n := 1; n <= 10; {
@@ -230,54 +228,7 @@ func TestFileOfSeveralProcesses(t *testing.T) {
 	}
 }
 
-func TestFileThatStaysLockedIsWaitedForUntilInterrupted(t *testing.T) {
-	t.Parallel()
-	name := routesFile(t, `{"routes":[]}`)
-	unlock := lockFile(t, name)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	f := openFile(t, name)
-	if err := f.Write(ctx, routetable.Change{After: item(t, `{"host":"a.test"}`)}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("%v", err)
-	}
-	unlock()
-	write(t, f, nil, item(t, `{"host":"a.test"}`))
-}
-
-func TestFileThatStaysLockedIsGivenUpInTheEnd(t *testing.T) {
-	t.Parallel()
-	name := routesFile(t, `{"routes":[]}`)
-	defer lockFile(t, name)()
-	f := openFile(t, name)
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		began := time.Now()
-		var told []time.Duration
-		f.Waiting = func(atMost time.Duration) { told = append(told, time.Since(began), atMost) }
-		err := f.Write(ctx, routetable.Change{After: item(t, `{"host":"a.test"}`)})
-		wantSaid(t, err, "locked", "lsof")
-		if want := []time.Duration{time.Second, 29 * time.Second}; !slices.Equal(told, want) {
-			t.Errorf("told %v, want %v: of the wait, once, after a second", told, want)
-		}
-	})
-}
-
-func TestShortWaitForALockIsNotToldOf(t *testing.T) {
-	t.Parallel()
-	name := routesFile(t, `{"routes":[]}`)
-	unlock := lockFile(t, name)
-	f := openFile(t, name)
-	synctest.Test(t, func(t *testing.T) {
-		f.Waiting = func(time.Duration) { t.Error("told of a wait of half a second") }
-		time.AfterFunc(500*time.Millisecond, unlock)
-		if err := f.Write(t.Context(), routetable.Change{After: item(t, `{"host":"a.test"}`)}); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-// Who has opened the file that another one then replaces has locked what nobody reads any more.
+// A process that opens the file before another one replaces it locks a file that has no name any more.
 func TestFileThatIsReplacedBeforeItIsLockedIsOpenedAgain(t *testing.T) {
 	t.Parallel()
 	name := routesFile(t, `{"routes":[{"host":"a.test","origin":"b.test"}]}`)
@@ -296,7 +247,7 @@ func TestFileThatIsReplacedBeforeItIsLockedIsOpenedAgain(t *testing.T) {
 	}
 }
 
-// An empty file is no routes file: the proxy would not start with it, and no command could go on.
+// An empty file is not a routes file: the proxy does not start with it, and each command fails.
 func TestFileIsNotMadeWithoutAChange(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "routes.json")
@@ -328,7 +279,7 @@ func TestFileIsNotMadeWithoutAChange(t *testing.T) {
 	}
 }
 
-// It cannot be replaced, and reading it again would wait for ever.
+// Such a file cannot be replaced, and a second reading would wait forever.
 func TestPipeIsNotWrittenTo(t *testing.T) {
 	t.Parallel()
 	read, write, err := os.Pipe()
@@ -338,7 +289,7 @@ func TestPipeIsNotWrittenTo(t *testing.T) {
 	defer read.Close()
 	write.WriteString(`{"routes":[]}`)
 	write.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // rather than try for ever where this fails
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // so that a failure does not retry forever
 	defer cancel()
 	f := openFile(t, fmt.Sprintf("/dev/fd/%d", read.Fd()))
 	opened := 0

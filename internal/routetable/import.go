@@ -13,37 +13,35 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// Import writes the routes of a document into a table. Everything is compared with what the table has,
-// and what is there already is not written; so an import that was interrupted, however, is resumed by
-// doing it again.
+// Import writes the routes of a document into a table. It compares each route with that of the table, and writes only
+// differences. An interrupted import is resumed by running it again.
 //
-// What the table has not is made as the document has it, record or no record, so that the copy of a
-// table is one to the byte. What differs is written with a version and
-// record of its own ([Stamp]). A version in the document says which one its author has
-// seen: where the table has another one by now, the route is not written. Each write holds only
-// if nobody else has changed the route since it was read; where somebody has, it is looked at again.
+// A route that the table lacks is created exactly as in the document, audit attributes included, so that the copy of a
+// table is identical. A route that differs gets audit attributes for this change ([Stamp]). A version in the document is the
+// one that its author has seen. If the table has another version, the route is not written. Each write has the condition
+// that nobody else has changed the route since it was read. If somebody has, Import compares it again.
 //
-// Its fields must not change while it runs.
+// The fields must not change while Run runs.
 type Import struct {
 	Table Table
 
-	// By is who changes the routes, for their record.
+	// By becomes updated_by of changed routes. Empty leaves updated_by out.
 	By string
 
-	// Overwrite writes routes too whose document has seen another version than the table has.
+	// Overwrite also writes routes whose version in the document is not the table's.
 	Overwrite bool
 
-	// DryRun writes nothing, and reports what would be done.
+	// DryRun writes nothing, and reports what would be written.
 	DryRun bool
 
-	// AsIs also writes routes that cannot be used, which would otherwise fail.
+	// AsIs also writes routes that cannot be used. Otherwise such a route is NotWritten.
 	AsIs bool
 
-	// Parallel is how many writes are under way at a time. Zero or less means 32.
+	// Parallel is the number of writes at a time. Zero or less means 32.
 	Parallel int
 
-	// Report is told of each route what became of it: of each once, one after the other, and of a
-	// DryRun in the order of the document. It must not be nil.
+	// Report gets the outcome of each route once. Its calls do not overlap. In a DryRun they are in the order of
+	// the document. Report must not be nil.
 	Report func(Outcome)
 
 	reporting sync.Mutex
@@ -51,41 +49,39 @@ type Import struct {
 
 const defaultParallel = 32
 
-// batchesInFlight is how many batches are read or written at a time: enough that no write waits for
-// a read.
+// batchesInFlight is the number of batches that are read or written at a time. It is enough that no write waits for a read.
 const batchesInFlight = 4
 
-// maxBatchBytes bounds the memory of a batch, by what its routes have in text.
+// maxBatchBytes bounds the memory of a batch, by the strings in its routes.
 const maxBatchBytes = 1 << 20
 
-// Outcome is what became of a route.
+// Outcome is the result for one route.
 type Outcome struct {
 	Host          string
-	What          Became
-	Before, After origin.Item // what the table had and has; nil for nothing
-	Err           error       // why it is Conflicting, NotWritten, Staying, NotRemoved or NotKnown
+	Result        Result
+	Before, After origin.Item // the table's items before and after; nil means none
+	Err           error       // if Result is Conflicting, NotWritten, Staying, NotRemoved or NotKnown
 }
 
-// Became is what became of a route.
-type Became string
+// Result says what Import did with a route.
+type Result string
 
-// What may become of a route.
+// The results.
 const (
-	Created     Became = "created"
-	Updated     Became = "updated"
-	Unchanged   Became = "unchanged"
-	Conflicting Became = "conflict" // its Err is a *StaleError
-	NotWritten  Became = "failed"
-	NotKnown    Became = "unknown"          // it may have been written, or removed if After is nil: the request had no whole answer
-	Removed     Became = "removed"          // is not in the document
-	Staying     Became = "removed_conflict" // its Err is a *ChangedError
-	NotRemoved  Became = "removed_failed"
+	Created     Result = "created"
+	Updated     Result = "updated"
+	Unchanged   Result = "unchanged"
+	Conflicting Result = "conflict" // its Err is a *StaleError
+	NotWritten  Result = "failed"
+	NotKnown    Result = "unknown"          // it may have been written, or removed if After is nil: the request had no whole response
+	Removed     Result = "removed"          // the document does not have it
+	Staying     Result = "removed_conflict" // its Err is a *ChangedError
+	NotRemoved  Result = "removed_failed"
 )
 
-// StaleError says that a document has seen another version of a route than the table has, and something else in
-// it. Nothing was written.
+// StaleError says that the version of a route in a document is not the table's. Nothing was written.
 type StaleError struct {
-	Seen    origin.Item // as the document has it
+	Seen    origin.Item // the document's
 	Current origin.Item
 }
 
@@ -94,26 +90,28 @@ func (e *StaleError) Error() string {
 	if _, ok := e.Current[origin.VersionAttribute]; ok {
 		has = "version " + VersionText(e.Current)
 	}
-	has += madeBy(e.Seen, e.Current, "of")
-	return fmt.Sprintf("route %q: the document has seen version %s, and the table has %s, with another %s; it was not written",
-		e.Seen.Host(), VersionText(e.Seen), has, strings.Join(Difference(e.Seen, e.Current), ", "))
+	has += ChangedBy(e.Seen, e.Current)
+	if names := Difference(e.Seen.WithoutAudit(), e.Current.WithoutAudit()); len(names) > 0 {
+		has += ", with another " + strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("route %q: the document has seen version %s, and the table has %s; it was not written", e.Seen.Host(), VersionText(e.Seen), has)
 }
 
-// Unwrap makes it one of the conflicts.
+// Unwrap returns a *[ConflictError].
 func (e *StaleError) Unwrap() error { return &ConflictError{Change{e.Seen, e.Seen}, e.Current} }
 
-// ChangedError says that somebody has changed a route since it was read to be removed. It was not removed.
+// ChangedError says that somebody changed a route after it was chosen for removal. It was not removed.
 type ChangedError struct{ Seen, Current origin.Item }
 
 func (e *ChangedError) Error() string {
-	return fmt.Sprintf("route %q was changed meanwhile%s (%s); it was not removed", e.Seen.Host(), madeBy(e.Seen, e.Current, "at"), what(e.Seen, e.Current))
+	return fmt.Sprintf("route %q was changed meanwhile%s (%s); it was not removed", e.Seen.Host(), ChangedBy(e.Seen, e.Current), changes(e.Seen, e.Current))
 }
 
-// Unwrap makes it one of the conflicts.
+// Unwrap returns a *[ConflictError].
 func (e *ChangedError) Unwrap() error { return &ConflictError{Change{Before: e.Seen}, e.Current} }
 
-// decide says what is to become of current, where the document has item, and what is written for it.
-func (im *Import) decide(current, item origin.Item) (Became, origin.Item) {
+// decide returns what to do if the table has current and the document has item, and the item to write.
+func (im *Import) decide(current, item origin.Item) (Result, origin.Item) {
 	switch {
 	case current == nil:
 		return Created, item
@@ -125,17 +123,17 @@ func (im *Import) decide(current, item origin.Item) (Became, origin.Item) {
 	return Updated, Stamp(current, item, im.By, time.Now())
 }
 
-// Run imports items, whose hosts are there once each, and then removes the routes of remove, unless somebody has changed
-// them since. It returns when nothing is under way any more: nil when all was reported, ctx's error when it was
-// interrupted before, another one where it is of no use to go on. A routes file is written at the
-// end, in one piece or not at all, and nothing is reported before.
+// Run imports items, which have different hosts. Then it removes the routes of remove, except those that somebody has changed
+// since. It returns after its last request. The error is nil if every route was reported, ctx's if it was interrupted, and
+// another one if going on is useless. A routes file is written at the end, as a whole or not at all, and outcomes are
+// reported after that.
 func (im *Import) Run(ctx context.Context, items iter.Seq2[origin.Item, error], remove []origin.Item) error {
-	switch t := Patient(im.Table).(type) {
+	switch t := Retrying(im.Table).(type) {
 	case *File:
 		return im.runFile(ctx, t, items, remove)
 	case batcher:
-		return im.runBatches(ctx, newPatient(t), items, remove)
-	case *patient:
+		return im.runBatches(ctx, newRetrying(t), items, remove)
+	case *retrying:
 		return im.runBatches(ctx, t, items, remove)
 	}
 	return fmt.Errorf("routetable: %v cannot be imported into", im.Table)
@@ -147,7 +145,7 @@ func (im *Import) report(o Outcome) {
 	im.Report(o)
 }
 
-// invalid returns why an item must not be written, nil where it may.
+// invalid returns why an item must not be written, or nil.
 func (im *Import) invalid(item origin.Item) error {
 	if _, err := item.Route(); err != nil && (!im.AsIs || item.Host() == "") {
 		return err
@@ -155,17 +153,17 @@ func (im *Import) invalid(item origin.Item) error {
 	return nil
 }
 
-func (im *Import) runBatches(ctx context.Context, table *patient, items iter.Seq2[origin.Item, error], remove []origin.Item) error {
+func (im *Import) runBatches(ctx context.Context, table *retrying, items iter.Seq2[origin.Item, error], remove []origin.Item) error {
 	run, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	writes := make(chan struct{}, im.parallel())
 
-	// Each batch is worked on by one of several; of a dry run by one, which keeps the order.
+	// A dry run has one worker, which keeps the order.
 	workers := batchesInFlight
 	if im.DryRun {
 		workers = 1
 	}
-	each := func(batches iter.Seq2[[]origin.Item, error], decide func(current, item origin.Item) (Became, origin.Item)) {
+	each := func(batches iter.Seq2[[]origin.Item, error], decide func(current, item origin.Item) (Result, origin.Item)) {
 		work := make(chan []origin.Item)
 		var running sync.WaitGroup
 		for range workers {
@@ -245,8 +243,8 @@ func all(items []origin.Item) iter.Seq2[origin.Item, error] {
 	}
 }
 
-// batch reads and writes up to maxBatch routes. Its error is one that ends the import.
-func (im *Import) batch(ctx context.Context, table *patient, writes chan struct{}, batch []origin.Item, decide func(current, item origin.Item) (Became, origin.Item)) error {
+// batch reads and writes up to maxBatch routes. Its error ends the import.
+func (im *Import) batch(ctx context.Context, table *retrying, writes chan struct{}, batch []origin.Item, decide func(current, item origin.Item) (Result, origin.Item)) error {
 	hosts := make([]string, 0, len(batch))
 	for _, item := range batch {
 		hosts = append(hosts, item.Host())
@@ -288,23 +286,23 @@ func (im *Import) batch(ctx context.Context, table *patient, writes chan struct{
 	return ctx.Err()
 }
 
-// look says what is to become of a route, and whether that is done without writing. Without decide it
-// is removed if it is still the item.
-func (im *Import) look(current, item origin.Item, decide func(current, item origin.Item) (Became, origin.Item)) (o Outcome, done bool) {
+// look returns the outcome of a route, and whether that needs no write. If decide is nil, the route is to be removed, unless
+// current differs from item.
+func (im *Import) look(current, item origin.Item, decide func(current, item origin.Item) (Result, origin.Item)) (o Outcome, done bool) {
 	o = Outcome{Host: item.Host(), Before: current}
 	if decide == nil {
-		o.What = Removed
+		o.Result = Removed
 		if current != nil && !current.Equal(item) {
-			o.What, o.After, o.Err = Staying, current, &ChangedError{item, current}
+			o.Result, o.After, o.Err = Staying, current, &ChangedError{item, current}
 		}
-		return o, current == nil || o.What == Staying
+		return o, current == nil || o.Result == Staying
 	}
 	if err := im.invalid(item); err != nil {
-		o.What, o.After, o.Err = NotWritten, current, err
+		o.Result, o.After, o.Err = NotWritten, current, err
 		return o, true
 	}
-	o.What, o.After = decide(current, item)
-	switch o.What {
+	o.Result, o.After = decide(current, item)
+	switch o.Result {
 	case Unchanged:
 		o.After = current
 		return o, true
@@ -315,12 +313,11 @@ func (im *Import) look(current, item origin.Item, decide func(current, item orig
 	return o, false
 }
 
-// maxLooks bounds how often a route is looked at that others change meanwhile.
+// maxLooks bounds the attempts at a route that others change at the same time.
 const maxLooks = 10
 
-// write makes the change of an outcome and reports what became of it. Its error is one that ends the
-// import.
-func (im *Import) write(ctx context.Context, table *patient, o Outcome, item origin.Item, decide func(current, item origin.Item) (Became, origin.Item)) error {
+// write makes the change of an outcome, and reports the result. Its error ends the import.
+func (im *Import) write(ctx context.Context, table *retrying, o Outcome, item origin.Item, decide func(current, item origin.Item) (Result, origin.Item)) error {
 	for range maxLooks {
 		err := table.Write(ctx, Change{o.Before, o.After})
 		if err == nil {
@@ -337,10 +334,10 @@ func (im *Import) write(ctx context.Context, table *patient, o Outcome, item ori
 				return nil
 			}
 		case failed && request.Kind == Refused:
-			im.report(o.failed(of(o.Host, err)))
+			im.report(o.failed(forRoute(o.Host, err)))
 			return nil
 		case failed && request.Unknown:
-			o.What, o.Err = NotKnown, of(o.Host, err)
+			o.Result, o.Err = NotKnown, forRoute(o.Host, err)
 			im.report(o)
 			return o.Err
 		default:
@@ -352,16 +349,16 @@ func (im *Import) write(ctx context.Context, table *patient, o Outcome, item ori
 	return nil
 }
 
-// of names the route in an error, which names the table alone.
-func of(host string, err error) error { return fmt.Errorf("route %q: %w", host, err) }
+// forRoute adds the route to an error that names only the table.
+func forRoute(host string, err error) error { return fmt.Errorf("route %q: %w", host, err) }
 
-// failed returns what became of a route that stays as it was.
+// failed returns the outcome of a route that err left as it was.
 func (o Outcome) failed(err error) Outcome {
-	what := NotWritten
+	result := NotWritten
 	if o.After == nil {
-		what = NotRemoved
+		result = NotRemoved
 	}
-	return Outcome{Host: o.Host, What: what, Before: o.Before, After: o.Before, Err: err}
+	return Outcome{Host: o.Host, Result: result, Before: o.Before, After: o.Before, Err: err}
 }
 
 // runFile decides on all items, replaces the file, and then reports.
@@ -431,7 +428,8 @@ func (im *Import) runFile(ctx context.Context, file *File, items iter.Seq2[origi
 	return nil
 }
 
-// Others returns the items of the table whose hosts are not among hosts, sorted by these, and how many routes the table has.
+// Others returns the items of the table whose hosts are not in hosts, sorted by host, and the number of all routes of the
+// table.
 func Others(ctx context.Context, table Table, hosts map[string]int) (others []origin.Item, all int, err error) {
 	for item, err := range table.All(ctx) {
 		if err != nil {

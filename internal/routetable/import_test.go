@@ -28,8 +28,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
-// relay stands before DynamoDB Local. Each request may be answered by before instead, or have its answer
-// replaced by after; both return false where they leave it alone.
+// relay is a proxy in front of DynamoDB Local. before may answer a request in its place, and after may replace the response. Both
+// return false if they leave it as it is.
 type relay struct {
 	before, after func(w http.ResponseWriter, action string, n int64) bool
 	n             atomic.Int64
@@ -66,8 +66,7 @@ func (r *relay) start(t *testing.T, db *dynamodbtest.Server) *sdk.Client {
 	})
 }
 
-// What was read a moment ago decides what is written: by an old copy, an import would leave a route as it
-// is that has changed since.
+// The comparison decides whether a route is written. With an old copy, an import would not write a route that has changed since.
 func TestAllReadsAreConsistent(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -104,7 +103,7 @@ func answerError(w http.ResponseWriter, status int, code string) bool {
 	return true
 }
 
-// cutAnswer begins an answer, and does not end it.
+// cutAnswer begins a response and breaks it off.
 func cutAnswer(w http.ResponseWriter) bool {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 	w.Header().Set("Content-Length", "100")
@@ -155,11 +154,11 @@ func TestImport(t *testing.T) {
 			},
 			after: func(w http.ResponseWriter, action string, n int64) bool {
 				switch n % 13 {
-				case 1: // it is written, and nobody is told
+				case 1: // the route is written, but the response is lost
 					return hangUp()
 				case 2:
 					return answerError(w, 500, "InternalServerError")
-				case 3, 4, 5: // it is written, and the answer breaks off
+				case 3, 4, 5: // the route is written, but the response breaks off
 					return cutAnswer(w)
 				}
 				return false
@@ -175,15 +174,15 @@ func TestImport(t *testing.T) {
 			}
 		}
 		faulty := &DynamoDB{dynamodb.WithoutRetries(r.start(t, db)), table.Table}
-		patient := newPatient(faulty)
-		patient.pace.longest = 5 * time.Millisecond
-		sum, err := tally(t.Context(), &Import{Table: patient, By: "me"}, sequence(routes(300)...))
+		retrying := newRetrying(faulty)
+		retrying.pace.longest = 5 * time.Millisecond
+		sum, err := tally(t.Context(), &Import{Table: retrying, By: "me"}, sequence(routes(300)...))
 		if err != nil || sum[Created] != 260 || sum[Updated] != 20 || sum[Unchanged] != 20 {
 			t.Errorf("%v, %v", sum, err)
 		}
 		all := contents(t, table)
 		for n := range 300 {
-			want := map[bool]int64{true: 7}[n < 40] // what is new is as the document has it
+			want := map[bool]int64{true: 7}[n < 40] // a new route is as in the document
 			if n < 40 && n%2 == 0 {
 				want = 6
 			}
@@ -204,7 +203,7 @@ func TestImport(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		var sums [2]map[Became]int
+		var sums [2]map[Result]int
 		var running sync.WaitGroup
 		for i := range sums {
 			running.Go(func() {
@@ -219,7 +218,7 @@ func TestImport(t *testing.T) {
 		if got := sums[0][Updated] + sums[1][Updated]; got != 200 {
 			t.Errorf("%d are updated, want each of 200 once: %v", got, sums)
 		}
-		// Which of two has made what both make the same, neither can tell, and nobody needs to.
+		// If two imports make the same route, neither can know which of them made it.
 		if got := sums[0][Created] + sums[1][Created]; got < 200 || got > 400 || got+200+sums[0][Unchanged]+sums[1][Unchanged] != 800 {
 			t.Errorf("the counts do not add up: %v", sums)
 		}
@@ -255,7 +254,7 @@ func TestImport(t *testing.T) {
 			route(5),
 		}
 		var dry []string
-		im := &Import{Table: table, By: "me", DryRun: true, Report: func(o Outcome) { dry = append(dry, fmt.Sprint(o.Host[:2], " ", o.What)) }}
+		im := &Import{Table: table, By: "me", DryRun: true, Report: func(o Outcome) { dry = append(dry, fmt.Sprint(o.Host[:2], " ", o.Result)) }}
 		if err := im.Run(t.Context(), sequence(document...), nil); err != nil {
 			t.Fatal(err)
 		}
@@ -274,7 +273,7 @@ func TestImport(t *testing.T) {
 		if err := im.Run(t.Context(), sequence(document...), nil); err != nil {
 			t.Fatal(err)
 		}
-		if stale == nil || !strings.Contains(stale.Error(), `seen version 2, and the table has version 3 by "alice" of 2026-01-02T03:04:05Z, with another note`) {
+		if stale == nil || !strings.Contains(stale.Error(), `seen version 2, and the table has version 3 by "alice" at 2026-01-02T03:04:05Z, with another note`) {
 			t.Errorf("%v", stale)
 		}
 		after := contents(t, table)
@@ -308,11 +307,11 @@ func TestImport(t *testing.T) {
 		t.Parallel()
 		table := newTable(t)
 		var document []origin.Item
-		for n := range 120 { // more than a read answers with at a time
+		for n := range 120 { // more than one read returns
 			document = append(document, route(n, "note", strings.Repeat("x", 200<<10)))
 		}
-		for n, want := range []Became{Created, Unchanged} {
-			if sum, err := tally(t.Context(), &Import{Table: Patient(table)}, sequence(document...)); err != nil || sum[want] != 120 {
+		for n, want := range []Result{Created, Unchanged} {
+			if sum, err := tally(t.Context(), &Import{Table: Retrying(table)}, sequence(document...)); err != nil || sum[want] != 120 {
 				t.Errorf("%d: %v, %v", n, sum, err)
 			}
 		}
@@ -334,7 +333,7 @@ func TestImport(t *testing.T) {
 		if err := document.UnmarshalJSON([]byte(`{"host":"a.test","origin":"b.test","weight":1.50,"more":[{"n":1e2},-0,0.10E+3,12345678901234567890123456789012345678]}`)); err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []Became{Created, Unchanged} {
+		for _, want := range []Result{Created, Unchanged} {
 			if sum, err := tally(t.Context(), &Import{Table: table, AsIs: true}, sequence(document)); err != nil || sum[want] != 1 {
 				t.Errorf("%v, %v; want %s", sum, err, want)
 			}
@@ -348,7 +347,7 @@ func TestImport(t *testing.T) {
 			t.Fatalf("%v, %v", sum, err)
 		}
 		hosts := map[string]int{route(7).Host(): 1, route(300).Host(): 2}
-		others, all, err := Others(t.Context(), Patient(table), hosts)
+		others, all, err := Others(t.Context(), Retrying(table), hosts)
 		if err != nil || all != 250 || len(others) != 249 {
 			t.Fatalf("%d of %d, %v", len(others), all, err)
 		}
@@ -376,7 +375,7 @@ func TestImportIntoAFileIsOneReplacement(t *testing.T) {
 	}
 	document := append([]origin.Item{route(0, "note", "new"), route(1, "note", "new", "version", "8"), route(500, "version", "4")}, routes(300)[2:250]...)
 
-	// A document that breaks off, as much as an interruption, leaves the file as it is.
+	// After a document that breaks off, and after an interruption, the file is as before.
 	broken := errors.New("broken")
 	sum, err = tally(t.Context(), &Import{Table: file}, func(yield func(origin.Item, error) bool) {
 		if yield(document[0], nil) {
@@ -418,7 +417,7 @@ func TestImportIntoAFileIsOneReplacement(t *testing.T) {
 	}
 }
 
-// Who imports need not have looked at the document before, and it may be another one by now.
+// An import may have no check before it, and the document may have changed since the check.
 func TestRouteThatCannotBeUsedIsNotImported(t *testing.T) {
 	t.Parallel()
 	file, _, err := OpenOrCreateFile(filepath.Join(t.TempDir(), "routes.json"))
@@ -481,7 +480,7 @@ func TestDocumentsThatCannotBeImported(t *testing.T) {
 	}
 }
 
-// What Check lets pass is imported wholly, and is then there.
+// A document without problems is imported as a whole.
 func FuzzImport(f *testing.F) {
 	f.Add([]byte(`{"routes":[{"host":"a.test","origin":["b.test","c.test:8443"],"spki_pins":["47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="]},{"host":"*.b.test","origin":"x.test","version":3}]}`), false)
 	f.Add([]byte(`{"routes":[{"host":"a.test","version":1e400,"x":{"y":[null,-0.10]}},{"host":"b","note":"\ud800"}]}`), true)
@@ -497,7 +496,7 @@ func FuzzImport(f *testing.F) {
 			return
 		}
 		table := newFake()
-		for n, want := range []Became{Created, Unchanged} {
+		for n, want := range []Result{Created, Unchanged} {
 			sum, err := tally(t.Context(), &Import{Table: table, AsIs: asIs}, origin.Items(bytes.NewReader(document)))
 			if err != nil || sum[want] != checked.Routes || len(table.items) != checked.Routes {
 				t.Fatalf("run %d: %v, %v", n, sum, err)

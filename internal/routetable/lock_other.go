@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// tryLock locks nothing where there is no flock: writers of two processes may overtake each other.
+// tryLock does nothing, since there is no flock. A writer may lose the change of another process.
 func tryLock(*os.File) (bool, error) { return true, nil }
 
-// keepOwner keeps nothing where files have no such owner.
+// keepOwner does nothing, since files have no owner to keep.
 func keepOwner(*os.File, fs.FileInfo) error { return nil }

@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// tryLock locks the file until it is closed, and returns false where it is locked already.
+// tryLock locks the file until it is closed. It returns false if the file is locked already.
 func tryLock(file *os.File) (bool, error) {
 	for {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
@@ -23,7 +23,7 @@ func tryLock(file *os.File) (bool, error) {
 	}
 }
 
-// keepOwner gives a file the owner and the group of another one.
+// keepOwner gives file the owner and the group of as.
 func keepOwner(file *os.File, as fs.FileInfo) error {
 	is, err := file.Stat()
 	if err != nil {

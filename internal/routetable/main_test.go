@@ -48,7 +48,7 @@ func wantItem(t *testing.T, table routetable.Table, host string, want origin.Ite
 	}
 }
 
-// testTable is what holds for every table. It has to be empty.
+// testTable tests what holds for every table. The table must be empty.
 func testTable(t *testing.T, table routetable.Table) {
 	t.Run("writes and reads what it was given", func(t *testing.T) {
 		first := item(t, `{"host":"a.test","origin":["b.test","c.test"],"spki_pins":["x","y"],"version":1,"misspelt":{"deep":[null,true,"",0.5]}}`)

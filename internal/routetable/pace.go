@@ -17,31 +17,29 @@ import (
 const (
 	firstPause = 25 * time.Millisecond
 	maxPause   = 5 * time.Second
-	maxCall    = 30 * time.Second // one request; a batch is answered within a second
+	maxCall    = 30 * time.Second // one request; DynamoDB responds to a batch within a second
 
-	// How long a server may fail or be out of reach: not long for a wrong endpoint, longer for one that
-	// has answered.
-	patienceBefore = 5 * time.Second
-	patienceAfter  = 2 * time.Minute
+	// How long a server may fail or be unreachable, before its first response and after that. The first is short, since
+	// the endpoint may be wrong.
+	maxOutageBefore = 5 * time.Second
+	maxOutageAfter  = 2 * time.Minute
 )
 
-// pace makes requests as often as they have to be made, and no faster than they are taken: all who
-// share it pause before each request, longer the more of them are throttled. It is safe for
-// concurrent use.
+// pace retries requests, and makes them no faster than the server takes them. All its users pause before each request. The more
+// requests are throttled, the longer is the pause. A pace is safe for concurrent use.
 type pace struct {
 	longest time.Duration // pause; zero means maxPause
 
 	mu     sync.Mutex
 	pause  time.Duration
-	slowed time.Time // when it became longer
-	failed time.Time // when the first request failed since one was answered; zero means none
-	ever   bool      // one was answered, if only with being throttled
+	slowed time.Time // when pause was raised
+	failed time.Time // the first failure since the last response; zero means no failure
+	ever   bool      // there was a response, at least that a request is throttled
 }
 
-// do makes a request until it is answered. One that is throttled is made again until ctx ends, one
-// that fails for other reasons that may pass for as long as patience. What is under way when ctx ends is
-// not broken off, so that it is known what became of it; its error is ctx's where it was not
-// made, or is not made again.
+// do makes a request until there is a response. It retries a throttled request until ctx ends, and one with another transient
+// error until the outage is too long. The end of ctx does not cancel a request under way, so that its outcome is known. The
+// error is ctx's if the request was not made, or is not retried.
 func (p *pace) do(ctx context.Context, request func(context.Context) error) error {
 	for {
 		if err := p.wait(ctx); err != nil {
@@ -53,12 +51,12 @@ func (p *pace) do(ctx context.Context, request func(context.Context) error) erro
 		cancel()
 		switch {
 		case err == nil:
-			p.heard()
+			p.responded()
 			p.faster()
 			return nil
 		case dynamodb.IsThrottled(err):
-			p.heard()
-		case !mayPass(err) || p.tired():
+			p.responded()
+		case !isTransient(err) || p.downTooLong():
 			return err
 		}
 		p.slower(began)
@@ -80,8 +78,8 @@ func (p *pace) wait(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// heard notes that the server is there.
-func (p *pace) heard() {
+// responded notes that the server works.
+func (p *pace) responded() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failed, p.ever = time.Time{}, true
@@ -95,7 +93,7 @@ func (p *pace) faster() {
 	}
 }
 
-// slower doubles the pause, once for all the requests that were under way together.
+// slower doubles the pause, once for all requests that were under way together.
 func (p *pace) slower(began time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -106,23 +104,23 @@ func (p *pace) slower(began time.Time) {
 	p.slowed = time.Now()
 }
 
-// tired notes that the server has failed, and reports whether it has for as long as patience.
-func (p *pace) tired() bool {
+// downTooLong notes a failure of the server, and reports whether the outage is too long.
+func (p *pace) downTooLong() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.failed.IsZero() {
 		p.failed = time.Now()
 	}
-	patience := patienceBefore
+	longest := maxOutageBefore
 	if p.ever {
-		patience = patienceAfter
+		longest = maxOutageAfter
 	}
-	return time.Since(p.failed) > patience
+	return time.Since(p.failed) > longest
 }
 
-// mayPass reports whether the same request may succeed later: the network failed, the server did, no
-// answer came in time, or not the whole of one.
-func mayPass(err error) bool {
+// isTransient reports whether the same request may succeed later: the network or the server failed, there was no response in
+// time, or it broke off.
+func isTransient(err error) bool {
 	var network net.Error
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) ||
 		retry.IsErrorRetryables(retry.DefaultRetryables).IsErrorRetryable(err).Bool()

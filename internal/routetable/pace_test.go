@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -17,12 +18,12 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// fake is a table in memory. Before each request, fail may answer instead.
+// fake is a table in memory. fail may answer a request in its place.
 type fake struct {
 	mu    sync.Mutex
 	items map[string]origin.Item
 	fail  func(action string, host string) error
-	after func(action string, host string) error // as fail, but what was asked for is done
+	after func(action string, host string) error // like fail, but after the request was carried out
 	calls map[string]int
 }
 
@@ -79,7 +80,7 @@ func (f *fake) Write(ctx context.Context, c Change) error {
 	if err := f.end("write", c.Host()); err != nil {
 		return err
 	}
-	return ctx.Err() // who hangs up does not learn what became of it
+	return ctx.Err() // a client that hangs up does not get the result
 }
 
 func (f *fake) readBatch(_ context.Context, hosts []string) (found []origin.Item, left []string, err error) {
@@ -89,7 +90,7 @@ func (f *fake) readBatch(_ context.Context, hosts []string) (found []origin.Item
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for n, host := range hosts {
-		if f.fail != nil && n > 10 { // as where too much was asked for
+		if f.fail != nil && n > 10 { // as if too many keys were requested
 			return found, hosts[n:], nil
 		}
 		if i := f.items[host]; i != nil {
@@ -110,7 +111,7 @@ func (f *fake) readPage(_ context.Context, start any) ([]origin.Item, any, error
 	return []origin.Item{{"host": fmt.Sprint(n)}}, n + 1, nil
 }
 
-// coded is an answer of DynamoDB's.
+// coded is an error of DynamoDB with this code.
 type coded string
 
 func (c coded) Error() string        { return "api error " + string(c) }
@@ -145,15 +146,15 @@ func routes(n int) (all []origin.Item) {
 	return all
 }
 
-// tally runs an import and counts what became of the routes.
-func tally(ctx context.Context, im *Import, items iter.Seq2[origin.Item, error], remove ...origin.Item) (map[Became]int, error) {
-	sum, seen := map[Became]int{}, map[string]bool{}
+// tally runs an import and counts the results.
+func tally(ctx context.Context, im *Import, items iter.Seq2[origin.Item, error], remove ...origin.Item) (map[Result]int, error) {
+	sum, seen := map[Result]int{}, map[string]bool{}
 	im.Report = func(o Outcome) {
 		if seen[o.Host] {
 			panic(o.Host + " was reported twice")
 		}
 		seen[o.Host] = true
-		sum[o.What]++
+		sum[o.Result]++
 	}
 	err := im.Run(ctx, items, remove)
 	return sum, err
@@ -177,7 +178,7 @@ func TestThrottledRequestsAreMadeAgainForAsLongAsItTakes(t *testing.T) {
 			if got != nil || sum[Created] != 250 || len(f.items) != 250 {
 				t.Errorf("%v: %v, %v", err, sum, got)
 			}
-			// A pause of 5 s at the most, in each of few that ask.
+			// The pause is 5 s at most, in each of a few workers.
 			if n := f.calls["read"]; n < 700 || n > 8000 {
 				t.Errorf("%d requests in an hour", n)
 			}
@@ -206,7 +207,7 @@ func TestThrottlingEndsWithCtrlC(t *testing.T) {
 	})
 }
 
-// What a run does not know it must not count, and what it has written it must.
+// A run must count the routes that it wrote, and not count those whose outcome is unknown.
 func TestInterruptionWaitsForWhatIsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -271,7 +272,7 @@ func TestServerThatFailsIsGivenUpInTheEnd(t *testing.T) {
 	}
 }
 
-// The answer is lost, the write is not: what the next attempt finds is its own.
+// The response is lost, but not the write. The next attempt finds the item of the first.
 func TestWriteWhoseAnswerIsLostCountsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(route(0, "note", "old", "version", "4"))
@@ -308,7 +309,7 @@ func TestScanGoesOnWhereItWasThrottled(t *testing.T) {
 			return nil
 		}
 		got := ""
-		for item, err := range newPatient(f).All(t.Context()) {
+		for item, err := range newRetrying(f).All(t.Context()) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -320,7 +321,7 @@ func TestScanGoesOnWhereItWasThrottled(t *testing.T) {
 	})
 }
 
-// Somebody who writes the same route without end must not hold up the import.
+// A tool that writes the same route forever must not block the import.
 func TestRouteThatOthersChangeAllTheTimeIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, writes := newFake(), 0
@@ -338,7 +339,7 @@ func TestRouteThatOthersChangeAllTheTimeIsGivenUp(t *testing.T) {
 	})
 }
 
-// A dry run has no write that would find out.
+// A dry run has no write that would show it.
 func TestKeysLeftUnprocessedAreReadInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(routes(100)...)
@@ -364,31 +365,19 @@ func TestRequestsThatAreThrottledTogetherSlowDownOnce(t *testing.T) {
 	})
 }
 
-// A server that was not asked, or that throttled, for as long as patience has not failed for as long.
-func TestPatienceBeginsWithTheFailure(t *testing.T) {
+// The time without requests, and the time of throttling, are not part of an outage.
+func TestOutageBeginsWithTheFailure(t *testing.T) {
 	reset := &net.OpError{Op: "read", Err: errors.New("reset")}
-	for name, before := range map[string]func(p *pace) (failing []error){
-		"not asked, as while a pager is read": func(*pace) []error { time.Sleep(time.Hour); return []error{reset} },
-		"throttled": func(*pace) (failing []error) {
-			for range 100 {
-				failing = append(failing, coded("ThrottlingException"))
-			}
-			return append(failing, reset)
-		},
-		"throttled after another failure": func(*pace) (failing []error) {
-			failing = append(failing, reset)
-			for range 100 {
-				failing = append(failing, coded("ThrottlingException"))
-			}
-			return append(failing, reset)
-		},
-		"throttled, and never answered": func(p *pace) (failing []error) {
-			p.ever = false
-			for range 10 {
-				failing = append(failing, coded("ThrottlingException"))
-			}
-			return append(failing, reset)
-		},
+	throttled := func(n int) []error { return slices.Repeat([]error{coded("ThrottlingException")}, n) }
+	for name, c := range map[string]struct {
+		idle     time.Duration
+		noneYet  bool // there was no response before
+		failures []error
+	}{
+		"not asked, as while a pager is read": {idle: time.Hour, failures: []error{reset}},
+		"throttled":                           {failures: append(throttled(100), reset)},
+		"throttled after another failure":     {failures: slices.Concat([]error{reset}, throttled(100), []error{reset})},
+		"throttled, and never answered":       {noneYet: true, failures: append(throttled(10), reset)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -396,13 +385,12 @@ func TestPatienceBeginsWithTheFailure(t *testing.T) {
 				if err := p.do(t.Context(), func(context.Context) error { return nil }); err != nil {
 					t.Fatal(err)
 				}
-				failing := before(p)
-				err := p.do(t.Context(), func(context.Context) error {
-					if len(failing) == 0 {
-						return nil
+				time.Sleep(c.idle)
+				p.ever = !c.noneYet
+				err := p.do(t.Context(), func(context.Context) (err error) {
+					if len(c.failures) > 0 {
+						err, c.failures = c.failures[0], c.failures[1:]
 					}
-					err := failing[0]
-					failing = failing[1:]
 					return err
 				})
 				if err != nil {
@@ -413,7 +401,7 @@ func TestPatienceBeginsWithTheFailure(t *testing.T) {
 	}
 }
 
-// A write whose answers all break off may have been made: it is neither done nor left as it was.
+// A write whose responses all break off may have been carried out, so it is neither written nor failed.
 func TestImportCountsWhatIsNotKnown(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -433,7 +421,7 @@ func TestImportCountsWhatIsNotKnown(t *testing.T) {
 			if sum[NotKnown] != 1 || len(sum) != 1 || err == nil {
 				t.Errorf("removing %v: %v, %v", remove, sum, err)
 			}
-			if request, ok := errors.AsType[*RequestError](err); !ok || !request.Unknown || f.calls["write"] < 5 || time.Since(begin) < patienceAfter {
+			if request, ok := errors.AsType[*RequestError](err); !ok || !request.Unknown || f.calls["write"] < 5 || time.Since(begin) < maxOutageAfter {
 				t.Errorf("%v, after %d writes in %v", err, f.calls["write"], time.Since(begin))
 			}
 		})

@@ -9,7 +9,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// Who is asked whether to remove a route answers for the one that there was.
+// The consent to remove a route is for the route as it was then.
 func TestRouteThatWasChangedSinceItWasReadIsNotRemoved(t *testing.T) {
 	file, _, err := OpenOrCreateFile(filepath.Join(t.TempDir(), "routes.json"))
 	if err != nil {
@@ -18,17 +18,17 @@ func TestRouteThatWasChangedSinceItWasReadIsNotRemoved(t *testing.T) {
 	seen := routes(4)
 	changed := route(1, "note", "theirs", "version", "1", "updated_by", "eve")
 	for name, table := range map[string]Table{"a file": file, "a table": newFake()} {
-		for _, i := range []origin.Item{seen[0], changed, seen[2]} { // and the last one is gone
+		for _, i := range []origin.Item{seen[0], changed, seen[2]} { // the last one was removed
 			if err := table.Write(t.Context(), Change{nil, i}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		var kept error
-		what := map[string]Became{}
+		what := map[string]Result{}
 		for _, dry := range []bool{true, false} {
 			im := &Import{Table: table, DryRun: dry, Report: func(o Outcome) {
-				what[o.Host] = o.What
-				if o.What == Staying {
+				what[o.Host] = o.Result
+				if o.Result == Staying {
 					kept = o.Err
 				}
 			}}

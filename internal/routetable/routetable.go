@@ -1,6 +1,5 @@
-// Package routetable reads and edits routes where they are kept: in a DynamoDB table or in a
-// file. What it writes it writes under the condition that nobody else has changed it since
-// it was read.
+// Package routetable reads and edits the routes in a DynamoDB table or in a file. Each write has the condition that nobody
+// else has changed the route since it was read.
 package routetable
 
 import (
@@ -19,30 +18,30 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// Table is where routes are kept. It is safe for concurrent use, also by several processes.
-// Its String says which it is, for messages: `table "routes"`.
+// Table holds routes. It is safe for concurrent use, by several processes too. String returns its kind and its name, for
+// messages: `table "routes"`.
 type Table interface {
 	fmt.Stringer
 
-	// Get returns the item of a host or pattern as it is now, whether it can be used or not.
-	// The error is [ErrNotFound] where there is none.
+	// Get returns the item of a host or pattern as it is now, even if its route cannot be used.
+	// The error is [ErrNotFound] if there is no item.
 	Get(ctx context.Context, host string) (origin.Item, error)
 
-	// All returns the items, in no order. Its error ends it. Items that others write meanwhile may
-	// be missing or there, each for itself.
+	// All returns the items, in no order. An error ends it. An item that somebody writes meanwhile may be in it
+	// or not.
 	All(ctx context.Context) iter.Seq2[origin.Item, error]
 
-	// Write makes the change, wholly or not at all. Its error is a *[ConflictError] where the
-	// item is no longer as the change has it.
+	// Write makes the change as a whole or not at all. Its error is a *[ConflictError] if the item is
+	// no longer c.Before.
 	Write(ctx context.Context, c Change) error
 }
 
-// ErrNotFound says that there is no item for a host.
+// ErrNotFound says that a host has no item.
 var ErrNotFound = errors.New("routetable: no such route")
 
-// Change replaces an item by another one of the same host. Before is the item as it was read,
-// and nil where there was none; After is nil where it is to be removed. Which one it is that
-// may be written is compared whole: not everybody who edits by hand counts the version up.
+// Change replaces an item by another one of the same host. Before is the item as it was read, and nil if there was no item. After
+// is nil if the item is to be removed. A write compares the whole item with Before, since people who edit by hand may not
+// raise the version.
 type Change struct {
 	Before, After origin.Item
 }
@@ -55,11 +54,10 @@ func (c Change) Host() string {
 	return c.Before.Host()
 }
 
-// ConflictError says that an item was changed by somebody else between the reading and the
-// writing of a change. Nothing was written.
+// ConflictError says that somebody else changed an item after it was read for a change. Nothing was written.
 type ConflictError struct {
 	Change  Change
-	Current origin.Item // nil where it is gone
+	Current origin.Item // nil if it was removed
 }
 
 func (e *ConflictError) Error() string {
@@ -67,17 +65,17 @@ func (e *ConflictError) Error() string {
 	if e.Current == nil {
 		return fmt.Sprintf("route %q was removed meanwhile; nothing was written", host)
 	}
-	who := madeBy(e.Change.Before, e.Current, "at")
+	who := ChangedBy(e.Change.Before, e.Current)
 	if e.Change.Before == nil {
 		return fmt.Sprintf("route %q was made meanwhile%s; nothing was written", host, who)
 	}
-	return fmt.Sprintf("route %q was changed meanwhile%s (%s); nothing was written", host, who, what(e.Change.Before, e.Current))
+	return fmt.Sprintf("route %q was changed meanwhile%s (%s); nothing was written", host, who, changes(e.Change.Before, e.Current))
 }
 
-// Unsigned reports whether the tool that changed before into current left no name: current has the record
-// of before's last change, or no record. A nil before stands for a route that was made.
-func Unsigned(before, current origin.Item) bool {
-	record := func(i origin.Item) origin.Item {
+// unsigned reports whether the tool that changed before into current left no name: both have the same updated_by and
+// updated_at, or both lack them. A nil before stands for a new route.
+func unsigned(before, current origin.Item) bool {
+	signature := func(i origin.Item) origin.Item {
 		only := origin.Item{}
 		for _, name := range []string{origin.UpdatedByAttribute, origin.UpdatedAtAttribute} {
 			if v, ok := i[name]; ok {
@@ -86,63 +84,61 @@ func Unsigned(before, current origin.Item) bool {
 		}
 		return only
 	}
-	return record(before).Equal(record(current))
+	return signature(before).Equal(signature(current))
 }
 
-// NoName stands for the name of who has changed a route without leaving one.
-const NoName = "by a tool that does not say who"
-
-// madeBy says who changed before into i, and when, as far as i tells. Preposition stands before the time.
-func madeBy(before, i origin.Item, preposition string) string {
-	if Unsigned(before, i) {
-		return " " + NoName
+// ChangedBy names the author and the time of the change from before to current for messages, as far as current has them. It
+// begins with a blank, or is empty. A nil before stands for a new route.
+func ChangedBy(before, current origin.Item) string {
+	if unsigned(before, current) {
+		return " by a tool that does not say who"
 	}
 	s := ""
-	if by, ok := i[origin.UpdatedByAttribute].(string); ok {
+	if by, ok := current[origin.UpdatedByAttribute].(string); ok {
 		s = fmt.Sprintf(" by %q", by)
 	}
-	if at, ok := i[origin.UpdatedAtAttribute].(string); ok {
-		s += fmt.Sprintf(" %s %.40s", preposition, at)
+	if at, ok := current[origin.UpdatedAtAttribute].(string); ok {
+		s += fmt.Sprintf(" at %.40s", at)
 	}
 	return s
 }
 
-// what names the attributes in which an item is not what it was.
-func what(was, is origin.Item) string {
-	names := Difference(was, is)
+// changes names the attributes that differ, for messages.
+func changes(before, after origin.Item) string {
+	names := Difference(before, after)
 	if len(names) == 0 {
 		return "and back again"
 	}
 	return strings.Join(names, ", ")
 }
 
-// Difference returns the names of the attributes in which two items differ, in the order in
-// which they are written, without what tools write beside a route unless nothing else differs.
+// Difference returns the names of the attributes that differ between two items, in the order of origin.Attributes. It returns
+// audit attributes only if no other attribute differs.
 func Difference(a, b origin.Item) []string {
 	all := origin.Item{}
 	maps.Copy(all, a)
 	maps.Copy(all, b)
-	var names, record []string
+	var names, audit []string
 	for _, name := range all.Names() {
 		_, inA := a[name]
 		_, inB := b[name]
 		if inA && inB && (origin.Item{name: a[name]}).Equal(origin.Item{name: b[name]}) {
 			continue
 		}
-		if origin.IsRecord(name) {
-			record = append(record, name)
+		if origin.IsAudit(name) {
+			audit = append(audit, name)
 		} else {
 			names = append(names, name)
 		}
 	}
 	if len(names) == 0 {
-		return record
+		return audit
 	}
 	return names
 }
 
-// Stamp returns after with the record of its change: the version that follows before's, who
-// made it and when. Neither item is changed. An empty by leaves no name.
+// Stamp returns a copy of after with audit attributes: the next version, the author and the time. An empty by
+// leaves the author out.
 func Stamp(before, after origin.Item, by string, now time.Time) origin.Item {
 	stamped := maps.Clone(after)
 	stamped[origin.VersionAttribute] = json.Number(strconv.FormatInt(Version(before)+1, 10))
@@ -154,8 +150,8 @@ func Stamp(before, after origin.Item, by string, now time.Time) origin.Item {
 	return stamped
 }
 
-// timeAfter is the time of a change of before, in whole seconds. It has the fraction too if before's last change was in the
-// same second: else the records of the two might be the same, and the second pass for one that left no name ([Unsigned]).
+// timeAfter returns the time of a change to before, in whole seconds. It includes the fraction if the last change was in the same
+// second. Otherwise both changes could have the same audit attributes, and the second would be unsigned.
 func timeAfter(before origin.Item, now time.Time) string {
 	last, _ := before[origin.UpdatedAtAttribute].(string)
 	if at, err := time.Parse(time.RFC3339, last); err == nil && at.Unix() == now.Unix() {
@@ -164,8 +160,8 @@ func timeAfter(before origin.Item, now time.Time) string {
 	return now.UTC().Format(time.RFC3339)
 }
 
-// Version returns the version of an item, and 0 for one without, or with one that cannot be counted
-// on from: what its next writer makes of it is 1.
+// Version returns the version of an item. It returns 0 if the item has no version, or one that cannot be raised: the next writer
+// sets 1.
 func Version(i origin.Item) int64 {
 	n, _ := i[origin.VersionAttribute].(json.Number)
 	version, err := n.Int64()
@@ -175,7 +171,7 @@ func Version(i origin.Item) int64 {
 	return max(version, 0)
 }
 
-// VersionText is the version of an item as it is stored, for people, and "none" for one without.
+// VersionText returns the version of an item as it is stored, for people. It is "none" if the item has no version.
 func VersionText(i origin.Item) string {
 	switch v := i[origin.VersionAttribute].(type) {
 	case nil:
@@ -187,7 +183,7 @@ func VersionText(i origin.Item) string {
 	}
 }
 
-// SameVersion reports whether two items have the same version. One without has 0.
+// SameVersion reports whether two items have the same version. An item without a version has 0.
 func SameVersion(a, b origin.Item) bool {
 	version := func(i origin.Item) origin.Item {
 		if v, ok := i[origin.VersionAttribute]; ok {
@@ -198,8 +194,8 @@ func SameVersion(a, b origin.Item) bool {
 	return version(a).Equal(version(b))
 }
 
-// Sorted returns the items in the order of their hosts: by domain, so that what belongs together
-// stands together, and a wildcard before the names it covers.
+// Sorted returns the items in the order of their hosts: by domain, so that the hosts of a domain are together, and a wildcard
+// before its names.
 func Sorted(items []origin.Item) []origin.Item {
 	type keyed struct {
 		key  string
@@ -217,7 +213,7 @@ func Sorted(items []origin.Item) []origin.Item {
 	return sorted
 }
 
-// SortKey is what [Sorted] compares of a host, by bytes.
+// SortKey returns the string that [Sorted] compares for a host.
 func SortKey(host string) string {
 	labels := strings.Split(host, ".")
 	slices.Reverse(labels)

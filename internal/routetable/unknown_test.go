@@ -14,12 +14,12 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// cutOff is the error of a write whose answer breaks off.
+// cutOff is the error of a write whose response breaks off.
 func cutOff(action string) error {
-	return (&DynamoDB{Client: dynamodb.New(dynamodb.Options{Region: "x"}), Table: "t"}).failure(action, &unreadError{cause: errCutOff, status: 200, why: "unexpected EOF"})
+	return (&DynamoDB{Client: dynamodb.New(dynamodb.Options{Region: "x"}), Table: "t"}).failure(action, &responseError{cause: errTruncated, status: 200, why: "unexpected EOF"})
 }
 
-// Who interrupts an import while it waits to repeat a write that may have been made must not be told that it is left.
+// An interruption during the pause before a retry must not count the route as left, since the first attempt may have written it.
 func TestInterruptedImportDoesNotCountWhatItWroteAsLeft(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -59,7 +59,7 @@ func TestInterruptedImportDoesNotCountWhatItWroteAsLeft(t *testing.T) {
 	}
 }
 
-// What a later attempt fails with says nothing of an earlier one that may have been carried out.
+// The error of a later attempt says nothing about an earlier one that may have been carried out.
 func TestWriteThatMayHaveBeenMadeStaysUnknownWhateverItsLastAttemptFailsWith(t *testing.T) {
 	denied := &RequestError{Table: "t", Action: "PutItem", Kind: Denied, Reason: "not allowed", Err: coded("AccessDeniedException")}
 	throttled := &RequestError{Table: "t", Action: "PutItem", Kind: Throttled, Reason: "throttled", Err: coded("ThrottlingException")}
@@ -84,7 +84,7 @@ func TestWriteThatMayHaveBeenMadeStaysUnknownWhateverItsLastAttemptFailsWith(t *
 					}
 					return c.then
 				}
-				err := newPatient(f).Write(ctx, Change{nil, route(0)})
+				err := newRetrying(f).Write(ctx, Change{nil, route(0)})
 				request, ok := errors.AsType[*RequestError](err)
 				if unknown := ok && request.Unknown; unknown != c.unknown || n < 2 {
 					t.Errorf("%v, unknown %v after %d attempts", err, unknown, n)

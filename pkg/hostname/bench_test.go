@@ -10,7 +10,7 @@ import (
 func BenchmarkNormalize(b *testing.B) {
 	for name, in := range map[string]string{
 		"Canonical": "one.spec-trust.com", "UpperCaseAndPort": "One.Spec-Trust.COM.:443", "ALabel": "xn--bcher-kva.example", "Unicode": "Bücher.example",
-		"Hostile": distinct(253), // what a stranger can make a look-up cost
+		"Hostile": distinct(253), // the most expensive lookup for a stranger to cause
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -28,7 +28,7 @@ func BenchmarkWildcard(b *testing.B) {
 	}
 }
 
-// distinct returns a label that takes long to encode: n letters, no two the same.
+// distinct returns a label that takes long to encode: n different letters.
 func distinct(n int) string {
 	var b strings.Builder
 	for i := range n {

@@ -1,28 +1,25 @@
-// Package hostname holds the one rule for what a hostname is. The transport, the
-// routes and the proxy all use it, so that a name that one of them accepts means
-// the same to the others: a check on "A.test:443" that another part reads as
-// "a.test." is how requests get past a proxy's rules.
+// Package hostname has the one rule for hostnames. The transport, the routes and the proxy use it, so that an accepted name
+// means the same to all of them. If one part checks "A.test:443" and another part reads that as "a.test.", requests get past
+// the rules of a proxy.
 //
 // # Names in Unicode
 //
-// They are mapped as browsers do it: UTS #46, not transitional, with the bidi and the joiner rule, by the
-// version of Unicode that Go's own packages have. What is sent, compared and kept is the A-label
-// (xn--...); [Display] is for people.
+// They are mapped as browsers do it: UTS #46, not transitional, with the bidi rule and the joiner rule, by the version of
+// Unicode in Go's own packages. A-labels (xn--...) are sent, compared and stored. [Display] is for people.
 //
 //   - Case, width and compatibility forms are folded: BÜCHER, full-width letters, the Kelvin sign into k.
-//     The ideographic and full-width full stops become dots, full-width digits digits. The rules for ASCII
-//     are for what comes of it: ℀ is "a/c" and refused, and so is an IP address in full-width digits.
+//     Ideographic and full-width full stops become dots, and full-width digits become digits. The rules for ASCII apply
+//     to the result: ℀ becomes "a/c", which is refused, and so is an IP address in full-width digits.
 //   - Ignored characters, such as the soft hyphen and the variation selectors after emoji, are dropped.
-//   - ß, ς and the joiners (U+200C, U+200D) stay, as registries have them: the name with ß has another
-//     owner than the one with ss. Joiners are allowed where a script needs them; elsewhere nobody sees them.
-//   - The capital ẞ is refused. It is ss by some versions of Unicode, ß by others, and so of two owners.
-//   - Emoji and other symbols are allowed, since there are domains of them. Characters that are not
-//     assigned are not: what they will be mapped to is not known.
-//   - A label in Unicode has no hyphen at its ends and does not begin with xn--. Hyphens at the
-//     third and fourth place are allowed, and underscores.
-//   - A name with right-to-left text keeps to the bidi rule (RFC 5893) in all its labels.
-//   - Letters that look like others (the Cyrillic а) are allowed, alone and mixed: telling who may have
-//     them is up to the registries.
+//   - ß, ς and the joiners (U+200C, U+200D) stay, as in registries: a name with ß and the one with ss have different
+//     owners. Joiners are allowed only in scripts that need them. In other scripts they are invisible.
+//   - The capital ẞ is refused. It is ss in some versions of Unicode and ß in others, so the name has two owners.
+//   - Emoji and other symbols are allowed, since there are domains of them. Unassigned characters are refused, since
+//     their future mapping is unknown.
+//   - A label in Unicode has no hyphen at its ends and does not begin with xn--. Underscores are allowed, and so are
+//     hyphens at the third and fourth place.
+//   - A name with right-to-left text obeys the bidi rule (RFC 5893) in all its labels.
+//   - Letters that look like others (the Cyrillic а) are allowed, alone and mixed. Registries decide about such names.
 package hostname
 
 import (
@@ -37,7 +34,7 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// ErrInvalid is wrapped by every error about a name.
+// ErrInvalid is wrapped by each error about a name.
 var ErrInvalid = errors.New("is not a hostname")
 
 const (
@@ -48,19 +45,18 @@ const (
 	tooLong = "has a label longer than 63 bytes"
 )
 
-// Normalize returns the canonical form of the host in an HTTP authority (RFC 9110
-// section 4.2.3): lower case, A-labels (xn--...), without port, without the trailing dot of
-// a fully qualified name. Normalizing twice changes nothing. A port is one of TCP, 1 to 65535, or empty.
+// Normalize returns the canonical form of the host in an HTTP authority (RFC 9110 section 4.2.3): lower case, A-labels
+// (xn--...), no port, and no trailing dot of a fully qualified name. The port may be 1 to 65535 or empty. A canonical name
+// is returned unchanged.
 //
-// It accepts the names of RFC 1123, names in Unicode, and what works beside them: underscores, and
-// hyphens at the third and fourth place of a label ("r3---sn-x"). A-labels are checked: one that does
-// not decode is no name, and one that nothing is encoded as would be a second name for somebody.
+// Normalize accepts the names of RFC 1123 and names in Unicode. It also accepts underscores, and hyphens at the third and fourth
+// place of a label ("r3---sn-x"), since such names are in use. An A-label must decode to a text
+// that is encoded as this A-label. Another A-label would be a second name of the same host.
 //
-// Everything else is refused rather than repaired: IP addresses (also shortened ones
-// such as 127.1, which some resolvers take for an address), empty labels, user information,
-// white space, names that are longer than DNS can have them as A-labels.
+// All else is an error, and is not repaired: IP addresses (shortened ones too, such as 127.1, which some resolvers take for
+// an address), empty labels, user information, white space, and names that are too long for DNS as A-labels.
 func Normalize(authority string) (string, error) {
-	// Each character of a name in Unicode, of four bytes at most, takes one of its A-labels' or more.
+	// A character has at most four bytes in UTF-8, and takes at least one byte of its A-label.
 	if len(authority) > utf8.UTFMax*maxName+len(".:65535") {
 		return "", invalid(authority, "longer than 253 bytes")
 	}
@@ -100,9 +96,8 @@ func Normalize(authority string) (string, error) {
 	return name, nil
 }
 
-// ASCII returns an authority that [Normalize] accepts, as it is sent on: with the name normalized
-// where that is in Unicode, else as it is, since the client's case and trailing dot are
-// its own matter. What Normalize does not accept is returned as it is.
+// ASCII returns an authority as it is forwarded: with its name normalized if that is in Unicode, and otherwise unchanged, with the
+// client's case and trailing dot. An authority that [Normalize] refuses is returned unchanged.
 func ASCII(authority string) string {
 	if isASCII(authority) {
 		return authority
@@ -117,27 +112,25 @@ func ASCII(authority string) string {
 	return name
 }
 
-// IsIP reports whether host, without port, is an IP address, with or without the
-// brackets that a URL puts around IPv6.
+// IsIP reports whether host, without a port, is an IP address. The address may have the brackets of a URL.
 func IsIP(host string) bool {
 	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
 		host = host[1 : len(host)-1]
 	}
 	if !strings.Contains(host, ":") && (host == "" || host[len(host)-1] < '0' || host[len(host)-1] > '9') {
-		return false // most are names, and an error costs more than a look
+		return false // most hosts are names, and an error of ParseAddr is expensive
 	}
 	_, err := netip.ParseAddr(host)
 	return err == nil
 }
 
-// Wildcard returns the pattern that covers a normalized name together with its
-// siblings, "*.x.com" for "one.x.com", and false for a name that no pattern covers:
-// one label replaces the star (RFC 9525 section 6.3), at least two have to follow, and they
-// must not be a public suffix, as in "*.co.uk", under which names have different owners.
+// Wildcard returns the pattern that covers a normalized name and its siblings, "*.x.com" for "one.x.com". It returns false if
+// no pattern covers the name. One label replaces the star (RFC 9525 section 6.3). At least two labels follow the star. They
+// must not be a public suffix, as in "*.co.uk", since the names under it have different owners.
 //
-// Public suffixes are the ones of registries (publicsuffix.org, its ICANN section). The others of that
-// list, such as "myshopify.com", have one owner, who may well want all names under it. Names under top-level
-// domains that are not in the list (.test, .internal, .corp) are covered with two labels.
+// Public suffixes are those of registries (the ICANN section of publicsuffix.org). The other suffixes in that list, such as
+// "myshopify.com", have one owner, who may want all names under it. For a top-level domain that is not in the list (.test,
+// .internal, .corp), two labels after the star are enough.
 func Wildcard(name string) (string, bool) {
 	_, parent, ok := strings.Cut(name, ".")
 	if !ok || !strings.Contains(parent, ".") {
@@ -150,8 +143,7 @@ func Wildcard(name string) (string, bool) {
 	return pattern, true
 }
 
-// NormalizePattern is [Normalize] for the key of a route: a name, or a pattern as
-// [Wildcard] returns it. A port is refused.
+// NormalizePattern is [Normalize] for the key of a route: a name, or a pattern as [Wildcard] returns it. A port is refused.
 func NormalizePattern(pattern string) (string, error) {
 	if strings.ContainsAny(pattern, ":[]") {
 		return "", invalid(pattern, "has a port or is an IP address")
@@ -171,17 +163,15 @@ func NormalizePattern(pattern string) (string, error) {
 	return "*." + name, nil
 }
 
-// isShared reports whether the names that a pattern covers have different owners. Asked about the
-// pattern, the list also knows where a rule covers what the star stands for (*.kawasaki.jp); its
-// exceptions (!city.kawasaki.jp) are names of one owner.
+// isShared reports whether the names of a pattern have different owners. It looks up the pattern itself, since a rule of the
+// list may have a star too (*.kawasaki.jp). The exceptions of such a rule (!city.kawasaki.jp) have one owner.
 func isShared(pattern string) bool {
 	suffix, icann := publicsuffix.PublicSuffix(pattern)
 	return icann && len(suffix) >= len(pattern)-len("*.")
 }
 
-// SplitAddress reads where a server listens: "host", "host:port", "[IPv6]" or
-// "[IPv6]:port". The host is a normalized name, or an IP address without brackets; the
-// port is empty where the address has none.
+// SplitAddress splits the address of a server: "host", "host:port", "[IPv6]" or "[IPv6]:port". host is a normalized name, or an
+// IP address without brackets. port is empty if the address has no port.
 func SplitAddress(address string) (host, port string, err error) {
 	host = address
 	if i := strings.LastIndexByte(address, ':'); i > strings.LastIndexByte(address, ']') {
@@ -231,7 +221,7 @@ func cutPort(authority string) (string, error) {
 	return name, nil
 }
 
-// isPort reports whether s is a port that a server can listen on. 0 is none (RFC 6335 section 6).
+// isPort reports whether s is a port of a server. Port 0 is reserved (RFC 6335 section 6).
 func isPort(s string) bool {
 	n, err := strconv.ParseUint(s, 10, 16)
 	return err == nil && n > 0 && len(s) <= len("65535")

@@ -47,7 +47,7 @@ func TestDisplay(t *testing.T) {
 	for in, want := range map[string]string{
 		"xn--bcher-kva.example": "bücher.example", "*.xn--bcher-kva.example": "*.bücher.example", "one.xn--strae-oqa.test": "one.straße.test",
 		"xn--i-7iq.ws": "i❤.ws", "a.test": "a.test", "*.a.test": "*.a.test", "xn--9dbne9b.example": "שלום.example",
-		// What is not canonical stays as it is.
+		// These are not canonical, and stay as they are.
 		"XN--BCHER-KVA.example": "XN--BCHER-KVA.example", "bücher.example.": "bücher.example.", "xn--bcher-kva.example:443": "xn--bcher-kva.example:443",
 		"xn--bcher-2pa.example": "xn--bcher-2pa.example", "xn----eha.test": "xn----eha.test", "no host": "no host", "": "", "*": "*", "*.*.a.test": "*.*.a.test",
 	} {
@@ -62,19 +62,19 @@ func TestDisplay(t *testing.T) {
 	}
 }
 
-// parents are what may follow a star, and what the error says where it may not.
+// parents has labels after a star, and the text of the error if they may not follow a star.
 var parents = map[string]string{
 	"x.com": "", "b.x.com": "", "x.co.uk": "", "xn--bcher-kva.example": "",
 	"com": "two labels", "localhost": "two labels", "internal": "two labels", "ck": "two labels",
 	"co.uk": "public suffix", "gov.uk": "public suffix", "com.au": "public suffix",
 	"xn--55qx5d.cn": "public suffix", // 公司.cn
-	// The rule *.ck, and its exception.
+	// The list has the rule *.ck, with an exception.
 	"anything.ck": "public suffix", "www.ck": "", "x.anything.ck": "",
-	// *.kawasaki.jp covers what this star would.
+	// The list has the rule *.kawasaki.jp.
 	"kawasaki.jp": "public suffix", "x.kawasaki.jp": "public suffix", "city.kawasaki.jp": "",
-	// Of one owner each, who lets others have names there.
+	// Each has one owner, who rents out names.
 	"myshopify.com": "", "blogspot.com": "", "github.io": "", "compute.amazonaws.com": "", "us-east-1.compute.amazonaws.com": "",
-	// Not in the list.
+	// These are not in the list.
 	"x.test": "", "x.internal": "", "corp.x": "", "x.corp": "", "x.lan": "",
 }
 
@@ -89,7 +89,7 @@ func TestPublicSuffixesAreNoWildcards(t *testing.T) {
 		if got != want || (err == nil) != (want != "") || err != nil && !strings.Contains(err.Error(), reason) {
 			t.Errorf("NormalizePattern(*.%s) = %q, %v; want %q, %q", parent, got, err, want, reason)
 		}
-		// What no route can have is not looked up.
+		// A lookup has no pattern that a route cannot have.
 		if got, ok := hostname.Wildcard("a." + parent); got != want || ok != (want != "") {
 			t.Errorf("Wildcard(a.%s) = %q, %v; want %q", parent, got, ok, want)
 		}
@@ -202,5 +202,5 @@ func FuzzNormalize(f *testing.F) {
 	})
 }
 
-// strict is the rule for ASCII, written another time. The last label is no number.
+// strict is a second form of the rule for ASCII. It does not check that the last label is not a number.
 var strict = regexp.MustCompile(`^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$`)

@@ -11,17 +11,16 @@ import (
 
 const prefix = "xn--" // of A-labels
 
-// profile maps and checks as browsers do (WHATWG URL, domain to ASCII, not strict): hyphens, ASCII
-// characters and lengths are left to [badLabel], which says more and allows underscores.
+// profile maps and checks as browsers do (WHATWG URL, domain to ASCII, not strict). [badLabel] checks hyphens, ASCII characters and
+// lengths, since it has better errors and allows underscores.
 var profile = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.CheckHyphens(false), idna.StrictDomainName(false), idna.BidiRule())
 
-// anyDirection is profile without the bidi rule (RFC 5893), to find out whether it is what a name breaks.
+// anyDirection is profile without the bidi rule (RFC 5893). It shows whether a name breaks that rule.
 var anyDirection = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.CheckHyphens(false), idna.StrictDomainName(false))
 
-// Display returns a name, or a pattern, as a person reads it: "bücher.example" for
-// "xn--bcher-kva.example". What is not in canonical form stays as it is, so that [NormalizePattern]
-// gives back what was shown. Letters of different scripts look alike: where somebody decides by what
-// is shown, the A-labels have to be there too.
+// Display returns a name or a pattern as people read it: "bücher.example" for "xn--bcher-kva.example". A name that is not
+// canonical stays as it is, so that [NormalizePattern] always returns the displayed name. Letters of different scripts look
+// alike. If people decide by the displayed name, they need to see the A-labels too.
 func Display(name string) string {
 	if _, err := NormalizePattern(name); err != nil {
 		return name
@@ -37,8 +36,7 @@ func Display(name string) string {
 	return text
 }
 
-// encode returns a name in Unicode mapped, with A-labels. What it returns has yet to pass the
-// rules for ASCII.
+// encode maps a name in Unicode, and returns it with A-labels. The rules for ASCII have yet to be applied.
 func encode(name string) (encoded, reason string) {
 	switch {
 	case !utf8.ValidString(name):
@@ -51,7 +49,7 @@ func encode(name string) (encoded, reason string) {
 		return "", explain(name, err)
 	}
 	for label := range strings.SplitSeq(text, ".") {
-		if utf8.RuneCountInString(label) > maxLabel { // encoding takes time with the square of it
+		if utf8.RuneCountInString(label) > maxLabel { // the time of encoding is quadratic
 			return "", tooLong
 		}
 	}
@@ -61,8 +59,7 @@ func encode(name string) (encoded, reason string) {
 	return encoded, ""
 }
 
-// decode is the inverse of encode. It checks A-labels: all that are there must be what their
-// text is encoded as.
+// decode is the inverse of encode. It checks that the text of each A-label is encoded as that A-label.
 func decode(name string) (text, reason string) {
 	text, err := profile.ToUnicode(name)
 	if err == nil && !hyphenated(text) {
@@ -93,7 +90,7 @@ func decode(name string) (text, reason string) {
 	return "", explain(name, err)
 }
 
-// hyphenated reports whether a label in Unicode has hyphens where it must not.
+// hyphenated reports whether a label in Unicode begins with xn--, or has a hyphen at its ends.
 func hyphenated(name string) bool {
 	for label := range strings.SplitSeq(name, ".") {
 		if strings.HasPrefix(label, prefix) || !isASCII(label) && (label[0] == '-' || label[len(label)-1] == '-') {
@@ -103,10 +100,10 @@ func hyphenated(name string) bool {
 	return false
 }
 
-// explain says why [profile] does not take a name.
+// explain says why [profile] refuses a name.
 func explain(name string, err error) string {
 	if _, other := anyDirection.ToUnicode(name); err != nil && other == nil {
-		return "mixes directions of writing as no name may (RFC 5893, the bidi rule: a name with right-to-left text has no label that begins with a digit, among others)"
+		return "mixes directions of writing in a way that no name may (RFC 5893, the bidi rule: a name with right-to-left text has no label that begins with a digit, among others)"
 	}
 	if err == nil {
 		err = errors.New("idna: not encoded uniquely")
@@ -115,7 +112,7 @@ func explain(name string, err error) string {
 	if strings.ContainsAny(name, "\u200c\u200d") && !strings.Contains(why, "rune") {
 		why += " (a zero-width joiner belongs only where the script needs it)"
 	}
-	return "is no internationalized name (UTS #46): " + clip(why)
+	return "is not an internationalized name (UTS #46): " + clip(why)
 }
 
 func isASCII(s string) bool {

@@ -3,19 +3,19 @@ package origin
 import "slices"
 
 // An Attribute is a row of [Attributes]: one attribute of a route. The decoder, the flags of tools and the documents are
-// made from the rows or compared with them, so that a new attribute is a row and a decoder.
+// made from the rows or compared with them, so that a new attribute is one row and one decoder.
 type Attribute struct {
 	Name    string
 	Kind    Kind
-	Default string   // what it means if a route lacks it; empty if the attribute is required or nothing follows
+	Default string   // what applies if a route lacks the attribute; empty if it is required, or has no default
 	Example string   // a value, in JSON
-	Values  []string // all texts that there are for it, the elements of a List with commas; nil if there is no end of them
+	Values  []string // all texts that are allowed, with commas between the elements of a List; nil if others are too
 	Help    string   // what it means, in one line; the name of its value is in back quotes, for flags
 
 	// TLS is set if the attribute has no effect on an http:// origin. Such a route is invalid.
 	TLS bool
 
-	// Audit is set if tools write the attribute beside the route: who changed it, when and how often.
+	// Audit is set if tools write the attribute beside the route, to say who changed it, when and how often.
 	Audit bool
 
 	decode func(*Route, any) error
@@ -36,13 +36,13 @@ const (
 	OneOrList Kind = "S, or L of S"
 )
 
-// Attributes returns all attributes of a route, in the order in which they are written.
+// Attributes returns all attributes of a route. Tools write them in this order.
 func Attributes() []Attribute { return slices.Clone(attributes) }
 
 // AttributeNames returns the names of [Attributes].
 func AttributeNames() []string { return slices.Clone(attributeOrder) }
 
-// attributes says what a route is, then what it needs, when it holds, and what tools know of it.
+// attributes are grouped: the origin, limits and timeouts, when the route is in force, and what is for tools and people.
 var attributes = []Attribute{
 	{Name: "host", Kind: String, Example: `"one.spec-trust.com"`, decode: decodeHost,
 		Help: "`name` that clients ask for, as A-labels in lower case; *.x.com covers one label"},

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// itemWith is a route with one attribute more, whose value is written in JSON.
+// itemWith is a route with one more attribute. Its value is JSON.
 func itemWith(t *testing.T, name, value string) Item {
 	t.Helper()
 	members := map[string]json.RawMessage{"host": []byte(`"one.test"`), "origin": []byte(`"lb.test"`), name: []byte(value)}
@@ -43,7 +43,7 @@ func TestEachAttributeIsDecodedAndExplained(t *testing.T) {
 		if row.Help == "" || strings.HasSuffix(row.Help, ".") || !row.Audit && row.Kind != Bool && !placeholder.MatchString(row.Help) {
 			t.Errorf("%s: the help %q has to be a line without a full stop, and to name its value in back quotes", row.Name, row.Help)
 		}
-		if row.Name == "ca_pem" { // its example is cut off, and TestDecode has whole ones
+		if row.Name == "ca_pem" { // its example is cut off; TestDecode has whole ones
 			continue
 		}
 		route, err := itemWith(t, row.Name, row.Example).Route()

@@ -14,103 +14,97 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// Cache is a Store that remembers what another one said. It is safe for concurrent
-// use; its fields must not change after the first look-up.
+// Cache is a Store that remembers the answers of another Store. It is safe for concurrent use. Its fields must not change
+// after the first lookup.
 //
-// A route younger than its TTL is used. For as long again it still is, while it is looked up
-// anew beside the request that found it. Past that the request waits for the look-up, for
-// StaleWait at most, then goes on with the old route. Only a request for a host of which
-// nothing is known has to wait for longer, and fails where the store does.
+// A route younger than its TTL is used. A route of up to two TTLs is used too, and is looked up in the background. A request
+// for an older route waits for the lookup, for StaleWait at most, and then goes on with the old route. Only a request for an
+// unknown host waits longer, and fails if the store fails.
 //
-// Where the store fails, the routes that are known are served without asking, until one request
-// finds out, beside its own work, whether the store answers again: after about a second, then
-// twice that, up to every half minute. What is wrong is logged once a minute, whatever the
-// number of requests and hosts, and once when it is over. Hosts of which nothing is known always
-// ask, each once a second at most.
+// While the store fails, known routes are served without a lookup. One request probes the store in the background: after
+// about a second, then after twice that, up to every half minute. For all requests and hosts together, the failure is
+// logged once a minute, and its end once. Unknown hosts are always looked up, each once a second at most.
 //
-// For each host at most one look-up is under way. Those that nobody waits for and that refresh
-// nothing are cancelled. Where nothing may run on between requests, as in Lambda, each request
-// calls [Cache.Begin] and [Cache.Join]. Ages are measured by the wall clock: a sandbox that was
-// frozen for an hour finds its entries an hour older.
+// There is at most one lookup for each host at a time. A lookup that no request waits for, and that refreshes no route, is
+// canceled. If nothing may run between requests, as in Lambda, each request calls [Cache.Begin] and [Cache.Join]. Ages are
+// measured by the wall clock: the entries of a sandbox that was frozen for an hour are an hour older.
 type Cache struct {
-	// Store answers what the cache cannot.
+	// Store is asked for what the cache does not know.
 	Store Store
 
-	// TTL is how long a route is used without asking again, less up to a tenth, so that hosts
-	// and sandboxes do not ask in step. Zero means 30 seconds; negative means that the store is
-	// asked for every request.
+	// TTL is how long a route is used without a lookup, less up to a tenth at random, so that hosts
+	// and sandboxes do not ask in step. Zero means 30 seconds. Negative means a lookup for every request.
 	TTL time.Duration
 
-	// NegativeTTL is how long it is remembered that a host has no route or an invalid one.
-	// Zero means 5 seconds; negative means not at all.
+	// NegativeTTL is how long the cache remembers that a host has no route or an invalid one.
+	// Zero means 5 seconds. Negative means not at all.
 	NegativeTTL time.Duration
 
-	// MaxStale is for how long after its look-up a route may be served that could not be
-	// looked up anew, be it that the store fails or that it has not answered yet. Zero means
-	// 24 hours; negative means not at all: beyond the TTL, requests wait for the store.
+	// MaxStale is how long after its lookup a route may be served that could not be refreshed,
+	// because the store failed or has not answered. Zero means 24 hours. Negative means not at all:
+	// beyond the TTL, requests wait for the store.
 	MaxStale time.Duration
 
-	// MaxHosts bounds how many hosts with a route of their own are remembered, and, each apart
-	// from them, how many hosts under wildcards and how many without a route: strangers who try
-	// names cannot displace routes. The least recently used is forgotten; of hosts under wildcards,
-	// under which any name has a route, one that was asked for once goes before those that were
-	// again, unless these are more than three quarters. Hosts under one wildcard share its route in
-	// memory. Zero or less means 10,000.
+	// MaxHosts bounds each of three sets of hosts: those with their own route, those under a wildcard,
+	// and those without a route. The sets are separate, so that strangers who try names cannot displace
+	// routes. The least recently used host is forgotten first. Any name under a wildcard has a route, so that
+	// set forgets a host that was requested once before one that was requested again, unless the
+	// latter are more than three quarters (2Q). Hosts under one wildcard share its route in memory.
+	// Zero or less means 10,000.
 	MaxHosts int
 
-	// Timeout bounds one look-up. Zero or less means 5 seconds.
+	// Timeout bounds one lookup. Zero or less means 5 seconds.
 	Timeout time.Duration
 
-	// StaleWait is how long a request waits for the look-up of a route that is older than
-	// two TTLs, before it goes on with the old one. Zero means a second; negative means not
-	// at all.
+	// StaleWait is how long a request waits for the lookup of a route that is older than
+	// two TTLs, before it goes on with the old route. Zero means a second. Negative means not at all.
 	StaleWait time.Duration
 
-	// JoinWait is how long Join waits for what is under way. A store that has not answered
-	// by then counts as failing; the next time it has twice as long, up to StaleWait, since
-	// a slow store is not a dead one. Zero means 250 milliseconds; negative means not at all.
+	// JoinWait is how long Join waits for lookups. A store that has not answered by then counts as
+	// failing. A slow store is not a dead one, so the next lookup gets twice the time, up to StaleWait.
+	// Zero means 250 milliseconds. Negative means not at all.
 	JoinWait time.Duration
 
-	// Logger gets a warning each minute while the store fails, and word when it answers again.
+	// Logger gets a warning each minute while the store fails, and an entry when it answers again.
 	// Nil means slog.Default().
 	Logger *slog.Logger
 
 	once sync.Once
-	ttl  time.Duration // of Cache.TTL, defaults applied; so are the next four
+	ttl  time.Duration // TTL with its default applied, like the next four
 	negativeTTL,
 	maxStale,
 	staleWait,
 	joinWait time.Duration
 
-	routes    *lru.Cache[string, entry]         // by host, of routes for that very host
-	wild      *lru.TwoQueueCache[string, entry] // by host, of routes for a wildcard
-	misses    *lru.Cache[string, miss]          // by host
-	failures  *lru.Cache[string, miss]          // by host of which nothing is known: why not
-	wildcards *lru.Cache[string, *Route]        // by pattern: what the entries of wild share
+	routes    *lru.Cache[string, entry]         // by host: hosts with their own route
+	wild      *lru.TwoQueueCache[string, entry] // by host: hosts under a wildcard
+	misses    *lru.Cache[string, miss]          // by host: hosts without a usable route
+	failures  *lru.Cache[string, miss]          // by unknown host: why its last lookup failed
+	wildcards *lru.Cache[string, *Route]        // by pattern: routes that the entries of wild share
 
 	mu      sync.Mutex
-	flights map[string]*flight   // by host: what whoever asks for it may share
-	running map[*flight]struct{} // those, and the cancelled that have not ended
-	active  int                  // requests that have begun and not joined
+	flights map[string]*flight   // by host: lookups that requests may share
+	running map[*flight]struct{} // those, and canceled lookups that have not ended
+	active  int                  // requests after Begin and before Join
 	health  health
 }
 
 var _ Store = (*Cache)(nil)
 
-// entry is a route and when it was looked up.
+// entry is a route with the time of its lookup.
 type entry struct {
 	route *Route
 	at    moment
-	fresh time.Duration // for how long it is used unasked
+	fresh time.Duration // how long it is used without a lookup
 }
 
-// miss is why there is no route.
+// miss is the error of a lookup with its time.
 type miss struct {
 	err error
 	at  moment
 }
 
-// What a zero TTL, MaxStale and MaxHosts of a [Cache] stand for.
+// Defaults for a zero TTL, MaxStale and MaxHosts of a [Cache].
 const (
 	DefaultTTL      = 30 * time.Second
 	DefaultMaxStale = 24 * time.Hour
@@ -123,12 +117,12 @@ const (
 	defaultStaleWait   = time.Second
 	defaultJoinWait    = 250 * time.Millisecond
 
-	// failureTTL is how long a host of which nothing is known is not asked for again after the
-	// store has failed to tell: a busy one would otherwise hold each request for the timeout.
+	// failureTTL is how long an unknown host is not looked up again after a failure of the store. Otherwise each
+	// request for a busy host would wait for the timeout.
 	failureTTL = time.Second
 
-	// maxFailures is for how many hosts that is remembered: the busy ones, and not all that strangers
-	// ask for, since the errors of the SDK hold the request and its answer, 8 KB and more.
+	// maxFailures is how many hosts that applies to: enough for the busy ones. Not all that strangers ask for
+	// are kept, since an error of the AWS SDK holds its request and response, 8 KB and more.
 	maxFailures = 100
 )
 
@@ -147,9 +141,9 @@ func (c *Cache) Lookup(ctx context.Context, host string) (*Route, error) {
 		return nil, m.err
 	}
 	if known && c.servable(e, now) {
-		return c.old(ctx, host, e, now)
+		return c.lookUpStale(ctx, host, e, now)
 	}
-	return c.cold(ctx, host)
+	return c.lookUpUnknown(ctx, host)
 }
 
 func (c *Cache) init() {
@@ -162,16 +156,16 @@ func (c *Cache) init() {
 	if size <= 0 {
 		size = DefaultMaxHosts
 	}
-	// The only error is for a size that is not positive.
+	// The only error is that of a size that is not positive.
 	c.routes, _ = lru.New[string, entry](size)
-	c.wild, _ = lru.New2Q[string, entry](max(size, 2)) // which cannot be made smaller
+	c.wild, _ = lru.New2Q[string, entry](max(size, 2)) // its least size
 	c.misses, _ = lru.New[string, miss](size)
 	c.failures, _ = lru.New[string, miss](maxFailures)
 	c.wildcards, _ = lru.New[string, *Route](size)
 	c.flights, c.running = map[string]*flight{}, map[*flight]struct{}{}
 }
 
-// known returns what is remembered of a host with a route.
+// known returns the entry of a host with a route.
 func (c *Cache) known(host string) (entry, bool) {
 	if e, ok := c.routes.Get(host); ok {
 		return e, true
@@ -179,12 +173,12 @@ func (c *Cache) known(host string) (entry, bool) {
 	return c.wild.Get(host)
 }
 
-// servable reports whether e, which is not fresh any more, may still be used.
+// servable reports whether e, which is no longer fresh, may still be used.
 func (c *Cache) servable(e entry, now moment) bool {
 	return within(e.at, now, c.maxStale) && !e.route.expired(now.time())
 }
 
-// remember keeps the route that was found for a host, and forgets what was known before.
+// remember stores the route of a host in place of earlier knowledge of it.
 func (c *Cache) remember(host string, route *Route, now moment) {
 	e := entry{route: route, at: now, fresh: c.ttl}
 	if c.ttl > 0 {
@@ -209,7 +203,7 @@ func (c *Cache) remember(host string, route *Route, now moment) {
 	c.wild.Add(host, e)
 }
 
-// forget keeps that a host has no route, and none that was known before.
+// forget stores that a host has no usable route, in place of earlier knowledge of it.
 func (c *Cache) forget(host string, err error, now moment) {
 	c.routes.Remove(host)
 	c.wild.Remove(host)
@@ -217,8 +211,8 @@ func (c *Cache) forget(host string, err error, now moment) {
 	c.misses.Add(host, miss{err, now})
 }
 
-// ask turns a panic of the store into an error, and an answer that is none: in the goroutine of
-// the look-up they would end the process, and with it every other request.
+// ask asks the store. A panic of the store becomes an error, and so does a missing answer. In the goroutine of the lookup
+// they would end the process and every other request.
 func (c *Cache) ask(ctx context.Context, host string) (route *Route, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -238,8 +232,7 @@ func (c *Cache) logger() *slog.Logger {
 	return slog.Default()
 }
 
-// moment is a time by the wall clock, in nanoseconds since 1970: the monotonic clock may stand
-// still while a sandbox is frozen.
+// moment is a time by the wall clock, in nanoseconds since 1970. The monotonic clock may stop while a sandbox is frozen.
 type moment int64
 
 func wallClock() moment { return moment(time.Now().UnixNano()) }
@@ -250,8 +243,8 @@ func (m moment) add(d time.Duration) moment { return m + moment(d) }
 
 func (m moment) since(earlier moment) time.Duration { return time.Duration(m - earlier) }
 
-// within reports whether now is less than d after at, which it never is for a negative d. A
-// clock that was set back makes everything too old rather than valid for longer.
+// within reports whether now is less than d after at. It is false for a negative d. A clock that was set back makes entries
+// too old, instead of valid for longer.
 func within(at, now moment, d time.Duration) bool {
 	age := now.since(at)
 	return age >= 0 && age < d

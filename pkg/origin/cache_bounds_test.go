@@ -13,9 +13,9 @@ import (
 	"weak"
 )
 
-// These tests are about how much is remembered, where, and what goes first.
+// These tests are about how much the cache remembers, where, and what it forgets first.
 
-// A scan of random names must not displace the routes that are in use.
+// A scan of random names must not displace routes in use.
 func TestMissesDoNotDisplaceRoutes(t *testing.T) {
 	s := &fakeStore{answer: func(_ context.Context, host string) (*Route, error) {
 		if host == "a.test" {
@@ -35,13 +35,13 @@ func TestMissesDoNotDisplaceRoutes(t *testing.T) {
 	}
 }
 
-// bigError is as large as those of the SDK, which hold the request and its answer.
+// bigError is as large as an error of the AWS SDK, which holds its request and response.
 type bigError [8 << 10]byte
 
 func (*bigError) Error() string { return "down" }
 
-// Strangers who try names while the store fails must not fill the memory with why it does: the
-// process would be ended, and what it knows with it.
+// Strangers who try names while the store fails must not fill the memory with its errors: the process would be killed, and
+// its known routes lost.
 func TestFailuresForUnknownHostsDoNotFillTheMemory(t *testing.T) {
 	var all []weak.Pointer[bigError]
 	c := newCache(&fakeStore{answer: func(context.Context, string) (*Route, error) {
@@ -67,8 +67,8 @@ func TestFailuresForUnknownHostsDoNotFillTheMemory(t *testing.T) {
 	runtime.KeepAlive(c)
 }
 
-// A wildcard makes any name a route; that must not displace the others, nor keep a copy
-// of its certificates for each name that somebody made up.
+// Any name under a wildcard has a route. Such names must not displace other routes, and must not each keep a copy of the
+// wildcard's certificates.
 func TestHostsUnderAWildcardAreBoundedAndShareTheirRoute(t *testing.T) {
 	s := &fakeStore{answer: func(_ context.Context, host string) (*Route, error) {
 		if host == "a.test" {
@@ -98,7 +98,7 @@ func TestHostsUnderAWildcardAreBoundedAndShareTheirRoute(t *testing.T) {
 	}
 }
 
-// Names that somebody makes up are asked for once; those in use have to be known when the store fails.
+// Made-up names are requested once. Names in use must be known when the store fails.
 func TestScanUnderAWildcardDoesNotDisplaceHostsInUse(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := &fakeStore{answer: found(&Route{Host: "*.x.test"})}
@@ -152,13 +152,13 @@ func TestHostThatGetsARouteOfItsOwnLeavesItsWildcard(t *testing.T) {
 	})
 }
 
-// The old route would come back as soon as the store fails.
+// The old route would otherwise return when the store fails.
 func TestHostThatFallsBackToItsWildcardIsNotServedItsOldRouteAgain(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		own, wildcard := &Route{Host: "a.x.test"}, &Route{Host: "*.x.test"}
 		c, s := known(t, own, found(wildcard))
 		time.Sleep(30 * time.Second)
-		serves(t, c, "a.x.test", own) // and is looked up anew beside
+		serves(t, c, "a.x.test", own) // and looks the host up in the background
 		synctest.Wait()
 		serves(t, c, "a.x.test", wildcard)
 		s.set(fails(errDown))
@@ -167,8 +167,8 @@ func TestHostThatFallsBackToItsWildcardIsNotServedItsOldRouteAgain(t *testing.T)
 	})
 }
 
-// What was known before is forgotten with each answer: when the clock is set back, or what was learned last is
-// displaced, it would count again.
+// Each answer replaces earlier knowledge. Otherwise the old answer would count again when the clock is set back, or when the
+// last answer is displaced.
 func TestHostIsRememberedInOnePlaceAlone(t *testing.T) {
 	const host = "a.x.test"
 	answers := map[string]func(*Cache, moment){
@@ -200,7 +200,7 @@ func TestHostIsRememberedInOnePlaceAlone(t *testing.T) {
 	}
 }
 
-// Hosts share what is known of their wildcard, and it must not be shared for ever.
+// Hosts share the route of their wildcard, but not forever.
 func TestChangedWildcardIsSeenByItsHosts(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		first, second := &Route{Host: "*.x.test", Addresses: []string{"one.test"}}, &Route{Host: "*.x.test", Addresses: []string{"two.test"}}
@@ -209,14 +209,14 @@ func TestChangedWildcardIsSeenByItsHosts(t *testing.T) {
 		serves(t, c, "a.x.test", first)
 		s.set(found(second))
 		time.Sleep(time.Minute)
-		for range 2 { // as it was found, and as it is remembered
+		for range 2 { // from the store, and from memory
 			serves(t, c, "a.x.test", second)
 			serves(t, c, "b.x.test", second)
 		}
 	})
 }
 
-// BenchmarkCachedRoutes measures what a route takes in memory, and a look-up among many.
+// BenchmarkCachedRoutes measures the memory of a route, and a lookup among many.
 func BenchmarkCachedRoutes(b *testing.B) {
 	const routes = 100_000
 	pem := strings.Repeat("c", 1500) // about one authority
@@ -238,7 +238,7 @@ func BenchmarkCachedRoutes(b *testing.B) {
 			hosts := numbered("customer-%06d.spec-trust.test", routes)
 			before := heap()
 			for _, host := range hosts {
-				host = strings.Clone(host) // as that of a request
+				host = strings.Clone(host) // like the host of a request
 				c.remember(host, route(host), wallClock())
 			}
 			bytes := heap() - before

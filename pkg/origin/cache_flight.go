@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// flight is a look-up under way. Several requests may wait for it, or none, where it refreshes
-// a route that is still served.
+// flight is a lookup under way. Several requests may wait for it, or none if it refreshes a route that is still served.
 type flight struct {
 	host   string
 	began  moment
@@ -20,13 +19,13 @@ type flight struct {
 
 	// Guarded by the cache's mutex.
 	waiters int
-	refresh bool // goes on although nobody waits
+	refresh bool // goes on although no request waits
 	probe   bool // finds out whether a store that failed answers again
-	cut     bool // cancelled by Join, after it had its time
+	cut     bool // canceled by Join after JoinWait
 }
 
-// cold looks up a host of which nothing is known that could be served.
-func (c *Cache) cold(ctx context.Context, host string) (*Route, error) {
+// lookUpUnknown looks up a host without a route that could be served.
+func (c *Cache) lookUpUnknown(ctx context.Context, host string) (*Route, error) {
 	c.mu.Lock()
 	f := c.flights[host]
 	if f == nil {
@@ -40,12 +39,13 @@ func (c *Cache) cold(ctx context.Context, host string) (*Route, error) {
 		return f.route, f.err
 	case <-ctx.Done():
 		c.leave(f)
-		return nil, fmt.Errorf("origin: look-up of %q: %w", host, context.Cause(ctx))
+		return nil, fmt.Errorf("origin: lookup of %q: %w", host, context.Cause(ctx))
 	}
 }
 
-// old decides what becomes of a request whose route is too old to be used unasked.
-func (c *Cache) old(ctx context.Context, host string, e entry, now moment) (*Route, error) {
+// lookUpStale looks up a host whose known route e is too old to be used without a lookup, and returns e if the lookup takes
+// too long or fails.
+func (c *Cache) lookUpStale(ctx context.Context, host string, e entry, now moment) (*Route, error) {
 	c.mu.Lock()
 	f := c.flights[host]
 	if f == nil {
@@ -81,10 +81,10 @@ func (c *Cache) old(ctx context.Context, host string, e entry, now moment) (*Rou
 		c.slow(f)
 	case <-ctx.Done():
 		c.leave(f)
-		return nil, fmt.Errorf("origin: look-up of %q: %w", host, context.Cause(ctx))
+		return nil, fmt.Errorf("origin: lookup of %q: %w", host, context.Cause(ctx))
 	}
 	if !c.servable(e, wallClock()) {
-		return c.cold(ctx, host)
+		return c.lookUpUnknown(ctx, host)
 	}
 	c.mu.Lock()
 	c.health.served++
@@ -92,42 +92,42 @@ func (c *Cache) old(ctx context.Context, host string, e entry, now moment) (*Rou
 	return e.route, nil
 }
 
-// start begins a look-up. The mutex is held.
+// start begins a lookup. The mutex is held.
 func (c *Cache) start(ctx context.Context, host string) *flight {
 	timeout := c.Timeout
 	if timeout <= 0 {
 		timeout = defaultTimeout
 	}
-	// It keeps what belongs to the request, such as its number for the log, but not its end.
+	// The lookup keeps the values of the request, such as its ID for the log, but not its deadline.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	f := &flight{host: host, began: wallClock(), cancel: cancel, done: make(chan struct{})}
 	c.flights[host] = f
 	c.running[f] = struct{}{}
-	go c.fly(ctx, f)
+	go c.run(ctx, f)
 	return f
 }
 
-// fly asks the store, and remembers its answer.
-func (c *Cache) fly(ctx context.Context, f *flight) {
+// run asks the store, and remembers its answer.
+func (c *Cache) run(ctx context.Context, f *flight) {
 	route, err := c.ask(ctx, f.host)
 	f.cancel()
-	now := wallClock() // the age begins when the answer is there
-	var say *line
+	now := wallClock() // the age begins with the answer
+	var toLog *logEntry
 	answered := isAnswer(err)
 
 	c.mu.Lock()
-	current := c.flights[f.host] == f // else it was cancelled, and a newer one may have begun
+	current := c.flights[f.host] == f // otherwise it was canceled, and a newer one may have begun
 	switch {
 	case answered:
-		say = c.health.answered(now)
+		toLog = c.health.answered(now)
 	case current || f.cut:
 		if f.cut {
 			err = fmt.Errorf("no answer within %v, before the request was over: %w", now.since(f.began).Round(time.Millisecond), err)
 		}
 		c.health.failed(now, f.probe)
-		say = c.health.tell(now, err)
+		toLog = c.health.failureEntry(now, err)
 	case f.probe:
-		c.health.untold(now)
+		c.health.probeAborted(now)
 	}
 	if current {
 		delete(c.flights, f.host)
@@ -137,7 +137,7 @@ func (c *Cache) fly(ctx context.Context, f *flight) {
 		case answered:
 			c.forget(f.host, err, now)
 		default:
-			err = fmt.Errorf("origin: look-up of %q: %w", f.host, err)
+			err = fmt.Errorf("origin: lookup of %q: %w", f.host, err)
 			if e, ok := c.known(f.host); !ok || !c.servable(e, now) {
 				c.failures.Add(f.host, miss{err, now})
 			}
@@ -147,10 +147,10 @@ func (c *Cache) fly(ctx context.Context, f *flight) {
 	delete(c.running, f)
 	close(f.done)
 	c.mu.Unlock()
-	c.say(ctx, say)
+	c.log(ctx, toLog)
 }
 
-// leave is for a request that does not wait any more. A look-up that was for it alone ends.
+// leave notes that a request waits no longer. The lookup ends if it was for that request alone.
 func (c *Cache) leave(f *flight) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -159,7 +159,7 @@ func (c *Cache) leave(f *flight) {
 	}
 }
 
-// drop cancels a look-up, which nobody can come to wait for any more. The mutex is held.
+// drop cancels a lookup. No further request can wait for it. The mutex is held.
 func (c *Cache) drop(f *flight) {
 	if c.flights[f.host] == f {
 		delete(c.flights, f.host)
@@ -167,31 +167,29 @@ func (c *Cache) drop(f *flight) {
 	f.cancel()
 }
 
-// slow notes that the store has not answered a request that waited for as long as it would. The
-// look-up goes on, and says why once it has ended.
+// slow notes that the store has not answered a request within StaleWait. The lookup goes on, and logs its error when it ends.
 func (c *Cache) slow(f *flight) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.health.failed(wallClock(), f.probe)
-	f.probe = false // it has told
+	f.probe = false // its result is known
 }
 
-// Begin notes a request that will call Join.
+// Begin notes the start of a request that will call [Cache.Join].
 func (c *Cache) Begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.active++
 }
 
-// Join ends a request of [Cache.Begin]. When it returns, no look-up is under way, unless other
-// requests are: it waits for those that refresh a route, for JoinWait at most, for a second in all
-// since they began (StaleWait) and not beyond the end of ctx, and then cancels them. What others
-// wait for goes on.
+// Join ends a request of [Cache.Begin]. When it returns, no lookup is under way, unless other requests are. It waits for
+// lookups that refresh a route, and then cancels them. It waits for at most JoinWait, for at most StaleWait since the lookup
+// began, and not beyond the end of ctx. A lookup that another request waits for goes on.
 func (c *Cache) Join(ctx context.Context) {
 	c.once.Do(c.init)
 	c.mu.Lock()
 	c.active--
-	flights, wait := c.leftBehind(), c.health.patience(c.joinWait, max(c.joinWait, c.staleWait))
+	flights, wait := c.leftBehind(), c.health.maxWait(c.joinWait, max(c.joinWait, c.staleWait))
 	c.mu.Unlock()
 	if len(flights) == 0 {
 		return
@@ -203,18 +201,18 @@ func (c *Cache) Join(ctx context.Context) {
 	c.mu.Lock()
 	flights = c.leftBehind()
 	for _, f := range flights {
-		f.cut = wallClock().since(f.began) >= c.joinWait // rather than by the end of ctx
+		f.cut = wallClock().since(f.began) >= c.joinWait // and not by the end of ctx
 		c.drop(f)
 	}
 	c.mu.Unlock()
-	// A store that does not end with its context must not keep the answer back for good.
+	// A store that ignores the end of its context must not delay the response forever.
 	end = wallClock().add(defaultJoinWait)
 	for _, f := range flights {
 		await(context.WithoutCancel(ctx), f, end)
 	}
 }
 
-// leftBehind returns what is under way although no request is. The mutex is held.
+// leftBehind returns the lookups that no request waits for, if no request is under way. The mutex is held.
 func (c *Cache) leftBehind() (flights []*flight) {
 	if c.active > 0 {
 		return nil
@@ -227,7 +225,7 @@ func (c *Cache) leftBehind() (flights []*flight) {
 	return flights
 }
 
-// await waits for a look-up to end.
+// await waits for a lookup to end.
 func await(ctx context.Context, f *flight, until moment) {
 	timer := time.NewTimer(until.since(wallClock()))
 	defer timer.Stop()

@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// health is what is known of how the store does. It is guarded by the cache's mutex.
+// health is the state of the store. The cache's mutex guards it.
 type health struct {
 	failing bool
-	since   moment        // when that began
-	last    moment        // when it failed last
-	pause   time.Duration // between attempts, without jitter
-	retryAt moment        // when to find out whether it answers again
-	streak  int           // how often in a row it failed when it was asked
+	since   moment        // the beginning of the failure
+	last    moment        // the last failed lookup
+	pause   time.Duration // between probes, without jitter
+	retryAt moment        // the time of the next probe
+	streak  int           // failures in a row: the first, and probes
 
 	// For the log.
-	warned   moment // when it was last said that the store fails; 0 means never
-	told     bool   // of this failure
-	failures int    // since that was said
-	served   int    // old routes since, while the store failed
+	warned   moment // the last warning; 0 means never
+	logged   bool   // there was a warning about this failure
+	failures int    // failed lookups since the last warning
+	served   int    // old routes that were served since then, while the store failed
 }
 
 const (
@@ -30,28 +30,28 @@ const (
 	logPeriod = time.Minute
 )
 
-// mayAsk reports whether the store may be asked about a host whose route is known. Of a store
-// that fails, that is for one request each pause, which then is the probe. Where its failure is
-// long ago, it is for the others, too: until it has told, their routes may be as old.
+// mayAsk reports whether the store may be asked for a host with a known route. If the store fails, one request in each pause
+// may ask, as a probe. If its last failure is long ago, the others may ask too: until the probe has ended, their
+// routes may be as old as that failure.
 func (h *health) mayAsk(now moment) (ask, probe bool) {
 	if !h.failing {
 		return true, false
 	}
-	if wait := h.retryAt.since(now); wait > 0 && wait <= 2*maxPause { // else the clock was set back
+	if wait := h.retryAt.since(now); wait > 0 && wait <= 2*maxPause { // otherwise the clock was set back
 		return !h.failedLately(now), false
 	}
-	h.retryAt = now.add(jitter(h.pause)) // for the others, until this one has told
+	h.retryAt = now.add(jitter(h.pause)) // the others wait for the result of this probe
 	return true, true
 }
 
-// failedLately reports whether there is no use in waiting. Of a failure that nobody has looked
-// at for long, in a sandbox that was frozen for instance, nothing follows.
+// failedLately reports whether waiting for the store is useless. An old failure proves nothing, for instance in a
+// sandbox that was frozen.
 func (h *health) failedLately(now moment) bool {
 	return h.failing && within(h.last, now, 2*maxPause)
 }
 
-// patience is for how long a look-up is waited for that began with base.
-func (h *health) patience(base, limit time.Duration) time.Duration {
+// maxWait returns how long to wait for a lookup: base, doubled for each failure in a row, up to limit.
+func (h *health) maxWait(base, limit time.Duration) time.Duration {
 	if base == 0 {
 		return 0
 	}
@@ -63,12 +63,12 @@ func (h *health) patience(base, limit time.Duration) time.Duration {
 	return base
 }
 
-// failed notes that the store does not answer.
+// failed notes that the store did not answer.
 func (h *health) failed(now moment, probe bool) {
 	h.last = now
 	switch {
 	case !h.failing:
-		h.failing, h.since, h.told = true, now, false
+		h.failing, h.since, h.logged = true, now, false
 		h.pause, h.streak = minPause, 1
 		h.retryAt = now.add(jitter(h.pause))
 	case probe:
@@ -78,11 +78,11 @@ func (h *health) failed(now moment, probe bool) {
 	}
 }
 
-// untold notes that a probe was broken off before it has told, so that the next may ask.
-func (h *health) untold(now moment) { h.retryAt = now }
+// probeAborted notes that a probe ended without a result, so that the next request probes.
+func (h *health) probeAborted(now moment) { h.retryAt = now }
 
-// tell counts a look-up that has failed, and returns what to say of why.
-func (h *health) tell(now moment, err error) *line {
+// failureEntry counts a failed lookup, and returns the warning about it, or nil if there was one within logPeriod.
+func (h *health) failureEntry(now moment, err error) *logEntry {
 	h.failures++
 	if h.warned != 0 && within(h.warned, now, logPeriod) {
 		return nil
@@ -94,39 +94,39 @@ func (h *health) tell(now moment, err error) *line {
 	}
 	attrs = append(attrs, slog.Duration("lasts", now.since(h.since).Round(time.Millisecond)),
 		slog.Int("failed_lookups", h.failures), slog.Int("served_from_memory", h.served))
-	h.warned, h.told, h.failures, h.served = now, true, 0, 0
-	return &line{slog.LevelWarn, "the routes cannot be read; those that are known are served on", attrs}
+	h.warned, h.logged, h.failures, h.served = now, true, 0, 0
+	return &logEntry{slog.LevelWarn, "the routes cannot be read; those that are known are served on", attrs}
 }
 
-// answered notes that the store did, and returns what to say of it.
-func (h *health) answered(now moment) *line {
+// answered notes that the store answered. It returns a log entry if a failure that was logged has ended.
+func (h *health) answered(now moment) *logEntry {
 	if !h.failing {
 		return nil
 	}
-	told := h.told
-	h.failing, h.told, h.streak = false, false, 0
-	if !told {
+	logged := h.logged
+	h.failing, h.logged, h.streak = false, false, 0
+	if !logged {
 		return nil
 	}
-	return &line{slog.LevelInfo, "the routes can be read again", []slog.Attr{
+	return &logEntry{slog.LevelInfo, "the routes can be read again", []slog.Attr{
 		slog.Duration("lasted", now.since(h.since).Round(time.Millisecond)),
 		slog.Int("failed_lookups", h.failures), slog.Int("served_from_memory", h.served),
 	}}
 }
 
-// jitter returns d, give or take a quarter.
+// jitter returns d plus or minus up to a quarter at random.
 func jitter(d time.Duration) time.Duration { return d*3/4 + rand.N(d/2+1) }
 
-// line is a line for the log.
-type line struct {
+// logEntry is an entry for the log.
+type logEntry struct {
 	level   slog.Level
 	message string
 	attrs   []slog.Attr
 }
 
-// say writes a line, if there is one.
-func (c *Cache) say(ctx context.Context, l *line) {
-	if l != nil {
-		c.logger().LogAttrs(ctx, l.level, l.message, l.attrs...)
+// log writes e, if it is not nil.
+func (c *Cache) log(ctx context.Context, e *logEntry) {
+	if e != nil {
+		c.logger().LogAttrs(ctx, e.level, e.message, e.attrs...)
 	}
 }

@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// lines returns what was logged since it was called last.
+// lines returns the log since its last call.
 func (l *logged) lines() []string { return slices.Collect(strings.Lines(l.take())) }
 
-// However long the store has failed, it is given time, or nobody would learn that it is well again.
+// A store that has failed for long still gets time to answer. Otherwise nobody would learn that it works again.
 func TestPatienceGrowsWithFailuresToItsLimit(t *testing.T) {
 	for streak, want := range map[int]time.Duration{0: 1, 1: 2, 3: 8, 4: 10, 64: 10, 1000: 10} {
 		h := health{streak: streak}
-		if got := h.patience(time.Second, 10*time.Second); got != want*time.Second {
+		if got := h.maxWait(time.Second, 10*time.Second); got != want*time.Second {
 			t.Errorf("after %d failures: %v, want %v", streak, got, want*time.Second)
 		}
 	}
@@ -43,8 +43,7 @@ func TestKnownRoutesAreServedForADayWhileTheStoreFails(t *testing.T) {
 	})
 }
 
-// A thousand hosts must not each find out for themselves that the store is down, nor a
-// thousand requests.
+// One lookup must find out that the store is down, and not each of a thousand hosts or requests.
 func TestStoreThatFailsIsAskedByOneRequestNowAndThen(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := &fakeStore{answer: func(_ context.Context, host string) (*Route, error) { return &Route{Host: host}, nil }}
@@ -98,17 +97,17 @@ func TestProbeOfAFailingStoreKeepsNobody(t *testing.T) {
 		route := &Route{Host: "a.test"}
 		c, s := known(t, route, fails(errDown))
 		time.Sleep(time.Hour)
-		serves(t, c, "a.test", route) // finds out
+		serves(t, c, "a.test", route) // and probes
 		s.set(hang(nil, nil))
 		for range 100 {
 			time.Sleep(time.Second)
 			serves(t, c, "a.test", route)
 		}
-		time.Sleep(5 * time.Second) // for the last probe to end
+		time.Sleep(5 * time.Second) // until the last probe has ended
 	})
 }
 
-// Each of a hundred hosts would otherwise try for itself while the first waits for an answer.
+// Each of a hundred hosts would otherwise ask while the first waits for an answer.
 func TestOneProbeAtATime(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := &fakeStore{answer: func(_ context.Context, host string) (*Route, error) { return &Route{Host: host}, nil }}
@@ -133,7 +132,7 @@ func TestOneProbeAtATime(t *testing.T) {
 	})
 }
 
-// Strangers who try names must not put off that the store is found to answer again.
+// Strangers who try names must not delay the probe that finds the store working.
 func TestUnknownHostsDoNotLengthenThePause(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		first, second := &Route{Host: "a.test"}, &Route{Host: "a.test"}
@@ -161,7 +160,7 @@ func TestPauseBeginsAnewWithTheNextFailure(t *testing.T) {
 		h.failed(now, true)
 	}
 	h.answered(now)
-	if wait := h.patience(defaultJoinWait, defaultStaleWait); wait != defaultJoinWait {
+	if wait := h.maxWait(defaultJoinWait, defaultStaleWait); wait != defaultJoinWait {
 		t.Errorf("a store that answers again is waited for for %v", wait)
 	}
 	h.failed(now, false)
@@ -178,7 +177,7 @@ func TestClockSetBackDoesNotPutOffTheProbe(t *testing.T) {
 	}
 }
 
-// What was found out an hour ago is no reason to serve a route of then without a look.
+// An hour-old failure is no reason to serve an old route without a lookup.
 func TestFailureOfLongAgoSaysNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		first, second := &Route{Host: "a.test"}, &Route{Host: "a.test"}
@@ -212,7 +211,7 @@ func TestHostOfWhichNothingIsKnownIsAskedForOnceASecond(t *testing.T) {
 			}
 		}
 		s.want(t, "a.test", 1)
-		// Whatever is known of the store, the next one asks again.
+		// The next one asks again, whether the store failed or not.
 		time.Sleep(time.Second)
 		route := &Route{Host: "a.test"}
 		s.set(found(route))
@@ -273,7 +272,7 @@ func TestFailingStoreIsLoggedOnceAMinute(t *testing.T) {
 	})
 }
 
-// A store that fails every other time must not fill the log either.
+// A store that fails every second time must not fill the log either.
 func TestFlappingStoreIsLoggedTwiceAMinuteAtMost(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		n := 0
@@ -296,7 +295,7 @@ func TestFlappingStoreIsLoggedTwiceAMinuteAtMost(t *testing.T) {
 	})
 }
 
-// A request that ends early says nothing of the store.
+// A request that ends early says nothing about the store.
 func TestImpatientRequestsDoNotMakeAFailure(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := &fakeStore{answer: hang(nil, nil)}
@@ -314,8 +313,8 @@ func TestImpatientRequestsDoNotMakeAFailure(t *testing.T) {
 	})
 }
 
-// A stranger who hangs up before the store has told would otherwise leave those who know their routes
-// without the next try, again and again.
+// If a stranger hangs up before the probe has a result, the next request must probe. Otherwise strangers could delay the
+// probe for known hosts again and again.
 func TestProbeOfWhoLeavesIsLeftToTheNext(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		first, second := &Route{Host: "a.test"}, &Route{Host: "a.test"}
@@ -338,7 +337,7 @@ func TestProbeOfWhoLeavesIsLeftToTheNext(t *testing.T) {
 	})
 }
 
-// Each host is asked for, since of each what is known may be as old as the failure.
+// Each host is looked up, since each known route may be as old as the failure.
 func TestFailureOfLongAgoSaysNothingOfAnyHost(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := &fakeStore{answer: func(_ context.Context, host string) (*Route, error) { return &Route{Host: host}, nil }}
@@ -353,7 +352,7 @@ func TestFailureOfLongAgoSaysNothingOfAnyHost(t *testing.T) {
 		synctest.Wait()
 		s.set(func(_ context.Context, host string) (*Route, error) {
 			time.Sleep(5 * time.Millisecond)
-			return nil, ErrNotFound // all were removed meanwhile
+			return nil, ErrNotFound // all routes were removed meanwhile
 		})
 		time.Sleep(time.Hour)
 		var all sync.WaitGroup

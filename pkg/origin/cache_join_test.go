@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// joins calls Join and wants it to take so long.
+// joins calls Join and wants it to take this long.
 func joins(t *testing.T, ctx context.Context, c *Cache, want time.Duration) {
 	t.Helper()
 	start := time.Now()
@@ -17,7 +17,7 @@ func joins(t *testing.T, ctx context.Context, c *Cache, want time.Duration) {
 	}
 }
 
-// underWay returns how many look-ups are.
+// underWay returns the number of lookups under way.
 func underWay(c *Cache) int {
 	synctest.Wait()
 	c.mu.Lock()
@@ -47,7 +47,7 @@ func TestRefreshThatTakesTooLongIsCutBeforeTheRequestEnds(t *testing.T) {
 		first := &Route{Host: "a.test"}
 		c, s := known(t, first, hang(nil, nil))
 		time.Sleep(30 * time.Second)
-		// Each next one has twice the time, for a store that is slow, up to StaleWait.
+		// Each further lookup has twice the time, up to StaleWait, since the store may be slow.
 		for i, wait := range []time.Duration{250 * time.Millisecond, 500 * time.Millisecond, time.Second, time.Second} {
 			c.Begin()
 			serves(t, c, "a.test", first)
@@ -56,7 +56,7 @@ func TestRefreshThatTakesTooLongIsCutBeforeTheRequestEnds(t *testing.T) {
 				t.Errorf("%d look-ups are under way", n)
 			}
 			s.want(t, "a.test", i+2)
-			// The requests in between notice nothing.
+			// Requests in between do not wait.
 			for range 5 {
 				c.Begin()
 				serves(t, c, "a.test", first)
@@ -74,14 +74,14 @@ func TestRefreshThatTakesTooLongIsCutBeforeTheRequestEnds(t *testing.T) {
 	})
 }
 
-// jitterAtMost returns the longest that the store may still not be asked for.
+// jitterAtMost returns the longest time until the next probe.
 func jitterAtMost(c *Cache) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.health.pause * 5 / 4
 }
 
-// The origin's answer may have taken longer than any store that works.
+// The origin's response may have taken longer than a lookup of a working store.
 func TestRefreshIsNotWaitedForTwice(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		first := &Route{Host: "a.test"}
@@ -103,7 +103,7 @@ func TestRefreshIsNotWaitedForTwice(t *testing.T) {
 	})
 }
 
-// It is nobody's any more, and would run on after the reply.
+// No request waits for it, so it would run on after the reply.
 func TestRefreshThatARequestHasGivenUpIsCutBeforeItEnds(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		first := &Route{Host: "a.test"}
@@ -133,7 +133,7 @@ func TestJoinEndsWithTheRequestsTime(t *testing.T) {
 		if n := underWay(c); n != 0 {
 			t.Errorf("%d look-ups are under way", n)
 		}
-		// That says nothing of the store, which is asked again.
+		// That says nothing about the store, so it is asked again.
 		c.Begin()
 		serves(t, c, "a.test", first)
 		synctest.Wait()
@@ -149,15 +149,15 @@ func TestJoinLeavesAloneWhatOthersNeed(t *testing.T) {
 		release := make(chan struct{})
 		c, _ := known(t, first, hang(release, second))
 		time.Sleep(30 * time.Second)
-		c.Begin() // one that finds an old route
-		c.Begin() // one that waits for a look-up
+		c.Begin() // this request finds an old route
+		c.Begin() // this one waits for a lookup
 		serves(t, c, "a.test", first)
 		waited := make(chan *Route, 1)
 		go func() { r, _ := c.Lookup(t.Context(), "b.test"); waited <- r }()
 		if n := underWay(c); n != 2 {
 			t.Fatalf("%d look-ups are under way", n)
 		}
-		joins(t, t.Context(), c, 0) // the other will see to it
+		joins(t, t.Context(), c, 0) // the other request will join it
 		if n := underWay(c); n != 2 {
 			t.Errorf("%d look-ups are under way", n)
 		}
@@ -190,7 +190,7 @@ func TestRequestThatComesWhileAnotherJoinsKeepsTheLookup(t *testing.T) {
 	})
 }
 
-// What looks up routes outside of requests is not theirs to cancel.
+// Join must not cancel a lookup that was made outside of requests.
 func TestJoinDoesNotCancelWhatIsWaitedForOutsideOfRequests(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		route := &Route{Host: "a.test"}

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// hang answers when its channel is closed, with route, and ends with its context.
+// hang answers with route when its channel is closed. It ends with its context.
 func hang(release <-chan struct{}, route *Route) func(context.Context, string) (*Route, error) {
 	return func(ctx context.Context, _ string) (*Route, error) {
 		select {
@@ -21,7 +21,7 @@ func hang(release <-chan struct{}, route *Route) func(context.Context, string) (
 	}
 }
 
-// known returns a cache that knows the route of a.test, whose store then does as answer says.
+// known returns a cache that knows the route of a.test. Its store answers by answer from then on.
 func known(t *testing.T, route *Route, answer func(context.Context, string) (*Route, error)) (*Cache, *fakeStore) {
 	t.Helper()
 	s := &fakeStore{answer: found(route)}
@@ -33,7 +33,7 @@ func known(t *testing.T, route *Route, answer func(context.Context, string) (*Ro
 	return c, s
 }
 
-// serves fails the test unless the host has that route, at once.
+// serves fails the test unless the host has that route at once.
 func serves(t *testing.T, c *Cache, host string, want *Route) {
 	t.Helper()
 	start := time.Now()
@@ -63,7 +63,7 @@ func TestRequestsGoOnWithTheOldRouteWhileItIsRefreshed(t *testing.T) {
 	})
 }
 
-// A sandbox that was idle for long must not serve what was changed long ago.
+// A sandbox that was idle for long must not serve a route that was changed long ago.
 func TestRouteOlderThanTwoTTLsIsWaitedFor(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -88,7 +88,7 @@ func TestRequestWaitsForAnOldRouteNoLongerThanStaleWait(t *testing.T) {
 			t.Errorf("%+v, %v after %v", r, err, time.Since(start))
 		}
 		serves(t, c, "a.test", first) // once, not each time
-		close(release)                // the look-up has gone on
+		close(release)                // the lookup has gone on
 		synctest.Wait()
 		serves(t, c, "a.test", second)
 		s.want(t, "a.test", 2)
@@ -139,8 +139,7 @@ func TestChangeToNothingIsSeenByWhoWaits(t *testing.T) {
 	})
 }
 
-// Hosts that were looked up together would otherwise be asked for together forever after, in
-// each sandbox.
+// Hosts that were looked up together would otherwise be looked up together forever, in each sandbox.
 func TestHostsAreNotRefreshedInStep(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := &fakeStore{answer: func(_ context.Context, host string) (*Route, error) { return &Route{Host: host}, nil }}
@@ -166,7 +165,7 @@ func TestHostsAreNotRefreshedInStep(t *testing.T) {
 		}
 		ask()
 		time.Sleep(27 * time.Second)
-		for i := range 11 { // over the tenth by which they may differ
+		for i := range 11 { // spread over the tenth of the TTL
 			if n := ask(); n > 200 {
 				t.Errorf("%d of %d hosts were asked for within 300 milliseconds, %d", n, hosts, i)
 			}
@@ -230,7 +229,7 @@ func TestLookupEndsWithTheLastWhoWaits(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		// Nothing follows from that for the store, nor for the host.
+		// That says nothing about the store or the host.
 		route := &Route{Host: "a.test"}
 		s.set(found(route))
 		if r, err := c.Lookup(t.Context(), "a.test"); r != route {

@@ -177,7 +177,7 @@ func TestOneLookupInFlightPerHost(t *testing.T) {
 	})
 }
 
-// Who leaves when the answer has just come may be late: another look-up may have begun.
+// A request that leaves just after the answer may be late: another lookup may have begun.
 func TestWhoLeavesLateDoesNotEndTheNextLookup(t *testing.T) {
 	c := newCache(nil)
 	c.once.Do(c.init)
@@ -247,7 +247,7 @@ func TestNegativeTTLAsksEveryTime(t *testing.T) {
 func TestCacheHitCostsNoAllocation(t *testing.T) {
 	for _, route := range []string{"a.x.test", "*.x.test"} {
 		c := newCache(&fakeStore{answer: found(&Route{Host: route})})
-		for range 2 { // the second of a host under a wildcard moves it
+		for range 2 { // the second lookup of a host under a wildcard moves it
 			c.Lookup(t.Context(), "a.x.test")
 		}
 		if n := testing.AllocsPerRun(100, func() { c.Lookup(t.Context(), "a.x.test") }); n != 0 {

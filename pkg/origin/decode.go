@@ -57,10 +57,10 @@ func decodeHost(r *Route, v any) error {
 		return err
 	}
 	if r.Host, err = hostname.NormalizePattern(s); err != nil {
-		return fmt.Errorf("is no host: %w", err)
+		return fmt.Errorf("is not a host: %w", err)
 	}
 	if r.Host != s {
-		return fmt.Errorf("is %q and has to be written as %q", s, r.Host) // as a key it is compared byte by byte
+		return fmt.Errorf("is %q and has to be written as %q", s, r.Host) // keys are compared byte by byte
 	}
 	return nil
 }
@@ -148,7 +148,7 @@ func decodeSPKIPins(r *Route, v any) error {
 
 func decodeClientCert(r *Route, v any) (err error) {
 	if r.ClientCert, err = str(v); err == nil && strings.Contains(r.ClientCert, "PRIVATE KEY") {
-		return fmt.Errorf("holds a private key; it has to be the name of a certificate") // and is never repeated in an error
+		return fmt.Errorf("holds a private key; it has to be the name of a certificate") // the error must not repeat it
 	}
 	return err
 }
@@ -222,7 +222,7 @@ func decodeExpiresAt(r *Route, v any) error {
 	if err != nil {
 		return err
 	}
-	// DynamoDB's own sweeper ignores such values, so that they would never end.
+	// DynamoDB's time to live ignores such values, so that it would never delete the item.
 	if n <= 0 || n > maxEpoch {
 		return fmt.Errorf("is %d and has to be in seconds since 1970 (not milliseconds)", n)
 	}
@@ -250,11 +250,11 @@ func decodeNote(r *Route, v any) error {
 	return nil
 }
 
-const maxOrigins = 16 // what one request may try
+const maxOrigins = 16 // that one request may try
 
-const maxMaxConnections = 65535 // one of our addresses has no more ports to reach one of the origin's
+const maxMaxConnections = 65535 // one local address has no more ports for one address of the origin
 
-const maxTimeout = 24 * time.Hour // beyond which nobody waits, but a unit was mistaken
+const maxTimeout = 24 * time.Hour // a longer one has a mistaken unit
 
 const maxEpoch = 99_999_999_999 // the year 5138 in seconds, 1973 in milliseconds
 
@@ -314,7 +314,7 @@ func strs(v any) ([]string, error) {
 	switch list := v.(type) {
 	case StringSet:
 		return slices.Clone(list), nil
-	case []any: // JSON has no sets
+	case []any: // as from JSON, which has no sets
 		all := make([]string, 0, len(list))
 		for _, v := range list {
 			s, err := str(v)

@@ -180,7 +180,7 @@ func TestInvalidAttributesAreNamed(t *testing.T) {
 	}
 }
 
-// A key in an attribute that is for a name must not travel on into a log.
+// A private key in an attribute that is for a name must not get into a log.
 func TestPrivateKeyIsNotRepeatedInTheError(t *testing.T) {
 	key := "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----"
 	for _, attribute := range []string{"client_cert", "ca_pem"} {
@@ -204,7 +204,7 @@ func FuzzRoutesFile(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for host, r := range file.records {
+		for host, r := range file.stored {
 			if (r.Route == nil) == (r.Err == nil) {
 				t.Fatalf("%q: route %v, error %v", host, r.Route, r.Err)
 			}
@@ -215,7 +215,7 @@ func FuzzRoutesFile(f *testing.F) {
 	})
 }
 
-// checkRoute holds what a decoded route promises to those that use it.
+// checkRoute checks what callers rely on in a decoded route.
 func checkRoute(t *testing.T, host string, r *Route) {
 	t.Helper()
 	if r.Host != host || len(r.Addresses) == 0 || r.Scheme != "https" && r.Scheme != "http" || r.TLSMin < tls.VersionTLS12 ||

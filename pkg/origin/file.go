@@ -19,7 +19,7 @@ import (
 //
 // The objects have the attributes of a DynamoDB item. It is safe for concurrent use.
 type File struct {
-	records map[string]*Stored
+	stored map[string]*Stored
 }
 
 var _ Store = (*File)(nil)
@@ -30,10 +30,10 @@ func ReadFile(name string) (*File, error) {
 	return file, r.err
 }
 
-// ReadRoutes reads a routes document. A route that cannot be used does not fail it, as
-// long as its host is known: [File.Invalid] lists those.
+// ReadRoutes reads a routes document. A route that cannot be used is no error if its host is known: [File.Invalid] lists
+// such routes.
 func ReadRoutes(r io.Reader) (*File, error) {
-	f := &File{records: map[string]*Stored{}}
+	f := &File{stored: map[string]*Stored{}}
 	n := 0
 	for item, err := range Items(r) {
 		if err != nil {
@@ -45,41 +45,41 @@ func ReadRoutes(r io.Reader) (*File, error) {
 		if err == nil {
 			host = route.Host
 		} else {
-			// Its own host pays for it, so that has to be known.
+			// The fault affects this host alone, so the host must be known.
 			var only Route
 			if hostErr := decodeHost(&only, item["host"]); hostErr != nil {
 				return nil, fmt.Errorf("route %d of the list: attribute \"host\" %w", n, hostErr)
 			}
 			host = only.Host
 		}
-		if f.records[host] != nil {
+		if f.stored[host] != nil {
 			route, err = nil, &InvalidRouteError{host, "host", "is there more than once"}
 		}
-		f.records[host] = &Stored{route, err}
+		f.stored[host] = &Stored{route, err}
 	}
 	return f, nil
 }
 
 // Lookup implements [Store]. It never waits.
 func (f *File) Lookup(_ context.Context, host string) (*Route, error) {
-	exact, now := f.records[host], time.Now()
-	if exact.decides(now) {
-		return InForce(exact, nil, now) // and what its wildcard would be need not be known
+	exact, now := f.stored[host], time.Now()
+	if exact.State(now).Decides() {
+		return InForce(exact, nil, now) // without a lookup of the wildcard
 	}
 	var wildcard *Stored
 	if pattern, ok := hostname.Wildcard(host); ok {
-		wildcard = f.records[pattern]
+		wildcard = f.stored[pattern]
 	}
 	return InForce(exact, wildcard, now)
 }
 
-// Len returns how many hosts and patterns the file has, unusable ones included.
-func (f *File) Len() int { return len(f.records) }
+// Len returns the number of hosts and patterns in the file, including those whose routes cannot be used.
+func (f *File) Len() int { return len(f.stored) }
 
-// Invalid returns why routes cannot be used, sorted by host.
+// Invalid returns the errors of the routes that cannot be used, sorted by host.
 func (f *File) Invalid() []*InvalidRouteError {
 	var all []*InvalidRouteError
-	for _, r := range f.records {
+	for _, r := range f.stored {
 		if invalid, ok := errors.AsType[*InvalidRouteError](r.Err); ok {
 			all = append(all, invalid)
 		}
@@ -88,14 +88,14 @@ func (f *File) Invalid() []*InvalidRouteError {
 	return all
 }
 
-// compare counts in what the routes differ from those of old.
+// compare counts the routes that old does not have, that differ, and that only old has.
 func (f *File) compare(old *File) (added, changed, removed int) {
-	for host, r := range f.records {
-		if before := old.records[host]; before == nil {
+	for host, r := range f.stored {
+		if before := old.stored[host]; before == nil {
 			added++
 		} else if !reflect.DeepEqual(r, before) {
 			changed++
 		}
 	}
-	return added, changed, len(old.records) + added - len(f.records)
+	return added, changed, len(old.stored) + added - len(f.stored)
 }

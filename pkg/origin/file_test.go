@@ -31,8 +31,8 @@ func TestWhichRouteIsInForce(t *testing.T) {
 	}
 	for host, want := range map[string]string{
 		"exact.x.com": "exact.lb", "other.x.com": "wildcard.lb", "later.x.com": "later.lb",
-		"gone.x.com": "wildcard.lb", // as if it were swept already
-		"off.x.com":  "",            // hidden, not handed to the wildcard
+		"gone.x.com": "wildcard.lb", // as if it were deleted already
+		"off.x.com":  "",            // hides the wildcard
 		"a.b.x.com":  "", "x.com": "", "com": "", "a.gone.com": "", "y.com": "",
 	} {
 		got, err := lookup(t, file, host)

@@ -14,21 +14,20 @@ import (
 	"strings"
 )
 
-// Item is a route as it is stored: its attributes by name, each as it was written. What
-// edits, compares and copies routes works on Items, so that nothing is lost on the way, not
-// even of a route that cannot be used. [Item.Route] reads one.
+// Item is a route as it is stored: its attributes by name, with their values as they were written. Tools that edit,
+// compare or copy routes work on Items, so that they lose nothing, even of a route that cannot be used. [Item.Route]
+// reads the route.
 //
-// The values are string, json.Number, bool, []any, [StringSet], map[string]any, and nil. An
-// item of DynamoDB may have others, which JSON has not, and no route either: they are kept
-// apart as what they are, and [Item.MarshalJSON] refuses them. The zero Item has no
-// attributes; it can be read, not written to.
+// The values are string, json.Number, bool, []any, [StringSet], map[string]any, and nil. An item of DynamoDB may have values
+// of other types. JSON does not have those, and no route is valid with them. An Item keeps them, and [Item.MarshalJSON]
+// refuses them. The zero Item has no attributes. It can be read, but not written to.
 type Item map[string]any
 
-// StringSet is DynamoDB's type SS. JSON has no sets: an Item read from JSON has one where the
-// attribute is known to be one.
+// StringSet is DynamoDB's type SS. JSON has no sets. An Item that is read from JSON has a StringSet if the attribute is known to
+// be a set.
 type StringSet []string
 
-// Attribute names that tools write beside a route: its record.
+// Names of audit attributes. Tools write them beside a route.
 const (
 	VersionAttribute   = "version"
 	UpdatedAtAttribute = "updated_at"
@@ -38,13 +37,13 @@ const (
 // Route reads the item. The error is an *[InvalidRouteError].
 func (i Item) Route() (*Route, error) { return decode(i) }
 
-// Host returns the key of the item, or "" where it has none that is a string.
+// Host returns the key of the item, or "" if the item has no key or its key is not a string.
 func (i Item) Host() string {
 	s, _ := i["host"].(string)
 	return s
 }
 
-// Names returns the names of the attributes in the order in which they are written.
+// Names returns the names of the attributes in the order of [Attributes]. Unknown names come last, sorted.
 func (i Item) Names() []string {
 	names := make([]string, 0, len(i))
 	for _, name := range attributeOrder {
@@ -60,35 +59,36 @@ func (i Item) Names() []string {
 	return names
 }
 
-// Equal reports whether both have the same attributes with the same values. Sets have no
-// order, and numbers are what they are worth.
+// Equal reports whether both have the same attributes with the same values. Sets are compared without order, and numbers by
+// value.
 func (i Item) Equal(other Item) bool { return maps.EqualFunc(i, other, sameValue) }
 
-// SameRoute is Equal without what tools write beside a route: who changed it, when and how
-// often. Pins that are a list are as good as a set, which is what they become in JSON.
+// SameRoute is [Item.Equal] without audit attributes. A list of pins equals a set of them, since JSON turns one into the
+// other.
 func (i Item) SameRoute(other Item) bool {
 	return i.withPinSet().Equal(other.withPinSet())
 }
 
 func (i Item) withPinSet() Item {
-	only := i.WithoutRecord()
+	only := i.WithoutAudit()
 	if set, ok := asSet(only["spki_pins"]); ok {
 		only["spki_pins"] = set
 	}
 	return only
 }
 
-// IsRecord reports whether an attribute of that name is what tools write beside a route.
-func IsRecord(name string) bool {
+// IsAudit reports whether name is that of an audit attribute: tools write it beside a route, to say who changed the route,
+// when and how often.
+func IsAudit(name string) bool {
 	row, ok := attributeOf(name)
 	return ok && row.Audit
 }
 
-// WithoutRecord returns a copy without what tools write beside a route. Of nil, it has no attributes.
-func (i Item) WithoutRecord() Item {
+// WithoutAudit returns a copy without audit attributes. The copy is never nil.
+func (i Item) WithoutAudit() Item {
 	only := make(Item, len(i))
 	for name, v := range i {
-		if !IsRecord(name) {
+		if !IsAudit(name) {
 			only[name] = v
 		}
 	}
@@ -113,8 +113,8 @@ func sameValue(a, b any) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// canonical returns the one way to write a number by digits and an exponent. DynamoDB gives back 1.5
-// for 1.50, which otherwise would be a change for ever.
+// canonical writes a number in one form, with digits and an exponent. DynamoDB returns 1.5 for 1.50, which
+// would otherwise look like a change each time.
 func canonical(n json.Number) string {
 	mantissa, power, found := strings.Cut(strings.ToLower(n.String()), "e")
 	exponent, err := 0, error(nil)
@@ -138,7 +138,7 @@ func canonical(n json.Number) string {
 	return fmt.Sprintf("%se%d", short, exponent)
 }
 
-// MarshalJSON writes an object with the attributes in the order of Names; sets are sorted.
+// MarshalJSON writes an object with the attributes in the order of [Item.Names]. Sets are sorted.
 func (i Item) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
@@ -157,7 +157,7 @@ func (i Item) MarshalJSON() ([]byte, error) {
 		}
 		v := i[name]
 		if !inJSON(v) {
-			return nil, fmt.Errorf("origin: route %q: attribute %q is of a type that JSON has not", i.Host(), name)
+			return nil, fmt.Errorf("origin: route %q: attribute %q is of a type that JSON does not have", i.Host(), name)
 		}
 		if set, ok := v.(StringSet); ok {
 			v = slices.Sorted(slices.Values(set))
@@ -166,7 +166,7 @@ func (i Item) MarshalJSON() ([]byte, error) {
 			return nil, err
 		}
 		b.WriteByte(':')
-		if err := write(v); err != nil { // a number that an engine keeps as it was written
+		if err := write(v); err != nil { // a number that an engine has stored as it was written
 			return nil, fmt.Errorf("origin: route %q: attribute %q: %w", i.Host(), name, err)
 		}
 	}
@@ -174,7 +174,7 @@ func (i Item) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// inJSON reports whether v comes back from JSON as it is.
+// inJSON reports whether v survives JSON unchanged.
 func inJSON(v any) bool {
 	switch v := v.(type) {
 	case nil, string, json.Number, bool, StringSet:
@@ -192,8 +192,8 @@ func inJSON(v any) bool {
 	return false
 }
 
-// UnmarshalJSON reads an object. One with a member twice is refused: the last would win, and
-// which one its author meant, nobody knows.
+// UnmarshalJSON reads an object. It refuses an object that has a member twice: encoding/json would take the last, and its
+// author may have meant the first.
 func (i *Item) UnmarshalJSON(b []byte) error {
 	if err := checkMembers(json.NewDecoder(bytes.NewReader(b))); err != nil {
 		return err
@@ -214,7 +214,7 @@ func (i *Item) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// asSet makes a set of a list of strings, and returns false for what is none.
+// asSet makes a set of a list of strings. It returns false if v is no such list, or is empty.
 func asSet(v any) (StringSet, bool) {
 	list, _ := v.([]any)
 	set := make(StringSet, 0, len(list))
@@ -229,9 +229,8 @@ func asSet(v any) (StringSet, bool) {
 	return slices.Compact(set), len(set) > 0
 }
 
-// Items reads the routes of a document one by one, in its order, as they are: neither that
-// they can be used nor that each host is there once is looked at. An error ends it, and says
-// where in the document.
+// Items reads the routes of a document one by one, in its order. It does not check whether they can be used, or whether a
+// host has two. An error ends it, and says where in the document.
 func Items(r io.Reader) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		if err := readItems(r, func(item Item) bool { return yield(item, nil) }); err != nil {
@@ -240,7 +239,7 @@ func Items(r io.Reader) iter.Seq2[Item, error] {
 	}
 }
 
-// readItems is [Items] with its error apart, nil where yield wants no more.
+// readItems is [Items] with its error as a result. The error is nil if yield returns false.
 func readItems(r io.Reader, yield func(Item) bool) error {
 	kept := &keeper{r: r}
 	d := json.NewDecoder(kept)
@@ -262,7 +261,7 @@ func readItems(r io.Reader, yield func(Item) bool) error {
 		}
 		return nil
 	}
-	if err := delim('{', "%v is where { has to be"); err != nil {
+	if err := delim('{', "%v in place of {"); err != nil {
 		return err
 	}
 	found := false
@@ -283,7 +282,7 @@ func readItems(r io.Reader, yield func(Item) bool) error {
 		case token == nil:
 			return errNoRoutes
 		case token != json.Delim('['):
-			return form(kept.next(before), errors.New("\"routes\" is no list"))
+			return form(kept.next(before), errors.New("\"routes\" is not a list"))
 		}
 		for n := 1; d.More(); n++ {
 			kept.forget(d.InputOffset(), n > 1)
@@ -299,16 +298,16 @@ func readItems(r io.Reader, yield func(Item) bool) error {
 				return nil
 			}
 		}
-		if err := delim(']', "%v is where ] has to be"); err != nil {
+		if err := delim(']', "%v in place of ]"); err != nil {
 			return err
 		}
 	}
-	if err := delim('}', "%v is where } has to be"); err != nil {
+	if err := delim('}', "%v in place of }"); err != nil {
 		return err
 	}
 	before := d.InputOffset()
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return form(kept.next(before), errors.New("something follows its end"))
+		return form(kept.next(before), errors.New("there is more after its end"))
 	}
 	if !found {
 		return errNoRoutes
@@ -316,14 +315,14 @@ func readItems(r io.Reader, yield func(Item) bool) error {
 	return nil
 }
 
-// keeper keeps what was read from r, from the offset on that is not forgotten yet.
+// keeper keeps the bytes that were read from r, except those before the offset that [keeper.forget] was last called with.
 type keeper struct {
 	r     io.Reader
 	kept  []byte
-	from  int64  // the offset of what is kept
-	shape string // what stands for what is forgotten
-	line  int    // how many lines are forgotten
-	start int64  // where the line after them begins
+	from  int64  // the offset of kept
+	shape string // valid JSON in place of the forgotten bytes
+	line  int    // the number of forgotten lines
+	start int64  // the offset of the line after those
 }
 
 func (k *keeper) Read(p []byte) (int, error) {
@@ -332,8 +331,8 @@ func (k *keeper) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// forget gives up what is before an offset in the list, so that a long document needs no memory. others
-// says whether there are routes before it.
+// forget drops the bytes before an offset in the list, so that a long document needs no memory. others says whether there
+// are routes before the offset.
 func (k *keeper) forget(offset int64, others bool) {
 	n := offset - k.from
 	if i := bytes.LastIndexByte(k.kept[:n], '\n'); i >= 0 {
@@ -347,7 +346,7 @@ func (k *keeper) forget(offset int64, others bool) {
 	}
 }
 
-// position says where an offset is, for people. Columns are bytes.
+// position returns the line and the column of an offset, for people. Columns are bytes.
 func (k *keeper) position(offset int64) string {
 	before := k.kept[:offset-k.from]
 	line, start := k.line, k.start
@@ -358,13 +357,14 @@ func (k *keeper) position(offset int64) string {
 	return fmt.Sprintf("line %d, column %d", line+1, offset-start+1)
 }
 
-// next returns the offset of the token behind another one, which ends at an offset.
+// next returns the offset of the token after the one that ends at offset.
 func (k *keeper) next(offset int64) int64 {
 	rest := k.kept[offset-k.from:]
 	return offset + int64(len(rest)-len(bytes.TrimLeft(rest, " \t\r\n:")))
 }
 
-// fault finds where the document stops being JSON, if a decoder's error says that it does.
+// fault returns the offset of the first byte that is not JSON, if err is a decoder's syntax error, and otherwise that of the
+// end of what was read.
 func (k *keeper) fault(err error) (int64, error) {
 	var syntax *json.SyntaxError
 	end := k.from + int64(len(k.kept))
@@ -381,8 +381,8 @@ func (k *keeper) fault(err error) (int64, error) {
 
 var errNoRoutes = errors.New("has no \"routes\"; an empty list is written {\"routes\":[]}")
 
-// checkMembers reads one value, and refuses objects that have a member twice. What is no JSON
-// at all is left for others to report.
+// checkMembers reads one value, and refuses objects that have a member twice. It ignores faults of syntax: another decoder
+// reports them.
 func checkMembers(d *json.Decoder) error {
 	token, err := d.Token()
 	delim, _ := token.(json.Delim)
@@ -407,49 +407,9 @@ func checkMembers(d *json.Decoder) error {
 			return err
 		}
 		if d.InputOffset() == before {
-			return nil // an error, at which the decoder stays
+			return nil // an error: the decoder stays at it
 		}
 	}
-	d.Token() // the end of it
+	d.Token() // its closing delimiter
 	return nil
-}
-
-// FormatItems writes items as the document that [Items] and [ReadRoutes] read, one line each,
-// so that what changed in it is seen by diff and by version control. It stops at the first
-// error, of items or of w.
-func FormatItems(w io.Writer, items iter.Seq2[Item, error]) error {
-	return FormatDocument(w, func(yield func([]byte, error) bool) {
-		for item, err := range items {
-			var b []byte
-			if err == nil {
-				b, err = item.MarshalJSON()
-			}
-			if !yield(b, err) {
-				return
-			}
-		}
-	})
-}
-
-// FormatDocument is FormatItems for items that were written as JSON before.
-func FormatDocument(w io.Writer, items iter.Seq2[[]byte, error]) error {
-	separator := "{\"routes\":[\n"
-	for b, err := range items {
-		if err != nil {
-			return err
-		}
-		if _, err := io.WriteString(w, separator); err != nil {
-			return err
-		}
-		if _, err := w.Write(b); err != nil {
-			return err
-		}
-		separator = ",\n"
-	}
-	end := "\n]}\n"
-	if separator != ",\n" {
-		end = "{\"routes\":[]}\n"
-	}
-	_, err := io.WriteString(w, end)
-	return err
 }

@@ -12,8 +12,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/nametest"
 )
 
-// A key is compared byte by byte, so that it has to be the canonical name. The error says which
-// that is.
+// Keys are compared byte by byte, so a key must be the canonical name. The error has that name.
 func TestKeysAreReadByTheOneRule(t *testing.T) {
 	t.Parallel()
 	for _, star := range []string{"", "*."} {
@@ -75,7 +74,7 @@ func TestPublicSuffixIsNoKey(t *testing.T) {
 	}
 }
 
-// relevant are routes that one look-up might take for another's.
+// relevant are routes that a lookup could mistake for each other.
 const relevant = `
 	{"host":"exact.x.com","origin":"exact.lb"},
 	{"host":"*.x.com","origin":"wildcard.lb"},
@@ -94,21 +93,21 @@ const relevant = `
 	{"host":"shop.co.uk","origin":"uk.lb"},
 	{"host":"localhost","origin":"local.lb"}`
 
-// inForce is what each host gets: an address, or the error.
+// inForce has the result for each host: an address, or the error.
 var inForce = map[string]string{
 	"exact.x.com": "exact.lb", "other.x.com": "wildcard.lb", "later.x.com": "later.lb",
-	"gone.x.com": "wildcard.lb", // as if it were swept already
-	"off.x.com":  "none",        // hidden, not handed to the wildcard
-	"bad.x.com":  "invalid",     // nor is this
+	"gone.x.com": "wildcard.lb", // as if it were deleted already
+	"off.x.com":  "none",        // hides the wildcard
+	"bad.x.com":  "invalid",     // hides it too
 	"a.b.x.com":  "none", "x.com": "none", "com": "none", "a.gone.com": "none", "y.com": "none", "a.off.com": "none", "on.off.com": "on.lb",
 	"xn--bcher-kva.example": "books.lb", "a.xn--bcher-kva.example": "anybook.lb", "a.b.xn--bcher-kva.example": "none", "bucher.example": "none",
 	"xn--strae-oqa.example": "sharp.lb", "strasse.example": "double.lb",
 	"a.myshopify.com": "shops.lb", "myshopify.com": "none", "shop.co.uk": "uk.lb", "other.co.uk": "none", "localhost": "local.lb", "local": "none",
-	// No name that Normalize returns; a store is not to be taken in by one either.
+	// Not names that Normalize returns. A store must have no route for them either.
 	"": "none", ".": "none", "*": "none", "*.x.com": "wildcard.lb", "EXACT.x.com": "wildcard.lb", ".x.com": "wildcard.lb", "exact.x.com.": "none", "exact.x.com:443": "none", "bücher.example": "none", "..": "none", "*.*.x.com": "none", "x.com\x00": "none", "\xff.x.com": "wildcard.lb",
 }
 
-// outcome is what a look-up came to, in the words of inForce.
+// outcome returns the result of a lookup, as inForce has it.
 func outcome(ctx context.Context, s Store, host string) string {
 	r, err := s.Lookup(ctx, host)
 	var invalid *InvalidRouteError
@@ -123,7 +122,7 @@ func outcome(ctx context.Context, s Store, host string) string {
 	return err.Error()
 }
 
-// among reads the relevant routes, and n others whose names are near.
+// among reads the relevant routes, and n others with similar names.
 func among(t *testing.T, n int) *File {
 	t.Helper()
 	var b bytes.Buffer
@@ -160,7 +159,7 @@ func TestSameRouteAloneAndAmong100000(t *testing.T) {
 			if got := outcome(t.Context(), file, host); got != want {
 				t.Errorf("%q among %d: %s, want %s", host, n, got, want)
 			}
-			for range 2 { // looked up, and remembered
+			for range 2 { // from the store, and from memory
 				if got := outcome(t.Context(), cache, host); got != want {
 					t.Errorf("%q among %d, through the cache: %s, want %s", host, n, got, want)
 				}
@@ -169,7 +168,7 @@ func TestSameRouteAloneAndAmong100000(t *testing.T) {
 	}
 }
 
-// Nothing but the host decides, where it has a route of its own.
+// If a host has its own route, only that counts.
 func TestExactKeyIsLookedUpAlone(t *testing.T) {
 	file := among(t, 0)
 	for _, host := range []string{"exact.x.com", "off.x.com", "bad.x.com", "xn--bcher-kva.example"} {

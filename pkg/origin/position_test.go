@@ -11,7 +11,7 @@ import (
 	"testing/iotest"
 )
 
-// faultOf reads a document to its end or fault, at once or a byte at a time.
+// faultOf reads a document to its end or its first fault, whole or a byte at a time.
 func faultOf(document string, bytewise bool) (fault error) {
 	r := iotest.DataErrReader(strings.NewReader(document))
 	if bytewise {
@@ -23,8 +23,8 @@ func faultOf(document string, bytewise bool) (fault error) {
 	return fault
 }
 
-// What encoding/json says is wrong differs between releases of Go, and so do the offsets of its decoders; where the
-// fault is does not.
+// The texts of encoding/json's errors and the offsets of its decoders differ between releases of Go. The position of a
+// fault does not.
 func TestFaultsOfADocumentAreFoundByLineAndColumn(t *testing.T) {
 	for document, says := range map[string]string{
 		"{\"routes\":[\n{\"host\":\"a\"},\n{\"host\" \"b\"}]}":                 "line 3, column 9: route 2 of the list: ",
@@ -47,15 +47,15 @@ func TestFaultsOfADocumentAreFoundByLineAndColumn(t *testing.T) {
 		"{\"routes\":[\n\n" + strings.Repeat("{},\n", 5000) + "  null]}":       "route 5001 of the list (line 5003, column 3): is null",
 		"{\"routes\":[\n" + strings.Repeat("{},\n", 5000) + "  {\"a\" 5}]}":    "line 5002, column 8: route 5001 of the list: ",
 		"{\"routes\":[]}\n\n x":                                                "line 3, column 2: ",
-		"{\"routes\":[]}\n\n {\"routes\":[]}":                                  "line 3, column 2: something follows its end",
-		"{\"routes\":[{}]},":                                                   "line 1, column 16: something follows its end",
+		"{\"routes\":[]}\n\n {\"routes\":[]}":                                  "line 3, column 2: there is more after its end",
+		"{\"routes\":[{}]},":                                                   "line 1, column 16: there is more after its end",
 		"":                                                                     "line 1, column 1: unexpected EOF",
 		"{\"rou":                                                               "line 1, column 6: unexpected EOF",
 		"{\"routes\":[\n{}]\n":                                                 "line 3, column 1: unexpected EOF",
-		"\n[]":                                                                 "line 2, column 1: [ is where { has to be",
+		"\n[]":                                                                 "line 2, column 1: [ in place of {",
 		"{\n\"routes\" [":                                                      "line 2, column 10: ",
-		"{\n\"routes\" :\n 5}":                                                 "line 3, column 2: \"routes\" is no list",
-		"{\n\"routes\":\n {\"a\":[]}}":                                         "line 3, column 2: \"routes\" is no list",
+		"{\n\"routes\" :\n 5}":                                                 "line 3, column 2: \"routes\" is not a list",
+		"{\n\"routes\":\n {\"a\":[]}}":                                         "line 3, column 2: \"routes\" is not a list",
 		"{\"routes\":[\n{\"host\":\"a\"},\n{\"host\":é}]}":                     "line 3, column 9: route 2 of the list: ",
 		"{\n x": "line 2, column 2: ",
 	} {
@@ -67,7 +67,7 @@ func TestFaultsOfADocumentAreFoundByLineAndColumn(t *testing.T) {
 	}
 }
 
-// What fails to be read is not a fault of the document.
+// A failed read is not a fault of the document.
 func TestReadersErrorIsTold(t *testing.T) {
 	broken := errors.New("the disk is gone")
 	for _, document := range []string{"", "{", "{\"routes\":", "{\"routes\":[", "{\"routes\":[{}", "{\"routes\":[{},", "{\"routes\":[{},{\"host\":"} {
@@ -81,7 +81,7 @@ func TestReadersErrorIsTold(t *testing.T) {
 	}
 }
 
-// The fault that is told is where JSON ends, or before it where the form is another one.
+// The reported fault is the first byte that is not JSON, or an earlier one if the document has the wrong form.
 func FuzzFaultsAreFound(f *testing.F) {
 	for _, document := range []string{"", "{\"routes\":[{},\n{\"a\" 5}]}", "{\"routes\":[{}\n{}]}", "{\"routes\":[]} x", "[\n", "{\"routes\"\n:5}", "{\"routes\":[{},,", "{\"routes\":[{}.", "{\"routes\":[{\"a\":\"\\ud8"} {
 		f.Add(document)
@@ -89,7 +89,7 @@ func FuzzFaultsAreFound(f *testing.F) {
 	f.Fuzz(func(t *testing.T, document string) {
 		const atOnce, bytewise = false, true
 		fault := faultOf(document, atOnce)
-		where := func(err error) string { // without what encoding/json says, which may depend on how it was read
+		where := func(err error) string { // without the text of encoding/json, which may depend on how it was read
 			if at := regexp.MustCompile(`line \d+, column \d+`).FindString(fmt.Sprint(err)); at != "" {
 				return at
 			}

@@ -1,10 +1,9 @@
-// Package origin knows which origin server belongs to which host: the routes, where
-// they are stored, and the cache in front. It knows nothing of HTTP requests.
+// Package origin knows the origin servers of hosts: it has the routes, a store for them, and a cache in front of a store. It
+// knows no HTTP requests.
 //
-// Who may write to a store decides where a host's traffic goes, though not whose
-// certificate it has to show unless the route also brings its own roots. Items are
-// therefore read strictly: an attribute that is misspelt, of the wrong type or not
-// acted upon makes its route invalid. It never falls back to something weaker.
+// A writer of the store decides where the traffic goes. The origin must still show a certificate for the host,
+// unless the route brings its own roots. Items are therefore read strictly: an attribute that is misspelt, of the wrong
+// type or without effect makes its route invalid. A route never falls back to something weaker.
 package origin
 
 import (
@@ -16,18 +15,15 @@ import (
 	"github.com/sleightproxy/sleight/pkg/hostname"
 )
 
-// Route says how requests for a host are forwarded. A Route is not changed once made,
-// so that requests may share it.
+// Route says how requests for a host are forwarded. Requests share a Route, so it must not be changed.
 type Route struct {
-	// Host is the key: a name as hostname.Normalize returns it, or a pattern "*.x.com"
-	// that covers one label.
+	// Host is the key: a name as hostname.Normalize returns it, or a pattern "*.x.com" that covers one label.
 	Host string
 
 	// Scheme is "https" or "http", for all Addresses.
 	Scheme string
 
-	// Addresses are tried in order when a connection is made: "host" or "host:port". At
-	// least one.
+	// Addresses are tried in order when a connection is made: "host" or "host:port". There is at least one.
 	Addresses []string
 
 	// ServerName is sent as SNI and verified. Empty means the host that the client asked for.
@@ -56,18 +52,18 @@ type Route struct {
 	// the proxy's own bound, if it has one.
 	MaxConnections int
 
-	// Rewrite says whether names of the origin in its answers (Location, Content-Location,
-	// Refresh, Link, Set-Cookie's Domain) become the client's. Nil means: where HostHeader
+	// Rewrite says whether names of the origin in its responses (Location, Content-Location,
+	// Refresh, Link, Set-Cookie's Domain) become the client's. Nil means that they do if HostHeader
 	// differs from the host that the client asked for.
 	Rewrite *bool
 
 	// Timeouts override the proxy's own.
 	Timeouts Timeouts
 
-	// Disabled routes answer as if there were none, and hide a wildcard's.
+	// Disabled answers as if there were no route, and hides a wildcard's.
 	Disabled bool
 
-	// ExpiresAt is when the route ceases to be, in whole seconds. Zero means never.
+	// ExpiresAt is the end of the route, in whole seconds. Zero means never.
 	ExpiresAt time.Time
 
 	// Version, UpdatedAt, UpdatedBy and Note are for the tools that edit routes.
@@ -81,23 +77,26 @@ type Route struct {
 type Timeouts struct {
 	Connect   time.Duration // TCP to one address, with DNS
 	Handshake time.Duration // TLS
-	Response  time.Duration // from when the request was sent to the beginning of the answer
+	Response  time.Duration // from the end of the request to the beginning of the response
 	Idle      time.Duration // silence in the middle of a body, in either direction
 	Request   time.Duration // the whole
 }
 
-// expired reports whether the route has ceased to be at now, by the wall clock.
+// State says what the route means at now by itself: [Usable], [Disabled] or [Expired].
+func (r *Route) State(now time.Time) State { return (&Stored{Route: r}).State(now) }
+
+// expired reports whether the route has expired at now, by the wall clock.
 func (r *Route) expired(now time.Time) bool {
 	return !r.ExpiresAt.IsZero() && !now.Round(0).Before(r.ExpiresAt)
 }
 
-// Store finds routes. Implementations are safe for concurrent use and keep to the
-// context's deadline. A store may be eventually consistent; reads are not repeatable.
+// Store finds routes. Implementations are safe for concurrent use, and return within the context's deadline. A store may
+// be eventually consistent. Reads are not repeatable.
 type Store interface {
-	// Lookup returns the route in force for host, a name as hostname.Normalize returns it:
-	// its own, else the one of its wildcard. The error is [ErrNotFound] where there is none
-	// (or it is disabled), an *[InvalidRouteError] where the route cannot be used, and any
-	// other where the store cannot tell. The caller must not change the route.
+	// Lookup returns the route in force for host, a name as hostname.Normalize returns it: the
+	// host's own route, or the one of its wildcard. The error is [ErrNotFound] if it has no route or a
+	// disabled one, an *[InvalidRouteError] if the route cannot be used, and any other if the store
+	// does not know. The caller must not change the route.
 	Lookup(ctx context.Context, host string) (*Route, error)
 }
 
@@ -116,8 +115,8 @@ func (e *InvalidRouteError) Error() string {
 	return fmt.Sprintf("origin: route %q: attribute %q %s", e.Host, e.Attribute, e.Reason)
 }
 
-// isAnswer reports whether the error of a look-up, or that there is none, is for certain: a store that
-// cannot tell has another one.
+// isAnswer reports whether a lookup with this error, or with nil, is certain. Any other error means that the store does not
+// know.
 func isAnswer(err error) bool {
 	_, invalid := errors.AsType[*InvalidRouteError](err)
 	return err == nil || invalid || errors.Is(err, ErrNotFound)
@@ -129,28 +128,52 @@ type Stored struct {
 	Err   error
 }
 
-// InForce returns the route in force if exact is stored under a host and wildcard under the host's wildcard; nil means
+// State says what a stored route means for the hosts of its key.
+type State string
+
+// The states.
+const (
+	Absent   State = "absent"   // the store has nothing under the key
+	Invalid  State = "invalid"  // it cannot be used, and hides the wildcard's
+	Disabled State = "disabled" // it answers as if there were no route, and hides the wildcard's
+	Expired  State = "expired"  // it counts as absent
+	Usable   State = "usable"
+)
+
+// State says what s means at now. Nil is [Absent].
+func (s *Stored) State(now time.Time) State {
+	switch {
+	case s == nil:
+		return Absent
+	case s.Err != nil:
+		return Invalid
+	case s.Route.expired(now):
+		return Expired
+	case s.Route.Disabled:
+		return Disabled
+	}
+	return Usable
+}
+
+// Decides reports whether the answer for a host with a stored route of this state is known from it: then the host's wildcard
+// does not count.
+func (s State) Decides() bool { return s != Absent && s != Expired }
+
+// InForce returns the route in force if exact is stored under a host and wildcard under the host's wildcard. Nil means
 // that nothing is stored there. An expired route counts as absent. A disabled or invalid one hides the wildcard's: its
 // parent must not undo what was set for a host. The error is [ErrNotFound] or an *[InvalidRouteError].
 func InForce(exact, wildcard *Stored, now time.Time) (*Route, error) {
-	r := exact
-	if !r.decides(now) {
-		r = wildcard
+	s := exact
+	if !s.State(now).Decides() {
+		s = wildcard
 	}
-	switch {
-	case !r.decides(now):
-		return nil, ErrNotFound
-	case r.Err != nil:
-		return nil, r.Err
-	case r.Route.Disabled:
-		return nil, ErrNotFound
+	switch s.State(now) {
+	case Usable:
+		return s.Route, nil
+	case Invalid:
+		return nil, s.Err
 	}
-	return r.Route, nil
-}
-
-// decides reports whether r counts, whatever else is stored for the host.
-func (r *Stored) decides(now time.Time) bool {
-	return r != nil && (r.Err != nil || !r.Route.expired(now))
+	return nil, ErrNotFound
 }
 
 // Keys returns the keys that the route of a host may be stored under: the host, and its wildcard if there is one. host is

@@ -2,9 +2,9 @@ package origin
 
 import "bytes"
 
-// SyntaxFault looks whether a document is one value of JSON (RFC 8259). It returns the offset of the first byte that
-// cannot be there, or the length of the document if it is cut off, or -1 if it is JSON. The offset
-// in encoding/json's SyntaxError is another one in each release of Go, beside a character of several bytes for one.
+// SyntaxFault checks whether a document is one value of JSON (RFC 8259). It returns the offset of the first byte that JSON does
+// not allow there, the length of the document if it is cut off, or -1 if it is valid. The offset of
+// encoding/json's SyntaxError differs between releases of Go, for instance beside a character of several bytes.
 func SyntaxFault(document []byte) int {
 	s := syntax{b: document}
 	if !s.value() {
@@ -16,7 +16,7 @@ func SyntaxFault(document []byte) int {
 	return -1
 }
 
-// syntax reads JSON. Its methods return false if the fault is at at.
+// syntax reads JSON. Its methods return false if there is a fault, at the offset at.
 type syntax struct {
 	b         []byte
 	at, depth int
@@ -31,12 +31,12 @@ func (s *syntax) space() {
 	}
 }
 
-// in reports whether the next byte is one of some.
+// in reports whether the next byte is in some.
 func (s *syntax) in(some string) bool {
 	return s.at < len(s.b) && bytes.IndexByte([]byte(some), s.b[s.at]) >= 0
 }
 
-// one reads one byte of some.
+// one reads a byte if it is in some, and reports whether it did.
 func (s *syntax) one(some string) bool {
 	if !s.in(some) {
 		return false
@@ -145,7 +145,7 @@ func (s *syntax) number() bool {
 	return true
 }
 
-// digits reads one or more.
+// digits reads one or more digits.
 func (s *syntax) digits() bool {
 	begin := s.at
 	for s.one("0123456789") {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A column is a byte, also beside characters of several and inside an escape, in every release of Go.
+// Columns are bytes in every release of Go, beside characters of several bytes and inside an escape too.
 func TestSyntaxFaultIsTheFirstByteThatCannotBeThere(t *testing.T) {
 	for document, want := range map[string]int{
 		`{"a":[1,-2.5e+3,0,{}],"b":"\u00e9\n é","c":[true,false,null,[]]}`: -1,
@@ -29,7 +29,7 @@ func TestSyntaxFaultIsTheFirstByteThatCannotBeThere(t *testing.T) {
 	}
 }
 
-// Whether a document is JSON, and whether it could go on, is the same for encoding/json.
+// SyntaxFault and encoding/json agree whether a document is JSON, and whether it is cut off.
 func FuzzSyntaxFault(f *testing.F) {
 	for _, document := range []string{`{"a":[1,-2.5e+3,{}],"b":"\u00e9\n é"}`, `{"a" é}`, "[1 2]", `"\u12`, "1.5.2", "nul", "{} {}"} {
 		f.Add([]byte(document))
@@ -48,7 +48,7 @@ func FuzzSyntaxFault(f *testing.F) {
 		var whole json.RawMessage
 		var syntax *json.SyntaxError
 		before, err := document[:at], error(nil)
-		if err = json.Unmarshal(before, &whole); err != nil { // else what follows a value is the fault
+		if err = json.Unmarshal(before, &whole); err != nil { // otherwise the fault follows a whole value
 			err = json.NewDecoder(strings.NewReader(string(before))).Decode(&whole)
 		}
 		if errors.As(err, &syntax) || err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {

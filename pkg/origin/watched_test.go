@@ -3,6 +3,7 @@ package origin
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -17,7 +18,7 @@ import (
 	"time"
 )
 
-// logged keeps the lines of a log.
+// logged is a log in memory.
 type logged struct {
 	mu  sync.Mutex
 	all strings.Builder
@@ -29,7 +30,7 @@ func (l *logged) Write(b []byte) (int, error) {
 	return l.all.Write(b)
 }
 
-// take returns what was written since it was last called.
+// take returns the log since its last call.
 func (l *logged) take() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -39,7 +40,7 @@ func (l *logged) take() string {
 
 func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
-// Both have the same length, so that it gives nothing away.
+// Both have the same length, so that the length does not show a change.
 const (
 	routesA = `{"routes":[{"host":"a.test","origin":"a1.lb"},{"host":"b.test","origin":"b.lb"}                                  ]}`
 	routesB = `{"routes":[{"host":"a.test","origin":"a2.lb"},{"host":"c.test","origin":"c.lb"},{"host":"d.test","origin":"d.lb"}]}`
@@ -52,7 +53,7 @@ func write(t *testing.T, name, content string) {
 	}
 }
 
-// settle gives the file a modification time that can be relied on, the same for all.
+// settle gives the file an old modification time, the same for all files.
 func settle(t *testing.T, name string) {
 	t.Helper()
 	at := time.Unix(1_700_000_000, 0)
@@ -72,12 +73,12 @@ func TestRoutesFollowTheFileHoweverItChanges(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, dir string){
 		"written in place": func(t *testing.T, dir string) { write(t, filepath.Join(dir, "data1", "routes.json"), routesB) },
 		"written in place, with its time kept": func(t *testing.T, dir string) {
-			write(t, filepath.Join(dir, "data1", "routes.json"), routesB+"\n") // by its length alone
+			write(t, filepath.Join(dir, "data1", "routes.json"), routesB+"\n") // only the length changes
 			settle(t, filepath.Join(dir, "data1", "routes.json"))
 		},
 		"renamed over": func(t *testing.T, dir string) {
 			write(t, filepath.Join(dir, "new"), routesB)
-			settle(t, filepath.Join(dir, "new")) // as mv -p and the like leave it
+			settle(t, filepath.Join(dir, "new")) // as cp -p leaves it
 			if err := os.Rename(filepath.Join(dir, "new"), filepath.Join(dir, "data1", "routes.json")); err != nil {
 				t.Fatal(err)
 			}
@@ -132,7 +133,7 @@ func TestRoutesFollowTheFileHoweverItChanges(t *testing.T) {
 	}
 }
 
-// Within a tick of the file system's clock, a second change of the same length leaves no trace.
+// A second change within a tick of the file system's clock, of the same length, changes neither time nor size.
 func TestChangeThatLeavesTheTimeIsSeen(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "routes.json")
 	write(t, file, routesA)
@@ -169,7 +170,7 @@ func TestUnusableFileLeavesTheRoutesAndSaysSoOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		// To open it would wait for a writer for ever.
+		// Opening it would wait for a writer forever.
 		"a pipe": func(t *testing.T, file string) {
 			if err := os.Remove(file); err != nil {
 				t.Fatal(err)
@@ -215,57 +216,6 @@ func TestUnusableFileLeavesTheRoutesAndSaysSoOnce(t *testing.T) {
 	}
 }
 
-const fewDescriptors = "ORIGIN_TEST_FEW_DESCRIPTORS"
-
-// Whoever corrects a file that is right does not find what is wrong.
-func TestWantOfDescriptorsIsNotBlamedOnTheFile(t *testing.T) {
-	if os.Getenv(fewDescriptors) == "" { // alone, since it takes them from all tests of its process
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
-		cmd.Env = append(os.Environ(), fewDescriptors+"=1")
-		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "PASS") {
-			t.Errorf("%v\n%s", err, out)
-		}
-		return
-	}
-	file := filepath.Join(t.TempDir(), "routes.json")
-	write(t, file, routesA)
-	var log logged
-	w, err := OpenFile(file, log.logger())
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, file, routesB)
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 64, Max: 64}); err != nil {
-		t.Fatal(err)
-	}
-	var taken []*os.File
-	for {
-		f, err := os.Open(os.DevNull)
-		if err != nil {
-			break
-		}
-		taken = append(taken, f)
-	}
-	for range 2 {
-		w.look()
-	}
-	_, openErr := OpenFile(file, log.logger())
-	for _, f := range taken {
-		f.Close()
-	}
-	if got := log.take(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "too many open files") || !strings.Contains(got, "allow the process more file descriptors (ulimit -n") || strings.Contains(got, "correct the file") {
-		t.Errorf("log: %s", got)
-	}
-	if got := Remedy(openErr); !strings.Contains(got, "ulimit -n") {
-		t.Errorf("%v: %s", openErr, got)
-	}
-	w.look()
-	expect(t, w, "a.test", "a2.lb")
-	if got := log.take(); !strings.Contains(got, "routes read again") {
-		t.Errorf("log: %s", got)
-	}
-}
-
 func TestRemedyFitsWhyAFileCannotBeRead(t *testing.T) {
 	dir := t.TempDir()
 	broken, locked := filepath.Join(dir, "broken.json"), filepath.Join(dir, "locked.json")
@@ -288,9 +238,9 @@ func TestRemedyFitsWhyAFileCannotBeRead(t *testing.T) {
 	}
 }
 
-// A network file system may fail for a moment, and the file be the same before and after.
+// A network file system may fail for a moment, while the file stays the same.
 func TestFileThatCouldNotBeReadIsReadAgainThoughUnchanged(t *testing.T) {
-	unreadable := t.TempDir() // a directory can be opened, and not read
+	unreadable := t.TempDir() // a directory can be opened, but not read
 	_, r := readFile(unreadable)
 	if r.err == nil {
 		t.Fatal("was read")
@@ -349,6 +299,38 @@ func TestInvalidRoutesAreLoggedAtEachReading(t *testing.T) {
 	}
 }
 
+// A nil logger was a panic in the middle of the first reading that had something to log.
+func TestNilLoggerIsTheDefault(t *testing.T) {
+	var log logged
+	before := slog.Default()
+	slog.SetDefault(log.logger())
+	defer slog.SetDefault(before)
+	file := filepath.Join(t.TempDir(), "routes.json")
+	write(t, file, `{"routes":[{"host":"a.test","orgin":"x"}]}`)
+	w, err := OpenFile(file, nil)
+	if got := log.take(); err != nil || !strings.Contains(got, "route=a.test attribute=origin") {
+		t.Fatalf("%v, log %s", err, got)
+	}
+	write(t, file, "{")
+	w.Reload()
+	if got := log.take(); !strings.Contains(got, "level=ERROR") {
+		t.Errorf("log: %s", got)
+	}
+}
+
+func TestWatchedFileThatWasNotOpenedIsAnError(t *testing.T) {
+	w := new(WatchedFile)
+	if r, err := w.Lookup(t.Context(), "a.test"); r != nil || err == nil || errors.Is(err, ErrNotFound) {
+		t.Errorf("%v, %v", r, err)
+	}
+	var log logged
+	w.logger = log.logger()
+	w.Reload()
+	if got := log.take(); !strings.Contains(got, "level=ERROR") {
+		t.Errorf("log: %s", got)
+	}
+}
+
 func TestWatchLooksUntilItsContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "routes.json")
@@ -373,7 +355,7 @@ func TestWatchLooksUntilItsContextEnds(t *testing.T) {
 	})
 }
 
-// A look-up sees the routes of one reading, never of two.
+// A lookup sees the routes of one reading.
 func TestReplacementIsAtomic(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "routes.json")
 	write(t, file, routesA)

@@ -8,22 +8,22 @@ package uri
 import "strings"
 
 // EscapePath percent-encodes the bytes of an encoded path that no path may have (RFC 3986 section 3.3).
-// Brackets stay: no path may have them either, but clients send them, and net/url takes them.
+// Brackets are not allowed either, but stay, since clients send them and net/url accepts them.
 func EscapePath(s string) string { return escape(s, inPath|percent|brackets) }
 
-// EscapeDecodedPath encodes a path that a front has decoded. A "%" in it is one that the client meant.
+// EscapeDecodedPath encodes a path that a front has decoded. A "%" in it is a character of the path.
 func EscapeDecodedPath(s string) string { return escape(s, inPath) }
 
 // EscapeQuery percent-encodes the bytes of an encoded query that would end it or the request line: blanks,
-// control characters, "#", and what is not ASCII. Others that RFC 3986 section 3.4 does not have in a
-// query, such as "|" and "{", stay: browsers send them.
+// control characters, "#", and bytes that are not ASCII. Other bytes that RFC 3986 section 3.4 does not allow in a
+// query, such as "|" and "{", stay, since browsers send them.
 func EscapeQuery(s string) string { return escape(s, inQuery|ampersand) }
 
-// EscapeParameter is [EscapeQuery] for an encoded name or value, which must not become two.
+// EscapeParameter is [EscapeQuery] for an encoded name or value. It also encodes "&", so that one parameter does not become two.
 func EscapeParameter(s string) string { return escape(s, inQuery) }
 
 // EscapeDecodedParameter encodes a name or a value that a front has decoded. A blank becomes "%20", since
-// only decoders of forms take a "+" for a blank.
+// only decoders of forms read "+" as a blank.
 func EscapeDecodedParameter(s string) string { return escape(s, unreserved) }
 
 // class is a set of bytes.
@@ -38,7 +38,7 @@ const (
 	ampersand // "&"
 )
 
-// classes has for each byte the sets that it is in.
+// classes has the sets of each byte.
 var classes = func() (all [256]class) {
 	for c := '!'; c <= '~'; c++ {
 		all[c] |= inQuery

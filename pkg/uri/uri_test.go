@@ -17,7 +17,7 @@ func every() string {
 	return b.String()
 }
 
-// kept returns which bytes of ASCII stay as they are.
+// kept returns the bytes of ASCII that stay as they are.
 func kept(escape func(string) string) string {
 	var b strings.Builder
 	for _, c := range []byte(every()) {
@@ -66,7 +66,7 @@ func FuzzEscape(f *testing.F) {
 			if i := strings.IndexFunc(got, func(c rune) bool { return c <= ' ' || c >= 0x7f || c == '#' }); i >= 0 {
 				t.Errorf("%s: %q", name, got)
 			}
-			// What is encoded here is what it was, for whoever decodes it.
+			// Decoding returns the original.
 			if before, err := url.PathUnescape(s); err == nil {
 				if after, err := url.PathUnescape(got); err != nil || after != before {
 					t.Errorf("%s: %q is %q, %v, want %q", name, got, after, err, before)

@@ -11,29 +11,29 @@ import (
 )
 
 const (
-	// maxCalls bounds the calls under way, and so the connections.
+	// maxCalls bounds the calls at a time, and thus the connections.
 	maxCalls = 4
 
-	// maxQuestions is how many look-ups share a call: DynamoDB takes 100 keys, and each has two.
-	maxQuestions = 50
+	// maxLookups bounds the lookups that share a call. DynamoDB takes 100 keys, and a lookup has two.
+	maxLookups = 50
 
-	// maxReads bounds how often keys that DynamoDB leaves unprocessed are asked for again.
+	// maxReads bounds the requests of a call, which repeats the request for keys that DynamoDB left unprocessed.
 	maxReads = 3
 
-	// readPause is the longest before the second of these reads; each next may be twice that.
+	// readPause is the longest pause before the second request. Each further pause may be twice as long.
 	readPause = 50 * time.Millisecond
 )
 
-// question is a look-up on its way into a call.
-type question struct {
-	ctx   context.Context // of who waits
+// lookup is a lookup that waits for a call or for its answer.
+type lookup struct {
+	ctx   context.Context // of the caller
 	names []string        // the keys to read, the more specific first
 
 	// Guarded by the store's mutex.
-	call *call // that reads them; nil while the question waits for its turn
-	over bool  // it is answered, or nobody waits
+	call *call // that reads the keys; nil while the lookup waits for a call
+	over bool  // it is answered, or its caller has left
 
-	done  chan struct{} // closed when the answer is there
+	done  chan struct{} // closed with the answer
 	route *origin.Route
 	err   error
 }
@@ -41,38 +41,38 @@ type question struct {
 // call is a BatchGetItem under way, with its repetitions.
 type call struct {
 	cancel context.CancelFunc
-	open   int           // questions that are not over. Guarded by the store's mutex
-	done   chan struct{} // closed when it has ended
+	open   int           // lookups that are not over; guarded by the store's mutex
+	done   chan struct{} // closed at its end
 }
 
-// next begins a call for what waits, if anything does. The mutex is held.
+// next begins a call for lookups that wait, if there are any. The mutex is held.
 func (d *Store) next() {
-	// Who has given up shall not have it begin.
-	d.waiting = slices.DeleteFunc(d.waiting, func(q *question) bool { q.over = q.ctx.Err() != nil; return q.over })
-	n := min(len(d.waiting), maxQuestions)
+	// No call begins for callers that have left.
+	d.waiting = slices.DeleteFunc(d.waiting, func(q *lookup) bool { q.over = q.ctx.Err() != nil; return q.over })
+	n := min(len(d.waiting), maxLookups)
 	if n == 0 {
 		return
 	}
-	questions := slices.Clone(d.waiting[:n])
+	lookups := slices.Clone(d.waiting[:n])
 	d.waiting = slices.Delete(d.waiting, 0, n)
 	d.calls++
-	// It has until the last who waits gives up, and keeps what belongs to the first, for the log.
-	ctx := context.WithoutCancel(questions[0].ctx)
+	// The call has the latest deadline of its callers, and the values of the first caller's context, for the log.
+	ctx := context.WithoutCancel(lookups[0].ctx)
 	c := &call{open: n, done: make(chan struct{})}
-	if end, ok := lastDeadline(questions); ok {
+	if end, ok := lastDeadline(lookups); ok {
 		ctx, c.cancel = context.WithDeadline(ctx, end)
 	} else {
 		ctx, c.cancel = context.WithCancel(ctx)
 	}
-	for _, q := range questions {
+	for _, q := range lookups {
 		q.call = c
 	}
-	go d.run(ctx, c, questions)
+	go d.run(ctx, c, lookups)
 }
 
-// lastDeadline returns the latest, if all have one.
-func lastDeadline(questions []*question) (last time.Time, ok bool) {
-	for _, q := range questions {
+// lastDeadline returns the latest deadline, and false if a lookup has no deadline.
+func lastDeadline(lookups []*lookup) (last time.Time, ok bool) {
+	for _, q := range lookups {
 		end, ok := q.ctx.Deadline()
 		if !ok {
 			return time.Time{}, false
@@ -84,9 +84,9 @@ func lastDeadline(questions []*question) (last time.Time, ok bool) {
 	return last, true
 }
 
-// run makes a call, and hands its turn on.
-func (d *Store) run(ctx context.Context, c *call, questions []*question) {
-	rest, err := d.read(ctx, c, questions)
+// run makes a call, and begins the next one.
+func (d *Store) run(ctx context.Context, c *call, lookups []*lookup) {
+	rest, err := d.read(ctx, c, lookups)
 	for _, q := range rest {
 		d.answer(c, q, nil, &tableError{d.Table, err})
 	}
@@ -98,15 +98,15 @@ func (d *Store) run(ctx context.Context, c *call, questions []*question) {
 	d.next()
 }
 
-// read answers what it can, and returns the rest with the reason why it cannot.
-func (d *Store) read(ctx context.Context, c *call, questions []*question) (rest []*question, err error) {
-	rest = questions
+// read answers lookups. It returns those without an answer, with the reason.
+func (d *Store) read(ctx context.Context, c *call, lookups []*lookup) (rest []*lookup, err error) {
+	rest = lookups
 	defer func() {
-		if v := recover(); v != nil { // in this goroutine it would end the process
+		if v := recover(); v != nil { // in this goroutine a panic would end the process
 			err = fmt.Errorf("the client panicked: %v", v)
 		}
 	}()
-	names := namesOf(questions)
+	names := namesOf(lookups)
 	found := map[string]*origin.Stored{}
 	for n := range maxReads {
 		if n > 0 && !sleep(ctx, rand.N(readPause<<(n-1))) {
@@ -120,9 +120,9 @@ func (d *Store) read(ctx context.Context, c *call, questions []*question) (rest 
 			route, err := item.Route()
 			found[item.Host()] = &origin.Stored{Route: route, Err: err}
 		}
-		var open []*question
+		var open []*lookup
 		for _, q := range rest {
-			// Going on with what there is could take a wildcard for a host whose own item exists.
+			// If only one key was read, a host that has its own item could get its wildcard's route.
 			if slices.ContainsFunc(q.names, func(name string) bool { return slices.Contains(left, name) }) {
 				open = append(open, q)
 				continue
@@ -142,11 +142,11 @@ func (d *Store) read(ctx context.Context, c *call, questions []*question) (rest 
 	return rest, ErrUnprocessed
 }
 
-// namesOf returns the names whose items to read, each once: DynamoDB refuses a call that has one twice,
-// and hosts share wildcards.
-func namesOf(questions []*question) (want []string) {
+// namesOf returns the keys of lookups, each once. Hosts share wildcards, and DynamoDB refuses a request that has a key
+// twice.
+func namesOf(lookups []*lookup) (want []string) {
 	seen := map[string]bool{}
-	for _, q := range questions {
+	for _, q := range lookups {
 		for _, name := range q.names {
 			if !seen[name] {
 				seen[name] = true
@@ -157,8 +157,8 @@ func namesOf(questions []*question) (want []string) {
 	return want
 }
 
-// answer tells who asked.
-func (d *Store) answer(c *call, q *question, route *origin.Route, err error) {
+// answer gives a lookup its answer.
+func (d *Store) answer(c *call, q *lookup, route *origin.Route, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	q.route, q.err = route, err
@@ -169,12 +169,12 @@ func (d *Store) answer(c *call, q *question, route *origin.Route, err error) {
 	}
 }
 
-// leave is for who does not wait any more. A call that nobody waits for ends; when leave returns,
-// it has.
-func (d *Store) leave(q *question) {
+// leave notes that the caller of q waits no longer. It ends the call if no other caller waits for it, and returns after its
+// end.
+func (d *Store) leave(q *lookup) {
 	d.mu.Lock()
 	c := q.call
-	if q.over || c == nil { // without a call, it will get none
+	if q.over || c == nil { // next will drop it, since its context has ended
 		d.mu.Unlock()
 		return
 	}
@@ -188,7 +188,7 @@ func (d *Store) leave(q *question) {
 	}
 }
 
-// sleep waits, and reports whether ctx let it.
+// sleep waits for d. It returns false if ctx ends before.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -18,11 +18,11 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// fakeTable answers BatchGetItem as DynamoDB does, and notes what it was asked.
+// fakeTable answers BatchGetItem as DynamoDB does, and keeps the requested keys.
 type fakeTable struct {
 	items       map[string]string              // origins by host
-	hold        chan struct{}                  // calls wait for it to be closed; nil for none
-	unprocessed func(n int, keys []string) int // how many of its last keys call n leaves; nil for none
+	hold        chan struct{}                  // calls wait until it is closed, unless it is nil
+	unprocessed func(n int, keys []string) int // the number of last keys that call n leaves unprocessed; nil means 0
 	err         error
 
 	mu    sync.Mutex
@@ -85,7 +85,7 @@ func (f *fakeTable) asked() [][]string {
 	return slices.Clone(f.calls)
 }
 
-// lookups looks up all hosts at once, and returns what each got once all have.
+// lookups looks up all hosts at the same time, and returns the results.
 func lookups(ctx context.Context, store origin.Store, hosts ...string) func() map[string]string {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -113,7 +113,7 @@ func numbered(format string, n int) (hosts []string) {
 	return hosts
 }
 
-// idle fails the test unless the store has nothing left to do.
+// idle fails the test if the store has lookups or calls.
 func idle(t *testing.T, d *Store) {
 	t.Helper()
 	synctest.Wait()
@@ -124,7 +124,7 @@ func idle(t *testing.T, d *Store) {
 	}
 }
 
-// busy returns a store whose calls are all under way, and the function that lets them go on.
+// busy returns a store with all its calls under way, and a function that releases them.
 func busy(t *testing.T, f *fakeTable) (*Store, func()) {
 	t.Helper()
 	f.hold = make(chan struct{})
@@ -213,7 +213,7 @@ func TestOneWhoLeavesASharedCallDoesNotFailTheOthers(t *testing.T) {
 	})
 }
 
-// Who has left is answered too, and must not be counted as leaving once more.
+// A lookup whose caller has left is answered too, and must not be counted twice.
 func TestSharedCallEndsWithItsLastWhoeverLeftBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeTable{unprocessed: func(_ int, keys []string) int {
@@ -257,7 +257,7 @@ func TestNothingRunsOnWhenNobodyWaits(t *testing.T) {
 		got := lookups(ctx, d, numbered("h%d.test", 100)...)
 		leave()
 		got()
-		// Without waiting for anything else: what returned has ended.
+		// There is nothing to wait for: a lookup that returned has ended.
 		f.mu.Lock()
 		open := f.open
 		f.mu.Unlock()
@@ -277,7 +277,7 @@ func TestUnprocessedKeysFailTheirOwnHostsAlone(t *testing.T) {
 		f := &fakeTable{items: map[string]string{"a.x.test": "a.lb", "*.x.test": "wild.lb", "b.y.test": "b.lb", "*.y.test": "wild.lb"}}
 		f.unprocessed = func(_ int, keys []string) int {
 			if i := slices.Index(keys, "b.y.test"); i >= 0 {
-				return len(keys) - i // and *.y.test behind it
+				return len(keys) - i // and *.y.test after it
 			}
 			return 0
 		}
@@ -296,7 +296,7 @@ func TestUnprocessedKeysFailTheirOwnHostsAlone(t *testing.T) {
 		if got := <-readable; got != "[a.lb] <nil>" || at != 0 {
 			t.Errorf("%s after %v", got, at)
 		}
-		// Never the wildcard, where the host's own item was not read.
+		// Not the wildcard, since the host's own item was not read.
 		if got := throttled()["b.y.test"]; !strings.Contains(got, "unprocessed") {
 			t.Error(got)
 		}
@@ -306,11 +306,11 @@ func TestUnprocessedKeysFailTheirOwnHostsAlone(t *testing.T) {
 	})
 }
 
-// Otherwise the host would be said to have no route, for certain.
+// Otherwise the host would certainly have no route.
 func TestWildcardThatIsLeftUnprocessedIsReadBeforeItsHostHasNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeTable{items: map[string]string{"*.y.test": "wild.lb"}}
-		f.unprocessed = func(_ int, keys []string) int { return len(keys) - 1 } // the wildcard, at first
+		f.unprocessed = func(_ int, keys []string) int { return len(keys) - 1 } // the wildcard at first
 		d := &Store{Client: f, Table: "t"}
 		if r, err := d.Lookup(t.Context(), "b.y.test"); err != nil || r.Host != "*.y.test" {
 			t.Errorf("%+v, %v", r, err)
@@ -324,12 +324,12 @@ func TestSharedCallHasUntilTheLastGivesUp(t *testing.T) {
 	late, cancelLate := context.WithTimeout(t.Context(), 2*time.Hour)
 	defer cancelLate()
 	want, _ := late.Deadline()
-	for _, questions := range [][]*question{{{ctx: soon}, {ctx: late}}, {{ctx: late}, {ctx: soon}}} {
+	for _, questions := range [][]*lookup{{{ctx: soon}, {ctx: late}}, {{ctx: late}, {ctx: soon}}} {
 		if end, ok := lastDeadline(questions); !ok || !end.Equal(want) {
 			t.Errorf("%v, %v; want %v", end, ok, want)
 		}
 	}
-	if end, ok := lastDeadline([]*question{{ctx: soon}, {ctx: t.Context()}}); ok {
+	if end, ok := lastDeadline([]*lookup{{ctx: soon}, {ctx: t.Context()}}); ok {
 		t.Errorf("%v, although one has no end", end)
 	}
 }
@@ -381,7 +381,7 @@ func TestScanOfRandomNamesCostsFewCalls(t *testing.T) {
 			}
 		}
 		calls := len(f.asked())
-		if calls > maxCalls+1001/maxQuestions+1 || f.most > maxCalls {
+		if calls > maxCalls+1001/maxLookups+1 || f.most > maxCalls {
 			t.Errorf("%d calls, %d at a time", calls, f.most)
 		}
 		if got := lookups(t.Context(), c, "a.test")()["a.test"]; got != "a.lb" || len(f.asked()) != calls {

@@ -22,14 +22,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 )
 
-// ErrNoCredentials is what [NewClient] returns where the environment holds no
-// credentials of its own. A program for people then asks the SDK's config package.
+// ErrNoCredentials says that the environment has no credentials. The SDK's config package may find some elsewhere.
 var ErrNoCredentials = errors.New("dynamodb: no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 
-// NewClient builds a client from the environment variables that the Lambda
-// runtime sets, and those of the SDK that change where DynamoDB is found. Other sources
-// (profiles, SSO, instance roles) need the SDK's config package, which costs several
-// milliseconds of every cold start. getenv is os.Getenv or the like.
+// NewClient returns a client for the environment variables that the Lambda runtime sets, and for those of the SDK that change
+// DynamoDB's endpoint. Other sources (profiles, SSO, instance roles) need the SDK's config package, which costs several
+// milliseconds of each cold start. getenv is os.Getenv or a replacement. The error is [ErrNoCredentials] or names a variable.
 func NewClient(getenv func(string) string) (*dynamodb.Client, error) {
 	credentials := aws.Credentials{
 		AccessKeyID:     getenv("AWS_ACCESS_KEY_ID"),
@@ -82,10 +80,11 @@ func NewClient(getenv func(string) string) (*dynamodb.Client, error) {
 	}), nil
 }
 
-// ForLookups sets what a look-up needs that somebody waits for: short pauses between
-// attempts, instead of the SDK's up to 20 seconds, and attempts that leave time for another. A
-// store that failed for an hour has used up what the SDK keeps for retries, and its next look-ups
-// would have one attempt each; so that is switched off: origin.Cache asks a store that fails rarely,
+// ForLookups sets options for the lookups of requests: short pauses between attempts, instead of the SDK's up to 20 seconds, and
+// attempts that leave time for another one.
+//
+// It switches the SDK's retry quota off. A store that fails for an hour uses the quota up, and each of its next lookups
+// would then have one attempt. The quota is not needed: origin.Cache seldom asks a store that fails,
 // and [Store] makes few calls at a time.
 func ForLookups(o *dynamodb.Options) {
 	o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
@@ -97,13 +96,13 @@ func ForLookups(o *dynamodb.Options) {
 	}
 }
 
-// ForCommands sets the times of a client for a command that somebody waits for. By itself the SDK waits without end for a
-// server that takes a connection and says nothing.
+// ForCommands sets the timeouts of a client for a command that a person waits for. The SDK waits forever for a server that
+// accepts a connection and does not respond.
 func ForCommands(o *dynamodb.Options) {
 	const (
 		connect = 5 * time.Second
-		begin   = 5 * time.Second // until a response begins: DynamoDB's does within milliseconds
-		whole   = time.Minute     // for all of it, over a line however slow
+		begin   = 5 * time.Second // until a response begins; DynamoDB's begins within milliseconds
+		whole   = time.Minute     // for the whole response, over a slow line too
 	)
 	if c, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
 		o.HTTPClient = c.WithTimeout(whole).
@@ -112,8 +111,8 @@ func ForCommands(o *dynamodb.Options) {
 	}
 }
 
-// WithoutRetries returns a client that leaves retries to its caller, who knows of the other requests that are being made,
-// and that keeps as many idle connections as are used at a time.
+// WithoutRetries returns a client that leaves retries to its caller, who knows the other requests under way. The client keeps as
+// many idle connections as were in use at a time.
 func WithoutRetries(client *dynamodb.Client) *dynamodb.Client {
 	return dynamodb.New(client.Options(), func(o *dynamodb.Options) {
 		o.Retryer = aws.NopRetryer{}
@@ -123,9 +122,8 @@ func WithoutRetries(client *dynamodb.Client) *dynamodb.Client {
 	})
 }
 
-// httpClient returns the client below the SDK's. Reading a bundle of all public
-// authorities takes milliseconds, so that is put off from the start to the first request;
-// whether it can be read at all is told at once.
+// httpClient returns the SDK's HTTP client. Parsing a bundle of all public authorities takes milliseconds, so the first request
+// does it and not the start. A bundle that is unreadable or has no certificate is an error at once.
 func httpClient(caBundle string) (aws.HTTPClient, error) {
 	if caBundle == "" {
 		return newHTTPClient(nil), nil

@@ -63,7 +63,7 @@ func TestCostsAreAsDocumented(t *testing.T) {
 				t.Errorf("%v with a TTL of %v: %.0f calls by the formula, documented are %.0f", row[:3], ttl, formula, row[column])
 			}
 			if row[column] < 1000 {
-				continue // it takes a million requests to see, and the formula holds for the others
+				continue // only a million requests would show it, and the formula holds for the other rows
 			}
 			calls, units := costs(t, rate, ttl, 1e6/row[column])
 			if math.Abs(calls/row[column]-1) > 0.1 {
@@ -91,10 +91,9 @@ func TestCostsAreAsDocumented(t *testing.T) {
 	}
 }
 
-// costs sends requests at random, at a rate for each of two hosts in each of two sandboxes, and
-// returns how many calls and read units a million of them cost. More hosts and sandboxes would
-// be no different: nothing of one is of use to another. It takes long enough for a dozen of
-// periods, in each of which there are so many requests.
+// costs sends requests at random times, at a given rate for each of two hosts in each of two sandboxes. It returns the calls
+// and read units of a million requests. More hosts and sandboxes would not change them, since they share nothing. It lasts
+// for a dozen periods of so many requests each.
 func costs(t *testing.T, rate float64, ttl time.Duration, period float64) (calls, units float64) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

@@ -18,23 +18,23 @@ type Kind int
 // The kinds of failures.
 const (
 	Other         Kind = iota
-	Canceled           // by the caller
-	NoTable            // of that name, in that account and Region
-	NoCredentials      // were found
-	Expired            // credentials
-	NotAccepted        // credentials
+	Canceled           // the caller canceled the request
+	NoTable            // no table has that name in that account and Region
+	NoCredentials      // no credentials were found
+	Expired            // the credentials have expired
+	NotAccepted        // the credentials are not accepted
 	Denied             // a permission is missing
-	Throttled          // the same may succeed later, or in smaller parts
+	Throttled          // the request may succeed later, or in smaller parts
 	Invalid            // the request is not valid for the table
 	ServerFailure      // DynamoDB itself has failed
-	Foreign            // something that is not DynamoDB has answered: [ErrForeign]
-	Untrusted          // the certificate of what answers is of an unknown authority
-	NoSuchName         // in DNS
-	NoAnswer           // in time
+	Foreign            // the response is not DynamoDB's: [ErrForeign]
+	Untrusted          // the server's certificate is of an unknown authority
+	NoSuchName         // DNS does not have the name
+	NoAnswer           // no response in time
 	Unreachable        // no connection, or it broke
 )
 
-// kinds are the codes of DynamoDB's errors, and of the checks of AWS in front of it.
+// kinds has the codes of DynamoDB's errors, and of the AWS services in front of it.
 var kinds = map[string]Kind{
 	"ResourceNotFoundException":           NoTable,
 	"ExpiredTokenException":               Expired,
@@ -47,7 +47,7 @@ var kinds = map[string]Kind{
 	"MissingAuthenticationToken":          NotAccepted,
 	"InvalidClientTokenId":                NotAccepted,
 	"AccessDeniedException":               Denied,
-	"TransactionConflictException":        Throttled, // others write the same item: a reason to wait, too
+	"TransactionConflictException":        Throttled, // other writes of the same item: waiting helps too
 	"ValidationException":                 Invalid,
 	"InternalServerError":                 ServerFailure,
 	"InternalServerErrorException":        ServerFailure,
@@ -56,7 +56,7 @@ var kinds = map[string]Kind{
 	"ServiceUnavailableException":         ServerFailure,
 }
 
-// KindOf returns what the error of a request means. err is not nil.
+// KindOf returns the kind of a request's error. err is not nil.
 func KindOf(err error) Kind {
 	if kind, ok := kinds[Code(err)]; ok {
 		return kind
@@ -92,18 +92,18 @@ func Code(err error) string {
 	return ""
 }
 
-// ErrUnprocessed says that DynamoDB has left keys of a request unprocessed each time.
+// ErrUnprocessed says that DynamoDB left keys of a request unprocessed at each attempt.
 var ErrUnprocessed = errors.New("dynamodb: keys left unprocessed (the table or the account is throttled)")
 
-// IsThrottled reports whether the same request may succeed later, or if it is made in smaller parts.
+// IsThrottled reports whether a request with this error may succeed later, or in smaller parts.
 func IsThrottled(err error) bool {
 	return errors.Is(err, ErrUnprocessed) || kinds[Code(err)] == Throttled || throttles.IsErrorThrottle(err).Bool()
 }
 
-// throttles knows the errors by which AWS says that too much was asked for.
+// throttles knows AWS's codes for throttling.
 var throttles = retry.IsErrorThrottles(retry.DefaultThrottles)
 
-// tableError is why the table could not be read.
+// tableError says why the table could not be read.
 type tableError struct {
 	table string
 	err   error
@@ -112,7 +112,7 @@ type tableError struct {
 func (e *tableError) Error() string { return fmt.Sprintf("dynamodb: table %q: %v", e.table, e.err) }
 func (e *tableError) Unwrap() error { return e.err }
 
-// Advice says what an operator of the proxy can do, and is empty if that is not known.
+// Advice says what an operator of the proxy can do. It is empty if that is not known.
 func (e *tableError) Advice() string {
 	switch KindOf(e.err) {
 	case Denied:
@@ -124,7 +124,7 @@ func (e *tableError) Advice() string {
 	case NotAccepted:
 		return "the credentials are not valid: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, and the clock"
 	case ServerFailure:
-		return "DynamoDB itself fails: look at the AWS Health Dashboard; it is tried again by itself"
+		return "DynamoDB itself fails: look at the AWS Health Dashboard; the proxy tries again by itself"
 	case Throttled:
 		return throttledAdvice
 	case Untrusted:
@@ -134,7 +134,7 @@ func (e *tableError) Advice() string {
 	case Canceled, NoAnswer:
 		return "DynamoDB does not answer in time: in a VPC, check its endpoint or NAT gateway, security groups and routes"
 	case Foreign:
-		return "what answers is not DynamoDB: check AWS_ENDPOINT_URL_DYNAMODB and AWS_ENDPOINT_URL, and the proxies in between"
+		return "the answer is not DynamoDB's: check AWS_ENDPOINT_URL_DYNAMODB and AWS_ENDPOINT_URL, and the proxies in between"
 	case Unreachable:
 		return "DynamoDB cannot be reached: in a VPC, check its endpoint or NAT gateway, security groups and routes"
 	}

@@ -12,25 +12,24 @@ import (
 	"time"
 )
 
-// attempts is the HTTP client below the SDK's. It keeps one attempt from using up the time of a
-// look-up, so that there is another, and leaves nothing running behind.
+// attempts is the SDK's HTTP client. An attempt does not use up the time of a lookup, so that there is time for another one,
+// and it leaves nothing running.
 type attempts struct {
 	transport *http.Transport
 }
 
 const (
-	// attemptTime is how long an attempt has at least; more where the look-up has.
+	// attemptTime is the least time of an attempt. An attempt gets more if the lookup has more.
 	attemptTime = time.Second
 
-	// lostTime is how long an answer has to begin on a connection that was idle: its flow may
-	// have been lost meanwhile, of which nobody is told. It leaves a request that waits for a
-	// second the time for another attempt.
+	// lostTime is how long a response may take to begin on a connection that was idle. A gateway may have
+	// dropped its flow without a sign. It leaves a request that waits for a second the time for another attempt.
 	lostTime = 500 * time.Millisecond
 
-	// connectTime bounds TCP, which says nothing of a packet that was lost.
+	// connectTime bounds the TCP handshake. A lost packet gives no sign.
 	connectTime = time.Second
 
-	// handshakeTime bounds TLS for requests that have no end of their own.
+	// handshakeTime bounds the TLS handshake for requests without a deadline.
 	handshakeTime = 10 * time.Second
 )
 
@@ -38,12 +37,10 @@ var errNoAnswer = errors.New("no answer in time")
 
 // newAttempts returns a client with the settings of t, which it changes.
 func newAttempts(t *http.Transport) *attempts {
-	// Shorter than what AWS and its gateways keep open, and by the wall clock: no connection is
-	// tried that died while a sandbox was frozen. Longer than ROUTES_TTL, so that a refresh
-	// finds one.
+	// Shorter than the idle timeouts of AWS and its gateways, and by the wall clock: a connection that died
+	// while a sandbox was frozen is not used. Longer than ROUTES_TTL, so that a refresh finds a connection.
 	t.IdleConnTimeout = 50 * time.Second
-	// A connection that has one request at a time is given up with it. Over HTTP/2 the next
-	// attempt would be made on the one that was lost.
+	// Over HTTP/1.1 a lost connection ends with its request. Over HTTP/2 the next attempt would use it again.
 	t.ForceAttemptHTTP2 = false
 	dial := t.DialContext
 	if dial == nil {
@@ -82,8 +79,8 @@ func newAttempts(t *http.Transport) *attempts {
 
 type requestKey struct{}
 
-// withRequest returns ctx, which is of a dial, so that it ends with the request that the dial is
-// for. net/http would go on for a later one; in Lambda that is work after the reply.
+// withRequest returns the context of a dial, which ends with the request that the dial is for, and after limit. net/http would
+// finish the dial for a later request. In Lambda that would be work after the response.
 func withRequest(ctx context.Context, limit time.Duration) (context.Context, func()) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	if request, ok := ctx.Value(requestKey{}).(context.Context); ok {
@@ -93,8 +90,8 @@ func withRequest(ctx context.Context, limit time.Duration) (context.Context, fun
 	return ctx, cancel
 }
 
-// Do sends one attempt, and returns its answer in whole. One that breaks off is an error, and as
-// good a reason to try again as any.
+// Do makes one attempt, and returns its response with the whole body. A response that breaks off is an error, so that it is
+// retried too.
 func (a *attempts) Do(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
@@ -109,10 +106,10 @@ func (a *attempts) Do(r *http.Request) (*http.Response, error) {
 		}
 	}
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
-		begun() // of a connection that net/http has found dead
+		begun() // the connection before was dead
 		if info.Reused {
 			lost = time.AfterFunc(lostTime, func() {
-				a.CloseIdleConnections() // which are as likely to be lost
+				a.CloseIdleConnections() // they may be lost too
 				cancel(errNoAnswer)
 			})
 		}
@@ -135,5 +132,5 @@ func (a *attempts) Do(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// CloseIdleConnections closes what is open and not in use.
+// CloseIdleConnections closes the connections that are not in use.
 func (a *attempts) CloseIdleConnections() { a.transport.CloseIdleConnections() }

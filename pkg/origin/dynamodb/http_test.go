@@ -42,8 +42,8 @@ func closeIdle(client *dynamodb.Client) func() {
 	return client.Options().HTTPClient.(interface{ CloseIdleConnections() }).CloseIdleConnections
 }
 
-// A flow may be lost while a sandbox is frozen, or because a gateway was replaced. That costs a
-// moment, and not the look-up.
+// A flow may be lost while a sandbox is frozen, or because a gateway was replaced. That must delay a lookup for a moment, and
+// not fail it.
 func TestLostFlowCostsOneAttempt(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(answerOfATest)) }))
@@ -57,7 +57,7 @@ func TestLostFlowCostsOneAttempt(t *testing.T) {
 			t.Fatalf("%v, %d flows", err, relay.Flows())
 		}
 	}
-	// More than there are attempts.
+	// More than the number of attempts.
 	together := make(chan struct{})
 	relay.Set(func(http.ResponseWriter, *http.Request, []byte) bool { <-together; return false })
 	var all sync.WaitGroup
@@ -82,7 +82,7 @@ func TestLostFlowCostsOneAttempt(t *testing.T) {
 	}
 }
 
-// A refresh every TTL finds a connection; one from before a freeze is not tried.
+// A refresh after each TTL finds a connection. A connection from before a freeze is not used.
 func TestIdleConnectionsAreKeptLongerThanTheTTLAndNotForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dials := 0
@@ -117,8 +117,7 @@ func TestIdleConnectionsAreKeptLongerThanTheTTLAndNotForLong(t *testing.T) {
 	})
 }
 
-// A hundred failures use up what the SDK keeps for retries; what comes after them would then
-// have one attempt each.
+// A hundred failures use up the SDK's retry quota. Each later lookup would then have one attempt.
 func TestBadHourDoesNotUseUpTheRetries(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(answerOfATest)) }))
@@ -126,7 +125,7 @@ func TestBadHourDoesNotUseUpTheRetries(t *testing.T) {
 	relay := dynamodbtest.NewRelay(t, server.URL)
 	d := tableAt(t, relay.Endpoint)
 	client := d.Client.(*dynamodb.Client)
-	for range 200 { // as that many look-ups with three attempts each
+	for range 200 { // as many as lookups with three attempts each
 		for range 2 {
 			release, err := client.Options().Retryer.GetRetryToken(t.Context(), errDown)
 			if err != nil {
@@ -144,8 +143,7 @@ func TestBadHourDoesNotUseUpTheRetries(t *testing.T) {
 	}
 }
 
-// net/http finishes what it has begun to dial, for a later request. In Lambda that would be work
-// after the reply.
+// net/http finishes a dial for a later request. In Lambda that would be work after the reply.
 func TestDialEndsWithItsLookup(t *testing.T) {
 	t.Parallel()
 	for _, scheme := range []string{"http", "https"} {
@@ -163,7 +161,7 @@ func TestDialEndsWithItsLookup(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		// A request, or the beginning of a handshake that nobody answers.
+		// A request, or the beginning of a handshake, without an answer.
 		if _, err := conn.Read(make([]byte, 1)); err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,7 @@ func newCache(s origin.Store) *origin.Cache {
 	return &origin.Cache{Store: s, Logger: slog.New(slog.DiscardHandler)}
 }
 
-// isAnswer reports whether the error of a lookup is for certain.
+// isAnswer reports whether a lookup with this error is certain.
 func isAnswer(err error) bool {
 	_, invalid := errors.AsType[*origin.InvalidRouteError](err)
 	return err == nil || invalid || errors.Is(err, origin.ErrNotFound)

@@ -12,17 +12,16 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// ErrForeign says that a request to the table was answered with success, but not by DynamoDB: by a wrong endpoint, or by
-// a proxy in between. It is then not known what the table has.
+// ErrForeign says that a response is not DynamoDB's: it is that of a wrong endpoint or of a proxy in between. It says nothing
+// about the table.
 var ErrForeign = errors.New("the answer is not DynamoDB's")
 
-// GetItems makes one BatchGetItem for the items of hosts, which are different, at most 100, in one table, which is named or
-// given by its ARN. consistent asks for strongly consistent reads, at twice the price. It returns the items that the table
-// has, and the hosts whose keys were left unprocessed. The table has nothing under the other hosts.
+// GetItems makes one BatchGetItem request for the items of hosts in a table. hosts are at most 100, all different. table is a
+// name or an ARN. consistent asks for strongly consistent reads, at twice the price. GetItems returns the items that the
+// table has, and the hosts whose keys were left unprocessed. The table has no item of the other hosts.
 //
-// The error is the client's, or [ErrForeign] if DynamoDB cannot have answered so. DynamoDB has a list in Responses, which
-// may be empty, for each table that it has read a key of, and returns what it was asked for, each once: AWS's API
-// reference of BatchGetItem.
+// The error is the client's, or [ErrForeign] if the response cannot be DynamoDB's. DynamoDB's response has a list, possibly
+// empty, for each table that it read a key of, and each requested item once: AWS's API reference of BatchGetItem.
 func GetItems(ctx context.Context, client BatchGetter, table string, hosts []string, consistent bool, options ...func(*dynamodb.Options)) (items []origin.Item, left []string, err error) {
 	keys := types.KeysAndAttributes{Keys: keysOf(hosts)}
 	if consistent {
@@ -37,7 +36,7 @@ func GetItems(ctx context.Context, client BatchGetter, table string, hosts []str
 
 // readBatch reads the response to a BatchGetItem. out is not nil.
 func readBatch(out *dynamodb.BatchGetItemOutput, table string, hosts []string) (items []origin.Item, left []string, err error) {
-	open := make(map[string]bool, len(hosts)) // by host asked for: it has not come yet
+	open := make(map[string]bool, len(hosts)) // by requested host: the response did not have it yet
 	for _, host := range hosts {
 		open[host] = true
 	}
@@ -88,8 +87,8 @@ func readBatch(out *dynamodb.BatchGetItemOutput, table string, hosts []string) (
 	return items, left, nil
 }
 
-// tableName returns the name of a table that may be given by its ARN. AWS documents that answers name
-// the table as the request did, and engines that know ARNs may name it the other way.
+// tableName returns the name of a table that is given by its name or its ARN. AWS documents that a response names the table as
+// the request did. Other engines may use the name for an ARN.
 func tableName(table string) string {
 	if _, name, ok := strings.Cut(table, ":table/"); ok && strings.HasPrefix(table, "arn:") {
 		return name

@@ -20,8 +20,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// answers is the HTTP client of one who is asked for whatever, and says 200 and the next of these bodies;
-// the last one again and again.
+// answers is an HTTP client whose responses have status 200 and the next of these bodies. The last body repeats.
 type answers [][]byte
 
 func (a *answers) Do(*http.Request) (*http.Response, error) {
@@ -32,7 +31,7 @@ func (a *answers) Do(*http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body))}, nil
 }
 
-// answeredBy returns a store whose client is the SDK's, and gets these bodies.
+// answeredBy returns a store with the SDK's client, which gets these bodies.
 func answeredBy(table string, bodies ...string) *Store {
 	var a answers
 	for _, body := range bodies {
@@ -58,7 +57,7 @@ func TestSuccessThatIsNotDynamoDBsIsAFailureOfTheStore(t *testing.T) {
 		`{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError","message":"an error with the status of a success"}`,
 		`{"Item":` + ours + `}`, `{"Items":[` + ours + `],"Count":1,"ScannedCount":1}`,
 		`{"Responses":null,"UnprocessedKeys":{}}`, `{"Responses":{},"UnprocessedKeys":{}}`, `{"Responses":[],"UnprocessedKeys":{}}`,
-		`{"Responses":[{"Item":` + ours + `}]}`, // of TransactGetItems
+		`{"Responses":[{"Item":` + ours + `}]}`, // as for TransactGetItems
 		`{"Responses":{"routes":null}}`, `{"Responses":{"routes":{}}}`, `{"Responses":{"routes":"a"}}`,
 		`{"Responses":{"other":[]},"UnprocessedKeys":{}}`, `{"Responses":{"other":[` + ours + `]}}`, `{"Responses":{"routes":[],"other":[]}}`,
 		`{"Responses":{"` + otherARN + `":[]}}`, `{"Responses":{"Routes":[]}}`,
@@ -71,7 +70,7 @@ func TestSuccessThatIsNotDynamoDBsIsAFailureOfTheStore(t *testing.T) {
 		`{"Responses":{"routes":[]},"UnprocessedKeys":{"other":{"Keys":[{"host":{"S":"a.x.test"}}]}}}`,
 		`{"Responses":{"routes":[]},"UnprocessedKeys":{"routes":{"Keys":[{"host":{"S":"c.x.test"}}]}}}`,
 		`{"Responses":{"routes":[]},"UnprocessedKeys":{"routes":{"Keys":[{"id":{"S":"a.x.test"}}]}}}`,
-		`{"Responses":{},"UnprocessedKeys":{"routes":{"Keys":[{"host":{"S":"a.x.test"}}]}}}`, // and the wildcard?
+		`{"Responses":{},"UnprocessedKeys":{"routes":{"Keys":[{"host":{"S":"a.x.test"}}]}}}`, // the wildcard is missing
 		`{"Responses":{},"UnprocessedKeys":{"routes":{"Keys":null}}}`,
 	} {
 		for _, table := range []string{"routes", routesARN} {
@@ -88,7 +87,7 @@ func TestSuccessThatIsNotDynamoDBsIsAFailureOfTheStore(t *testing.T) {
 	}
 }
 
-// The SDK has panicked on some answers that are no JSON.
+// The SDK has panicked on some responses that are not JSON.
 func TestAnswerThatTheSDKPanicsOnIsAFailureOfTheStore(t *testing.T) {
 	if r, err := answeredBy("routes", `{"Responses":{"":[,0`).Lookup(t.Context(), "a.x.test"); err == nil || isAnswer(err) {
 		t.Errorf("%v, %v", r, err)
@@ -138,7 +137,7 @@ func TestRightAnswersAreNotTakenForForeignOnes(t *testing.T) {
 	}
 }
 
-// Asked by the name that an answer has, the keys of a table in another account would be read in this one.
+// If the next request used the name in the response, it would read the keys in another account's table.
 func TestKeysLeftUnprocessedAreAskedForInTheSameTable(t *testing.T) {
 	var tables []string
 	table := getter(func(in *dynamodb.BatchGetItemInput) (*dynamodb.BatchGetItemOutput, error) {
@@ -159,8 +158,7 @@ func (g getter) BatchGetItem(_ context.Context, in *dynamodb.BatchGetItemInput, 
 	return g(in)
 }
 
-// decoded returns what the SDK makes of an answer, and nil if it is an error or a panic: the store takes
-// either for a failure.
+// decoded returns the SDK's result for a body, and nil for an error or a panic: the store takes either for a failure.
 func decoded(body []byte, hosts []string) (out *dynamodb.BatchGetItemOutput) {
 	defer func() {
 		if recover() != nil {
@@ -176,8 +174,8 @@ func decoded(body []byte, hosts []string) (out *dynamodb.BatchGetItemOutput) {
 	return out
 }
 
-// Whatever comes: what is said of a host is said of it, and nobody is said to have no route by an answer
-// without a list for the table.
+// In any response, an item belongs to the requested host, and a response without a list for the table does not make a host one
+// without a route.
 func FuzzBatchAnswer(f *testing.F) {
 	for _, body := range []string{
 		``, `{}`, `null`, answerOfATest, `{"Responses":{"t":[]},"UnprocessedKeys":{}}`, `{"Responses":{"u":[]}}`,
@@ -203,7 +201,7 @@ func FuzzBatchAnswer(f *testing.F) {
 		said := slices.Clone(left)
 		for _, item := range items {
 			said = append(said, item.Host())
-			item.Route() // shall not panic
+			item.Route() // must not panic
 		}
 		slices.Sort(said)
 		for i, host := range said {
@@ -215,7 +213,7 @@ func FuzzBatchAnswer(f *testing.F) {
 			Responses map[string]json.RawMessage
 		}
 		if err := json.Unmarshal(body, &plain); err != nil {
-			return // the SDK reads no further than the first value
+			return // the SDK reads only the first value
 		}
 		if list := bytes.TrimSpace(plain.Responses["t"]); len(left) < len(hosts) && !bytes.HasPrefix(list, []byte("[")) {
 			t.Errorf("%q are said of %s", said, body)

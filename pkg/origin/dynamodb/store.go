@@ -1,5 +1,5 @@
-// Package dynamodb has the routes table: a store that reads it for the proxy, the items of the table as items of package
-// origin, and what tools and the proxy both need to know of the service: clients, throttling, and what its errors mean.
+// Package dynamodb has the routes table. It has a store that reads the table for the proxy, and converts items of the table to
+// items of package origin. For the proxy and the tools, it has clients of DynamoDB, and the meaning of DynamoDB's errors.
 package dynamodb
 
 import (
@@ -12,20 +12,20 @@ import (
 )
 
 // Store is an origin.Store that reads the routes table. Reads are eventually consistent: a change is usually seen within
-// a second, for half the price. It is safe for concurrent use.
+// a second, at half the price. A Store is safe for concurrent use.
 //
-// At most four calls are made at a time. Lookups that wait for their turn share the next call, up to fifty of them;
-// nothing else makes them wait. Both fields are needed, and must not change after the first lookup.
+// It makes at most four calls at a time. Further lookups wait for the end of a call, and then share the next one, up to fifty
+// lookups in a call. Both fields are required, and must not change after the first lookup.
 type Store struct {
-	Client BatchGetter // should be tuned by [ForLookups]; a client of [NewClient] is
+	Client BatchGetter // with the options of [ForLookups], as a client of [NewClient] has them
 	Table  string      // the name of the table, or its ARN
 
 	mu      sync.Mutex
-	calls   int         // how many are being made
-	waiting []*question // for one of them to end, in order
+	calls   int       // under way
+	waiting []*lookup // for the end of a call, in order
 }
 
-// BatchGetter is the one call that the store makes; *dynamodb.Client has it.
+// BatchGetter is the one method that the store calls. *dynamodb.Client implements it.
 type BatchGetter interface {
 	BatchGetItem(context.Context, *dynamodb.BatchGetItemInput, ...func(*dynamodb.Options)) (*dynamodb.BatchGetItemOutput, error)
 }
@@ -37,7 +37,7 @@ var (
 
 // Lookup implements origin.Store. It reads the host's item and its wildcard's in one round trip.
 func (d *Store) Lookup(ctx context.Context, host string) (*origin.Route, error) {
-	q := &question{ctx: ctx, names: origin.Keys(host), done: make(chan struct{})}
+	q := &lookup{ctx: ctx, names: origin.Keys(host), done: make(chan struct{})}
 	d.mu.Lock()
 	d.waiting = append(d.waiting, q)
 	if d.calls < maxCalls {

@@ -113,7 +113,7 @@ func TestDynamoDB(t *testing.T) {
 		if r, err := store.Lookup(t.Context(), "exact.x.com"); err != nil || r.Host != "exact.x.com" || calls.calls != 3 {
 			t.Errorf("%+v, %v, %d calls", r, err, calls.calls)
 		}
-		// Never the wildcard, where the host's own item was not read.
+		// Not the wildcard, since the host's own item was not read.
 		store, _ = newStore(maxReads)
 		if r, err := store.Lookup(t.Context(), "exact.x.com"); err == nil || errors.Is(err, origin.ErrNotFound) || errors.As(err, new(*origin.InvalidRouteError)) {
 			t.Errorf("%+v, %v", r, err)
@@ -174,7 +174,7 @@ func TestClientOfTheEnvironmentSignsAndRetriesQuickly(t *testing.T) {
 	}
 }
 
-// hostOf returns the host that a client asks, without asking it.
+// hostOf returns the host that a client would send requests to.
 func hostOf(t *testing.T, client *dynamodb.Client) string {
 	t.Helper()
 	host := ""
@@ -195,7 +195,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) Do(r *http.Request) (*http.Response, error) { return f(r) }
 
-// An operator who has to use FIPS endpoints would not notice that others are used.
+// An operator who must use FIPS endpoints would not notice the use of others.
 func TestClientOfTheEnvironmentAsksTheEndpointThatItIsTold(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

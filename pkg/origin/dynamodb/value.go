@@ -8,7 +8,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// Item returns an item of the table as package origin has it.
+// Item converts an item of the table to one of package origin.
 func Item(item map[string]types.AttributeValue) origin.Item {
 	i := make(origin.Item, len(item))
 	for name, value := range item {
@@ -26,7 +26,7 @@ func Values(i origin.Item) map[string]types.AttributeValue {
 	return item
 }
 
-// A foreign value is of a type that no attribute of a route has, and JSON has not.
+// A foreign value has a type that neither an attribute of a route nor JSON has.
 type foreign struct{ types.AttributeValue }
 
 func fromValue(value types.AttributeValue) any {

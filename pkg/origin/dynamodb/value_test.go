@@ -41,7 +41,7 @@ func TestItemSurvivesDynamoDB(t *testing.T) {
 	}
 }
 
-// What a table may hold and JSON cannot say must neither get lost nor be written as something else.
+// Values that a table may have and JSON may not must neither be lost nor be written as other values.
 func TestForeignTypesSurviveEditingAndAreNotExported(t *testing.T) {
 	stored := map[string]types.AttributeValue{
 		"host": &types.AttributeValueMemberS{Value: "a.test"}, "blob": &types.AttributeValueMemberB{Value: []byte{1}},
@@ -65,7 +65,7 @@ func TestForeignTypesSurviveEditingAndAreNotExported(t *testing.T) {
 	}
 }
 
-// A table may have pins as a list, by hand. What was exported of it has to be the same route.
+// A table that was edited by hand may have pins as a list. Its export must be the same route.
 func TestPinsAreTheSameRouteAsListAndAsSet(t *testing.T) {
 	stored := Item(map[string]types.AttributeValue{
 		"host": &types.AttributeValueMemberS{Value: "a.test"}, "origin": &types.AttributeValueMemberS{Value: "b.test"},

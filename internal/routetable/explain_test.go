@@ -1,4 +1,4 @@
-package origin_test
+package routetable_test
 
 import (
 	"context"
@@ -8,10 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sleightproxy/sleight/internal/routetable"
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// What explains a look-up must not come to another end than the look-up.
+// An explanation must have the same result as the lookup.
 func TestExplainComesToWhatLookupDoes(t *testing.T) {
 	t.Parallel()
 	records := map[origin.State]string{
@@ -42,7 +43,7 @@ func TestExplainComesToWhatLookupDoes(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				e, err := origin.Explain("one.x.test", func(key string) (*origin.Route, error) {
+				e, err := routetable.Explain("one.x.test", func(key string) (*origin.Route, error) {
 					if item, ok := routes[key]; ok {
 						return item.Route()
 					}
@@ -71,7 +72,7 @@ func TestExplainComesToWhatLookupDoes(t *testing.T) {
 func TestExplainEndsWhereTheStoreFails(t *testing.T) {
 	t.Parallel()
 	down := errors.New("down")
-	if _, err := origin.Explain("a.test", func(string) (*origin.Route, error) { return nil, down }, time.Now()); !errors.Is(err, down) {
+	if _, err := routetable.Explain("a.test", func(string) (*origin.Route, error) { return nil, down }, time.Now()); !errors.Is(err, down) {
 		t.Errorf("%v", err)
 	}
 }
