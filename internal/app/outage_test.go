@@ -166,7 +166,7 @@ func (o *outage) until(ctx context.Context, what string, done func(body string) 
 	}
 }
 
-// suffer lives through a fault, and returns what was wrong with it. Without fault, packets are lost.
+// suffer lives through a fault, and returns what was wrong with it. If there is no fault, packets are lost.
 func (o *outage) suffer(ctx context.Context, fault dynamodbtest.Fault, advice string) error {
 	const begins, ends = "the routes cannot be read", "the routes can be read again"
 	o.relay.Set(fault)
@@ -231,7 +231,7 @@ func TestBadHourOfDynamoDBIsNotNoticedWhereRoutesAreKnown(t *testing.T) {
 		}
 		all.Wait()
 	})
-	// What is known is answered while the store holds a request for something else.
+	// Known hosts are answered while the store holds a request for another one.
 	t.Run("requests do not wait for a store that hangs", func(t *testing.T) {
 		o := w.start(t)
 		release := make(chan struct{})

@@ -143,7 +143,7 @@ func TestTemplateHasTheSettingsOfTheTable(t *testing.T) {
 	}
 }
 
-// The table in the document is the one in the code; what needs more than a line is below it.
+// The table in the document is the one in the code. Longer explanations are below it.
 func TestSettingsDocument(t *testing.T) {
 	t.Parallel()
 	b, err := os.ReadFile(settingsDocument)

@@ -11,8 +11,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// An Edit makes the item that is wanted from the one that is stored, which is nil if there is none. It does not change its
-// argument, and may be called again with what somebody else has written.
+// An Edit makes the new item from the stored one, which is nil if the host has no route. It does not change its argument, and may be called again with what somebody else has written.
 type Edit func(before origin.Item) (after origin.Item, err error)
 
 // Editor changes routes that others change at the same time. Its fields must not change during a call.

@@ -27,7 +27,7 @@ type Explanation struct {
 	Nearest   []string    `json:"nearest,omitempty"` // similar names that have routes
 }
 
-// A Candidate is a key under which the route of the host may be.
+// A Candidate is a key that the route of the host may be stored under.
 type Candidate struct {
 	Key     string       `json:"key"`
 	State   origin.State `json:"state"`
@@ -39,7 +39,7 @@ type Candidate struct {
 type Forwarded struct {
 	Route      string            `json:"route"`
 	Scheme     string            `json:"scheme"`
-	Addresses  []string          `json:"addresses"` // in the order in which they are tried
+	Addresses  []string          `json:"addresses"` // in the order of the attempts
 	ServerName string            `json:"server_name,omitempty"`
 	Verified   string            `json:"verified,omitempty"`
 	Pins       int               `json:"pins"`
@@ -131,7 +131,7 @@ func verdict(looked []Candidate, route *origin.Route, host string) string {
 // hides reports whether a wildcard would serve the host without the host's own route.
 func hides(looked []Candidate) bool { return len(looked) > 1 && looked[1].State == origin.Usable }
 
-// forward says what becomes of a request: what the proxy makes of the route.
+// forward says what the proxy does with a request, from its own view of the route.
 func forward(s Settings, route *origin.Route, host string) *Forwarded {
 	target := proxy.Target(route)
 	f := &Forwarded{

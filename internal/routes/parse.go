@@ -35,7 +35,7 @@ func ParseDocument(name string, b []byte) (*Document, error) {
 		}
 		b = converted
 	}
-	// By its members, since a mistake in a document is not one in a route.
+	// The members decide, so that a mistake in a document is not reported as one in a route.
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(b, &members); err != nil {
 		return nil, errors.New("has to be an object, of one route or of \"routes\"")

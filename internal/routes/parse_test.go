@@ -98,7 +98,7 @@ func TestRouteFilesAreOneRouteOrADocument(t *testing.T) {
 		`{"routes":[{"host":"a.test"}]} {}`: `error: is neither JSON nor YAML: line 1, column 32: `,
 		"host: a.test\n---\nhost: b.test\n": `error: is neither JSON nor YAML: has more than one document`,
 		"host,origin\na.test,b.test\n":      `error: has to be an object, of one route or of "routes"`,
-		// What "routes put --file" takes is not refused here.
+		// "routes put --file" takes these too.
 		"tls_min: 1.3\nexpires_at: 2030-01-31T12:00:00Z\nnote: 1": `{"tls_min":"1.3","expires_at":1896091200,"note":"1"}`,
 		"protocols: [h2, http/1.1]\nmax_connections: 20\n":        `{"protocols":["h2","http/1.1"],"max_connections":20}`,
 		"routes:\n- {host: a.test, tls_min: 1.2}\n":               `{"host":"a.test","tls_min":"1.2"}`,

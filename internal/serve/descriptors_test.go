@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// What is allowed by default has to fit, or else the default brings somebody a 500.
+// The default bounds must fit into the descriptors. Somebody gets a 500 if they do not.
 func TestDefaultBoundsFitIntoTheDescriptors(t *testing.T) {
 	t.Parallel()
 	for _, descriptors := range []uint64{43, 44, 64, 100, 256, 400, 1000, 1024, 20_000, 30_040, 30_041, 1 << 20, math.MaxInt64, math.MaxUint64} {
@@ -22,14 +22,14 @@ func TestDefaultBoundsFitIntoTheDescriptors(t *testing.T) {
 			t.Errorf("of %d descriptors, %d are never used", descriptors, left)
 		}
 	}
-	for _, descriptors := range []uint64{0, 1, 39, 42} { // with which nothing can be promised
+	for _, descriptors := range []uint64{0, 1, 39, 42} { // too few for any bound
 		if n := BoundFor(descriptors); n != 1 {
 			t.Errorf("%d descriptors: %d", descriptors, n)
 		}
 	}
 }
 
-// lacking is a listener to which the system has no descriptor to give until something is freed.
+// lacking is a listener whose Accept fails with err the first times: lacks says how often.
 type lacking struct {
 	net.Listener
 	err   error

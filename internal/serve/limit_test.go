@@ -41,7 +41,7 @@ func answered(c net.Conn) error {
 	return err
 }
 
-// Who opens connections and lets them lie would shut out everybody else.
+// A client that opens connections and does not use them would shut out everybody else.
 func TestOneAddressLeavesConnectionsToOthers(t *testing.T) {
 	t.Parallel()
 	const most, share = 9, 6
