@@ -105,6 +105,7 @@ Permissions in IAM, on the table:
   export               dynamodb:Scan
   import               dynamodb:BatchGetItem, dynamodb:PutItem
   import --prune       also dynamodb:Scan, dynamodb:DeleteItem
+  level                dynamodb:GetItem; level N also dynamodb:PutItem, and Scan to lower it
 
 Environment:
   ROUTES_TABLE, ROUTES_FILE  the table or the file, without --table and --routes
@@ -118,7 +119,7 @@ Environment:
 	}
 	r.tables.add(c.PersistentFlags())
 	completeTables(c)
-	c.AddCommand(r.newList(), r.newGet(), r.newPut(), r.newEdit(), r.newRemove(), r.newEnable(true), r.newEnable(false), r.newDiff(), r.newImport(), r.newExport())
+	c.AddCommand(r.newList(), r.newGet(), r.newPut(), r.newEdit(), r.newRemove(), r.newEnable(true), r.newEnable(false), r.newDiff(), r.newImport(), r.newExport(), r.newLevel())
 	return c
 }
 

@@ -32,6 +32,9 @@ func (a *attributeFlags) add(c *cobra.Command) {
 	f := c.Flags()
 	for _, row := range written() {
 		name, usage := flagName(row.Name), row.Help
+		if row.Level > 0 {
+			usage += fmt.Sprintf(" (needs level %d, see \"sleight routes level\")", row.Level)
+		}
 		switch row.Kind {
 		case origin.Bool:
 			a.bools[row.Name] = f.Bool(name, false, usage)

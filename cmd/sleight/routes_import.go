@@ -82,11 +82,15 @@ interrupted.`,
 }
 
 func (r *routesCommand) importFrom(c *cobra.Command, name string, flags importFlags) error {
-	ctx := c.Context()
-	table, _, err := r.tables.openOrCreate(ctx)
+	table, _, err := r.tables.openOrCreate(c.Context())
 	if err != nil {
 		return err
 	}
+	return r.importInto(c, table, name, flags)
+}
+
+func (r *routesCommand) importInto(c *cobra.Command, table routetable.Table, name string, flags importFlags) error {
+	ctx := c.Context()
 	sayWaiting(table, c.ErrOrStderr())
 	table = routetable.Retrying(table)
 	sayHowInputEnds(c, name)
@@ -112,6 +116,12 @@ func (r *routesCommand) importFrom(c *cobra.Command, name string, flags importFl
 			fmt.Fprintf(t.Err, "sleight: %s: and %d more\n", name, more)
 		}
 		return usageError{fmt.Errorf("%s cannot be imported: %s; nothing was written", name, count(checked.Count, "problem"))}
+	}
+	if err := table.Allows(ctx, routetable.Change{After: checked.Attributes}); err != nil {
+		if ctx.Err() != nil {
+			return interruptedError{"interrupted; nothing was written"}
+		}
+		return err
 	}
 	if _, err := document.Seek(0, io.SeekStart); err != nil {
 		return err

@@ -146,6 +146,7 @@ func TestRoutes(t *testing.T) {
 			"in between":  testInterruptedBetween,
 			"diff":        testDiffOfTables,
 			"errors":      testTableErrors,
+			"level":       testLevel,
 		} {
 			t.Run(name, func(t *testing.T) { t.Parallel(); test(t, db) })
 		}

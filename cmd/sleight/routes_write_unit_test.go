@@ -133,6 +133,59 @@ func TestRouteThatOthersChangedDoesNotKeepTheOtherRoutes(t *testing.T) {
 	}
 }
 
+// young is a table whose level is too low for the attribute "note".
+type young struct{ routetable.Table }
+
+func (y young) Allows(_ context.Context, c routetable.Change) error {
+	if _, ok := c.After["note"]; ok {
+		return &routetable.LevelError{Table: y.String(), Host: c.Host(), Attribute: "note", Needed: 1}
+	}
+	return nil
+}
+
+func TestAttributeAboveTheLevelIsRefusedBeforeAnythingIsWritten(t *testing.T) {
+	t.Parallel()
+	directory := t.TempDir()
+	routesFile, document := filepath.Join(directory, "routes.json"), filepath.Join(directory, "new.json")
+	for name, text := range map[string]string{
+		routesFile: `{"routes":[{"host":"a.test","origin":"x.test"}]}`, document: `{"routes":[{"host":"b.test","origin":"x.test"},{"host":"c.test","origin":"x.test","note":"n"}]}`,
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file, err := routetable.OpenFile(routesFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &routesCommand{output: "table", now: time.Now, tables: tableFlags{getenv: func(string) string { return "" }}}
+	command := &cobra.Command{}
+	command.SetContext(t.Context())
+	command.SetOut(&bytes.Buffer{})
+	command.SetErr(&bytes.Buffer{})
+	put := func(flags writeFlags) error {
+		_, err := r.newWriter(command, young{file}, flags).Change(t.Context(), origin.Item{"host": "a.test", "origin": "x.test"}, func(before origin.Item) (origin.Item, error) {
+			after := before.WithoutAudit()
+			after["note"] = "n"
+			return after, nil
+		}, true)
+		return err
+	}
+	for name, err := range map[string]error{
+		"import":           r.importInto(command, young{file}, document, importFlags{}),
+		"import --dry-run": r.importInto(command, young{file}, document, importFlags{writeFlags: writeFlags{dryRun: true}}),
+		"put":              put(writeFlags{}),
+		"put --dry-run":    put(writeFlags{dryRun: true}),
+	} {
+		if refused, ok := errors.AsType[*routetable.LevelError](err); !ok || exitStatus(err) != 1 || !strings.Contains(message(err), `sleight routes level 1`) {
+			t.Errorf("%s: %v (%v)", name, err, refused)
+		}
+	}
+	if text, err := os.ReadFile(routesFile); err != nil || strings.Contains(string(text), "note") || strings.Contains(string(text), "b.test") {
+		t.Errorf("%s, %v", text, err)
+	}
+}
+
 // full is a disk that is full.
 type full struct{}
 

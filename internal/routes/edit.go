@@ -36,7 +36,8 @@ const attempts = 50
 //
 // If somebody else has changed the item since, Change makes the edit again on their item, if merge is set and they have
 // changed none of the attributes that this edit changes. So it never undoes what they have set. Otherwise the error is a
-// *routetable.ConflictError. Other errors are those of do, of Approve, of the table and of ctx.
+// *routetable.ConflictError. Other errors are those of do, of Approve, of the table (a *routetable.LevelError in a dry run
+// too) and of ctx.
 func (e *Editor) Change(ctx context.Context, seen origin.Item, do Edit, merge bool) (origin.Item, error) {
 	before := seen
 	var mine origin.Item     // what do made of seen
@@ -53,6 +54,9 @@ func (e *Editor) Change(ctx context.Context, seen origin.Item, do Edit, merge bo
 			mine = after
 		}
 		after = routetable.Stamp(before, after, e.By, e.Now())
+		if err := e.Table.Allows(ctx, routetable.Change{Before: before, After: after}); err != nil {
+			return nil, err
+		}
 		if e.Approve != nil && !approved.SameRoute(after) {
 			if err := e.Approve(before, after); err != nil {
 				return nil, err

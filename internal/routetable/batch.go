@@ -49,8 +49,10 @@ func (d *DynamoDB) readPage(ctx context.Context, start any) ([]origin.Item, any,
 		return nil, nil, d.failure("Scan", err)
 	}
 	items := make([]origin.Item, 0, len(out.Items))
-	for _, item := range out.Items {
-		items = append(items, dynamodb.Item(item))
+	for _, stored := range out.Items {
+		if item := dynamodb.Item(stored); item.Host() != LevelKey {
+			items = append(items, item)
+		}
 	}
 	if len(out.LastEvaluatedKey) == 0 {
 		return items, nil, nil
@@ -63,7 +65,7 @@ func (d *DynamoDB) readPage(ctx context.Context, start any) ([]origin.Item, any,
 // returns a routes file as it is.
 func Retrying(t Table) Table {
 	if d, ok := t.(*DynamoDB); ok {
-		return newRetrying(&DynamoDB{Client: dynamodb.WithoutRetries(d.Client), Table: d.Table})
+		return newRetrying(&DynamoDB{Client: dynamodb.WithoutRetries(d.Client), Table: d.Table, levels: d.levels})
 	}
 	return t
 }
@@ -98,6 +100,11 @@ func (p *retrying) All(ctx context.Context) iter.Seq2[origin.Item, error] {
 		})
 		return items, next, err
 	})
+}
+
+// Allows implements [Table].
+func (p *retrying) Allows(ctx context.Context, c Change) error {
+	return p.pace.do(ctx, func(ctx context.Context) error { return p.table.Allows(ctx, c) })
 }
 
 // Write implements [Table]. Its error is Unknown if any attempt may have been carried out, unless a later response has the

@@ -17,6 +17,9 @@ type Checked struct {
 	Hosts   map[string]int // the position of each host's first route, from 1
 	Invalid int            // the number of routes that cannot be used
 
+	// Attributes has each attribute that any route of the document has, host aside, for [Table.Allows].
+	Attributes origin.Item
+
 	// Problems says why the document cannot be imported. It has the first maxProblems of Count problems.
 	Problems []error
 	Count    int
@@ -28,7 +31,7 @@ const maxProblems = 20
 // in memory. A route that cannot be used is a problem. If asIs is set, it is not, and only its host is checked. The error is
 // ctx's.
 func Check(ctx context.Context, r io.Reader, asIs bool) (*Checked, error) {
-	c := &Checked{Hosts: map[string]int{}}
+	c := &Checked{Hosts: map[string]int{}, Attributes: origin.Item{}}
 	problem := func(format string, args ...any) {
 		if c.Count++; len(c.Problems) < maxProblems {
 			c.Problems = append(c.Problems, fmt.Errorf(format, args...))
@@ -53,13 +56,24 @@ func Check(ctx context.Context, r io.Reader, asIs bool) (*Checked, error) {
 		}
 		c.Routes++
 		host := item.Host()
+		for name := range item {
+			if name != "host" {
+				c.Attributes[name] = true
+			}
+		}
 		if _, err := item.Route(); err != nil {
 			c.Invalid++
 			if !asIs || host == "" { // an item needs a key
 				problem("route %d of the list: %w", c.Routes, err)
 			}
 		}
-		if host == "" {
+		switch host {
+		case "":
+			continue
+		case LevelKey:
+			if asIs {
+				problem("route %d of the list: %q is no host: a table keeps its level there", c.Routes, host)
+			}
 			continue
 		}
 		if first, twice := c.Hosts[host]; twice {

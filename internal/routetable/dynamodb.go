@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -20,6 +21,9 @@ import (
 type DynamoDB struct {
 	Client *sdk.Client
 	Table  string
+
+	level  atomic.Int64   // what Allows has read last; a level is rarely lowered
+	levels map[string]int // for tests: the levels of attributes, instead of origin's
 }
 
 var _ Table = (*DynamoDB)(nil)
@@ -32,12 +36,24 @@ func hostKey(host string) map[string]types.AttributeValue {
 
 // Get implements [Table].
 func (d *DynamoDB) Get(ctx context.Context, host string) (origin.Item, error) {
+	if host == LevelKey {
+		return nil, ErrNotFound
+	}
+	item, err := d.getItem(ctx, host)
+	if item == nil && err == nil {
+		err = ErrNotFound
+	}
+	return item, err
+}
+
+// getItem returns the item of a key, or nil.
+func (d *DynamoDB) getItem(ctx context.Context, host string) (origin.Item, error) {
 	out, err := d.Client.GetItem(ctx, &sdk.GetItemInput{TableName: &d.Table, Key: hostKey(host), ConsistentRead: aws.Bool(true)}, checkResponses)
 	if err != nil {
 		return nil, d.failure("GetItem", err)
 	}
 	if out.Item == nil {
-		return nil, ErrNotFound
+		return nil, nil
 	}
 	item := dynamodb.Item(out.Item)
 	if err := checkHost(host, item); err != nil {
@@ -74,6 +90,9 @@ func inPages(read func(start any) (items []origin.Item, next any, err error)) it
 // raised too, as tools do. Its condition cannot name an unknown attribute. It does notice if such an attribute was changed
 // or removed.
 func (d *DynamoDB) Write(ctx context.Context, c Change) error {
+	if err := d.Allows(ctx, c); err != nil {
+		return err
+	}
 	var attempts attempts
 	for n := 1; ; n++ {
 		err := d.write(ctx, c, &attempts)
@@ -132,23 +151,8 @@ func (d *DynamoDB) current(ctx context.Context, c Change, failed *types.Conditio
 		item := dynamodb.Item(failed.Item)
 		return item, d.failure(c.action(), checkHost(c.Host(), item))
 	}
-	item, err := d.Get(ctx, c.Host())
-	if request, ok := errors.AsType[*RequestError](err); ok && request.Kind == Denied {
-		// An import needs only the permission for batches.
-		switch found, left, batchErr := d.readBatch(ctx, []string{c.Host()}); {
-		case batchErr != nil:
-		case len(left) > 0:
-			err = dynamodb.ErrUnprocessed
-		case len(found) == 0:
-			err = ErrNotFound
-		default:
-			item, err = found[0], nil
-		}
-	}
-	switch request, ok := errors.AsType[*RequestError](err); {
-	case errors.Is(err, ErrNotFound):
-		return nil, nil
-	case ok:
+	item, err := d.readItem(ctx, c.Host())
+	if request, ok := errors.AsType[*RequestError](err); ok {
 		request.Reason = fmt.Sprintf("the change was refused, since the route is not as it was seen any more, and what it is now cannot be read: %s", request.Reason)
 		return nil, request
 	}

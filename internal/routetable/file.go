@@ -142,6 +142,9 @@ func (f *File) items(ctx context.Context, file *os.File) iter.Seq2[origin.Item, 
 	}
 }
 
+// Allows implements [Table]. A file has no level: it is written where it is read.
+func (f *File) Allows(context.Context, Change) error { return nil }
+
 // Write implements [Table].
 func (f *File) Write(ctx context.Context, c Change) error {
 	return f.rewrite(ctx, func(old iter.Seq2[origin.Item, error]) ([]origin.Item, bool, error) {

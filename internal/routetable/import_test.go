@@ -125,7 +125,7 @@ func contents(t *testing.T, table Table) map[string]origin.Item {
 
 func TestImport(t *testing.T) {
 	db := dynamodbtest.Start(t)
-	newTable := func(t *testing.T) *DynamoDB { return &DynamoDB{db.Client, db.CreateRoutesTable(t)} }
+	newTable := func(t *testing.T) *DynamoDB { return &DynamoDB{Client: db.Client, Table: db.CreateRoutesTable(t)} }
 
 	t.Run("faults of every kind lose and double nothing", func(t *testing.T) {
 		t.Parallel()
@@ -173,7 +173,7 @@ func TestImport(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		faulty := &DynamoDB{dynamodb.WithoutRetries(r.start(t, db)), table.Table}
+		faulty := &DynamoDB{Client: dynamodb.WithoutRetries(r.start(t, db)), Table: table.Table}
 		retrying := newRetrying(faulty)
 		retrying.pace.longest = 5 * time.Millisecond
 		sum, err := tally(t.Context(), &Import{Table: retrying, By: "me"}, sequence(routes(300)...))
@@ -320,7 +320,7 @@ func TestImport(t *testing.T) {
 	t.Run("no table", func(t *testing.T) {
 		t.Parallel()
 		var request *RequestError
-		sum, err := tally(t.Context(), &Import{Table: &DynamoDB{db.Client, "nowhere"}}, sequence(routes(1000)...))
+		sum, err := tally(t.Context(), &Import{Table: &DynamoDB{Client: db.Client, Table: "nowhere"}}, sequence(routes(1000)...))
 		if !errors.As(err, &request) || request.Kind != NoTable || len(sum) != 0 {
 			t.Errorf("%v, %v", sum, err)
 		}

@@ -31,6 +31,10 @@ type Table interface {
 	// or not.
 	All(ctx context.Context) iter.Seq2[origin.Item, error]
 
+	// Allows returns a *[LevelError] if the change adds an attribute that the proxies which read the table may not know
+	// yet. Write does so too. Allows is for those who want to know before.
+	Allows(ctx context.Context, c Change) error
+
 	// Write makes the change as a whole or not at all. Its error is a *[ConflictError] if the item is
 	// no longer c.Before.
 	Write(ctx context.Context, c Change) error
@@ -61,15 +65,18 @@ type ConflictError struct {
 }
 
 func (e *ConflictError) Error() string {
-	host := e.Change.Host()
+	what := fmt.Sprintf("route %q", e.Change.Host())
+	if e.Change.Host() == LevelKey {
+		what = "the level"
+	}
 	if e.Current == nil {
-		return fmt.Sprintf("route %q was removed meanwhile; nothing was written", host)
+		return what + " was removed meanwhile; nothing was written"
 	}
 	who := ChangedBy(e.Change.Before, e.Current)
 	if e.Change.Before == nil {
-		return fmt.Sprintf("route %q was made meanwhile%s; nothing was written", host, who)
+		return fmt.Sprintf("%s was made meanwhile%s; nothing was written", what, who)
 	}
-	return fmt.Sprintf("route %q was changed meanwhile%s (%s); nothing was written", host, who, changes(e.Change.Before, e.Current))
+	return fmt.Sprintf("%s was changed meanwhile%s (%s); nothing was written", what, who, changes(e.Change.Before, e.Current))
 }
 
 // unsigned reports whether the tool that changed before into current left no name: both have the same updated_by and

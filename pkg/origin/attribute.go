@@ -15,6 +15,9 @@ type Attribute struct {
 	// TLS is set if the attribute has no effect on an http:// origin. Such a route is invalid.
 	TLS bool
 
+	// Level is 0 if all versions of the proxy know the attribute. See [LevelOf].
+	Level int
+
 	// Audit is set if tools write the attribute beside the route, to say who changed it, when and how often.
 	Audit bool
 
@@ -41,6 +44,26 @@ func Attributes() []Attribute { return slices.Clone(attributes) }
 
 // AttributeNames returns the names of [Attributes].
 func AttributeNames() []string { return slices.Clone(attributeOrder) }
+
+// LevelOf returns the level that a table needs before its routes may have the attribute. It is 0 for an attribute that all versions
+// of the proxy know, and for unknown names. A version that adds attributes gives them the next level. A proxy answers a host
+// with an error if it does not know an attribute of its route, so that tools write the attribute only after the table's level
+// says that all proxies know it. See docs/decisions/0017-levels.md.
+func LevelOf(attribute string) int {
+	if row, ok := attributeOf(attribute); ok {
+		return row.Level
+	}
+	return 0
+}
+
+// Level returns the highest level of all attributes: that of this version.
+func Level() int {
+	level := 0
+	for _, row := range attributes {
+		level = max(level, row.Level)
+	}
+	return level
+}
 
 // attributes are grouped: the origin, limits and timeouts, when the route is in force, and what is for tools and people.
 var attributes = []Attribute{

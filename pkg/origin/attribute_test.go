@@ -56,6 +56,26 @@ func TestEachAttributeIsDecodedAndExplained(t *testing.T) {
 	}
 }
 
+// A version that adds attributes gives them the next level. A gap would be a level that no version has.
+func TestLevelsOfAttributesHaveNoGap(t *testing.T) {
+	t.Parallel()
+	used := map[int]bool{0: true}
+	for _, row := range Attributes() {
+		used[row.Level] = true
+		if LevelOf(row.Name) != row.Level || row.Level > Level() || row.Level < 0 {
+			t.Errorf("%s: level %d, and LevelOf returns %d, Level %d", row.Name, row.Level, LevelOf(row.Name), Level())
+		}
+	}
+	for level := range Level() {
+		if !used[level] {
+			t.Errorf("no attribute has level %d, and the highest is %d", level, Level())
+		}
+	}
+	if n := LevelOf("misspelt"); n != 0 {
+		t.Errorf("an unknown attribute has level %d", n)
+	}
+}
+
 func TestAttributesOfTLSAreRefusedForPlainOrigins(t *testing.T) {
 	t.Parallel()
 	n := 0
