@@ -20,6 +20,9 @@ const maxBatch = 100
 type batcher interface {
 	Table
 
+	// needed returns the level that a change needs. If that is 0, Allows makes no request.
+	needed(c Change) (level int, attribute string)
+
 	// readBatch returns the items of up to maxBatch hosts, as far as there are any, and the hosts that it did not
 	// read.
 	readBatch(ctx context.Context, hosts []string) (found []origin.Item, left []string, err error)
@@ -104,6 +107,9 @@ func (p *retrying) All(ctx context.Context) iter.Seq2[origin.Item, error] {
 
 // Allows implements [Table].
 func (p *retrying) Allows(ctx context.Context, c Change) error {
+	if level, _ := p.table.needed(c); level == 0 {
+		return nil // the pace must not take this for a response of the server
+	}
 	return p.pace.do(ctx, func(ctx context.Context) error { return p.table.Allows(ctx, c) })
 }
 

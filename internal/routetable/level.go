@@ -42,15 +42,7 @@ func (e *LevelError) Error() string {
 
 // Allows implements [Table]. It reads the level only if an attribute needs more than level 0.
 func (d *DynamoDB) Allows(ctx context.Context, c Change) error {
-	needed, attribute := 0, ""
-	for name := range c.After {
-		if _, had := c.Before[name]; had {
-			continue // the proxy has met it already
-		}
-		if level := d.levelOf(name); level > needed {
-			needed, attribute = level, name
-		}
-	}
+	needed, attribute := d.needed(c)
 	if needed <= int(d.level.Load()) {
 		return nil
 	}
@@ -63,6 +55,19 @@ func (d *DynamoDB) Allows(ctx context.Context, c Change) error {
 	}
 	d.level.Store(int64(level))
 	return nil
+}
+
+// needed returns the level that a change needs, and the attribute that needs it. It is 0 if Allows makes no request.
+func (d *DynamoDB) needed(c Change) (level int, attribute string) {
+	for name := range c.After {
+		if _, had := c.Before[name]; had {
+			continue // the proxy has met it already
+		}
+		if n := d.levelOf(name); n > level {
+			level, attribute = n, name
+		}
+	}
+	return level, attribute
 }
 
 func (d *DynamoDB) levelOf(attribute string) int {

@@ -58,6 +58,8 @@ func (f *fake) Get(context.Context, string) (origin.Item, error) { panic("not as
 
 func (f *fake) All(context.Context) iter.Seq2[origin.Item, error] { panic("not asked for") }
 
+func (f *fake) needed(Change) (int, string) { return 0, "" }
+
 func (f *fake) Allows(context.Context, Change) error { return nil }
 
 func (f *fake) Write(ctx context.Context, c Change) error {

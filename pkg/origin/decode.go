@@ -33,7 +33,7 @@ func decode(attrs Item) (*Route, error) {
 	for _, name := range slices.Sorted(maps.Keys(attrs)) {
 		row, ok := attributeOf(name)
 		if !ok {
-			return fail(name, "is not known; correct its spelling, remove it, or update this sleight if a newer version has it (comments go into \"note\")")
+			return fail(name, "is not known; correct its spelling or remove it (comments go into \"note\")")
 		}
 		if err := row.decode(r, attrs[name]); err != nil {
 			return fail(name, err.Error())
