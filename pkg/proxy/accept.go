@@ -2,9 +2,9 @@ package proxy
 
 import "strings"
 
-// prefersHTML reports whether a client with these Accept headers would rather have a page
-// than JSON (RFC 9110 section 12.5.1). Browsers name text/html; programs that take anything, or
-// say nothing, get JSON, and so does whoever sends what cannot be read or has no end.
+// prefersHTML reports whether a client with these Accept fields prefers a page to JSON (RFC 9110 section 12.5.1). Browsers
+// name text/html. Clients that accept everything or send no Accept get JSON. So do clients whose Accept is malformed or
+// longer than 4,096 bytes.
 func prefersHTML(accept []string) bool {
 	const longest = 4096
 	rest := strings.Join(accept, ",")
@@ -32,11 +32,11 @@ func prefersHTML(accept []string) bool {
 // mediaRange is one element of an Accept header.
 type mediaRange struct {
 	kind, subtype string // in lower case
-	particular    bool   // it has parameters that none of our types has
+	particular    bool   // has parameters that our types do not have
 	q             int    // in thousandths
 }
 
-// weight is how much a client wants one media type, as its most specific range says.
+// weight is the client's preference for one media type, from the most specific range that matches.
 type weight struct {
 	of        string
 	q         int
@@ -60,8 +60,7 @@ func (w *weight) consider(r mediaRange) {
 	}
 }
 
-// parseRange reads a range such as text/*;q=0.5. Its q ends the parameters of the type; what
-// follows is of no meaning any more.
+// parseRange parses a range such as text/*;q=0.5. It ignores the parameters after q, which are not the media type's.
 func parseRange(s string) (r mediaRange, ok bool) {
 	name, rest := cutUnquoted(s, ';')
 	kind, subtype, slash := strings.Cut(strings.ToLower(strings.TrimRight(name, " \t")), "/")
@@ -95,7 +94,7 @@ func parseRange(s string) (r mediaRange, ok bool) {
 	return r, true
 }
 
-// parseQ reads a weight (RFC 9110 section 12.4.2) as thousandths.
+// parseQ parses a weight (RFC 9110 section 12.4.2), and returns it in thousandths.
 func parseQ(s string) (int, bool) {
 	whole, fraction, _ := strings.Cut(s, ".")
 	if whole != "0" && whole != "1" || len(fraction) > 3 {
@@ -127,7 +126,7 @@ func cutUnquoted(s string, sep byte) (before, after string) {
 	return s, ""
 }
 
-// isToken reports whether s is a token of RFC 9110 section 5.6.2, as field names are.
+// isToken reports whether s is a token (RFC 9110 section 5.6.2), such as a field name.
 func isToken(s string) bool {
 	for i := range len(s) {
 		if !inToken[s[i]] {
@@ -144,7 +143,7 @@ var inToken = func() (in [256]bool) {
 	return in
 }()
 
-// isQuoted reports whether s is one quoted string (RFC 9110 section 5.6.4).
+// isQuoted reports whether s is a single quoted-string (RFC 9110 section 5.6.4).
 func isQuoted(s string) bool {
 	if len(s) < 2 || s[0] != '"' {
 		return false

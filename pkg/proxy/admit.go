@@ -13,19 +13,19 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// Limits bound what a request may bring, and how many there are. For each, zero means the default and negative no
-// limit. Servers have limits of their own, which must not be lower for these to be what a
-// client sees.
+// Limits bounds the size and the number of requests. For each field, zero means the default, and a negative number means no
+// limit. A server of the Handler has limits of its own: if one is lower, clients get the server's response instead of the
+// proxy's.
 type Limits struct {
-	HeaderFields int   // how many header fields: 256 by default. Many small ones cost more than their bytes
-	HeaderBytes  int   // names and values together, with those that the proxy adds: 64 KiB, what AWS's load balancers take
-	URLBytes     int   // path and query: 16 KiB
-	BodyBytes    int64 // of the request; no limit by default, since bodies stream through
+	HeaderFields int   // number of header fields; default 256. Many small fields cost more than their bytes
+	HeaderBytes  int   // names and values, with those that the proxy adds; default 64 KiB, as for AWS's load balancers
+	URLBytes     int   // path and query; default 16 KiB
+	BodyBytes    int64 // of the request; default no limit, because the proxy does not store bodies
 
-	// Requests is how many may be under way at a time, WebSockets included; no limit by default. What is
-	// beyond fails with [ErrBusy]. One client does not get all of them: a connection gets half as many as it
-	// leaves free, which is a third, and an address (of IPv6, a /64) twice as many, which is two thirds.
-	// A client behind one of Config.TrustedProxies counts by the address that X-Forwarded-For ends in.
+	// Requests is the number of concurrent requests, with WebSockets; default no limit. The Handler refuses more with
+	// [ErrBusy]. A single client cannot have all of them: a connection gets at most half as many as are free, which is a
+	// third of all, and an address at most twice as many as are free, which is two thirds. An IPv6 /64 counts as an address.
+	// A client behind Config.TrustedProxies counts by the last address in X-Forwarded-For that is not one of them.
 	Requests int
 }
 
@@ -35,7 +35,7 @@ const (
 	defaultURLBytes     = 16 << 10
 )
 
-// limit returns the limit that n stands for, and false where there is none.
+// limit returns the limit that n stands for, with zero as the default. It returns false if there is no limit.
 func limit(n, zero int) (int, bool) {
 	if n == 0 {
 		n = zero
@@ -43,7 +43,7 @@ func limit(n, zero int) (int, bool) {
 	return n, n > 0
 }
 
-// rejectInvalid answers requests that no origin should see.
+// rejectInvalid refuses requests that must not reach an origin.
 func (h *Handler) rejectInvalid(next http.Handler) http.Handler {
 	checks := []func(*http.Request) error{checkMethod, checkTarget, checkFraming, h.checkLimits, h.checkLoop}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -57,8 +57,8 @@ func (h *Handler) rejectInvalid(next http.Handler) http.Handler {
 	})
 }
 
-// checkMethod refuses tunnels to a port of the client's choice, and the method that has servers
-// repeat what proxies have added to a request.
+// checkMethod refuses CONNECT, which opens a tunnel to any port, and TRACE, whose response shows the client what proxies
+// have added to its request.
 func checkMethod(r *http.Request) error {
 	if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
 		return ErrMethod
@@ -66,8 +66,8 @@ func checkMethod(r *http.Request) error {
 	return nil
 }
 
-// checkTarget refuses request targets (RFC 9112 section 3.2) that would name another host than the
-// Host header, and win over it at the origin.
+// checkTarget refuses request targets (RFC 9112 section 3.2) with another host than the Host header. The origin would use
+// the target's.
 func checkTarget(r *http.Request) error {
 	u := r.URL
 	switch {
@@ -77,15 +77,15 @@ func checkTarget(r *http.Request) error {
 		return fmt.Errorf("%w: its target has the scheme %.20q", ErrBadRequest, u.Scheme)
 	case u.Opaque != "", u.Path == "*" && r.Method != http.MethodOptions, u.Path != "" && u.Path != "*" && u.Path[0] != '/':
 		return fmt.Errorf("%w: its target is not a path", ErrBadRequest)
-	case u.Host != "" && u.Host != r.Host: // over HTTP/1.1 they are the same
+	case u.Host != "" && u.Host != r.Host: // net/http makes them equal over HTTP/1.1
 		return fmt.Errorf("%w: its target names another host than its authority", ErrBadRequest)
 	}
 	return nil
 }
 
-// checkFraming refuses what net/http's server refuses over HTTP/1.1 and lets pass over HTTP/2: a Host that
-// differs from :authority (RFC 9113 section 8.3.1), and lengths that differ or are no numbers (RFC 9110
-// section 8.6). Two servers that read such a request could see two different ones.
+// checkFraming refuses requests that net/http's server refuses over HTTP/1.1 and accepts over HTTP/2: those whose Host
+// differs from :authority (RFC 9113 section 8.3.1), and those whose lengths differ or are not numbers (RFC 9110 section
+// 8.6). Two servers could read such a request differently.
 func checkFraming(r *http.Request) error {
 	hosts := r.Header["Host"]
 	if len(hosts) > 1 || len(hosts) == 1 && !strings.EqualFold(hosts[0], r.Host) {
@@ -95,7 +95,7 @@ func checkFraming(r *http.Request) error {
 	for _, length := range lengths {
 		n, err := strconv.ParseInt(length, 10, 64)
 		if err != nil || length != lengths[0] || strings.Trim(length, digits) != "" || r.ProtoMajor == 2 && n != r.ContentLength {
-			return fmt.Errorf("%w: its Content-Length is none or another than the body's, or there are two that differ", ErrBadRequest)
+			return fmt.Errorf("%w: its Content-Length is not a number, differs from the body's length, or comes twice with different values", ErrBadRequest)
 		}
 	}
 	return nil
@@ -121,7 +121,7 @@ func (h *Handler) checkLimits(r *http.Request) error {
 	return h.checkHeaderBytes(r)
 }
 
-// checkHeaderBytes is called for what comes, and again for what is sent, with what the proxy has added.
+// checkHeaderBytes is called for the client's header, and again after the proxy has added its fields.
 func (h *Handler) checkHeaderBytes(r *http.Request) error {
 	size := 0
 	for name, values := range r.Header {
@@ -135,11 +135,11 @@ func (h *Handler) checkHeaderBytes(r *http.Request) error {
 	return nil
 }
 
-// checkLoop refuses requests that have been here before: a route whose origin leads back to the
-// proxy would multiply each request until time runs out.
+// checkLoop refuses requests that the proxy has forwarded before. If the origin of a route leads back to the proxy, each
+// request would be forwarded again and again until a timeout.
 func (h *Handler) checkLoop(r *http.Request) error {
 	for _, field := range r.Header["Cdn-Loop"] {
-		// Quotes do not count: a stranger's that is left open would hide our own name behind it.
+		// Quotes are ignored: a client's open quote would hide the proxy's own identifier after it.
 		for info := range strings.SplitSeq(field, ",") {
 			id, _, _ := strings.Cut(info, ";")
 			if strings.EqualFold(strings.TrimSpace(id), h.config.LoopID) {
@@ -150,13 +150,12 @@ func (h *Handler) checkLoop(r *http.Request) error {
 	return nil
 }
 
-// route finds the route of the host that the client asked for. Host is the authority by which
-// the route was found from here on.
+// route looks up the route of the requested host, and sets r.Host to the authority whose route it is.
 func (h *Handler) route(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r.Context())
 		var err error
-		if x.authority, x.Host, err = h.asked(x, r); err == nil {
+		if x.authority, x.Host, err = h.requestedHost(x, r); err == nil {
 			begin := time.Now()
 			x.Route, err = h.config.Routes.Lookup(r.Context(), x.Host)
 			x.Lookup = time.Since(begin)
@@ -173,10 +172,9 @@ func (h *Handler) route(next http.Handler) http.Handler {
 	})
 }
 
-// asked returns which host the client asked for: the authority as it wrote it, but in ASCII,
-// since that goes into the fields of requests and answers, and the name under which the route is
-// looked up.
-func (h *Handler) asked(x *exchange, r *http.Request) (authority, host string, err error) {
+// requestedHost returns the authority as the client wrote it, and the host to look up. The authority is in ASCII, because it
+// goes into header fields.
+func (h *Handler) requestedHost(x *exchange, r *http.Request) (authority, host string, err error) {
 	authority = r.Host
 	if name := h.config.TrustedHostHeader; name != "" && (x.trusted || len(h.config.TrustedProxies) == 0) {
 		switch values := r.Header.Values(name); len(values) {
@@ -195,7 +193,7 @@ func (h *Handler) asked(x *exchange, r *http.Request) (authority, host string, e
 		bare, port = name, number
 	}
 	if n, portErr := strconv.ParseUint(port, 10, 16); hostname.IsIP(bare) && (port == "" || portErr == nil && n > 0) {
-		return "", "", &lookupError{bare, origin.ErrNotFound} // well-formed, but no route has one
+		return "", "", &lookupError{bare, origin.ErrNotFound} // a valid host, but no route has an IP address
 	}
 	return "", "", &badHostError{err}
 }

@@ -6,23 +6,22 @@ import (
 	"strings"
 )
 
-// ownNames are the fields that the proxy sets or removes in the header of every request, X-Forwarded-* aside,
-// and those that the Lambda edge removes, since adapters of other makers say there who calls.
+// ownNames are the fields that the proxy sets or removes in the header of every request, except for X-Forwarded-*, and
+// those that pkg/lambdahttp removes, because other Lambda adapters name the caller in them.
 var ownNames = append([]string{
 	"Via", "Cdn-Loop", "Forwarded", "Max-Forwards", "Host", "Content-Length", "X-Amzn-Request-Context", "X-Amzn-Lambda-Context",
 }, hopByHop...)
 
-// isAlias reports whether a server could take name for a field that the proxy sets or removes in such a section.
-// CGI (RFC 3875 section 4.1.18) and what came after it, such as WSGI, Rack and PHP, make
-// HTTP_X_FORWARDED_FOR of X-Forwarded-For and of X_Forwarded_For alike, and some of X.Forwarded.For
-// too. If both come, a stranger's value may win.
+// isAlias reports whether a server could read name as a field that the proxy sets or removes in section s. CGI (RFC 3875
+// section 4.1.18), WSGI, Rack and PHP turn both X-Forwarded-For and X_Forwarded_For into HTTP_X_FORWARDED_FOR. Some turn
+// X.Forwarded.For into it too. If a request had both, the client's value might win.
 func (h *Handler) isAlias(s section, name string) bool {
 	plain := plainName(name)
 	if plain == name {
 		return false
 	}
 	hostHeader := http.CanonicalHeaderKey(h.config.TrustedHostHeader)
-	return strings.HasPrefix(plain, "X-Forwarded-") || slices.Contains(ownNames, plain) || s == requestTrailer && s.never(plain) ||
+	return strings.HasPrefix(plain, "X-Forwarded-") || slices.Contains(ownNames, plain) || s == requestTrailer && s.forbids(plain) ||
 		plain == plainName(hostHeader) && name != hostHeader
 }
 

@@ -14,9 +14,9 @@ type requestBody struct {
 	x       *exchange
 	trailer trailer
 	limit   int64
-	left    int64       // of the limit; negative means that there is none
-	whole   atomic.Bool // it was read to its end
-	closed  atomic.Bool // the transport has no more use for it
+	left    int64       // bytes left of the limit; negative means no limit
+	whole   atomic.Bool // whether it was read to its end
+	closed  atomic.Bool // whether the transport has closed it
 }
 
 func (h *Handler) newRequestBody(r *http.Request, x *exchange) *requestBody {
@@ -27,13 +27,12 @@ func (h *Handler) newRequestBody(r *http.Request, x *exchange) *requestBody {
 	return b
 }
 
-// unread reports whether there may be more of the body on the connection. A nil body has been read.
+// unread reports whether the connection may have more of the body. A nil body has no more.
 func (b *requestBody) unread() bool { return b != nil && !b.whole.Load() }
 
-// Close ends what is read, and leaves the rest to the server, which closes the body itself after the answer.
-// An HTTP/1.1 server's own Close reads that rest, up to 256 KiB of it, and waits for a client that
-// sends none; an early answer would wait with it. Up to Go 1.26, ReverseProxy kept it from the server as well.
-// It may be called during a Read, which goes on.
+// Close makes later Reads fail. It does not close the server's body: the server does that after the response. Over HTTP/1.1
+// that Close reads up to 256 KiB of the rest, so that an early response would wait for the client. ReverseProxy up to Go
+// 1.26 does not close it either. Close may be called during a Read, which continues.
 func (b *requestBody) Close() error {
 	b.closed.Store(true)
 	return nil
@@ -46,7 +45,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	watch := b.x.watch
 	watch.uploading(true, watch.timeouts.Idle, ErrSlowBody)
 	if b.left >= 0 && int64(len(p)) > b.left+1 {
-		p = p[:b.left+1] // one more tells a body that is too long from one that just fits
+		p = p[:b.left+1] // one byte more than the limit shows that the body is too long
 	}
 	n, err := b.ReadCloser.Read(p)
 	switch {
@@ -57,59 +56,59 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	if err == io.EOF {
 		b.whole.Store(true)
-		b.trailer.keepAnnounced()
-		watch.uploading(false, watch.timeouts.Response, errNoAnswer)
+		b.trailer.dropUnannounced()
+		watch.uploading(false, watch.timeouts.Response, errNoResponse)
 	} else {
 		watch.uploading(false, watch.timeouts.Idle, ErrUploadStalled)
 	}
-	// The transport closes a body that it has no more use for, perhaps during a Read.
+	// The transport may close the body during a Read if it does not need more of it.
 	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
 		b.x.uploadFailed(err)
 	}
 	return n, err
 }
 
-// followBody is the hook that watches over the body of an answer.
-func followBody(r *http.Response) error {
+// watchBody is the hook that wraps the body of a response, to bound its time, note its errors and clean its trailers.
+func watchBody(r *http.Response) error {
 	ctx := r.Request.Context()
 	if ctx.Err() != nil {
-		return context.Cause(ctx) // an origin that sees us leave may answer with what it has
+		return context.Cause(ctx) // an origin may send a partial response if it sees the request canceled
 	}
 	x := exchangeOf(ctx)
-	x.watch.answered()
-	body := responseBody{ReadCloser: r.Body, x: x, ctx: ctx, left: r.ContentLength, answer: r, announced: r.Trailer}
+	x.watch.responseBegan()
+	body := responseBody{ReadCloser: r.Body, x: x, ctx: ctx, left: r.ContentLength, response: r, announced: r.Trailer}
 	if both, ok := r.Body.(io.ReadWriteCloser); ok && r.StatusCode == http.StatusSwitchingProtocols {
 		x.watch.moving(ErrWebSocketIdle)
 		r.Body = &upgradedBody{body, both}
-		context.AfterFunc(ctx, x.watch.hangUp) // or a client that says nothing would be waited for
+		context.AfterFunc(ctx, x.watch.closeHijacked) // otherwise the copy would wait for a silent client
 	} else {
 		r.Body = &body
 	}
 	return nil
 }
 
-// responseBody is the origin's body on its way to the client, and the trailers behind it.
+// responseBody is the origin's body on its way to the client, with its trailers.
 type responseBody struct {
 	io.ReadCloser
 	x   *exchange
 	ctx context.Context // of the request
 
-	left      int64 // of its length; negative if nobody knows
-	answer    *http.Response
-	announced http.Header // its trailers; the transport may fill this map or make another one
-	ended     bool        // the trailers were passed on
+	left      int64 // bytes left of its length; negative if the length is unknown
+	response  *http.Response
+	announced http.Header // the announced trailers; the transport may fill this map or make another
+	ended     bool        // whether the trailers were cleaned
 }
 
-// trailers makes ready what came behind the body.
+// trailers cleans the trailers for the client.
 func (b *responseBody) trailers() error {
 	if b.ended {
 		return nil
 	}
 	b.ended = true
-	if err := b.x.passAnswer(answerTrailer, b.announced); err != nil {
+	if err := b.x.passResponse(responseTrailer, b.announced); err != nil {
 		return err
 	}
-	return b.x.passAnswer(answerTrailer, b.answer.Trailer)
+	return b.x.passResponse(responseTrailer, b.response.Trailer)
 }
 
 func (b *responseBody) Read(p []byte) (int, error) {
@@ -117,7 +116,7 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.left -= int64(n)
 	if err == io.EOF {
-		// An origin that sees us leave, or the upload break off, may end its answer where it is, unless that has a length.
+		// If the request was canceled or its body failed, an origin may end a response of unknown length early, with EOF.
 		if hook := b.x.hookFailure(); hook != nil && b.left != 0 {
 			err = hook
 		} else if broken := b.x.uploadCause(b.ctx); broken != nil && b.left != 0 {
@@ -125,17 +124,16 @@ func (b *responseBody) Read(p []byte) (int, error) {
 		} else if b.ctx.Err() != nil && b.left != 0 {
 			err = context.Cause(b.ctx)
 		} else if bad := b.trailers(); bad != nil {
-			err = bad // too late for a 502: the answer breaks off, and the cause is in the log
+			err = bad // too late for a 502: the response is cut short, and the log has the cause
 		}
 	}
 	if err != nil && err != io.EOF {
-		b.x.answerFailed(err)
+		b.x.responseFailed(err)
 	}
 	return n, err
 }
 
-// upgradedBody is what goes to and fro on a connection that has changed its protocol. Silence
-// counts when it is mutual.
+// upgradedBody is the origin's side of an upgraded connection. It is idle if neither side sends anything.
 type upgradedBody struct {
 	responseBody
 	writer io.Writer
@@ -153,7 +151,7 @@ func (b *upgradedBody) Write(p []byte) (int, error) {
 	return b.writer.Write(p)
 }
 
-// CloseWrite tells the origin that the client has said all it had to say.
+// CloseWrite tells the origin that the client sends no more.
 func (b *upgradedBody) CloseWrite() error {
 	if half, ok := b.writer.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

@@ -30,15 +30,15 @@ func TestWatchEndsWhatTakesTooLong(t *testing.T) {
 		after    time.Duration // it takes, after the steps
 		want     error
 	}{
-		"no answer":             {all, func(w *watch) { w.await(w.timeouts.Response, errNoAnswer) }, 10 * second, errNoAnswer},
+		"no answer":             {all, func(w *watch) { w.await(w.timeouts.Response, errNoResponse) }, 10 * second, errNoResponse},
 		"no body":               {all, func(w *watch) { w.uploading(true, w.timeouts.Idle, ErrSlowBody) }, minute, ErrSlowBody},
 		"no way for the body":   {all, func(w *watch) { w.uploading(false, w.timeouts.Idle, ErrUploadStalled) }, minute, ErrUploadStalled},
-		"no answer to the body": {all, func(w *watch) { w.uploading(false, w.timeouts.Response, errNoAnswer) }, 10 * second, errNoAnswer},
-		"no more of the answer": {all, func(w *watch) { w.answered() }, minute, ErrResponseStalled},
+		"no answer to the body": {all, func(w *watch) { w.uploading(false, w.timeouts.Response, errNoResponse) }, 10 * second, errNoResponse},
+		"no more of the answer": {all, func(w *watch) { w.responseBegan() }, minute, ErrResponseStalled},
 		"upload that ends after the answer's beginning": {all, func(w *watch) {
 			w.uploading(true, w.timeouts.Idle, ErrSlowBody)
-			w.answered()
-			w.uploading(false, w.timeouts.Response, errNoAnswer)
+			w.responseBegan()
+			w.uploading(false, w.timeouts.Response, errNoResponse)
 		}, minute, ErrResponseStalled},
 		"each part has its own time": {all, func(w *watch) {
 			for range 100 {
@@ -53,10 +53,10 @@ func TestWatchEndsWhatTakesTooLong(t *testing.T) {
 		}, 31 * second, ErrTimeout},
 		"the whole, where parts have none": {Timeouts{Idle: -1, Request: minute}, func(w *watch) { w.moving(ErrSlowClient) }, minute, ErrTimeout},
 		"the whole, over already":          {Timeouts{Idle: -1, Request: second}, func(w *watch) { time.Sleep(minute); w.moving(ErrSlowClient) }, 1, ErrTimeout},
-		"nothing, where all is negative":   {Timeouts{Response: -1, Idle: -1, Request: -1}, func(w *watch) { w.await(-1, errNoAnswer); w.answered() }, 0, nil},
-		"nothing, where a bound is lifted": {Timeouts{Response: second, Idle: -1}, func(w *watch) { w.await(second, errNoAnswer); w.answered() }, 0, nil},
-		"an interim answer":                {all, func(w *watch) { w.tell(true); w.await(second, errNoAnswer) }, second, ErrSlowClient},
-		"nothing, once stopped":            {all, func(w *watch) { w.answered(); w.stop(); w.moving(ErrSlowClient) }, 0, nil},
+		"nothing, where all is negative":   {Timeouts{Response: -1, Idle: -1, Request: -1}, func(w *watch) { w.await(-1, errNoResponse); w.responseBegan() }, 0, nil},
+		"nothing, where a bound is lifted": {Timeouts{Response: second, Idle: -1}, func(w *watch) { w.await(second, errNoResponse); w.responseBegan() }, 0, nil},
+		"an interim answer":                {all, func(w *watch) { w.sendingInterim(true); w.await(second, errNoResponse) }, second, ErrSlowClient},
+		"nothing, once stopped":            {all, func(w *watch) { w.responseBegan(); w.stop(); w.moving(ErrSlowClient) }, 0, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -98,16 +98,16 @@ func TestWatchWakesWhoWaitsForTheClient(t *testing.T) {
 		steps       func(w *watch)
 		read, write bool
 	}{
-		"nobody":       {func(w *watch) { w.await(time.Second, errNoAnswer) }, false, false},
+		"nobody":       {func(w *watch) { w.await(time.Second, errNoResponse) }, false, false},
 		"for the body": {func(w *watch) { w.uploading(true, time.Second, ErrSlowBody) }, true, false},
 		"nobody, any more": {func(w *watch) {
 			w.uploading(true, time.Second, ErrSlowBody)
 			w.uploading(false, time.Second, ErrUploadStalled)
 		}, false, false},
-		"with the answer":        {func(w *watch) { w.answered(); w.moving(ErrSlowClient) }, false, true},
-		"with its end":           {func(w *watch) { w.answered() }, false, true},
-		"with an interim answer": {func(w *watch) { w.tell(true); w.await(time.Second, errNoAnswer) }, false, true},
-		"nobody, after that":     {func(w *watch) { w.tell(true); w.tell(false); w.await(time.Second, errNoAnswer) }, false, false},
+		"with the answer":        {func(w *watch) { w.responseBegan(); w.moving(ErrSlowClient) }, false, true},
+		"with its end":           {func(w *watch) { w.responseBegan() }, false, true},
+		"with an interim answer": {func(w *watch) { w.sendingInterim(true); w.await(time.Second, errNoResponse) }, false, true},
+		"nobody, after that":     {func(w *watch) { w.sendingInterim(true); w.sendingInterim(false); w.await(time.Second, errNoResponse) }, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

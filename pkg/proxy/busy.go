@@ -8,16 +8,16 @@ import (
 	"sync"
 )
 
-// limitRequests refuses requests beyond Limits.Requests at once. A request that waits would hold a
-// connection and memory too, and a client that has its share can wait itself.
+// limitRequests refuses requests beyond Limits.Requests at once. It does not queue them: a waiting request would hold a
+// connection and memory too.
 func (h *Handler) limitRequests(next http.Handler) http.Handler {
 	most := h.config.Limits.Requests
 	if most <= 0 {
 		return next
 	}
-	all := &underWay{most: most, of: map[netip.AddrPort]int{}}
+	all := &inFlight{most: most, of: map[netip.AddrPort]int{}}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		connection, client := h.counted(r, exchangeOf(r.Context()))
+		connection, client := h.countingKeys(r, exchangeOf(r.Context()))
 		if err := all.begin(connection, client); err != nil {
 			h.Fail(w, r, err)
 			return
@@ -27,10 +27,9 @@ func (h *Handler) limitRequests(next http.Handler) http.Handler {
 	})
 }
 
-// counted returns by what the requests of a client are counted: by its connection and by its address.
-// A trusted proxy has no share of its own: its client counts, if it names one. An address that is not
-// known is zero.
-func (h *Handler) counted(r *http.Request, x *exchange) (connection, client netip.AddrPort) {
+// countingKeys returns the keys that a client's requests are counted by: its connection and its address. An unknown key is
+// zero. Requests of a trusted proxy are counted by the client that it names, if any, and not as the proxy's own.
+func (h *Handler) countingKeys(r *http.Request, x *exchange) (connection, client netip.AddrPort) {
 	if !x.trusted {
 		return x.Client, clientKey(x.peer)
 	}
@@ -38,7 +37,7 @@ func (h *Handler) counted(r *http.Request, x *exchange) (connection, client neti
 	if len(fields) == 0 {
 		return netip.AddrPort{}, netip.AddrPort{}
 	}
-	// From the right, since a stranger may have written all that is to the left of its own address.
+	// From the right, because an untrusted client may have written everything to the left of its address.
 	rest := fields[len(fields)-1]
 	const most = 10 // trusted proxies in a row
 	for range most {
@@ -58,7 +57,7 @@ func (h *Handler) counted(r *http.Request, x *exchange) (connection, client neti
 	return netip.AddrPort{}, netip.AddrPort{}
 }
 
-// nodeAddress reads an element of X-Forwarded-For. Some proxies add the port.
+// nodeAddress parses an element of X-Forwarded-For. Some proxies add the port.
 func nodeAddress(s string) (netip.Addr, error) {
 	address, err := netip.ParseAddr(s)
 	if err != nil {
@@ -69,8 +68,8 @@ func nodeAddress(s string) (netip.Addr, error) {
 	return address.Unmap().WithZone(""), err
 }
 
-// clientKey returns what a client is counted by: an IPv4 address, or the /64 of an IPv6 address, which
-// is what one customer of a network has at least.
+// clientKey returns the key of a client's address: an IPv4 address, or the /64 of an IPv6 address, because a customer of a
+// network has at least a /64.
 func clientKey(address netip.Addr) netip.AddrPort {
 	if address.Is6() {
 		if p, err := address.Prefix(64); err == nil {
@@ -80,12 +79,12 @@ func clientKey(address netip.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(address, 0)
 }
 
-// underWay counts the requests that are under way. It lets no client take all places: a connection gets
-// one as long as it has fewer than half as many as are free, and an address as long as it has fewer than
-// twice as many as are free. So one connection alone gets a third of the places, and one address two
-// thirds. The next one gets the same part of the rest, and a client without a place gets the last one. A
-// fixed share would be too large for many clients, and too small for one.
-type underWay struct {
+// inFlight counts the requests in flight. It does not let a client take all places: a connection gets another place if it
+// has fewer than half as many as are free, and an address if it has fewer than twice as many as are free. So a single
+// connection gets a third of the places, and a single address two thirds. The next client gets the same part of the rest,
+// and a client without a place can get the last one. A fixed share would be too large for many clients and too small for
+// one. It is safe for concurrent use.
+type inFlight struct {
 	most int
 
 	mu sync.Mutex
@@ -93,17 +92,17 @@ type underWay struct {
 	of map[netip.AddrPort]int // by connection, and by address with port 0
 }
 
-// begin counts a request, or returns why there is no room for it, which wraps ErrBusy.
-func (u *underWay) begin(connection, client netip.AddrPort) error {
+// begin counts a request. It returns an error that wraps ErrBusy if there is no room.
+func (u *inFlight) begin(connection, client netip.AddrPort) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	free := u.most - u.n
 	switch {
 	case free <= 0:
 		return fmt.Errorf("%w: %d are under way, which is the limit", ErrBusy, u.n)
-	case one(connection) && 2*u.of[connection] >= free:
+	case isConnection(connection) && 2*u.of[connection] >= free:
 		return fmt.Errorf("%w: a connection from %s has %d of the %d that are under way, and the limit is %d", ErrBusy, client.Addr(), u.of[connection], u.n, u.most)
-	case known(client) && u.of[client] >= 2*free:
+	case isKnown(client) && u.of[client] >= 2*free:
 		return fmt.Errorf("%w: the client %s has %d of the %d that are under way, and the limit is %d", ErrBusy, client.Addr(), u.of[client], u.n, u.most)
 	}
 	u.n++
@@ -111,24 +110,24 @@ func (u *underWay) begin(connection, client netip.AddrPort) error {
 	return nil
 }
 
-// end takes back what begin has counted.
-func (u *underWay) end(connection, client netip.AddrPort) {
+// end uncounts a request that begin has counted.
+func (u *inFlight) end(connection, client netip.AddrPort) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.n--
 	u.count(connection, client, -1)
 }
 
-func (u *underWay) count(connection, client netip.AddrPort, n int) {
-	if one(connection) {
+func (u *inFlight) count(connection, client netip.AddrPort, n int) {
+	if isConnection(connection) {
 		u.add(connection, n)
 	}
-	if known(client) {
+	if isKnown(client) {
 		u.add(client, n)
 	}
 }
 
-func (u *underWay) add(key netip.AddrPort, n int) {
+func (u *inFlight) add(key netip.AddrPort, n int) {
 	if n += u.of[key]; n > 0 {
 		u.of[key] = n
 	} else {
@@ -136,7 +135,8 @@ func (u *underWay) add(key netip.AddrPort, n int) {
 	}
 }
 
-// one reports whether the address is that of one connection. Servers that are no network's tell port 0.
-func one(connection netip.AddrPort) bool { return connection.IsValid() && connection.Port() != 0 }
+// isConnection reports whether the address identifies a connection. Servers that do not listen on a network, such as
+// pkg/lambdahttp, set port 0.
+func isConnection(address netip.AddrPort) bool { return address.IsValid() && address.Port() != 0 }
 
-func known(client netip.AddrPort) bool { return client.IsValid() }
+func isKnown(client netip.AddrPort) bool { return client.IsValid() }

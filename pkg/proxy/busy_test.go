@@ -36,12 +36,12 @@ func newHandler(t testing.TB, c Config) *Handler {
 
 // full is a proxy of which requests do not return until they are told to.
 type full struct {
-	h   *underWay
+	h   *inFlight
 	ask func(connection, client netip.AddrPort) bool
 }
 
 func fill(most int) *full {
-	f := &full{h: &underWay{most: most, of: map[netip.AddrPort]int{}}}
+	f := &full{h: &inFlight{most: most, of: map[netip.AddrPort]int{}}}
 	f.ask = func(connection, client netip.AddrPort) bool {
 		err := f.h.begin(connection, client)
 		if err != nil && !errors.Is(err, ErrBusy) {
@@ -182,12 +182,12 @@ func TestClientsAreCountedByWhatIsKnownOfThem(t *testing.T) {
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.RemoteAddr, r.Header["X-Forwarded-For"] = c.remote, c.forwarded
-		connection, client := h.counted(r, newExchange(h, r))
+		connection, client := h.countingKeys(r, newExchange(h, r))
 		got := []string{"", ""}
-		if one(connection) {
+		if isConnection(connection) {
 			got[0] = connection.String()
 		}
-		if known(client) {
+		if isKnown(client) {
 			got[1] = client.Addr().String()
 		}
 		if got[0] != c.connection || got[1] != c.client {

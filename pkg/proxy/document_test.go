@@ -15,11 +15,11 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-var update = flag.Bool("update", false, "write docs/errors.md anew")
+var update = flag.Bool("update", false, "generate docs/errors.md")
 
 const documentFile, documentCommand = "../../docs/errors.md", "go test ./pkg/proxy -run TestErrorsDocument -update"
 
-// The document is what the table says, and its example what the proxy answers.
+// docs/errors.md is generated from the table, and its example from the proxy's own response.
 func TestErrorsDocument(t *testing.T) {
 	want := document()
 	if *update {
@@ -32,7 +32,7 @@ func TestErrorsDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("docs/errors.md is not what the table says; write it anew with\n\t%s", documentCommand)
+		t.Errorf("docs/errors.md differs from the table; generate it with\n\t%s", documentCommand)
 	}
 }
 
@@ -43,37 +43,39 @@ func document() []byte {
 <!-- Generated from the table in pkg/proxy/problem.go: change that, then run
 %s -->
 
-What the proxy cannot forward it answers itself. Such an answer says what happened and what to do next; who can mend it, and
-the usual causes, are below. Nothing on this page is about errors that an origin answers: those arrive as they are.
+If the proxy cannot forward a request, it sends an error response of its own. The response says what happened and what to do
+next. This page adds the usual causes, and who can fix the error. It is not about errors that an origin sends: the proxy
+forwards those unchanged.
 
-## How to read an answer
+## How to read an error response
 
 `+"```http"+`
 %s`+"```"+`
 
-- **`+"`Proxy-Status`"+`** ([RFC 9209](https://www.rfc-editor.org/rfc/rfc9209)) is `+"`sleight; error=TYPE`"+`, and tells an answer of the proxy from
-  one of the origin. The types are the standard's. Several errors can share one.
-- **The body** is problem details ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)). `+"`type`"+` ends in the name of the error and leads to its
-  section here; `+"`detail`"+` is what happened, `+"`next`"+` what to do, `+"`error`"+` the type of `+"`Proxy-Status`"+`, and `+"`host`"+` the site, where its name is a
-  proper one. `+"`retry`"+` says whether the same request can succeed: *%s*, *%s*, *%s* or
-  *%s*. The first is said if the origin has certainly not carried the request out. Otherwise it may have
-  done so, and a request that is not safe to repeat, such as a POST, would be carried out twice. Where a time is known it is in `+"`retry_after`"+` and `+"`Retry-After`"+`, in seconds.
-- **Browsers** get the same as a small HTML page: whoever prefers `+"`text/html`"+` to JSON in `+"`Accept`"+`.
-- **`+"`request_id`"+`** and `+"`X-Request-Id`"+`, where the request has one, find it in the log. There the request's line has the name of the
-  error (`+"`problem`"+`) and what a client may not see: which address was tried, the TLS alert, the names of a certificate.
+- **`+"`Proxy-Status`"+`** ([RFC 9209](https://www.rfc-editor.org/rfc/rfc9209)) is `+"`sleight; error=TYPE`"+`. It marks the proxy's own responses.
+  The types are the standard's. Several errors can have the same type.
+- **The body** is problem details ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)). `+"`type`"+` is the URL of the error's section on this page.
+  `+"`detail`"+` says what happened, and `+"`next`"+` what to do. `+"`error`"+` is the type in `+"`Proxy-Status`"+`. `+"`host`"+` is the requested host, if
+  it is a hostname. `+"`retry`"+` says whether the same request can succeed: *%s*, *%s*,
+  *%s* or *%s*. It is the first if the origin has certainly not processed the request. Otherwise the
+  origin may have processed it, and a retry of an unsafe request, such as a POST, could be processed twice. If the proxy
+  knows when to retry, `+"`retry_after`"+` and `+"`Retry-After`"+` have the seconds.
+- **Browsers** get the same as a small HTML page. So do all clients whose `+"`Accept`"+` prefers `+"`text/html`"+` to JSON.
+- **`+"`request_id`"+`** and `+"`X-Request-Id`"+` find the request in the log. Its log line has the name of the error (`+"`problem`"+`) and details that
+  clients do not see: the address that was tried, the TLS alert, the names of a certificate.
 
-An answer that has begun to reach the client cannot become an error any more. It is cut short, and the error is in the log
-alone.
+If the response has begun to reach the client, the proxy cannot send an error response any more. It cuts the response short,
+and only the log has the error.
 
 ## All errors
 
-| name | status | `+"`Proxy-Status`"+` error | who can mend it | retry |
+| name | status | `+"`Proxy-Status`"+` error | who can fix it | retry |
 |---|---|---|---|---|
 `, documentCommand, example(), retryNow, retryIfSafe, retryLater, retryNever)
 	rows := slices.Clone(problems)
-	slices.SortStableFunc(rows, func(a, b problem) int { return cmp.Compare(unanswered(a), unanswered(b)) }) // those matter least
+	slices.SortStableFunc(rows, func(a, b problem) int { return cmp.Compare(withoutResponse(a), withoutResponse(b)) })
 	for _, p := range rows {
-		fmt.Fprintf(&b, "| [`%s`](#%s) | %s | %s | %s | %s |\n", p.name, p.name, statusText(p), typeText(p), p.mend, p.retry)
+		fmt.Fprintf(&b, "| [`%s`](#%s) | %s | %s | %s | %s |\n", p.name, p.name, statusText(p), typeText(p), p.fix, p.retry)
 	}
 	for _, p := range rows {
 		fmt.Fprintf(&b, "\n## %s\n\n**%s.** %s\n\n", p.name, p.title, summary(p))
@@ -84,15 +86,15 @@ alone.
 	return b.Bytes()
 }
 
-// unanswered is 1 for problems of which nobody is told, and 0 for the others.
-func unanswered(p problem) int {
+// withoutResponse is 1 for problems without an error response, which come last, and 0 for the others.
+func withoutResponse(p problem) int {
 	if p.status == 0 {
 		return 1
 	}
 	return 0
 }
 
-// example is an answer as it goes out.
+// example returns an error response in the form of HTTP/1.1.
 func example() string {
 	r := httptest.NewRequest("GET", "http://shop.example/", nil)
 	w := httptest.NewRecorder()
@@ -121,9 +123,9 @@ func typeText(p problem) string {
 
 func summary(p problem) string {
 	if p.status == 0 {
-		return "Nobody is answered. To be mended by the " + string(p.mend) + ", if at all."
+		return "No error response. Who can fix it: the " + string(p.fix) + ", if anybody."
 	}
-	s := fmt.Sprintf("Status %d, %s. To be mended by the %s. Retry: %s", p.status, typeText(p), p.mend, p.retry)
+	s := fmt.Sprintf("Status %d, %s. Who can fix it: the %s. Retry: %s", p.status, typeText(p), p.fix, p.retry)
 	if p.after > 0 {
 		s += fmt.Sprintf(", after %d seconds", int(p.after.Seconds()))
 	}
@@ -137,7 +139,7 @@ func seen(p problem) string {
 	return placeholders(p.happened)
 }
 
-// identifier matches names of attributes and settings, as the texts have them.
+// identifier matches names of attributes and settings in the texts.
 var identifier = regexp.MustCompile(`\b[A-Za-z]+(_[A-Za-z]+)+(=\w+)?\b`)
 
 func placeholders(s string) string {

@@ -13,30 +13,26 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// Causes of failures that have their row in the table of problems. The handler's own limits
-// return them, and servers of the handler tell them to [Handler.Fail] where only they can see
-// what happened. What wraps one keeps its answer.
+// Causes of failures that have a row in docs/errors.md. The Handler has them in [Record].Err. Servers and hooks may return
+// them too, through [Handler.Fail], [Fail] or a [ResponseHook]. An error that wraps one has the same row.
 var (
-	// ErrBadRequest is for a request that cannot be understood: its framing, its authority,
-	// its body's coding.
+	// ErrBadRequest is for a request whose target, fields, framing or body is malformed.
 	ErrBadRequest = errors.New("proxy: request cannot be understood")
 
-	// ErrInvocation is for an invocation that is no request as it has to be passed to the proxy: what invokes
-	// it has to be set up otherwise.
-	ErrInvocation = errors.New("proxy: invoked by what it is not set up for")
+	// ErrInvocation is for an invocation whose event is not an HTTP request in a supported form.
+	ErrInvocation = errors.New("proxy: the event is not a request in a supported form")
 
-	// ErrMethod is for a method that is not forwarded: TRACE, which would show what was added
-	// on the way, and CONNECT.
+	// ErrMethod is for a method that is not forwarded: TRACE, whose response would show the fields that proxies add, and
+	// CONNECT.
 	ErrMethod = errors.New("proxy: method is not forwarded")
 
-	// ErrURLTooLong, ErrHeaderTooLarge and ErrBodyTooLarge are for a request over a limit. In
-	// a [RequestTooLargeError] they come with it.
+	// ErrURLTooLong, ErrHeaderTooLarge and ErrBodyTooLarge are for a request over a limit. A [RequestTooLargeError] wraps
+	// them to name the limit.
 	ErrURLTooLong     = errors.New("proxy: the request's URL is too long")
 	ErrHeaderTooLarge = errors.New("proxy: the request's headers are too large")
 	ErrBodyTooLarge   = errors.New("proxy: the request's body is too large")
 
-	// ErrTooManyFields is for a request with too many header fields. In a
-	// [RequestTooLargeError] it comes with how many may be.
+	// ErrTooManyFields is for a request with too many header fields. A [RequestTooLargeError] wraps it to name the limit.
 	ErrTooManyFields = errors.New("proxy: the request has too many header fields")
 
 	// ErrBusy is for a request beyond [Limits].Requests.
@@ -45,58 +41,55 @@ var (
 	// ErrSlowBody is for a request whose body did not arrive in time.
 	ErrSlowBody = errors.New("proxy: the request's body took too long")
 
-	// ErrUpgrade is for a request that asks for another protocol, such as WebSocket, where the
-	// front cannot switch.
+	// ErrUpgrade is for a request that asks for another protocol, such as WebSocket, if the front cannot switch protocols.
 	ErrUpgrade = errors.New("proxy: the front cannot switch protocols")
 
-	// ErrUpgradeProtocol is for a request that asks for another protocol under a route that offers
-	// its origin HTTP/2 alone.
-	ErrUpgradeProtocol = errors.New("proxy: the route does not list http/1.1, and protocols are switched over that alone")
+	// ErrUpgradeProtocol is for a request that asks for another protocol if its route offers only HTTP/2 to the origin.
+	ErrUpgradeProtocol = errors.New("proxy: the route does not list http/1.1, which a switch of protocols needs")
 
-	// ErrUpgradeMismatch is for an origin that switches to another protocol than was asked for.
-	ErrUpgradeMismatch = errors.New("proxy: the origin switched to another protocol than was asked for")
+	// ErrUpgradeMismatch is for an origin that switches to another protocol than the client asked for.
+	ErrUpgradeMismatch = errors.New("proxy: the origin switched to another protocol than the client asked for")
 
-	// ErrLoop is for a request that has been here before.
-	ErrLoop = errors.New("proxy: the request came back to where it was sent from")
+	// ErrLoop is for a request that the proxy has forwarded before (RFC 8586).
+	ErrLoop = errors.New("proxy: the request came back to the proxy")
 
-	// ErrIncompleteResponse is for an answer that ended before it was whole.
-	ErrIncompleteResponse = errors.New("proxy: the origin's answer broke off")
+	// ErrIncompleteResponse is for a response that ended before it was complete.
+	ErrIncompleteResponse = errors.New("proxy: the origin's response is incomplete")
 
-	// ErrResponseTooLarge is for an answer over what the front returns in one piece. In a
-	// [ResponseTooLargeError] it comes with the limit.
-	ErrResponseTooLarge = errors.New("proxy: the origin's answer is too large for this front")
+	// ErrResponseTooLarge is for a response over the size that the front takes. A [ResponseTooLargeError] wraps it to name
+	// the limit.
+	ErrResponseTooLarge = errors.New("proxy: the origin's response is too large for this front")
 
-	// ErrResponseHeaderTooLarge is for an answer whose headers are over what the front returns.
-	ErrResponseHeaderTooLarge = errors.New("proxy: the headers of the origin's answer are too large for this front")
+	// ErrResponseHeaderTooLarge is for a response whose header is over the size that the front takes.
+	ErrResponseHeaderTooLarge = errors.New("proxy: the header of the origin's response is too large for this front")
 
-	// ErrResponseStalled is for an answer that began, and of which then nothing came for too
-	// long.
-	ErrResponseStalled = errors.New("proxy: the origin's answer stalled")
+	// ErrResponseStalled is for an origin that sent nothing for [Timeouts].Idle in the middle of a response.
+	ErrResponseStalled = errors.New("proxy: the origin's response stalled")
 
-	// ErrUploadStalled is for an origin that stopped to take the request's body.
-	ErrUploadStalled = errors.New("proxy: the origin does not take the request's body")
+	// ErrUploadStalled is for an origin that read nothing of the request's body for [Timeouts].Idle.
+	ErrUploadStalled = errors.New("proxy: the origin does not read the request's body")
 
-	// ErrTimeout is for a request that was not answered within the time that it may take as a
-	// whole.
-	ErrTimeout = errors.New("proxy: the origin's answer took too long")
+	// ErrTimeout is for a response that was not complete within [Timeouts].Request, or before the deadline of the
+	// request's context.
+	ErrTimeout = errors.New("proxy: the origin's response took too long")
 
-	// ErrSlowClient is for a client that does not take the answer that it is sent.
-	ErrSlowClient = errors.New("proxy: the client does not take its answer")
+	// ErrSlowClient is for a client that read nothing of the response for [Timeouts].Idle.
+	ErrSlowClient = errors.New("proxy: the client does not read the response")
 
-	// ErrClientGone is for a client that is not there any more. It gets no answer.
+	// ErrClientGone is for a client that has gone before the response was complete. It gets no error response.
 	ErrClientGone = errors.New("proxy: the client is gone")
 
-	// ErrWebSocketIdle is for a WebSocket on which nothing moved for too long.
-	ErrWebSocketIdle = errors.New("proxy: nothing moves on the WebSocket")
+	// ErrWebSocketIdle is for a WebSocket without data in either direction for [Timeouts].Idle.
+	ErrWebSocketIdle = errors.New("proxy: the WebSocket is idle")
 
-	// errNoAnswer is for an answer that does not begin.
-	errNoAnswer = errors.New("proxy: the origin does not answer")
+	// errNoResponse is for a response that does not begin within Timeouts.Response.
+	errNoResponse = errors.New("proxy: the origin does not respond")
 )
 
-// A RequestTooLargeError is a request over a limit of the proxy or of what serves it.
+// A RequestTooLargeError is the error of a request over a limit of the proxy or of its server.
 type RequestTooLargeError struct {
 	Err   error // ErrURLTooLong, ErrHeaderTooLarge, ErrTooManyFields or ErrBodyTooLarge
-	Limit int64 // in bytes, or how many fields; told to the client
+	Limit int64 // in bytes, or the number of fields; the client sees it
 }
 
 func (e *RequestTooLargeError) Error() string {
@@ -106,9 +99,9 @@ func (e *RequestTooLargeError) Error() string {
 // Unwrap returns e.Err.
 func (e *RequestTooLargeError) Unwrap() error { return e.Err }
 
-// A ResponseTooLargeError is an [ErrResponseTooLarge] that says what would have been taken.
+// A ResponseTooLargeError is an [ErrResponseTooLarge] with the limit of the front.
 type ResponseTooLargeError struct {
-	Limit int64 // in bytes; told to the client
+	Limit int64 // in bytes; the client sees it
 }
 
 func (e *ResponseTooLargeError) Error() string {
@@ -131,18 +124,18 @@ type lookupError struct {
 func (e *lookupError) Error() string { return fmt.Sprintf("proxy: route for %q: %v", e.host, e.err) }
 func (e *lookupError) Unwrap() error { return e.err }
 
-// answer is a problem as one client gets it.
+// answer is the proxy's own error response to a request.
 type answer struct {
-	*problem        // the row, with what the cause says of this request
-	host     string // normalized; empty where it is not a proper name
-	detail   string // happened, with what is known put in
-	advice   string // next, likewise
+	*problem        // the row, changed for this cause
+	host     string // normalized; empty if it is not a valid name
+	detail   string // problem.happened, without placeholders
+	advice   string // problem.next, without placeholders
 }
 
-// answerTo finds the answer to a cause, which is that of the first row that knows it. host is
-// the name that the client asked for, and empty where it is not a proper one.
+// answerTo returns the answer for a cause, from the first row that is for it. host is the requested host, and empty if it is
+// not a valid name.
 func answerTo(host string, err error) answer {
-	i := slices.IndexFunc(problems, func(p problem) bool { return p.cause(err) }) // the last row takes all
+	i := slices.IndexFunc(problems, func(p problem) bool { return p.cause(err) }) // the last row is for all causes
 	name, limit := host, "the limit"
 	if name == "" {
 		name = "that host"
@@ -163,7 +156,7 @@ func answerTo(host string, err error) answer {
 	if e, ok := errors.AsType[*sni.Error](err); ok && e.Unprocessed && p.retry == retryIfSafe {
 		p.retry = retryNow
 	}
-	fill := strings.NewReplacer("{host}", name, "{limit}", limit, "{code}", http2Code(err))
+	fill := strings.NewReplacer("{host}", name, "{limit}", limit, "{code}", resetCode(err))
 	return answer{&p, host, fill.Replace(p.happened), fill.Replace(p.next)}
 }
 
@@ -173,16 +166,16 @@ var http2Codes = []string{
 	"REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM", "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED",
 }
 
-// http2Code names the error by which an origin ended a request. What it said beside is not for
-// clients: GOAWAY may be about the request of another one.
-func http2Code(err error) string {
+// resetCode returns the name of the HTTP/2 error code of an origin's reset. Clients do not see the rest of the reset: a GOAWAY
+// may be about another client's request.
+func resetCode(err error) string {
 	if e, ok := errors.AsType[*sni.ResetError](err); ok && slices.Contains(http2Codes, e.Code) {
 		return e.Code
 	}
 	return "unknown"
 }
 
-// limitOf returns the limit that a cause is about, and 0 where it has none.
+// limitOf returns the limit in a cause, and 0 if it has no limit.
 func limitOf(err error) int64 {
 	if e, ok := errors.AsType[*RequestTooLargeError](err); ok {
 		return e.Limit
@@ -196,7 +189,7 @@ func limitOf(err error) int64 {
 	return 0
 }
 
-// bytesText writes a size for people. It never says more than n, since it is a limit to keep to.
+// bytesText formats a size for people. It rounds down, because n is a limit.
 func bytesText(n int64) string {
 	const kilo, kibi = 1000, 1024
 	switch {
@@ -211,7 +204,7 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// The following say which causes a row is for.
+// The following functions make the cause field of a problem.
 
 func is(target error) func(error) bool {
 	return func(err error) bool { return errors.Is(err, target) }
@@ -222,7 +215,7 @@ func as[E error](err error) bool {
 	return ok
 }
 
-// transport is for the failures of pkg/sni that have no finer row.
+// transport matches the errors of pkg/sni that have one of the types.
 func transport(types ...sni.ErrorType) func(error) bool {
 	return func(err error) bool {
 		e, ok := errors.AsType[*sni.Error](err)
@@ -251,9 +244,9 @@ func either(a, b func(error) bool) func(error) bool {
 	return func(err error) bool { return a(err) || b(err) }
 }
 
-// Fail answers a request that cannot be answered otherwise, with an RFC 9209 Proxy-Status, and notes the cause for the
-// log. A server calls it if the server alone sees that a response cannot be returned; see [Handler.Begin]. It panics with
-// http.ErrAbortHandler, as handlers do that have no answer, if the client is gone or another answer has begun.
+// Fail writes the error response for err, with a Proxy-Status (RFC 9209), and records err for the log. A server calls it if
+// only the server sees that a response cannot be returned; see [Handler.Begin]. err must not be nil. Fail panics with
+// [http.ErrAbortHandler] if the client is gone or another response has begun.
 func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	x := exchangeOf(r.Context())
 	if x == nil {
@@ -261,28 +254,28 @@ func (h *Handler) Fail(w http.ResponseWriter, r *http.Request, err error) {
 		r, done = h.Begin(r)
 		defer done()
 		x = exchangeOf(r.Context())
-		_, x.Host, _ = h.asked(x, r) // as far as the server has understood it
+		_, x.Host, _ = h.requestedHost(x, r) // empty if the server could not parse it
 	}
-	ours := x.records(w)
+	ours := x.isRecordedBy(w)
 	if ours && x.status == http.StatusSwitchingProtocols {
-		err = fmt.Errorf("%w: %w", ErrClientGone, err) // the client was gone before it was told of the switch
+		err = fmt.Errorf("%w: %w", ErrClientGone, err) // the client was gone before it got the 101
 	}
 	a := x.fail(x.causeOf(r.Context(), err))
 	if a.status == 0 || ours && x.status != 0 {
-		panic(http.ErrAbortHandler) // nobody is there, or another answer has begun; this one would be counted as given
+		panic(http.ErrAbortHandler) // otherwise this response would be counted as sent
 	}
 	if !ours {
 		if d, ok := w.(interface{ Discarded() bool }); !ok || !d.Discarded() {
 			w = &responseWriter{ResponseWriter: w, x: x}
-			x.replaced()
+			x.resetResponse()
 		}
 	}
 	a.write(w, r, x.RequestID)
 }
 
-// causeOf returns why a request has failed if err is what the transport or the server makes of the failure.
+// causeOf returns why a request has failed if err may be only a consequence of that in the transport or the server.
 func (x *exchange) causeOf(ctx context.Context, err error) error {
-	// A request whose time ran out in the queue for a connection did not reach the origin.
+	// A request that timed out while it waited for a connection did not reach the origin, so ErrConnLimit is the better cause.
 	if expired := x.watch.expired(); expired != nil && !errors.Is(err, sni.ErrConnLimit) {
 		return expired
 	}

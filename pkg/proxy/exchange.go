@@ -16,8 +16,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// An exchange is one request on its way through the proxy. It is the request's [Record], and what the handlers
-// need until that is complete. One goroutine at a time uses it, except for what is behind the mutex.
+// An exchange is the state of one request: its [Record], and the fields that the handlers need until the Record is complete.
+// A single goroutine at a time uses it, except for the fields below the mutex.
 type exchange struct {
 	Record
 	handler *Handler
@@ -25,32 +25,32 @@ type exchange struct {
 	peer      netip.Addr // the address of Client, without zone; zero if unknown
 	trusted   bool       // peer is one of Config.TrustedProxies
 	http2     bool       // the client speaks HTTP/2
-	authority string     // that the client asked for: as it wrote it, a name in Unicode as A-labels
+	authority string     // the requested host and port, as the client wrote it, but with A-labels for Unicode
 
-	body  *requestBody // nil if the request has none
+	body  *requestBody // nil if the request has no body
 	watch *watch       // nil until the route is known
 
 	stage  stage
-	status int // that the client was sent; 0 if none yet
+	status int // sent to the client; 0 if none yet
 
-	writeErr   error // why no more of the response could be sent
-	interimErr error // what is wrong with an interim response of the origin
+	writeErr   error // why the response could not be written
+	interimErr error // why an interim response of the origin could not be forwarded
 
-	failed *problem // what the client was told, or why a response broke off; nil if nothing failed
-	cause  error    // why
+	failed *problem // nil if nothing failed
+	cause  error    // of failed
 
-	mu      sync.Mutex // the transport and hooks may read bodies on goroutines of their own
+	mu      sync.Mutex // because the transport and hooks may read bodies on other goroutines
 	sent    int64      // bytes of the response's body
 	bodyErr error      // why the client's body could not be read
-	readErr error      // why no more of the origin's response could be read
-	hookErr error      // why a body that a hook has put in place could not be read
+	readErr error      // why the origin's response could not be read
+	hookErr error      // why a hook's replacement of a body could not be read
 }
 
-// A stage says how far ServeHTTP has come with a request.
+// A stage is the progress of ServeHTTP with a request.
 type stage int
 
 const (
-	notServed stage = iota // a server may answer without ServeHTTP
+	notServed stage = iota // a server may respond without ServeHTTP
 	running
 	returned
 )
@@ -81,7 +81,7 @@ func newExchange(h *Handler, r *http.Request) *exchange {
 	return x
 }
 
-// identify sets the ids by which the request is found in logs.
+// identify sets the ids of the request and of its trace.
 func (x *exchange) identify(r *http.Request) {
 	if x.handler.config.Identify != nil {
 		x.RequestID, x.TraceID = x.handler.config.Identify(r)
@@ -96,12 +96,12 @@ func (x *exchange) identify(r *http.Request) {
 	}
 }
 
-// trusts reports whether an address is one of a proxy in front.
+// trusts reports whether an address is in Config.TrustedProxies.
 func (h *Handler) trusts(address netip.Addr) bool {
 	return slices.ContainsFunc(h.config.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
-// randomID returns an id that no other request has. Nobody gains anything if they guess it.
+// randomID returns an id that no other request has. It is not a secret.
 func randomID() string {
 	var b [16]byte
 	binary.NativeEndian.PutUint64(b[:8], rand.Uint64())
@@ -109,7 +109,7 @@ func randomID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// traceOf returns the trace id of a traceparent, and "" if that is malformed.
+// traceOf returns the trace id in a traceparent field, and "" if the field is malformed.
 // https://www.w3.org/TR/trace-context/#traceparent-header
 func traceOf(parent string) string {
 	parts := strings.Split(parent, "-")
@@ -119,7 +119,7 @@ func traceOf(parent string) string {
 	return parts[1]
 }
 
-// isID reports whether s is short and plain enough for logs and header fields.
+// isID reports whether s has at most 128 characters that are safe in logs and header fields.
 func isID(s string) bool {
 	const most = 128
 	return s != "" && len(s) <= most && !strings.ContainsFunc(s, func(c rune) bool {
@@ -127,15 +127,15 @@ func isID(s string) bool {
 	})
 }
 
-// observe keeps the transport's part of the Record.
+// observe copies the transport's measurements to the Record.
 func observe(ctx context.Context, e *sni.Exchange) {
 	if x := exchangeOf(ctx); x != nil {
 		x.Origin = *e
 	}
 }
 
-// replaced forgets a response in whose place the server sends another one.
-func (x *exchange) replaced() {
+// resetResponse forgets a response that the server replaces by another.
+func (x *exchange) resetResponse() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.status, x.sent = 0, 0
@@ -148,8 +148,8 @@ func (x *exchange) addSent(n int) {
 	x.mu.Unlock()
 }
 
-// first keeps the first error that is noted in one of the fields behind the mutex.
-func (x *exchange) first(field *error, err error) {
+// setFirst sets one of the error fields below the mutex if it is nil.
+func (x *exchange) setFirst(field *error, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if *field == nil {
@@ -157,28 +157,28 @@ func (x *exchange) first(field *error, err error) {
 	}
 }
 
-// noted returns the error in one of the fields behind the mutex.
-func (x *exchange) noted(field *error) error {
+// load returns the error in one of the fields below the mutex.
+func (x *exchange) load(field *error) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return *field
 }
 
-// uploadFailed notes why the client's body could not be read. To the transport, that looks like any other failure.
-func (x *exchange) uploadFailed(err error) { x.first(&x.bodyErr, err) }
+// uploadFailed notes why the client's body could not be read. The transport's error does not tell that from other failures.
+func (x *exchange) uploadFailed(err error) { x.setFirst(&x.bodyErr, err) }
 
-// answerFailed notes why the origin's response could not be read.
-func (x *exchange) answerFailed(err error) { x.first(&x.readErr, err) }
+// responseFailed notes why the origin's response could not be read.
+func (x *exchange) responseFailed(err error) { x.setFirst(&x.readErr, err) }
 
-// hookFailed notes why a body could not be read that a hook has put in place.
-func (x *exchange) hookFailed(err error) { x.first(&x.hookErr, err) }
+// hookFailed notes why a hook's replacement of a body could not be read.
+func (x *exchange) hookFailed(err error) { x.setFirst(&x.hookErr, err) }
 
-// brokenUpload, brokenAnswer and hookFailure return what was noted, and nil if nothing was.
-func (x *exchange) brokenUpload() error { return x.noted(&x.bodyErr) }
-func (x *exchange) brokenAnswer() error { return x.noted(&x.readErr) }
-func (x *exchange) hookFailure() error  { return x.noted(&x.hookErr) }
+// brokenUpload, brokenResponse and hookFailure return the noted error, and nil if there is no error.
+func (x *exchange) brokenUpload() error   { return x.load(&x.bodyErr) }
+func (x *exchange) brokenResponse() error { return x.load(&x.readErr) }
+func (x *exchange) hookFailure() error    { return x.load(&x.hookErr) }
 
-// uploadCause returns brokenUpload as the cause of a failure.
+// uploadCause returns brokenUpload as an error that has a row in problems.
 func (x *exchange) uploadCause(ctx context.Context) error {
 	err := x.brokenUpload()
 	switch {
@@ -186,7 +186,7 @@ func (x *exchange) uploadCause(ctx context.Context) error {
 		return nil
 	case as[*RequestTooLargeError](err):
 		return err
-	case x.http2, ctx.Err() != nil: // the stream, or the connection, has ended
+	case x.http2, ctx.Err() != nil: // the stream or the connection has ended
 		return fmt.Errorf("%w: its body: %w", ErrClientGone, err)
 	}
 	return fmt.Errorf("%w: its body: %w", ErrBadRequest, err)

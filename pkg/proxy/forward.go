@@ -22,18 +22,17 @@ import (
 	"github.com/sleightproxy/sleight/pkg/uri"
 )
 
-// forwarder sends requests to their origins, and what these answer through the hooks to the
-// client.
+// forwarder returns the handler that sends requests to their origins, and the responses through the hooks to the client.
 func (h *Handler) forwarder() http.Handler {
-	return followReplaced(&httputil.ReverseProxy{
+	return watchReplaced(&httputil.ReverseProxy{
 		Rewrite:      rewrite,
 		Transport:    h.transport,
 		ErrorHandler: h.Fail,
 		BufferPool:   &bufferPool{},
-		ErrorLog:     log.New(io.Discard, "", 0), // of answers that broke off; the request's own line tells
+		ErrorLog:     log.New(io.Discard, "", 0), // the request's own log line has the error
 
-		// Of answers whose length is known: what is small waits in the server's buffers until more comes,
-		// and an origin may take its time. Others are flushed at once.
+		// This is for responses of known length: their first bytes would wait in the server's buffers for a slow origin.
+		// ReverseProxy flushes other responses at once.
 		FlushInterval: 100 * time.Millisecond,
 		ModifyResponse: func(r *http.Response) error {
 			if err := h.runHooks(r); err != nil {
@@ -45,12 +44,11 @@ func (h *Handler) forwarder() http.Handler {
 	})
 }
 
-// asSent are the fields that ReverseProxy keeps from origins, since it cannot know who has set
-// them. Here we have.
+// asSent are the fields that ReverseProxy removes, because a client may have set them. Here addForwarded has set them.
 var asSent = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"}
 
-// rewrite cannot fail: what could was done before, since ReverseProxy calls the origin whatever
-// this comes to.
+// rewrite makes the request to the origin. It cannot fail: ReverseProxy would send the request all the same, so all checks
+// come earlier.
 func rewrite(pr *httputil.ProxyRequest) {
 	x := exchangeOf(pr.In.Context())
 	pr.Out.URL.Scheme = x.Route.Scheme
@@ -58,7 +56,7 @@ func rewrite(pr *httputil.ProxyRequest) {
 	pr.Out.URL.RawPath = encodedPath(pr.In.URL)
 	pr.Out.URL.RawQuery = uri.EscapeQuery(pr.In.URL.RawQuery) // ReverseProxy drops what it cannot parse, such as ";"
 	pr.Out.Host = pr.In.Host
-	pr.Out.Trailer = pr.In.Trailer // the very map, which is filled when the body has been read
+	pr.Out.Trailer = pr.In.Trailer // the same map, because the server fills it at the end of the body
 	for _, name := range asSent {
 		if values, ok := pr.In.Header[name]; ok {
 			pr.Out.Header[name] = values
@@ -66,9 +64,8 @@ func rewrite(pr *httputil.ProxyRequest) {
 	}
 }
 
-// encodedPath returns what goes into RawPath for the path to be sent as the client encoded it, with what no path
-// may have encoded too. Of a path that has such a byte anywhere, such as the "|" of browsers, net/url
-// would otherwise send its own encoding, in which "%2F" is a slash.
+// encodedPath returns the RawPath for a path that is sent as the client encoded it. It escapes bytes that a path may not
+// have, such as the "|" of browsers. Otherwise net/url would encode such a path itself, and turn "%2F" into a slash.
 func encodedPath(u *url.URL) string {
 	if u.RawPath == "" || u.EscapedPath() == u.RawPath {
 		return u.RawPath
@@ -76,7 +73,7 @@ func encodedPath(u *url.URL) string {
 	return uri.EscapePath(u.RawPath)
 }
 
-// targetLength returns how long the path and the query are as they are sent.
+// targetLength returns the length of the path and the query as they are sent.
 func targetLength(u *url.URL) int {
 	path := encodedPath(u)
 	if path == "" {
@@ -85,8 +82,7 @@ func targetLength(u *url.URL) int {
 	return len(path) + len(uri.EscapeQuery(u.RawQuery))
 }
 
-// translate hands the route of the request to the transport. Without one there is
-// nothing to dial.
+// translate returns the target of the request's route for the transport.
 func translate(ctx context.Context, _ string) (sni.Target, error) {
 	x := exchangeOf(ctx)
 	if x == nil || x.Route == nil {
@@ -102,8 +98,8 @@ func translate(ctx context.Context, _ string) (sni.Target, error) {
 	return target, nil
 }
 
-// Target returns what requests for a route are translated to. Timeouts that the route has not are
-// the proxy's own, and for an upgrade the proxy offers HTTP/1.1 alone.
+// Target returns the target that the transport uses for requests of a route. A [Handler] changes two things in it: its own
+// timeouts replace those that are zero, and it offers only HTTP/1.1 for an upgrade. route must not be nil.
 func Target(route *origin.Route) sni.Target {
 	target := sni.Target{
 		Addresses:        route.Addresses,
@@ -116,7 +112,7 @@ func Target(route *origin.Route) sni.Target {
 		ConnectTimeout:   route.Timeouts.Connect,
 		HandshakeTimeout: route.Timeouts.Handshake,
 	}
-	if route.Scheme != "http" || route.TLSMin != tls.VersionTLS12 { // which every route has, if no other
+	if route.Scheme != "http" || route.TLSMin != tls.VersionTLS12 { // the default, also of routes without TLS
 		target.MinVersion = route.TLSMin
 	}
 	if route.Scheme != "http" {
@@ -128,13 +124,13 @@ func Target(route *origin.Route) sni.Target {
 	return target
 }
 
-// offersHTTP1 reports whether an origin may be spoken to in HTTP/1.1.
+// offersHTTP1 reports whether a route allows HTTP/1.1 to its origin.
 func offersHTTP1(route *origin.Route) bool {
 	return route.Scheme == "http" || len(route.Protocols) == 0 || slices.Contains(route.Protocols, "http/1.1")
 }
 
-// checkStatus refuses what is no final answer (RFC 9110 section 15). Further on, such a
-// status would be a panic, or a success.
+// checkStatus is the hook that refuses a status that is not of a final response (RFC 9110 section 15). net/http would panic at
+// it, or treat it as a success.
 func checkStatus(r *http.Response) error {
 	x := exchangeOf(r.Request.Context())
 	switch {
@@ -143,14 +139,14 @@ func checkStatus(r *http.Response) error {
 			return fmt.Errorf("%w: to %.40q", ErrUpgradeMismatch, to)
 		}
 	case r.StatusCode < 200 || r.StatusCode > 599:
-		return &sni.Error{Type: sni.HTTPProtocolError, Err: fmt.Errorf("origin answered with status %d", r.StatusCode)}
+		return &sni.Error{Type: sni.HTTPProtocolError, Err: fmt.Errorf("the origin's response has the status %d", r.StatusCode)}
 	}
 	return nil
 }
 
-// checkLength refuses an answer whose length is not one number (RFC 9110 section 8.6). A client over HTTP/1.1
-// would go by one of two. pkg/sni and net/http do so too, each for a part: over HTTP/2, where frames end a body,
-// Go up to 1.26.8 passes lengths on as they are. The same number more than once is one.
+// checkLength is the hook that refuses a response whose Content-Length is not a single number (RFC 9110 section 8.6). Clients
+// over HTTP/1.1 could read two lengths differently. pkg/sni and net/http refuse some of these responses. Over HTTP/2, Go up
+// to 1.26.8 refuses none. The same number more than once counts as a single number.
 func checkLength(r *http.Response) error {
 	lengths, ok := r.Header["Content-Length"]
 	if !ok {
@@ -163,7 +159,7 @@ func checkLength(r *http.Response) error {
 		}
 	}
 	if bad {
-		return &sni.Error{Type: sni.HTTPProtocolError, Err: errors.New("the Content-Length of the answer is not one length")}
+		return &sni.Error{Type: sni.HTTPProtocolError, Err: errors.New("the Content-Length of the response is not a single number")}
 	}
 	if len(lengths) > 1 {
 		r.Header["Content-Length"] = lengths[:1]
@@ -171,9 +167,9 @@ func checkLength(r *http.Response) error {
 	return nil
 }
 
-// RewritesNames reports whether answers of a route get the client's name where they have the origin's.
-// Unless the route says it, that is where the origin is told another name than host, and so may not know
-// that.
+// RewritesNames reports whether the proxy replaces the origin's name by the client's in the responses of a route. host is the
+// requested host. A route's own rewrite decides. By default, names are replaced if the route's host_header differs from
+// host, because the origin then may not know host.
 func RewritesNames(route *origin.Route, host string) bool {
 	switch {
 	case route.Rewrite != nil:
@@ -185,7 +181,7 @@ func RewritesNames(route *origin.Route, host string) bool {
 	return err != nil || sent != host
 }
 
-// bufferPool lends the buffers through which bodies are copied.
+// bufferPool holds the buffers that ReverseProxy copies bodies with.
 type bufferPool struct{ pool sync.Pool }
 
 const bufferSize = 32 << 10

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// forwardedElements bounds how many elements of a trusted peer's X-Forwarded-For are put into Forwarded.
+// forwardedElements is the most elements of a trusted peer's X-Forwarded-For that go into Forwarded.
 const forwardedElements = 64
 
-// appendForwardedFor writes a list of X-Forwarded-For in the form of Forwarded (RFC 7239 section 7.4). It leaves
-// out empty elements and the address of the peer itself. It takes time in proportion to the list. If the
-// list is too long, it writes "for=unknown" and the last elements.
+// appendForwardedFor writes the elements of X-Forwarded-For in the form of Forwarded (RFC 7239 section 7.4). It leaves out
+// empty elements and the peer's own address. If the list is too long, it writes "for=unknown" and the last elements. Its time
+// is linear in the length of the list.
 func appendForwardedFor(b *strings.Builder, fields []string, peer string) {
 	tooMany := len(fields) - forwardedElements
 	for _, field := range fields {
@@ -37,9 +37,9 @@ func appendForwardedFor(b *strings.Builder, fields []string, peer string) {
 	}
 }
 
-// node returns client as a node identifier of RFC 7239 section 6: an IP address, with or without a port,
-// "unknown", or a name that begins with an underscore. It returns "unknown" for anything else, such as a
-// hostname: origins look for an address there, and should not find a stranger's text.
+// node returns client as a node identifier (RFC 7239 section 6): an IP address with or without a port, "unknown", or a name
+// that begins with an underscore. It returns "unknown" for other text, such as a hostname, because origins expect an address
+// there.
 func node(client string) string {
 	const longest = len("[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]:65535")
 	if len(client) > longest {
@@ -65,9 +65,9 @@ func node(client string) string {
 	return "unknown"
 }
 
-// readable reports whether all quoted-strings of a list end. If one did not, an element that the proxy adds would
-// become a part of it.
-func readable(fields []string) bool {
+// quotesClosed reports whether all quoted-strings of a list end. An element that the proxy adds would become a part of an
+// open one.
+func quotesClosed(fields []string) bool {
 	for _, list := range fields {
 		for {
 			_, text, ok := strings.Cut(list, `"`)

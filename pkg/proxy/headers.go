@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// name is what the proxy calls itself in Via, Proxy-Status and, unless told otherwise, CDN-Loop.
+// name is the proxy's name in Via, in Proxy-Status and, by default, in CDN-Loop.
 const name = "sleight"
 
-// dropHopByHop takes the fields out that were for the proxy alone. It comes before all that adds any, so
-// that a client cannot have those removed by naming them in Connection.
+// dropHopByHop copies the header and removes the fields for the proxy alone. It comes before the handlers that add fields, so
+// that a client cannot remove those by naming them in Connection.
 func (h *Handler) dropHopByHop(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r.Context())
@@ -29,29 +29,28 @@ func (h *Handler) dropHopByHop(next http.Handler) http.Handler {
 			h.Fail(w, r, x.body.trailer.err)
 			return
 		}
-		delete(header, "Host") // over HTTP/2 it may come beside :authority; checkFraming has compared them
+		delete(header, "Host") // HTTP/2 allows it beside :authority; checkFraming has compared them
 		if trailers {
 			header["Te"] = []string{"trailers"}
 		}
 		if x.Upgrade {
-			// Other protocols are not offered on: clients offer h2c with ordinary requests.
+			// Other protocols are removed: some clients offer h2c with each request.
 			header["Connection"], header["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// addForwarded says who asks, and through whom. The request's header is its own to change: dropHopByHop has
-// made it.
+// addForwarded adds the fields about the client and the proxies. It changes the header that dropHopByHop has copied.
 func (h *Handler) addForwarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r.Context())
-		if r.Method == http.MethodOptions && r.Header["Max-Forwards"] != nil && answeredHere(w, r) {
+		if r.Method == http.MethodOptions && r.Header["Max-Forwards"] != nil && countMaxForwards(w, r) {
 			return
 		}
 		add(r.Header, "Via", strconv.Itoa(r.ProtoMajor)+"."+strconv.Itoa(r.ProtoMinor)+" "+name) // RFC 9110 section 7.6.3
 		add(r.Header, "Cdn-Loop", h.config.LoopID)
-		h.forwarded(x, r)
+		h.setForwarded(x, r)
 		if err := h.checkHeaderBytes(r); err != nil {
 			h.Fail(w, r, err)
 			return
@@ -60,10 +59,9 @@ func (h *Handler) addForwarded(next http.Handler) http.Handler {
 	})
 }
 
-// forwarded sets the fields that tell of the client. What a stranger says of who went before is
-// replaced, also in what we do not send ourselves: origins believe X-Forwarded-Port or -Prefix from
-// whom they believe the others.
-func (h *Handler) forwarded(x *exchange, r *http.Request) {
+// setForwarded sets the fields about the client. It removes those that an untrusted client has set, also fields that the proxy
+// does not set, such as X-Forwarded-Port: an origin that trusts the proxy would trust them too.
+func (h *Handler) setForwarded(x *exchange, r *http.Request) {
 	header := r.Header
 	if !x.trusted {
 		delete(header, "Forwarded")
@@ -73,7 +71,7 @@ func (h *Handler) forwarded(x *exchange, r *http.Request) {
 			}
 		}
 		if len(h.config.TrustedProxies) > 0 && h.config.TrustedHostHeader != "" {
-			header.Del(h.config.TrustedHostHeader) // asked has not believed it
+			header.Del(h.config.TrustedHostHeader) // requestedHost has ignored it
 		}
 	}
 	peer := ""
@@ -81,7 +79,7 @@ func (h *Handler) forwarded(x *exchange, r *http.Request) {
 		peer = x.peer.String()
 	}
 	before := header["X-Forwarded-For"]
-	if peer != "" && !endsIn(before, peer) { // AWS's fronts have added it already
+	if peer != "" && !lastElementIs(before, peer) { // AWS's fronts add it themselves
 		add(header, "X-Forwarded-For", peer)
 	}
 	if len(header["X-Forwarded-Host"]) == 0 {
@@ -90,9 +88,9 @@ func (h *Handler) forwarded(x *exchange, r *http.Request) {
 	header["X-Forwarded-Proto"] = []string{x.Scheme}
 
 	var list strings.Builder
-	if said := header["Forwarded"]; len(said) > 0 && readable(said) {
+	if said := header["Forwarded"]; len(said) > 0 && quotesClosed(said) {
 		list.WriteString(strings.Join(said, ", "))
-	} else { // RFC 7239 section 7.4: the same in the other form
+	} else { // RFC 7239 section 7.4: convert X-Forwarded-For
 		appendForwardedFor(&list, before, peer)
 	}
 	if list.Len() > 0 {
@@ -105,7 +103,7 @@ func (h *Handler) forwarded(x *exchange, r *http.Request) {
 	header["Forwarded"] = []string{list.String()}
 }
 
-// quoted returns s as a token, or as a quoted-string where it is none (RFC 9110 section 5.6.4).
+// quoted returns s as a token if it is one, and as a quoted-string otherwise (RFC 9110 section 5.6.4).
 func quoted(s string) string {
 	if isToken(s) {
 		return s
@@ -113,8 +111,8 @@ func quoted(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
-// endsIn reports whether the last element of a list is s.
-func endsIn(fields []string, s string) bool {
+// lastElementIs reports whether the last element of a list is s.
+func lastElementIs(fields []string, s string) bool {
 	if len(fields) == 0 {
 		return false
 	}
@@ -122,9 +120,9 @@ func endsIn(fields []string, s string) bool {
 	return strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]) == s
 }
 
-// answeredHere counts down Max-Forwards (RFC 9110 section 7.6.2), by which a client asks one
-// of the servers on the way, and answers where it is meant for this one.
-func answeredHere(w http.ResponseWriter, r *http.Request) bool {
+// countMaxForwards counts down Max-Forwards (RFC 9110 section 7.6.2). If it is 0, the request is for this proxy:
+// countMaxForwards responds, and returns true.
+func countMaxForwards(w http.ResponseWriter, r *http.Request) bool {
 	n, err := strconv.ParseUint(r.Header.Get("Max-Forwards"), 10, 31)
 	if err != nil {
 		return false
@@ -138,8 +136,8 @@ func answeredHere(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// rejectUpgrade refuses WebSockets where the connection to the client is not the server's to give, as
-// in Lambda, and those whose route does not offer HTTP/1.1 to its origin.
+// rejectUpgrade refuses WebSockets if the client's connection cannot be hijacked, as in Lambda, or if the route does not allow
+// HTTP/1.1 to the origin.
 func (h *Handler) rejectUpgrade(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r.Context())
@@ -155,8 +153,8 @@ func (h *Handler) rejectUpgrade(next http.Handler) http.Handler {
 	})
 }
 
-// add appends an element to a list, in one field line: of several, some servers see only one. The
-// map is changed, but not the values that were in it.
+// add appends an element to a list, and joins the list into a single field line, because some servers read only one line. It
+// changes the map, but not the old values in it.
 func add(h http.Header, field, element string) {
 	if before := h[field]; len(before) > 0 {
 		element = strings.Join(before, ", ") + ", " + element
@@ -164,7 +162,7 @@ func add(h http.Header, field, element string) {
 	h[field] = []string{element}
 }
 
-// lists reports whether one of the lists has the token.
+// lists reports whether a field has the token.
 func lists(fields []string, token string) bool {
 	for _, field := range fields {
 		for element := range strings.SplitSeq(field, ",") {

@@ -11,32 +11,32 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// ResponseHook sees a response of an origin before any of it goes to the client, and may change its status,
-// header and body. A hook that changes the body as it streams replaces r.Body by a reader around it, whose Close
-// closes r.Body; if that changes the length, the hook sets ContentLength to -1 and deletes the field. The Body of an
-// upgraded connection (status 101) is an io.ReadWriteCloser, and has to stay one. r.Request.Context() is the
-// context of the request. Hooks are called by many goroutines at once.
+// ResponseHook is called with an origin's response before any of it goes to the client. It may change the status, the header
+// and the body. To change the body as it streams, it replaces r.Body by a reader around it, whose Close closes the old
+// r.Body. If the length changes, the hook sets ContentLength to -1 and deletes the Content-Length field. The Body of an
+// upgraded connection (status 101) is an io.ReadWriteCloser, and its replacement must be one too. r.Request.Context() is the
+// context of the client's request. Hooks are called by many goroutines at once.
 //
-// An error means that the client gets an answer of the proxy in place of the response: 500 and "hook-failed", or
-// what a [HookError] says. If the error is, or wraps, an error of this package with a row in docs/errors.md, such as
-// [ErrResponseTooLarge], or an [sni.Error], the client gets the answer of that row.
+// If a hook returns an error, the client gets an error response of the proxy in place of the origin's: 500 and "hook-failed",
+// or the status of a [HookError]. If the error is or wraps an error of this package that has a row in docs/errors.md, such as
+// [ErrResponseTooLarge], or an [sni.Error], the client gets the response of that row.
 //
-// The same holds for an error that a reader in r.Body returns before the response has begun to reach the client.
-// After that the response is cut short, and the error is in the log. A reader that returns io.EOF although the origin's
-// body has failed does not make the response a whole one.
+// The same holds if a reader in r.Body returns an error before the response has begun to reach the client. After that, the
+// proxy cuts the response short, and logs the error. If the origin's body has failed, the response is cut short even if the
+// hook's reader returns io.EOF.
 type ResponseHook func(r *http.Response) error
 
-// A HookError is the failure of a [Middleware], of a [ResponseHook], or of a body that one of them has replaced. Such a
-// hook returns it, or passes it to [Fail], to choose the status and how loud the log is. Clients do not see Err.
+// A HookError is a failure of a [Middleware], of a [ResponseHook], or of a body that one of them has put in place. A hook
+// returns it, or passes it to [Fail], to choose the status and the log level. Clients do not see Err.
 type HookError struct {
-	Status int          // of the answer, from 400 to 599; anything else means 500
+	Status int          // of the error response, from 400 to 599; any other number means 500
 	Level  slog.Leveler // of the log line; nil means slog.LevelError
 	Err    error        // the cause, for the log; must not be nil
 }
 
 func (e *HookError) Error() string { return fmt.Sprintf("proxy: a hook failed: %v", e.Err) }
 
-// status returns the status of the answer.
+// status returns the status of the error response.
 func (e *HookError) status() int {
 	if e.Status < 400 || e.Status > 599 {
 		return http.StatusInternalServerError
@@ -47,8 +47,9 @@ func (e *HookError) status() int {
 // Unwrap returns e.Err.
 func (e *HookError) Unwrap() error { return e.Err }
 
-// hookError returns err as the failure of a hook. That is err itself if the request has ended, or if a row of the table
-// of problems is for it, and else a HookError. Time that ran out for the hook alone is not the origin's fault.
+// hookError returns the error that stands for the failure of a hook. That is err itself if a row of problems is for it, and a
+// HookError otherwise. If the request's context has ended, that is the cause. If only a context of the hook's own has
+// expired, the origin is not to blame.
 func hookError(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
@@ -63,8 +64,9 @@ func hookError(ctx context.Context, err error) error {
 	return err
 }
 
-// Fail answers a request on its way through a [Handler] with an error, for a [Middleware] that does not call the next
-// handler. It does what [Handler.Fail] does, and treats err as it treats the error of a [ResponseHook].
+// Fail writes the error response for err, for a [Middleware] that does not call the next handler. It treats err like the
+// error of a [ResponseHook]; err must not be nil. If a [Handler] is serving r, Fail does what [Handler.Fail] does: it may
+// panic with [http.ErrAbortHandler]. For other requests, Fail only writes the response.
 func Fail(w http.ResponseWriter, r *http.Request, err error) {
 	if x := exchangeOf(r.Context()); x != nil {
 		x.handler.Fail(w, r, hookError(r.Context(), err))
@@ -73,7 +75,7 @@ func Fail(w http.ResponseWriter, r *http.Request, err error) {
 	answerTo("", hookError(r.Context(), err)).write(w, r, "")
 }
 
-// runHooks passes a response through the hooks, the proxy's own first.
+// runHooks calls the hooks, the proxy's own first.
 func (h *Handler) runHooks(r *http.Response) error {
 	for _, hook := range h.hooks {
 		if err := hook(r); err != nil {
@@ -90,15 +92,15 @@ func (h *Handler) runHooks(r *http.Response) error {
 		return nil
 	}
 	if r.StatusCode != http.StatusSwitchingProtocols {
-		r.Body = &hookedBody{r.Body, x, ctx, x.brokenAnswer}
+		r.Body = &hookedBody{r.Body, x, ctx, x.brokenResponse}
 	} else if _, ok := r.Body.(io.ReadWriteCloser); !ok {
-		return &HookError{Err: errors.New("the body that it has put in place of an upgraded connection cannot be written to")}
+		return &HookError{Err: errors.New("its replacement of an upgraded connection cannot be written to")}
 	}
 	return nil
 }
 
-// followReplaced follows the body of a request if a Middleware has replaced it.
-func followReplaced(next http.Handler) http.Handler {
+// watchReplaced notes errors of a request's body that a Middleware has replaced.
+func watchReplaced(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r.Context())
 		if r.Body != nil && r.Body != http.NoBody && r.Body != io.ReadCloser(x.body) {
@@ -114,11 +116,11 @@ type hookedBody struct {
 	io.ReadCloser
 	x       *exchange
 	ctx     context.Context // of the request
-	beneath func() error    // why the body that was replaced could not be read
+	beneath func() error    // returns why the replaced body could not be read
 }
 
-// Read ends with the error of the body that was replaced if there is one, whatever the hook makes of it: half a
-// message must not pass for a whole one.
+// Read returns the error of the replaced body if it has failed, even if the hook's reader returns io.EOF: an incomplete
+// message must not look complete.
 func (b *hookedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err == nil {

@@ -189,7 +189,7 @@ func TestHookThatSwallowsAnErrorMakesNoWholeMessage(t *testing.T) {
 		if body, err := b.read(t); err == nil {
 			t.Errorf("%q passed for a whole answer", body)
 		}
-		wantFailure(t, lines.next(t), 200, "incomplete-response", slog.LevelWarn, "broke off")
+		wantFailure(t, lines.next(t), 200, "incomplete-response", slog.LevelWarn, "incomplete")
 	})
 	t.Run("request", func(t *testing.T) {
 		address := serveOrigin(t, ca, false, func(w http.ResponseWriter, r *http.Request) {

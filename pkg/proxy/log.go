@@ -14,8 +14,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// log writes the one line of a request. The host in it is the key of the route, since what a client asks for is
-// a stranger's text, and endless in number. No path, query, body or header field is in it.
+// log writes the one log line of a request. Its host is the key of the route, because a client can send any number of
+// different hosts. It has no path, query, body or header field, because they may hold secrets.
 func (h *Handler) log(ctx context.Context, r *Record) {
 	if !h.config.Logger.Enabled(ctx, r.Level) {
 		return
@@ -40,7 +40,7 @@ func (h *Handler) log(ctx context.Context, r *Record) {
 	if r.Err != nil {
 		attrs = appendFailure(attrs, r)
 	}
-	// Logger.LogAttrs would look up the caller for each request.
+	// Logger.LogAttrs would look up the caller each time.
 	line := slog.NewRecord(time.Now(), r.Level, "request", 0)
 	line.AddAttrs(attrs...)
 	h.config.Logger.Handler().Handle(ctx, line)
@@ -82,7 +82,7 @@ func appendConnection(attrs []slog.Attr, o *sni.Exchange) []slog.Attr {
 	return attrs
 }
 
-// appendFailure adds what went wrong.
+// appendFailure adds the problem and its cause.
 func appendFailure(attrs []slog.Attr, r *Record) []slog.Attr {
 	attrs = append(attrs, slog.String("problem", r.Problem))
 	if r.ErrorType != "" {
@@ -106,7 +106,8 @@ func appendFailure(attrs []slog.Attr, r *Record) []slog.Attr {
 	return attrs
 }
 
-// namesOf lists the names of a certificate that are hostnames. Whoever made the certificate chose the others.
+// namesOf lists up to three names of a certificate. It leaves out names that are not hostnames, because they may hold any
+// text.
 func namesOf(c *sni.CertificateError) string {
 	const most = 3
 	var names []string
@@ -124,7 +125,7 @@ func namesOf(c *sni.CertificateError) string {
 	return strings.Join(names, ", ")
 }
 
-// milliseconds is a duration as a number that log tools compare, to the microsecond.
+// milliseconds returns a duration as a number that log tools can compare, with microseconds as decimals.
 func milliseconds(name string, d time.Duration) slog.Attr {
 	return slog.Float64(name, float64(d.Microseconds())/1000)
 }

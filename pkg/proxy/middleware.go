@@ -5,14 +5,14 @@ import (
 	"slices"
 )
 
-// Middleware puts something around a handler: it may change the request, answer by itself, or
-// wrap the http.ResponseWriter. A wrapper has to have an Unwrap method, as http.ResponseController
-// wants it, for answers to be flushed and connections upgraded. A request has to be copied before
-// it is changed ([http.Request.WithContext] and the like), its Header too.
+// Middleware wraps a handler. It may change the request, respond itself, or wrap the http.ResponseWriter. A wrapper of the
+// http.ResponseWriter needs an Unwrap method (see [http.ResponseController]): without it, responses cannot be flushed and
+// connections cannot be upgraded. Middleware must copy a request before it changes it ([http.Request.WithContext] and the
+// like), and must copy the Header too. To respond with an error, call [Fail]. The handler that Middleware returns is called
+// by many goroutines at once.
 type Middleware func(http.Handler) http.Handler
 
-// Chain puts middleware around a handler. The first of the list is the outermost: it sees a
-// request first.
+// Chain wraps h in middleware. The first is the outermost: it is called first.
 func Chain(h http.Handler, all ...Middleware) http.Handler {
 	for _, m := range slices.Backward(all) {
 		h = m(h)

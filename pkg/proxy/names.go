@@ -11,25 +11,22 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// names maps the names under which the origin knows itself to the one that the client asked
-// for, in the fields of an answer that say where to go next. The origin's names are its Host
-// and its addresses, each with its port; what is not exactly one of them is somebody else and
-// stays as it is, as does whatever two readers could understand differently. The zero names
-// map nothing. It is safe for concurrent use, since nothing in it changes.
+// names replaces the origin's names by the client's in the fields of a response that refer to other URLs. The origin's names
+// are its Host and its addresses, each with its port. A name that is not exactly one of them stays, and so does text that two
+// readers could parse differently. The zero names replaces nothing. It does not change, so it is safe for concurrent use.
 type names struct {
 	route  *origin.Route
-	scheme string // by which the client came
+	scheme string // of the client's request
 	client string // the authority as the client wrote it
 }
 
-// newNames is free: what has to be computed waits for a field in which there is something to
-// compare. Where client is no proper authority, nothing is mapped.
+// newNames returns names for a response. It computes nothing until a field may have a name of the origin. If client is not a
+// valid authority, nothing is replaced.
 func newNames(route *origin.Route, clientScheme, client string) names {
 	return names{route, clientScheme, client}
 }
 
-// rewrite changes the fields of h in place, but not the slices of values that were in it:
-// these may be shared.
+// rewrite changes the fields of h. It does not change their old slices of values, which may be shared.
 func (n names) rewrite(h http.Header) {
 	if n.route == nil {
 		return
@@ -55,9 +52,8 @@ func (n names) field(h http.Header, name string, mapped func(string) string) {
 	}
 }
 
-// reference maps a URI reference (RFC 3986 section 4.1): one with the origin's scheme, or with none
-// and an authority. Browsers read more as an authority, such as that of "https:b.test" and "/\b.test";
-// these stay, since an origin that means itself does not write them.
+// reference maps a URI reference (RFC 3986 section 4.1) that has an authority, and the origin's scheme or no scheme. Browsers
+// also find an authority in "https:b.test" and "/\b.test". Those stay, because an origin does not refer to itself that way.
 func (n names) reference(v string) string {
 	prefix, rest := n.scheme+"://", ""
 	switch scheme, after, ok := strings.Cut(v, "://"); {
@@ -84,8 +80,8 @@ const (
 	digits    = "0123456789"
 )
 
-// refresh maps the URL in a value that is read by the "shared declarative refresh steps" of the
-// HTML standard; no RFC has the field.
+// refresh maps the URL in a Refresh field. It parses the field by the "shared declarative refresh steps" of the HTML
+// standard, because no RFC defines it.
 func (n names) refresh(v string) string {
 	rest := strings.TrimLeft(v, htmlSpace)
 	if rest == "" || !strings.Contains(digits+".", rest[:1]) {
@@ -119,8 +115,8 @@ func (n names) refresh(v string) string {
 	return v
 }
 
-// link maps the target and the anchors of each link-value, found as RFC 8288 appendix B.2
-// says. From the first byte that does not belong there the value stays as it is.
+// link maps the target and the anchors of each link-value, parsed as in RFC 8288 appendix B.2. From the first malformed byte
+// on, the value stays.
 func (n names) link(v string) string {
 	e := edit{from: v}
 	at := 0
@@ -169,13 +165,13 @@ func (n names) link(v string) string {
 				end = begin + len(strings.TrimRight(v[begin:end], httpSpace))
 			}
 			if anchor {
-				e.replace(begin, end, n.reference(v[begin:end])) // an authority with a quoted-pair in it is nobody's
+				e.replace(begin, end, n.reference(v[begin:end])) // an authority with a quoted-pair in it is not the origin's
 			}
 		}
 	}
 }
 
-// quotedEnd returns where the quoted-string (RFC 9110 section 5.6.4) ends whose text begins at.
+// quotedEnd returns the index of the end of a quoted-string (RFC 9110 section 5.6.4). Its text begins at index at.
 func quotedEnd(v string, at int) int {
 	for ; at < len(v) && v[at] != '"'; at++ {
 		if v[at] == '\\' {
@@ -185,12 +181,11 @@ func quotedEnd(v string, at int) int {
 	return min(at, len(v))
 }
 
-// cookie maps the Domain of a cookie (RFC 6265 section 5.2) that is one of the origin's
-// hosts; the cookie then is for the client's host and those below, as it was for the origin's. That
-// of a parent or a child stays: the client's host may have no such relative, and a wider
-// one would give the cookie away. Where the client's host is an IP address, the attribute goes:
-// an address has no hosts below it, so that a cookie without a Domain means the same, and clients
-// differ on a Domain that is an address.
+// cookie maps the Domain of a cookie (RFC 6265 section 5.2) if it is a host of the origin. The cookie is then for the client's
+// host and its subdomains, as it was for the origin's. The Domain of a parent or a subdomain stays: the client's host may
+// have no such relative, and a wider Domain would expose the cookie to other hosts. If the client's host is an IP address,
+// the attribute is removed: an address has no subdomains, so the cookie means the same without it, and clients differ on a
+// Domain that is an address.
 func (n names) cookie(v string) string {
 	e := edit{from: v}
 	for at := strings.IndexByte(v, ';'); at >= 0 && at < len(v); {
@@ -217,7 +212,7 @@ func (n names) cookie(v string) string {
 	return e.done()
 }
 
-// clientHost returns the client's host, as it wrote it, in place of one of the origin's.
+// clientHost returns the client's host, as the client wrote it, if host is one of the origin's.
 func (n names) clientHost(host string) (string, bool) {
 	client, _, ok := splitAuthority(n.client, n.scheme)
 	if !ok || sameHost(host, client) {
@@ -231,8 +226,7 @@ func (n names) clientHost(host string) (string, bool) {
 	return "", false
 }
 
-// isOrigin reports whether a host and a port are the origin's, and not at the same time the
-// client's: what already says the right thing stays.
+// isOrigin reports whether a host and a port are the origin's but not the client's. The client's need no change.
 func (n names) isOrigin(host string, port int) bool {
 	for i := range n.authorities() {
 		own, ownPort, ok := splitAuthority(n.authority(i), n.route.Scheme)
@@ -243,15 +237,15 @@ func (n names) isOrigin(host string, port int) bool {
 	return false
 }
 
-// isClient also has the default ports of two schemes for the same: an origin that is reached by
-// https and tells a client that came by http to use https under its own name means what it says.
+// isClient reports whether a host and a port are the client's. The default ports of the two schemes count as equal: an origin
+// with TLS may redirect a client from http to https under the client's own name.
 func (n names) isClient(host string, port int) bool {
 	client, clientPort, ok := splitAuthority(n.client, n.scheme)
 	return ok && sameHost(host, client) &&
 		(port == clientPort || port == defaultPort(n.route.Scheme) && clientPort == defaultPort(n.scheme))
 }
 
-// validClient keeps what is no authority from being written into an answer.
+// validClient reports whether the client's authority is valid. An invalid one must not be written into a response.
 func (n names) validClient() bool {
 	if _, err := hostname.Normalize(n.client); err == nil {
 		return true
@@ -260,7 +254,7 @@ func (n names) validClient() bool {
 	return err == nil
 }
 
-// authorities returns how many names the origin has, authority each of them.
+// authorities returns the number of the origin's names, and authority returns one of them.
 func (n names) authorities() int { return 1 + len(n.route.Addresses) }
 
 func (n names) authority(i int) string {
@@ -270,8 +264,8 @@ func (n names) authority(i int) string {
 	return n.route.Addresses[i-1]
 }
 
-// splitAuthority returns the host, IPv6 in brackets, and the port, which is the scheme's
-// default where there is none. Whether the host is one is left to sameHost.
+// splitAuthority returns the host, with IPv6 in brackets, and the port, which is the scheme's default if the authority has
+// no port. It does not check the host; sameHost does.
 func splitAuthority(authority, scheme string) (host string, port int, ok bool) {
 	i := strings.LastIndexByte(authority, ':')
 	if i <= strings.LastIndexByte(authority, ']') || i == len(authority)-1 {
@@ -292,8 +286,8 @@ func defaultPort(scheme string) int {
 	return 443
 }
 
-// sameHost reports whether host means the same as known, by the rules of hostname.Normalize,
-// which known has passed: what equals it but for case and the trailing dot would pass, too.
+// sameHost reports whether host and known are the same by the rules of hostname.Normalize. known is valid, so a host that
+// differs only in case and the trailing dot is valid too.
 func sameHost(host, known string) bool {
 	if strings.HasPrefix(known, "[") {
 		a, okA := parseIPv6(host)
@@ -313,15 +307,14 @@ func parseIPv6(bracketed string) (netip.Addr, bool) {
 	return a, err == nil
 }
 
-// foldEqual compares with a known text in ASCII. The lengths keep out the letters of Unicode that
-// fold to ASCII ones, such as the Kelvin sign: they have more bytes.
+// foldEqual reports whether s equals ascii, without regard to case. It compares the lengths because some Unicode letters fold
+// to ASCII, such as the Kelvin sign; they have more bytes.
 func foldEqual(s, ascii string) bool { return len(s) == len(ascii) && strings.EqualFold(s, ascii) }
 
-// edit is a text in which parts are replaced, from the front to the back. Without
-// replacements it costs nothing.
+// edit replaces parts of a text, from front to back. It allocates nothing if it replaces nothing.
 type edit struct {
 	from string
-	at   int // how much of from is in to
+	at   int // the part of from that is in to
 	to   strings.Builder
 }
 

@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// documentation is where problems are explained; a problem's name is its anchor.
+// documentation is the URL of docs/errors.md. The name of a problem is its anchor.
 const documentation = "https://github.com/sleightproxy/sleight/blob/main/docs/errors.md"
 
-// allowedMethods is for the Allow header, which a 405 has to have (RFC 9110 section 15.5.6).
-// Others are forwarded too, except for TRACE and CONNECT; there is no end of them.
+// allowedMethods is the Allow field, which a 405 must have (RFC 9110 section 15.5.6). It names the common methods: all
+// methods are forwarded, except for TRACE and CONNECT.
 const allowedMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
-// details is an answer as RFC 9457 has it, with members of our own from Next on.
+// details is an answer as problem details (RFC 9457). The members from Next on are our extensions.
 type details struct {
 	Type       string `json:"type"`
 	Title      string `json:"title"`
@@ -29,10 +29,10 @@ type details struct {
 	RequestID  string `json:"request_id,omitempty"`
 }
 
-// write sends the answer: a page where the client prefers one, else problem details.
+// write sends the answer: a page if the client prefers HTML, and problem details otherwise.
 func (a answer) write(w http.ResponseWriter, r *http.Request, requestID string) {
 	header := w.Header()
-	clear(header) // what the origin's answer left behind
+	clear(header) // it may have fields of the origin's response
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Security-Policy", pagePolicy)
 	header.Set("Proxy-Status", "sleight; error="+string(a.errorType))
@@ -58,13 +58,13 @@ func (a answer) write(w http.ResponseWriter, r *http.Request, requestID string) 
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(a.status)
 	if r.Method != http.MethodHead {
-		w.Write([]byte(body)) // who does not take it is gone
+		w.Write([]byte(body)) // an error means that the client is gone
 	}
 }
 
 func (a answer) retryAfter() int { return int(a.after.Seconds()) }
 
-// json is for people with curl, too.
+// json returns problem details, indented for people with curl.
 func (a answer) json(requestID string) string {
 	b, err := json.MarshalIndent(details{
 		Type:       documentation + "#" + a.name,
@@ -79,7 +79,7 @@ func (a answer) json(requestID string) string {
 		RequestID:  requestID,
 	}, "", "  ")
 	if err != nil {
-		panic(err) // it is made of strings and numbers
+		panic(err) // impossible: details has only strings and numbers
 	}
 	return string(b) + "\n"
 }
@@ -95,7 +95,7 @@ func (a answer) page(requestID string) string {
 		"{detail}", html.EscapeString(a.detail),
 		"{advice}", html.EscapeString(a.advice),
 		"{small}", small,
-	).Replace(pageText) // in one pass, so that what is put in is not looked at again
+	).Replace(pageText) // in a single pass, so that placeholders in a value are not replaced
 }
 
 // pagePolicy allows the style of the page, by its hash, and nothing else.
@@ -117,7 +117,7 @@ small { border-color: #33373d }
 }
 `
 
-// pageText is self-contained: whoever asks may be in a network where nothing else is reached.
+// pageText is self-contained, because the client's network may not reach other sites.
 const pageText = `<!DOCTYPE html>
 <html lang="en">
 <head>

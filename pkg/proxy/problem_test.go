@@ -99,7 +99,7 @@ var causes = []struct {
 	{failed(sni.TLSCertificateError, sni.PinMismatch), "pin-mismatch"},
 	{failed(sni.TLSCertificateError, sni.Malformed), "malformed-certificate"},
 	{failed(sni.TLSCertificateError, sni.Invalid), "invalid-certificate"},
-	{errNoAnswer, "origin-timeout"},
+	{errNoResponse, "origin-timeout"},
 	{ErrSlowClient, "client-too-slow"},
 	{ErrWebSocketIdle, "websocket-idle"},
 	{errors.New("boom"), "proxy-fault"},
@@ -308,7 +308,7 @@ func TestRowsAreWhole(t *testing.T) {
 				t.Errorf("%s: not a sentence: %q", p.name, s)
 			}
 		}
-		if p.title == "" || len(p.title) > 40 || p.retry == "" || p.mend == "" || p.cause == nil {
+		if p.title == "" || len(p.title) > 40 || p.retry == "" || p.fix == "" || p.cause == nil {
 			t.Errorf("%s is not whole: %+v", p.name, p)
 		}
 		if p.after != 0 && p.retry != retryLater {

@@ -1,11 +1,11 @@
 // Package proxy is the reverse proxy as an http.Handler. It finds the route of the host that a client asks for,
 // forwards the request to the route's origin under the client's name, and returns the origin's response.
 //
-// The Host header is a stranger's input. It chooses among the routes, and does nothing else: a host without a route
-// is refused before anything is dialled.
+// The Host header is untrusted input. It only chooses a route: a request for a host without a route is refused before
+// anything is dialed.
 //
-// The proxy changes a request by a list of [Middleware], and a response by a list of [ResponseHook]. Both lists are in
-// [New], in order, with the caller's own among them. A [Record] says what became of a request.
+// A chain of [Middleware] changes the request, and a list of [ResponseHook] changes the response. [New] puts the proxy's own
+// and the caller's in order. A [Record] says how a request ended.
 package proxy
 
 import (
@@ -19,57 +19,56 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// Config is what a [Handler] is made of.
+// Config configures a [Handler]. Its functions, Middleware and ResponseHooks are called by many goroutines at once.
 type Config struct {
-	// Routes finds the route of a host. It is asked for every request, and must not be nil.
+	// Routes finds the route of a host. The Handler calls it for every request. It must not be nil.
 	Routes origin.Store
 
-	// Transport has the settings of the transport that reaches the origins; the Handler uses a copy. Its Translate must
-	// be nil, since Routes decide where requests go. Nil means a zero Transport.
+	// Transport connects to the origins. The Handler uses a copy. Its Translate must be nil, because Routes decides where
+	// requests go. Nil means a zero Transport.
 	Transport *sni.Transport
 
-	// TrustedHostHeader names the header in which a CDN in front passes the host that the client asked for. It is
-	// believed if it comes from TrustedProxies. If TrustedProxies is empty, it is believed from everybody, also from
-	// clients that reach the proxy directly; set it so only if nobody but the CDN can. Empty means that Host alone
+	// TrustedHostHeader names the header that has the host that the client asked for. A CDN in front sets it. The Handler
+	// reads it in requests from TrustedProxies. If TrustedProxies is empty, the Handler reads it in all requests, also in
+	// those of clients that reach the proxy directly: do that only if nobody except the CDN can. Empty means that only Host
 	// counts.
 	TrustedHostHeader string
 
-	// TrustedProxies are the networks of the proxies in front. What such a peer says of its client (X-Forwarded-*,
-	// Forwarded, X-Request-Id) is kept and added to. What others say is replaced. Nil trusts nobody, except for
-	// TrustedHostHeader.
+	// TrustedProxies are the networks of the proxies in front. The Handler keeps the fields that such a peer sets about its
+	// client (X-Forwarded-*, Forwarded, X-Request-Id), and adds to them. It replaces those of other peers. Nil trusts
+	// nobody, except for TrustedHostHeader.
 	TrustedProxies []netip.Prefix
 
-	// LoopID is the name by which the proxy recognizes its own requests, in CDN-Loop (RFC 8586). If one deployment may
-	// forward to another, each needs its own. Empty means "sleight".
+	// LoopID is the proxy's identifier in CDN-Loop (RFC 8586). The Handler refuses a request that already has it. If one
+	// deployment may forward to another, each needs its own. Empty means "sleight".
 	LoopID string
 
-	// Limits bound requests, Timeouts what they wait for.
+	// Limits bounds requests, and Timeouts bounds their waits. The zero values mean defaults.
 	Limits   Limits
 	Timeouts Timeouts
 
-	// Middleware sees requests whose route is known (see [RouteOf]), as the origin will see them: fields that are for
-	// the proxy alone are gone. The first is the outermost.
+	// Middleware is called for requests whose route is known (see [RouteOf]), with the header that the origin gets: fields
+	// for the proxy alone are removed already. The first is the outermost. Nil means none.
 	Middleware []Middleware
 
-	// ResponseHooks see responses before they go to the client. They are called in order.
+	// ResponseHooks are called in order for each response, before it goes to the client. Nil means none.
 	ResponseHooks []ResponseHook
 
-	// Identify returns the ids by which a request is found in logs: its own, and its trace's. If it is nil, or
-	// returns "" for one of them, the request has the X-Request-Id of a trusted proxy or a random id, and the trace of a
-	// W3C traceparent.
+	// Identify returns the ids of a request and of its trace, for logs. If it is nil or returns an empty id, the Handler
+	// takes the X-Request-Id of a trusted proxy or else a random id, and the trace id of a W3C traceparent.
 	Identify func(*http.Request) (requestID, traceID string)
 
-	// Observe is called once for each request, after its response has ended and its log line was written, with the
-	// request's context, by many goroutines at once. It must not keep or change the Record, and must not panic. The
-	// request waits for it. Nil observes nothing.
+	// Observe is called once for each request, with the request's context, after the response has ended and the log line
+	// was written. The request waits for it. It must not keep or change the Record, and must not panic. Nil means that
+	// nothing is called.
 	Observe func(context.Context, *Record)
 
 	// Logger gets one line for each request. Nil means slog.Default().
 	Logger *slog.Logger
 }
 
-// Handler is the proxy. It is safe for concurrent use, and holds the connections to the origins: make one for the whole
-// process.
+// Handler is the proxy. It is safe for concurrent use. It holds the connections to the origins, so a process needs only a
+// single Handler. Make it with [New]; the zero Handler is not usable.
 type Handler struct {
 	config    Config
 	transport *sni.Transport
@@ -77,7 +76,8 @@ type Handler struct {
 	chain     http.Handler
 }
 
-// New makes a Handler. It returns an error if Routes is nil or if Transport.Translate is not.
+// New returns a Handler. It returns an error if Routes is nil or if Transport.Translate is not. It does not change what c
+// points to.
 func New(c Config) (*Handler, error) {
 	switch {
 	case c.Routes == nil:
@@ -100,31 +100,32 @@ func New(c Config) (*Handler, error) {
 		h.transport.Observe = func(ctx context.Context, e *sni.Exchange) { observe(ctx, e); theirs(ctx, e) }
 	}
 	requests := []Middleware{
-		h.limitRequests, // at a time: of all clients, and of one
-		h.rejectInvalid, // what no origin should see, or no proxy pass on
+		h.limitRequests, // concurrent ones, of all clients and of each
+		h.rejectInvalid, // requests that a proxy must not forward
 		h.route,         // host -> route
-		h.limitTime,     // of the route, or the proxy's own
+		h.limitTime,     // the timeouts of the route, or the proxy's
 		h.dropHopByHop,
-		h.addForwarded, // who asked, and through whom: Via, CDN-Loop, Forwarded, X-Forwarded-*
+		h.addForwarded, // Via, CDN-Loop, Forwarded, X-Forwarded-*
 		h.rejectUpgrade,
 	}
 	h.hooks = []ResponseHook{
 		checkStatus,
 		checkLength,
-		passFields, // names checked, hop-by-hop fields dropped; Location, Link, cookies: from the origin's name to the client's
-		followBody, // time, and what ends it; its trailers
+		cleanFields, // field names, hop-by-hop fields; the origin's name in Location, Link and cookies
+		watchBody,   // idle timeout, errors, trailers
 	}
 	h.chain = Chain(h.forwarder(), append(requests, c.Middleware...)...)
 	return h, nil
 }
 
-// ServeHTTP answers r, whose header is not changed.
+// ServeHTTP forwards r to its origin, and writes the origin's response, or an error response of the proxy's own. It does not
+// change r or its header. It panics with [http.ErrAbortHandler], as [httputil.ReverseProxy] does, if the response cannot be
+// completed or the client is gone.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// From here on the request is a copy, and the proxy's own to change. Its header is not, until dropHopByHop has
-	// made it so.
+	// From here on, r is a copy that the proxy may change. Its header is still the caller's until dropHopByHop copies it.
 	x := exchangeOf(r.Context())
-	settled := x == nil // if not, the server may still answer otherwise
-	if settled {
+	final := x == nil // otherwise the server may still send another response
+	if final {
 		var done func()
 		r, done = h.Begin(r)
 		defer done()
@@ -135,8 +136,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.stage = running
 	own := newResponseWriter(w, r, x)
 	defer func() {
-		if settled && x.stage == running {
-			own.breakOff()
+		if final && x.stage == running {
+			own.flushPartial()
 		}
 	}()
 	if r.Body != nil && r.Body != http.NoBody {
@@ -148,21 +149,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.stage = returned
 }
 
-// CloseIdleConnections closes the connections to origins that no request uses, for servers that have no file descriptor
-// left.
+// CloseIdleConnections closes the connections to origins that no request uses. A server calls it to free file descriptors.
 func (h *Handler) CloseIdleConnections() { h.transport.CloseIdleConnections() }
 
-// Begin starts the [Record] of a request, and returns what completes it once the response has ended. ServeHTTP does both
-// itself. A server that may call [Handler.Fail] after ServeHTTP has returned calls Begin before, and done after, and
-// passes the request that it got back.
+// Begin starts the [Record] of a request. It returns the request to pass to [Handler.ServeHTTP], and a function that
+// completes the Record, writes the log line, and calls Config.Observe. ServeHTTP does all of that itself for other requests.
+// Begin is for a server that may call [Handler.Fail] after ServeHTTP has returned: that server calls done once, when the
+// response has ended.
 func (h *Handler) Begin(r *http.Request) (begun *http.Request, done func()) {
 	x := newExchange(h, r)
 	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 	return r, func() { h.finish(r.Context(), x) }
 }
 
-// RouteOf returns the route of a request on its way through a [Handler], and nil for others. It
-// must not be changed.
+// RouteOf returns the route of a request that a [Handler] is serving, and nil for other requests. The caller must not change
+// the route.
 func RouteOf(ctx context.Context) *origin.Route {
 	if x := exchangeOf(ctx); x != nil {
 		return x.Route
@@ -170,8 +171,7 @@ func RouteOf(ctx context.Context) *origin.Route {
 	return nil
 }
 
-// RequestID returns the id by which a request on its way through a [Handler] is found in the log,
-// and "" for others.
+// RequestID returns the id in the log of a request that a [Handler] is serving, and "" for other requests.
 func RequestID(ctx context.Context) string {
 	if x := exchangeOf(ctx); x != nil {
 		return x.RequestID

@@ -14,48 +14,48 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// A Record is what a [Handler] knows of one request once its response has ended: the request, what happened to
-// it, and where its time went. Each field is set once. The log line of the request is made of its Record,
-// and [Config].Observe gets the same Record, for metrics and traces.
+// A Record describes one request after its response has ended: the request, its outcome, and its times. Each field is set
+// once. The log line of the request is made from its Record, and [Config].Observe gets the same Record, for metrics and
+// traces.
 //
-// Text that a client or an origin has chosen is in Method, Host and Err alone. It is not for labels of metrics:
-// there is no end of it.
+// Only Method, Host and Err have text that a client or an origin has chosen. Do not use them as labels of metrics: they have
+// an unbounded number of values.
 type Record struct {
 	// The request. Began is when the Handler got it.
 	Began     time.Time
 	RequestID string         // never empty
-	TraceID   string         // empty if nobody has named one
-	Client    netip.AddrPort // the other end of the connection, perhaps a proxy in front; zero if unknown
+	TraceID   string         // empty if the request has no trace
+	Client    netip.AddrPort // the peer of the connection, perhaps a proxy in front; zero if unknown
 	Method    string         // as the client wrote it
-	Protocol  string         // that the client speaks, such as "HTTP/1.1"
-	Scheme    string         // "https" or "http": what the client asked for
-	Upgrade   bool           // the client asks for a WebSocket
+	Protocol  string         // of the client's request, such as "HTTP/1.1"
+	Scheme    string         // of the client's request: "https" or "http"
+	Upgrade   bool           // whether the client asks for a WebSocket
 
-	Host     string        // that the client asked for, normalized; empty if it is not a hostname
-	Route    *origin.Route // nil if none was found. It must not be changed
+	Host     string        // the requested host, normalized; empty if it is not a hostname
+	Route    *origin.Route // nil if no route was found; must not be changed
 	RouteKey string        // the host or pattern of Route, or of an invalid route; empty if there is neither
 
-	// What happened. Status is what the client got: 101 for a WebSocket, 499 if there was nobody to answer.
-	// Problem names a row of docs/errors.md, and is empty for a request without a failure. A response that has
-	// begun keeps its status, whatever its Problem.
+	// The outcome. Status is the status that was sent: 101 for a WebSocket, and 499 if the client was gone before any
+	// status was sent. Problem names a row of docs/errors.md, and is empty if nothing failed. If the response had begun
+	// before the failure, Status is still the response's.
 	Status    int
-	Bytes     int64         // of the response's body, or to the client on a WebSocket
+	Bytes     int64         // of the response's body, or of the data sent to the client on a WebSocket
 	Problem   string        // such as "origin-timeout"
-	ErrorType sni.ErrorType // of RFC 9209; empty if Problem is, or has none
+	ErrorType sni.ErrorType // of RFC 9209 section 2.3; empty if Problem is empty or has no type
 	Level     slog.Level    // of the log line
-	Err       error         // the cause of Problem. Its text may quote what the origin sent
-	ErrorText string        // the text of Err without what the origin sent, of at most 2,000 bytes
-	Origin    sni.Exchange  // the transport's part; zero if no request was forwarded
+	Err       error         // the cause of Problem; its text may quote what the origin sent
+	ErrorText string        // the text of Err without quotes of the origin, cut after 2,000 bytes
+	Origin    sni.Exchange  // what the transport measured; zero if no request was forwarded
 
-	// Where time went. Origin has more of it.
+	// The times. Origin has more of them.
 	Lookup time.Duration // of the route
 	Total  time.Duration // from Began to the end of the response
 }
 
-// statusClientGone is the status of a request that nobody waits for any more, after nginx.
+// statusClientGone is nginx's status for a request whose client has gone before the response.
 const statusClientGone = 499
 
-// finish completes the Record of a request whose response has ended, and hands it on.
+// finish completes the Record of a request whose response has ended, logs it, and passes it to Config.Observe.
 func (h *Handler) finish(ctx context.Context, x *exchange) {
 	x.resolve(ctx)
 	x.mu.Lock()
@@ -74,22 +74,22 @@ func (h *Handler) finish(ctx context.Context, x *exchange) {
 	}
 }
 
-// resolve finds out how a request has ended if no handler has said so.
+// resolve decides how a request has ended if no handler has reported a failure.
 func (x *exchange) resolve(ctx context.Context) {
 	switch {
 	case x.failed != nil:
-	case x.stage == running: // it panicked, which also is how handlers say that a response is not whole
+	case x.stage == running: // it panicked; ReverseProxy panics too if a response is incomplete
 		x.fail(x.abortCause(ctx))
 	case x.watch.expired() != nil: // a WebSocket, or a response whose end was cut off
 		x.fail(x.watch.expired())
 	case x.status == 0:
-		x.status = http.StatusOK // as servers do for handlers that write nothing
+		x.status = http.StatusOK // as net/http sends if a handler writes nothing
 	}
 }
 
 // abortCause returns why a handler has aborted.
 func (x *exchange) abortCause(ctx context.Context) error {
-	expired, hook, body, answer := x.watch.expired(), x.hookFailure(), x.uploadCause(ctx), x.brokenAnswer()
+	expired, hook, body, response := x.watch.expired(), x.hookFailure(), x.uploadCause(ctx), x.brokenResponse()
 	switch {
 	case expired != nil:
 		return expired
@@ -101,15 +101,15 @@ func (x *exchange) abortCause(ctx context.Context) error {
 		return body
 	case ctx.Err() != nil:
 		return ErrClientGone
-	case answer != nil:
-		return fmt.Errorf("%w: %w", ErrIncompleteResponse, answer)
+	case response != nil:
+		return fmt.Errorf("%w: %w", ErrIncompleteResponse, response)
 	case x.writeErr != nil:
 		return fmt.Errorf("%w: %w", ErrClientGone, x.writeErr)
 	}
 	return errors.New("proxy: the handler panicked")
 }
 
-// fail notes the cause of a failure, and returns the answer to it.
+// fail records the cause of a failure, and returns the answer for it.
 func (x *exchange) fail(err error) answer {
 	a := answerTo(x.Host, err)
 	x.failed, x.cause = a.problem, err
@@ -119,7 +119,7 @@ func (x *exchange) fail(err error) answer {
 	return a
 }
 
-// routeKey returns the key of the route that was found, or that was found to be invalid.
+// routeKey returns the key of the route, or of the invalid route that the lookup failed on.
 func (x *exchange) routeKey() string {
 	if x.Route != nil {
 		return x.Route.Host
@@ -130,17 +130,17 @@ func (x *exchange) routeKey() string {
 	return ""
 }
 
-// causeText returns the text of the cause without what the origin sent. net/http quotes what it cannot read: a
-// line of a header may be a cookie, and bytes that are not HTTP may be somebody's data.
+// causeText returns the text of the cause without what the origin sent. net/http quotes input that it cannot parse. A header
+// line may be a cookie, and bytes that are not HTTP may be private data.
 func (x *exchange) causeText() string {
-	whole, read := x.cause.Error(), x.brokenAnswer()
+	whole, read := x.cause.Error(), x.brokenResponse()
 	if e, ok := errors.AsType[*sni.Error](x.cause); ok {
 		if e.Type != sni.HTTPProtocolError && read == nil {
 			return whole
 		}
 		read = e.Err
 	}
-	if read == nil || as[*sni.ResetError](read) { // a ResetError is meant to be read
+	if read == nil || as[*sni.ResetError](read) { // the text of a ResetError is for the log
 		return whole
 	}
 	detail := read.Error()
@@ -150,7 +150,7 @@ func (x *exchange) causeText() string {
 	return whole
 }
 
-// bounded keeps somebody's text from filling the log.
+// bounded cuts s after most bytes.
 func bounded(s string, most int) string {
 	if len(s) > most {
 		return s[:most] + "..."

@@ -10,28 +10,28 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// A section says which header section of a message is passed on. All of them are treated alike: a client over
-// HTTP/2 gets no answer at all if the 103 before it has a field that HTTP/2 forbids.
+// A section is a field section of a message. All sections are cleaned alike: if a 103 has a field that HTTP/2 forbids, a
+// client over HTTP/2 does not get the final response either.
 type section string
 
 const (
-	requestHeader  section = "header of the request"
-	requestTrailer section = "trailer section of the request"
-	interimHeader  section = "header of an interim answer"
-	answerHeader   section = "header of the answer"
-	answerTrailer  section = "trailer section of the answer"
+	requestHeader   section = "header of the request"
+	requestTrailer  section = "trailer section of the request"
+	interimHeader   section = "header of an interim response"
+	responseHeader  section = "header of the response"
+	responseTrailer section = "trailer section of the response"
 )
 
-// hopByHop are the fields that are for the next hop alone (RFC 9110 section 7.6.1, RFC 9113 section
-// 8.2.2), whether or not Connection names them.
+// hopByHop are the fields that are only for the next hop, even if Connection does not name them (RFC 9110 section 7.6.1, RFC
+// 9113 section 8.2.2).
 var hopByHop = []string{
 	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
 	"Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
-// neverTrailers are the fields that no trailer section may have: they frame, route, authenticate or describe a
-// message, or tell caches what to do (RFC 9110 section 6.5.1), or the proxy sets them. Servers and clients
-// that merge trailers into headers would believe that the proxy has checked them there.
+// neverTrailers are the fields that a trailer section must not have: fields for framing, routing, authentication, content and
+// caching (RFC 9110 section 6.5.1), and those that the proxy sets. Some servers and clients merge trailers into the header,
+// and would trust the fields as if the proxy had checked them.
 var neverTrailers = []string{
 	"Content-Length", "Content-Encoding", "Content-Type", "Content-Range",
 	"Host", "Location", "Forwarded", "Via", "Cdn-Loop", "Max-Forwards", "Expect", "Range",
@@ -39,10 +39,9 @@ var neverTrailers = []string{
 	"Age", "Cache-Control", "Date", "Expires", "Pragma", "Retry-After", "Vary",
 }
 
-// clean removes from h the fields that Connection names, the other fields of one hop, and those that have no
-// place in such a section. It returns an error for a name that is not a token and for a value with a
-// control character, since net/http would leave such a field out without a word. The error shows that
-// one byte and nothing else of the field. h may be nil.
+// clean removes hop-by-hop fields from h, the fields that Connection names, and those that the section must not have. It
+// returns an error for a name that is not a token and for a value with a control character, because net/http would silently
+// drop such a field. The error quotes only the bad byte of the field. h may be nil.
 func (s section) clean(h http.Header) error {
 	for name, values := range h {
 		if !isToken(name) {
@@ -65,9 +64,9 @@ func (s section) clean(h http.Header) error {
 	switch s {
 	case interimHeader:
 		delete(h, "Content-Length") // RFC 9110 section 8.6
-	case requestTrailer, answerTrailer:
+	case requestTrailer, responseTrailer:
 		for name := range h {
-			if s.never(name) {
+			if s.forbids(name) {
 				delete(h, name)
 			}
 		}
@@ -75,13 +74,13 @@ func (s section) clean(h http.Header) error {
 	return nil
 }
 
-// never reports whether a field of this name has no place in a trailer section.
-func (s section) never(name string) bool {
+// forbids reports whether a trailer section must not have a field of this name.
+func (s section) forbids(name string) bool {
 	return slices.Contains(neverTrailers, name) || slices.Contains(hopByHop, name) ||
 		strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "If-")
 }
 
-// passRequest makes a header section of a request ready for the origin.
+// passRequest cleans a section of a request for the origin.
 func (h *Handler) passRequest(s section, fields http.Header) error {
 	if err := s.clean(fields); err != nil {
 		return fmt.Errorf("%w: %w", ErrBadRequest, err)
@@ -94,8 +93,8 @@ func (h *Handler) passRequest(s section, fields http.Header) error {
 	return nil
 }
 
-// passAnswer makes a header section of an answer ready for the client: interim, final and trailers alike.
-func (x *exchange) passAnswer(s section, fields http.Header) error {
+// passResponse cleans a section of a response for the client, and replaces the origin's names in it.
+func (x *exchange) passResponse(s section, fields http.Header) error {
 	if err := s.clean(fields); err != nil {
 		return &sni.Error{Type: sni.HTTPProtocolError, Err: err}
 	}
@@ -105,34 +104,33 @@ func (x *exchange) passAnswer(s section, fields http.Header) error {
 	return nil
 }
 
-// passFields is the hook for the header of a final answer, or of 101, and for the names of trailers that the
-// origin announces. [responseBody] does the same for the trailers, and [responseWriter] for interim answers.
-func passFields(r *http.Response) error {
+// cleanFields is the hook that cleans the header of a final response, or of 101, and the names of announced trailers.
+// [responseBody] cleans the trailers, and [responseWriter] interim responses.
+func cleanFields(r *http.Response) error {
 	x := exchangeOf(r.Request.Context())
 	if x.interimErr != nil {
 		return x.interimErr
 	}
-	if err := x.passAnswer(answerHeader, r.Header); err != nil {
+	if err := x.passResponse(responseHeader, r.Header); err != nil {
 		return err
 	}
 	switch r.StatusCode {
-	case http.StatusSwitchingProtocols: // to what checkStatus has seen
+	case http.StatusSwitchingProtocols: // checkStatus has checked the protocol
 		r.Header["Connection"], r.Header["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
 	case http.StatusNoContent:
-		delete(r.Header, "Content-Length") // RFC 9110 section 8.6; clients over HTTP/2 refuse the answer
+		delete(r.Header, "Content-Length") // RFC 9110 section 8.6; clients over HTTP/2 refuse the response
 	}
-	for name := range r.Trailer { // no field is lost with an announcement
-		if !isToken(name) || answerTrailer.never(name) {
+	for name := range r.Trailer { // the trailer itself is cleaned later
+		if !isToken(name) || responseTrailer.forbids(name) {
 			delete(r.Trailer, name)
 		}
 	}
 	return nil
 }
 
-// announce tells the client which trailers the origin, or a hook, has announced. Until the body is closed it keeps
-// them from ReverseProxy, which would send announced trailers together with the fields of the same name
-// in the header. It does not announce a name that the header has too, since net/http's server makes the
-// same mistake.
+// announce announces the trailers of the origin and of the hooks to the client. It hides them from ReverseProxy until the body
+// is closed, because ReverseProxy would add the header's fields of the same name to announced trailers. net/http's server
+// does so too, so announce leaves out a name that the header has.
 func announce(r *http.Response) {
 	if r.StatusCode == http.StatusSwitchingProtocols {
 		return
@@ -147,30 +145,31 @@ func announce(r *http.Response) {
 		slices.Sort(names)
 		r.Header["Trailer"] = []string{strings.Join(names, ", ")}
 	}
-	r.Body = &withheldTrailers{r.Body, r, r.Trailer}
+	r.Body = &delayedTrailers{r.Body, r, r.Trailer}
 	r.Trailer = http.Header{}
 }
 
-// withheldTrailers is the body of an answer that has its trailers once it is closed.
-type withheldTrailers struct {
+// delayedTrailers is the body of a response. Its Close puts the trailers into the response.
+type delayedTrailers struct {
 	io.ReadCloser
-	answer *http.Response
-	fields http.Header // may be filled until then, as may answer.Trailer
+	response *http.Response
+	fields   http.Header // may be filled until Close, as may response.Trailer
 }
 
-func (b *withheldTrailers) Close() error {
+func (b *delayedTrailers) Close() error {
 	for name, values := range b.fields {
-		if _, ok := b.answer.Trailer[name]; !ok && len(values) > 0 {
-			if b.answer.Trailer == nil {
-				b.answer.Trailer = http.Header{}
+		if _, ok := b.response.Trailer[name]; !ok && len(values) > 0 {
+			if b.response.Trailer == nil {
+				b.response.Trailer = http.Header{}
 			}
-			b.answer.Trailer[name] = values
+			b.response.Trailer[name] = values
 		}
 	}
 	return b.ReadCloser.Close()
 }
 
-// controlIn returns where a field value has its first control character, and -1 if it has none. A tab is not one.
+// controlIn returns the index of the first control character of a field value, and -1 if there is no such character. A tab
+// does not count.
 func controlIn(value string) int {
 	for i := range len(value) {
 		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
@@ -180,7 +179,7 @@ func controlIn(value string) int {
 	return -1
 }
 
-// notInToken returns the first byte of name that no token may have, and 0 if the name is empty.
+// notInToken returns the first byte of name that a token may not have, and 0 if the name is empty.
 func notInToken(name string) byte {
 	for i := range len(name) {
 		if !inToken[name[i]] {

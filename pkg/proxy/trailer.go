@@ -5,16 +5,15 @@ import (
 	"slices"
 )
 
-// trailer is what may come behind the body of a request: the fields that were announced. Others
-// would reach the origin although nobody has looked at them, and servers that merge trailers into
-// headers take them for what was checked (RFC 9110 section 6.5.1).
+// trailer is the trailer section of a request. Only announced fields are forwarded. Others would reach the origin unchecked,
+// and servers that merge trailers into the header would trust them (RFC 9110 section 6.5.1).
 type trailer struct {
-	fields    http.Header // of the request; the server fills it when the body has been read
+	fields    http.Header // of the request; the server fills it at the end of the body
 	announced []string
-	err       error // why the request cannot be passed on
+	err       error // why the request cannot be forwarded
 }
 
-// newTrailer takes those out of fields that are not to be passed on.
+// newTrailer returns the trailer for the announced fields, and removes those that must not be forwarded.
 func (h *Handler) newTrailer(fields http.Header) trailer {
 	t := trailer{fields: fields, err: h.passRequest(requestTrailer, fields)}
 	for name := range fields {
@@ -23,8 +22,8 @@ func (h *Handler) newTrailer(fields http.Header) trailer {
 	return t
 }
 
-// keepAnnounced takes out what came without having been announced.
-func (t trailer) keepAnnounced() {
+// dropUnannounced removes the fields that were not announced.
+func (t trailer) dropUnannounced() {
 	for name := range t.fields {
 		if !slices.Contains(t.announced, name) {
 			delete(t.fields, name)

@@ -8,7 +8,7 @@ import (
 )
 
 // Warm looks up the route of a host and connects to its origin, so that the first request for the host waits for neither. It
-// sends nothing. Its errors are those of the store, or *[sni.Error].
+// sends no request. It returns an error if host is not a hostname, an error of the store, or an *[sni.Error].
 func (h *Handler) Warm(ctx context.Context, host string) error {
 	host, err := hostname.Normalize(host)
 	if err != nil {

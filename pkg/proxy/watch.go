@@ -9,24 +9,22 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// Timeouts are what a request may take. A route's own win over these. The deadline of the request's
-// context, such as that of a Lambda invocation, ends it in any case.
+// Timeouts bounds the times of a request. A route's timeouts replace these. The deadline of the request's context, such as
+// that of a Lambda invocation, always holds too.
 type Timeouts struct {
-	// Connect and Handshake bound the way to one address of the origin: TCP with DNS, and TLS.
-	// Zero means what the Transport has; negative no bound.
+	// Connect bounds DNS and TCP for an address of the origin, and Handshake bounds TLS. Zero means the Transport's timeout,
+	// and negative no timeout.
 	Connect, Handshake time.Duration
 
-	// Response bounds the time until the answer begins, counted from when the request was
-	// forwarded, or from the end of its body; connecting is part of it. Zero means a minute;
-	// negative no bound.
+	// Response bounds the time until the response begins. It counts from the start of forwarding, which includes connecting,
+	// and again from the end of the request's body. Zero means a minute, and negative no timeout.
 	Response time.Duration
 
-	// Idle bounds how long nothing may move in the middle of a body or of a WebSocket: the
-	// client or the origin sends nothing, or does not take what it is sent. Zero means
-	// five minutes, as for the streams of AWS's fronts; negative no bound.
+	// Idle bounds the time without data in a body or on a WebSocket, because the client or the origin does not
+	// send, or does not read. Zero means five minutes, as for the streams of AWS's fronts, and negative no timeout.
 	Idle time.Duration
 
-	// Request bounds the whole, to the last byte of the answer. Zero or less means no bound.
+	// Request bounds the whole request, from its arrival to the end of the response. Zero or negative means no timeout.
 	Request time.Duration
 }
 
@@ -35,8 +33,8 @@ const (
 	defaultIdle     = 5 * time.Minute
 )
 
-// For returns the timeouts for a route: its own, and of t what it has not. Connect and Handshake
-// may still be zero, since what that means is the Transport's to say.
+// For returns t with the route's own timeouts and the defaults applied. Connect and Handshake stay zero if neither t nor the
+// route sets them, because the Transport has their defaults. route must not be nil.
 func (t Timeouts) For(route *origin.Route) Timeouts {
 	for _, own := range []struct {
 		into *time.Duration
@@ -58,7 +56,7 @@ func (t Timeouts) For(route *origin.Route) Timeouts {
 	return t
 }
 
-// watch ends a request on which nothing moves. It is safe for concurrent use.
+// watch ends a request that exceeds one of its timeouts. It is safe for concurrent use.
 type watch struct {
 	timeouts Timeouts
 	end      time.Time // of the whole request; zero means none
@@ -67,14 +65,15 @@ type watch struct {
 
 	mu      sync.Mutex
 	timer   *time.Timer
-	due     time.Time // when cause is true
+	due     time.Time // when the current wait ends with cause
 	cause   error
-	begun   bool // the answer has
-	taken   bool // the connection was, from its server
-	reading bool // the client's body
-	telling bool // the client an interim answer
-	ended   bool
-	failure error // the cause, once it has come true
+	failure error // the cause that ended the request; nil if none did
+
+	responding bool // the response has begun
+	interim    bool // an interim response is being sent
+	reading    bool // the client's body is being read
+	hijacked   bool
+	ended      bool
 }
 
 // limitTime watches over what follows.
@@ -88,12 +87,12 @@ func (h *Handler) limitTime(next http.Handler) http.Handler {
 			x.watch.end = x.Began.Add(d)
 		}
 		defer x.watch.stop()
-		x.watch.await(x.watch.timeouts.Response, errNoAnswer)
+		x.watch.await(x.watch.timeouts.Response, errNoResponse)
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
-// await gives what comes next its time; zero or less means that it may take any.
+// await starts a wait that may take d, and ends the request with cause after that. Zero or negative means no bound.
 func (w *watch) await(d time.Duration, cause error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -125,7 +124,7 @@ func (w *watch) awaitLocked(d time.Duration, cause error) {
 	}
 }
 
-// moving gives the next part of a body its time.
+// moving restarts the idle timeout.
 func (w *watch) moving(cause error) { w.await(w.timeouts.Idle, cause) }
 
 func (w *watch) expire() {
@@ -134,32 +133,32 @@ func (w *watch) expire() {
 	if w.ended || w.cause == nil {
 		return
 	}
-	if left := time.Until(w.due); left > 0 { // it was given more time just then
+	if left := time.Until(w.due); left > 0 { // await has extended it in the meantime
 		w.timer.Reset(left)
 		return
 	}
 	w.ended, w.failure = true, w.cause
-	if w.telling {
+	if w.interim {
 		w.failure = ErrSlowClient
 	}
 	w.cancel(w.failure)
-	// Who waits for the client does not see the context. Where a server cannot do this, nobody does.
+	// Reads from and writes to the client do not end with the context. If the server has no deadlines, they go on.
 	switch {
-	case w.begun, w.telling: // whatever time ran out for: the answer is cut off here
+	case w.responding, w.interim: // this cuts the response short
 		w.client.SetWriteDeadline(past)
 	case w.reading:
 		w.client.SetReadDeadline(past)
-		// A client that takes nothing may not have taken the server's own 100 (Continue), which a Read sends.
+		// A Read may send 100 (Continue), which a client that reads nothing would block.
 		w.client.SetWriteDeadline(time.Now().Add(lingering))
 	}
 }
 
-// tell notes that an interim answer is being sent, or was. A nil watch notes nothing.
-func (w *watch) tell(telling bool) {
+// sendingInterim notes whether an interim response is being sent. A nil watch notes nothing.
+func (w *watch) sendingInterim(sending bool) {
 	if w != nil {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.telling = telling
+		w.interim = sending
 	}
 }
 
@@ -172,27 +171,27 @@ func (w *watch) stop() {
 	}
 }
 
-// answered notes that the answer has begun: time is counted for its body from now on.
-func (w *watch) answered() {
+// responseBegan notes that the response has begun, and starts the idle timeout of its body.
+func (w *watch) responseBegan() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.begun = true
+	w.responding = true
 	w.awaitLocked(w.timeouts.Idle, ErrResponseStalled)
 }
 
-// uploading gives the next part of the request's body its time. Once the answer has begun, it is that
-// which time is counted for.
+// uploading starts a wait for the request's body. If the response has begun, it restarts the idle timeout of the response
+// instead.
 func (w *watch) uploading(reading bool, d time.Duration, cause error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.reading = reading
-	if w.begun {
+	if w.responding {
 		d, cause = w.timeouts.Idle, ErrResponseStalled
 	}
 	w.awaitLocked(d, cause)
 }
 
-// expired returns what took too long, and nil where nothing did, or nobody watched.
+// expired returns the error of the timeout that ended the request, and nil if no timeout did. w may be nil.
 func (w *watch) expired() error {
 	if w == nil {
 		return nil
@@ -202,34 +201,34 @@ func (w *watch) expired() error {
 	return w.failure
 }
 
-// takenOver notes that the connection is not the server's any more. A nil watch notes nothing.
-func (w *watch) takenOver() {
+// markHijacked notes that the client's connection was hijacked. A nil watch notes nothing.
+func (w *watch) markHijacked() {
 	if w != nil {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.taken = true
+		w.hijacked = true
 	}
 }
 
-// hangUp ends what goes to and fro on a connection that was taken over.
-func (w *watch) hangUp() {
+// closeHijacked ends reads and writes on a hijacked connection.
+func (w *watch) closeHijacked() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.taken { // else the server has an answer to send
+	if w.hijacked { // otherwise the server still has a response to send
 		w.client.SetReadDeadline(past)
 		w.client.SetWriteDeadline(past)
 	}
 }
 
-// past is a deadline that is over.
+// past is a deadline in the past.
 var past = time.Unix(1, 0)
 
-// cutOff reports whether no more may be sent of an answer that has begun.
+// cutOff reports whether a timeout has cut the response short.
 func (w *watch) cutOff() bool {
 	if w == nil {
 		return false
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.begun && w.failure != nil
+	return w.responding && w.failure != nil
 }

@@ -12,14 +12,13 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// responseWriter takes down what the client is told, and keeps from it what it would not
-// understand.
+// responseWriter records the response that the client gets, and adapts it to the client's version of HTTP.
 type responseWriter struct {
 	http.ResponseWriter
 	x      *exchange
-	http10 bool // the client knows no interim answers (RFC 9110 section 15.2)
-	closes bool // the connection ends with this answer
-	bounds bool // writing has no bound but ours; a WriteTimeout of the server's wins
+	http10 bool // the client does not know interim responses (RFC 9110 section 15.2)
+	closes bool // the connection closes after this response
+	bounds bool // the proxy sets write deadlines, because the server has no WriteTimeout
 }
 
 func newResponseWriter(w http.ResponseWriter, r *http.Request, x *exchange) *responseWriter {
@@ -28,35 +27,34 @@ func newResponseWriter(w http.ResponseWriter, r *http.Request, x *exchange) *res
 		ResponseWriter: w,
 		x:              x,
 		http10:         !r.ProtoAtLeast(1, 1),
-		// net/http drops the Content-Length that came with a Transfer-Encoding, and any
-		// Transfer-Encoding over HTTP/1.0. A proxy in front that goes by what was dropped takes the rest
-		// for the next client's request (RFC 9112 section 6.1). What a server in shutdown has set would be
-		// lost to interim answers, and to errors.
+		// net/http ignores a Content-Length beside a Transfer-Encoding, and any Transfer-Encoding over HTTP/1.0. A proxy in front
+		// that uses the ignored field would take the rest for another client's request (RFC 9112 section 6.1).
+		// A server in shutdown sets Connection already. Interim and error responses would clear it.
 		closes: r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0) || w.Header().Get("Connection") == "close",
 		bounds: server == nil || server.WriteTimeout <= 0,
 	}
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap implements the method that http.ResponseController needs.
 func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *responseWriter) WriteHeader(status int) {
 	if status < 200 {
-		// 100 is said by the server itself, once the body is read.
+		// The server sends 100 itself, at the first read of the body.
 		if !w.http10 && status != http.StatusContinue && w.interim() {
-			w.x.watch.tell(true)
+			w.x.watch.sendingInterim(true)
 			w.ResponseWriter.WriteHeader(status)
-			w.x.watch.tell(false)
+			w.x.watch.sendingInterim(false)
 		}
 		return
 	}
-	if w.x.status != 0 { // net/http says so in its log
+	if w.x.status != 0 { // net/http logs the superfluous call
 		w.ResponseWriter.WriteHeader(status)
 		return
 	}
 	header := w.Header()
 	if _, ok := header["Content-Type"]; !ok {
-		header["Content-Type"] = nil // net/http would make one up where the origin sends none
+		header["Content-Type"] = nil // otherwise net/http would guess a Content-Type
 	}
 	if w.closes {
 		header["Connection"] = []string{"close"}
@@ -69,13 +67,13 @@ func (w *responseWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// interim makes the header of an interim answer ready, and reports whether it can be sent. What is wrong with
-// it is told as soon as the origin has answered. ReverseProxy calls this while it waits for that.
+// interim cleans the header of an interim response, and reports whether it can be sent. cleanFields returns the error with the
+// final response, which ReverseProxy still waits for.
 func (w *responseWriter) interim() bool {
-	if w.x.Route == nil { // not the origin's
+	if w.x.Route == nil { // it is not from an origin
 		return true
 	}
-	err := w.x.passAnswer(interimHeader, w.Header())
+	err := w.x.passResponse(interimHeader, w.Header())
 	if err != nil && w.x.interimErr == nil {
 		w.x.interimErr = err
 	}
@@ -97,7 +95,7 @@ func (w *responseWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// FlushError is for http.ResponseController. Flushing a header is writing it.
+// FlushError implements the method that http.ResponseController needs. It writes the header if that is not written yet.
 func (w *responseWriter) FlushError() error {
 	if w.x.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -105,17 +103,17 @@ func (w *responseWriter) FlushError() error {
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// breakOff sends what there is of an answer that will not be whole. net/http drops what is in its buffers when
-// a handler panics, and a client that got nothing on a connection of before sends its request once more, be it
-// a POST: RFC 9112 section 9.3.1 forbids that, and curl and browsers do it.
-func (w *responseWriter) breakOff() {
+// flushPartial sends what is buffered of an incomplete response. net/http discards its buffers if a handler panics. A client
+// that gets nothing on a reused connection retries the request, even a POST: RFC 9112 section 9.3.1 forbids that, but curl
+// and browsers do it.
+func (w *responseWriter) flushPartial() {
 	if w.x.status >= 200 {
 		w.FlushError()
 	}
 }
 
-// Hijack implements http.Hijacker. What is sent from then on goes past the writer. What the client has
-// sent behind its handshake is in the server's buffer, where ReverseProxy would not look for it.
+// Hijack implements http.Hijacker. Later writes bypass the responseWriter. The server's buffer may have bytes that the client
+// sent after its handshake; ReverseProxy does not read them, so the returned connection does.
 func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffers, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err != nil {
@@ -125,11 +123,11 @@ func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		conn = &bufferedConn{conn, io.MultiReader(io.LimitReader(buffers.Reader, int64(n)), conn)}
 	}
 	w.x.status = http.StatusSwitchingProtocols
-	w.x.watch.takenOver()
+	w.x.watch.markHijacked()
 	return conn, buffers, nil
 }
 
-// bufferedConn is a connection of which something was read already.
+// bufferedConn is a connection some of whose bytes are in a buffer.
 type bufferedConn struct {
 	net.Conn
 	reader io.Reader
@@ -137,7 +135,7 @@ type bufferedConn struct {
 
 func (c *bufferedConn) Read(p []byte) (int, error) { return c.reader.Read(p) }
 
-// CloseWrite tells the client that nothing more comes, where the connection can.
+// CloseWrite closes the write side of the connection, or all of it if it cannot close a single side.
 func (c *bufferedConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -145,28 +143,26 @@ func (c *bufferedConn) CloseWrite() error {
 	return c.Conn.Close()
 }
 
-// linger makes an answer that begins before the request's body was read the last of its connection, and
-// has net/http's server end its own side first, and wait, before it closes that.
+// linger is called for a response that begins before the request's body was read. It makes net/http's server close the
+// connection after the response: first the write side, and the rest after a pause.
 //
-// Left open, net/http would read the rest of the body before the answer begins: it would take it away
-// from the origin, which has begun to answer, and wait for who sends none. Closed while the client is
-// still sending, it would be reset, and the answer lost (RFC 9112 section 9.6). The server waits by
-// itself for bodies that were not read to the end, but (as of Go 1.26) not for those that came with
-// Expect, or in the last request of a connection.
+// If the connection stayed open, net/http would read the rest of the body before the response. The origin would not get
+// that rest, and a client that sends nothing would block the response. If the connection were closed while the client is still
+// sending, it would be reset, and the client could lose the response (RFC 9112 section 9.6). The server pauses by itself if
+// a body was not read to the end. Up to Go 1.26 it does not if the request has Expect or is the last of its connection.
 func linger(w http.ResponseWriter) {
 	for inner := range unwrapped(w) {
 		w = inner
 	}
-	http.MaxBytesReader(w, io.NopCloser(strings.NewReader("x")), 0).Read(make([]byte, 1)) // which tells w that there is more than was read
+	http.MaxBytesReader(w, io.NopCloser(strings.NewReader("x")), 0).Read(make([]byte, 1)) // tells w that a limit was exceeded
 }
 
-// lingering bounds for how long a server reads on after the answer.
+// lingering is the longest time that a server reads on after a response.
 const lingering = 5 * time.Second
 
-// limitRest bounds what the server does after the handler has returned: it sends the end of the answer, and
-// may read the end of the request. A client that takes no answers would have it wait for ever; it
-// needs only to ask for many small ones at once. The server takes these deadlines back for the
-// connection's next request.
+// limitRest sets deadlines for what the server does after the handler has returned: it sends the end of the response, and may
+// read the end of the request. Otherwise a client that sends many requests and reads no responses could hold the connection
+// for ever. The server resets the deadlines for the next request of the connection.
 func (w *responseWriter) limitRest(t Timeouts) {
 	if w.x.watch != nil {
 		t = w.x.watch.timeouts
@@ -183,10 +179,10 @@ func (w *responseWriter) limitRest(t Timeouts) {
 	}
 }
 
-// hijackable reports whether a connection can be taken from its server.
+// hijackable reports whether the server allows to hijack the connection.
 func hijackable(w http.ResponseWriter) bool {
 	for w := range unwrapped(w) {
-		_, ours := w.(*responseWriter) // has the method, but not by itself the connection
+		_, ours := w.(*responseWriter) // its Hijack needs the server's
 		if _, ok := w.(http.Hijacker); ok && !ours {
 			return true
 		}
@@ -194,8 +190,8 @@ func hijackable(w http.ResponseWriter) bool {
 	return false
 }
 
-// records reports whether w is, or goes through, what takes down the answer of x.
-func (x *exchange) records(w http.ResponseWriter) bool {
+// isRecordedBy reports whether w is or wraps the responseWriter of x.
+func (x *exchange) isRecordedBy(w http.ResponseWriter) bool {
 	for w := range unwrapped(w) {
 		if own, ok := w.(*responseWriter); ok && own.x == x {
 			return true
@@ -204,7 +200,7 @@ func (x *exchange) records(w http.ResponseWriter) bool {
 	return false
 }
 
-// unwrapped returns w, what it wraps, and so on, as http.ResponseController goes through them.
+// unwrapped returns w, the writer that it wraps, and so on, in the order of http.ResponseController.
 func unwrapped(w http.ResponseWriter) iter.Seq[http.ResponseWriter] {
 	return func(yield func(http.ResponseWriter) bool) {
 		for yield(w) {
