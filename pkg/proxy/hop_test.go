@@ -2,8 +2,10 @@ package proxy_test
 
 import (
 	"io"
+	"net"
 	"strings"
 	"testing"
+	"time"
 )
 
 // hops are the fields for one connection alone (RFC 9110 section 7.6.1), and some that a
@@ -106,36 +108,35 @@ func TestInterimAnswersPassToThoseWhoKnowThem(t *testing.T) {
 			t.Errorf("HTTP/%s: %q", version, got)
 		}
 	}
-	got := newWire(t, always(goOn+ok)).send(t, strings.Replace(expecting, "HTTP/1.1", "HTTP/1.0", 1)+"hello")
+	got := newWire(t, always(continue100+ok)).send(t, strings.Replace(expecting, "HTTP/1.1", "HTTP/1.0", 1)+"hello")
 	if strings.Contains(got, " 100 ") || !strings.HasSuffix(got, "\r\n\r\nok") {
 		t.Errorf("100 for HTTP/1.0: %q", got)
 	}
 }
 
-// expecting is a request whose client waits with its body.
+// expecting is a request whose client waits for 100 (Continue) before it sends the body.
 const (
-	expecting = "POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
-	goOn      = "HTTP/1.1 100 Continue\r\n\r\n"
+	expecting   = "POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+	continue100 = "HTTP/1.1 100 Continue\r\n\r\n"
 )
 
-// asks is an origin that wants to be asked first, and answers with the body.
-func asks(c *originConn) {
+// sends100 is an origin that sends 100 (Continue) and then responds with the request's body.
+func sends100(c *originConn) {
 	head, ok := c.head()
 	if !ok || field(head, "Expect") != "100-continue" {
 		io.WriteString(c, "HTTP/1.1 500 No Expect\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 		return
 	}
-	io.WriteString(c, goOn)
+	io.WriteString(c, continue100)
 	io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\n"+c.body(head))
 }
 
-// expect sends such a request, and its body once it was asked for it. It returns what came then.
-func (w *wire) expect(t *testing.T) string {
+// expect sends the request, waits for 100, and sends the body. It returns the bytes after the 100.
+func expect(t *testing.T, client net.Conn) string {
 	t.Helper()
-	client := w.dial(t)
 	io.WriteString(client, expecting)
-	first := make([]byte, len(goOn))
-	if _, err := io.ReadFull(client, first); err != nil || string(first) != goOn {
+	first := make([]byte, len(continue100))
+	if _, err := io.ReadFull(client, first); err != nil || string(first) != continue100 {
 		t.Fatalf("%q, %v", first, err)
 	}
 	io.WriteString(client, "hello")
@@ -143,11 +144,10 @@ func (w *wire) expect(t *testing.T) string {
 	return string(got)
 }
 
-// A client that waits for 100 sends its body once the origin wants it, and a client of HTTP/1.0
-// takes a 100 for the answer.
+// A client that waits for 100 gets it from the origin. A client of HTTP/1.0 would take a 100 for the response.
 func TestContinueComesFromTheOrigin(t *testing.T) {
 	t.Parallel()
-	got := strings.ReplaceAll(newWire(t, asks).expect(t), goOn, "") // more of them are allowed (RFC 9110 section 15.2)
+	got := strings.ReplaceAll(expect(t, newWire(t, sends100).dial(t)), continue100, "") // more than one is allowed (RFC 9110 section 15.2)
 	if !strings.HasPrefix(got, "HTTP/1.1 200 ") || !strings.HasSuffix(got, "\r\n\r\nhello") {
 		t.Errorf("%q", got)
 	}
@@ -157,19 +157,46 @@ func TestContinueComesFromTheOrigin(t *testing.T) {
 	}
 }
 
-// Both net/http's server, when the body is read, and ReverseProxy, when the origin's 100 arrives,
-// want to say it.
-func TestContinueIsSaidOnce(t *testing.T) {
+// Many origins never send 100. docs/http.md promises a second, for both versions of HTTP.
+func TestBodyIsSentAfterASecondWithoutContinue(t *testing.T) {
 	t.Parallel()
-	w := newWire(t, asks)
+	address, ca, seen := http2Origin(t, []fields{{":status: 200"}}, nil)
+	overHTTP2 := handlerFor(t, address, ca)
+	overHTTP1 := newWire(t, always(ok))
+	for protocol, origin := range map[string]struct {
+		dial     func() net.Conn
+		received func() string
+	}{
+		"HTTP/1.1": {func() net.Conn { return overHTTP1.dial(t) }, func() string { return strings.Join(overHTTP1.requests(), "") }},
+		"HTTP/2":   {func() net.Conn { return overHTTP2.send(t, "") }, func() string { return seen()[0].body }},
+	} {
+		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
+			client, begin := origin.dial(), time.Now()
+			client.SetDeadline(begin.Add(10 * time.Second))
+			got := expect(t, client) // the client gets 100 when the proxy reads the body
+			if took := time.Since(begin); took < time.Second {
+				t.Errorf("the body was sent after %v", took)
+			}
+			if !strings.HasPrefix(got, "HTTP/1.1 200 ") || !strings.Contains(got, "\r\nok") || !strings.HasSuffix(origin.received(), "hello") {
+				t.Errorf("the client got %q, and the origin %q", got, origin.received())
+			}
+		})
+	}
+}
+
+// net/http's server sends 100 when the body is read, and ReverseProxy when the origin's 100 arrives.
+func TestContinueIsSentOnce(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, sends100)
 	for range 100 {
-		if got := w.expect(t); strings.Contains(got, goOn) {
+		if got := expect(t, w.dial(t)); strings.Contains(got, continue100) {
 			t.Fatalf("%q", got)
 		}
 	}
 }
 
-func TestRefusedExpectationIsNotAskedToContinue(t *testing.T) {
+func TestRefusedExpectationGetsNoContinue(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, func(c *originConn) {
 		c.head()
