@@ -25,8 +25,8 @@ type contender struct {
 	env          []string
 }
 
-// contenders are the floor, the proxy that is quickly made, and this one with its routes in
-// DynamoDB, in front of one origin over HTTP/1.1 that answers with a kilobyte.
+// contenders are a function that only says hello, a minimal proxy, and sleight with its routes in DynamoDB. Their origin speaks
+// HTTP/1.1 and responds with a kilobyte.
 func contenders(b *testing.B) []contender {
 	ca := tlstest.NewAuthority(b)
 	page := bytes.Repeat([]byte("a"), 1024)
@@ -73,7 +73,7 @@ func BenchmarkInvocation(b *testing.B) {
 	}
 }
 
-// BenchmarkStart measures from the start of the process to its request for the first event.
+// BenchmarkStart measures the time from the start of the process to its request for the first event.
 func BenchmarkStart(b *testing.B) {
 	for _, c := range contenders(b) {
 		b.Run(c.name, func(b *testing.B) {
@@ -92,8 +92,7 @@ func BenchmarkStart(b *testing.B) {
 	}
 }
 
-// cpuMicroseconds returns the user and system time of a process (proc(5)); elsewhere than
-// on Linux zero.
+// cpuMicroseconds returns the user and system time of a process (proc(5)). It returns zero if the system is not Linux.
 func cpuMicroseconds(b *testing.B, pid int) float64 {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/sleightproxy/sleight/internal/browsertest"
 )
 
-// A page as browsers use them: cookies that are set and sent back, a form's body in
-// bytes, an encoded path, an image, and an answer that is read while it comes.
+// A page in a real browser: cookies that are set and sent back, a form whose body has any bytes, an encoded path, an image, and a
+// response that is read as it arrives.
 const page = `<!doctype html><meta charset="utf-8"><title>page</title>
 <script>
 (async () => {
@@ -39,7 +39,7 @@ func TestBrowserSeesTheOriginThroughEveryFront(t *testing.T) {
 		"/parts":    "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n",
 	}
 	for _, f := range localFronts() {
-		t.Run(f.name, func(t *testing.T) { // one browser at a time: it takes memory
+		t.Run(f.name, func(t *testing.T) { // a single browser at a time, because it needs much memory
 			o := newWire(t, answers)
 			addr := startFront(t, &f, o)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

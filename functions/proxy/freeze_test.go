@@ -20,10 +20,10 @@ import (
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
-// In these tests the passing of real time is the subject: of the wall clock while the process
-// stands still, and of the clocks that make a gateway or an origin give up a connection.
+// Real time is the subject of these tests: the wall clock while the process is frozen, and the idle timeouts of gateways and
+// origins.
 
-// A freezer is a function with several hosts of one origin, each of which has its own connections.
+// A freezer is a function whose hosts have the same origin. Each host has its own connections.
 type freezer struct {
 	name   string
 	f      *lambdatest.Function
@@ -32,10 +32,10 @@ type freezer struct {
 
 	seen  func(path string) int // how many requests for a path reached the origin
 	sent  []string              // paths
-	relay *tlstest.Relay        // nil where there is none
+	relay *tlstest.Relay        // nil if the function has no relay
 }
 
-// newFreezer starts a function whose hosts are all at address.
+// newFreezer starts a function whose hosts all have the origin at address.
 func newFreezer(t *testing.T, name, method, address string, http1 bool, caPEM string, hosts []string) *freezer {
 	t.Helper()
 	protocols := []string{"h2"}
@@ -58,9 +58,8 @@ func newFreezer(t *testing.T, name, method, address string, http1 bool, caPEM st
 	return &freezer{name: name, f: f, method: method, hosts: hosts}
 }
 
-// begin sends one request to each host, one after the other, each under a path of its own. It
-// returns at once, so that the first event waits for a function that is frozen, as it does
-// in Lambda. end waits for the answers.
+// begin sends a request to each host in turn, each with a path of its own. It returns at once, so that the first event waits for
+// the frozen function, as in Lambda. end waits for the responses.
 func (z *freezer) begin(t *testing.T) (end func()) {
 	t.Helper()
 	var events [][]byte
@@ -107,7 +106,7 @@ func withoutBody(t *testing.T, event []byte, method string) []byte {
 	return b
 }
 
-// warm makes the first connection of each host.
+// warm opens the first connection of each host.
 func warm(t *testing.T, all []*freezer) {
 	t.Helper()
 	for _, z := range all {
@@ -115,8 +114,7 @@ func warm(t *testing.T, all []*freezer) {
 	}
 }
 
-// round freezes all functions for d, and sends the next requests as they thaw. frozen is
-// called before they do.
+// round freezes all functions for d, calls frozen, and thaws them with the next requests.
 func round(t *testing.T, all []*freezer, d time.Duration, frozen func()) {
 	t.Helper()
 	for _, z := range all {
@@ -138,8 +136,8 @@ func round(t *testing.T, all []*freezer, d time.Duration, frozen func()) {
 	}
 }
 
-// check fails the test unless each request reached its origin once, and the functions had nothing
-// to complain about. It returns how many there were by a method.
+// check fails the test if a request did not reach its origin exactly once, or if a function logged a warning. It returns the
+// number of requests with the method.
 func check(t *testing.T, all []*freezer, method string) int {
 	t.Helper()
 	n := 0
@@ -152,7 +150,7 @@ func check(t *testing.T, all []*freezer, method string) int {
 		if z.method == method {
 			n += len(z.sent)
 		}
-		// The log may lag behind, but not behind a line that comes later.
+		// The log may be late, but its lines are in order.
 		if r := invoke(t, z.f, event(t, "http-api", "unmapped.test", "/")); r.StatusCode != 404 {
 			t.Errorf("%+v", r)
 		}
@@ -186,10 +184,10 @@ func seenBy(o *tlstest.Origin) func(path string) int {
 	}
 }
 
-func TestNothingIsLostOrDoubledWhenFlowsAreForgottenWhileFrozen(t *testing.T) {
+func TestFrozenFunctionLosesAndDoublesNothingIfFlowsAreForgotten(t *testing.T) {
 	t.Parallel()
 	const (
-		frozen = time.Second // longer than a POST trusts a connection
+		frozen = time.Second // longer than sni.Transport.UnsafeReuse
 		rounds = 5
 	)
 	ca := tlstest.NewAuthority(t)
@@ -233,7 +231,7 @@ func TestNothingIsLostOrDoubledWhenFlowsAreForgottenWhileFrozen(t *testing.T) {
 			if flows := z.relay.Flows(); flows != len(hosts)*(n+2) {
 				t.Errorf("%s, round %d: %d flows, want a new one for each host", z.name, n, flows)
 			}
-			// The safe ones have tried the old connection first. Over HTTP/2 a ping may have done so before.
+			// Safe requests have tried the old connection first. Over HTTP/2, a PING may have tried it earlier.
 			if resets := z.relay.Resets(); z.method == "GET" && resets != len(hosts)*(n+1) {
 				t.Errorf("%s, round %d: %d flows were reset, want all that were forgotten", z.name, n, resets)
 			}
@@ -244,9 +242,9 @@ func TestNothingIsLostOrDoubledWhenFlowsAreForgottenWhileFrozen(t *testing.T) {
 	}
 }
 
-// An origin may hang up while the function is frozen. Within the time in which a POST would
-// still take the connection, only a look at it tells.
-func TestNothingIsLostOrDoubledWhenTheOriginHangsUpWhileFrozen(t *testing.T) {
+// An origin may close a connection while the function is frozen. If the freeze is short, a POST may still use the connection, so
+// the proxy has to check it first.
+func TestFrozenFunctionLosesAndDoublesNothingIfTheOriginCloses(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	hosts := names(6)
@@ -288,10 +286,10 @@ func TestNothingIsLostOrDoubledWhenTheOriginHangsUpWhileFrozen(t *testing.T) {
 	}
 }
 
-// impatient is an origin that hangs up on connections which were idle for a while.
+// impatient is an origin that soon closes idle connections.
 type impatient struct {
 	idle time.Duration
-	ping time.Duration // over HTTP/2, asks for life after that much silence; zero does not
+	ping time.Duration // over HTTP/2, sends a PING after so much silence; zero means no PING
 
 	mu     sync.Mutex
 	seen   map[string]int // by path
@@ -347,8 +345,8 @@ func (o *impatient) conns() int {
 	return o.opened
 }
 
-// What has waited in the kernel since the freeze began is no sign that anyone is there now.
-func TestPingFromBeforeTheFlowWasForgottenIsNoSignOfLife(t *testing.T) {
+// A PING that has waited in the kernel since before the freeze does not show that the connection still works.
+func TestPingFromBeforeTheFreezeIsNoSignOfLife(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	hosts := names(5)
@@ -357,7 +355,7 @@ func TestPingFromBeforeTheFlowWasForgottenIsNoSignOfLife(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := &impatient{idle: time.Minute, ping: 200 * time.Millisecond, seen: map[string]int{}}
-	// The client of a flow that was reset would soon know. Here it has nothing but what it heard.
+	// A reset would tell the client. This relay drops packets silently.
 	relay := &tlstest.Relay{Origin: o.start(t, leaf, false), Blackhole: true}
 	relay.Start(t)
 	z := newFreezer(t, "POST", "POST", relay.Addr, false, ca.PEM(), hosts)

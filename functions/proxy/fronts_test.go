@@ -29,12 +29,12 @@ import (
 
 const frontHost = "one.spec-trust.test"
 
-// wire is an origin that keeps the bytes of each request, and answers with bytes that the
-// test chose for its path. It speaks HTTP/1.1 over TLS.
+// wire is an origin that keeps the bytes of each request, and responds with the test's bytes for its path. It speaks HTTP/1.1 over
+// TLS.
 type wire struct {
 	addr, caPEM string
 
-	answers map[string]string // by path; the others get "ok"
+	answers map[string]string // by path; other paths get "ok"
 
 	mu   sync.Mutex
 	seen []string
@@ -116,7 +116,7 @@ func (o *wire) last(t *testing.T) (line string, header textproto.MIMEHeader, bod
 	return line, header, string(rest)
 }
 
-// await returns the first request that begins so, or "" where none comes before ctx ends.
+// await returns the first request with this beginning, and "" if ctx ends before.
 func (o *wire) await(ctx context.Context, prefix string) string {
 	for {
 		o.mu.Lock()
@@ -141,7 +141,7 @@ func (o *wire) count() int {
 	return len(o.seen)
 }
 
-// localFront is a front of each kind before the function.
+// localFront is a front of one kind before the function.
 type localFront struct {
 	name string
 	localfront.Front
@@ -189,7 +189,7 @@ func startFront(t *testing.T, f *localFront, o *wire, env ...string) (addr strin
 	return server.Listener.Addr().String()
 }
 
-// send sends the bytes of a request, and reads the answer as clients do.
+// send sends the bytes of a request, and reads the response as clients do.
 func send(t *testing.T, addr, method, raw string) (r *http.Response, body string, err error) {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
@@ -234,7 +234,7 @@ func TestRequestsReachTheOriginByteForByte(t *testing.T) {
 			before := o.count()
 			r, body, err := send(t, addr, "GET", "GET "+path+" HTTP/1.1\r\nHost: "+frontHost+"\r\n\r\n")
 			if path == "/a%zz" && r.StatusCode == 400 && o.count() == before {
-				continue // by the function, or by the server that plays the front
+				continue // the function or the local front refuses it
 			}
 			if err != nil || r.StatusCode != 200 || body != "ok" {
 				t.Errorf("%s: %d %q, %v", path, r.StatusCode, body, err)
@@ -249,7 +249,7 @@ func TestRequestsReachTheOriginByteForByte(t *testing.T) {
 		} {
 			want := query
 			switch f.name {
-			case "rest", "rest-stream": // which hand over what they have decoded
+			case "rest", "rest-stream": // these fronts decode the path
 				want = strings.ReplaceAll(sorted, "lit=a+b", "lit=a%20b")
 			case "alb":
 				want = sorted
@@ -287,7 +287,7 @@ func TestRequestsReachTheOriginByteForByte(t *testing.T) {
 		}
 		proto := "https"
 		if strings.HasPrefix(f.name, "alb") {
-			proto = "http" // as the client came
+			proto = "http" // the client's
 		}
 		for name, want := range map[string][]string{
 			"Host": {frontHost}, "If-None-Match": {`"a,b"`}, "Date": {"Tue, 15 Nov 1994 08:12:31 GMT"}, "Sec-Ch-Ua": {`"A";v="1", "B"`}, "X-Two": two,
@@ -305,7 +305,7 @@ func TestRequestsReachTheOriginByteForByte(t *testing.T) {
 	})
 }
 
-func TestAnswersReachTheClientAsTheOriginGaveThem(t *testing.T) {
+func TestResponsesReachTheClientUnchanged(t *testing.T) {
 	t.Parallel()
 	gzip := "\x1f\x8b\x08\x00\xff\x00"
 	everyLocalFront(t, map[string]string{
@@ -332,7 +332,7 @@ func TestAnswersReachTheClientAsTheOriginGaveThem(t *testing.T) {
 			method, path string
 			status       int
 			body         string
-			header       http.Header // nil values: not there
+			header       http.Header // a nil value means no such field
 		}{
 			{"GET", "/gzip", 200, gzip, http.Header{"Content-Encoding": {"gzip"}, "Content-Type": {"text/html"}}},
 			{"GET", "/gziptext", 200, "valid", http.Header{"Content-Encoding": {"gzip"}}},
@@ -377,7 +377,7 @@ func TestAnswersReachTheClientAsTheOriginGaveThem(t *testing.T) {
 		if r, body, _ := send(t, addr, "GET", "GET /401 HTTP/1.1\r\nHost: "+frontHost+"\r\n\r\n"); r.StatusCode != 401 || body != "no" || r.Header.Get(challenge) != `Basic realm="x"` {
 			t.Errorf("401: %d %q %v", r.StatusCode, body, r.Header)
 		}
-		// Half of an answer must not pass for all of it.
+		// An incomplete response must not look complete.
 		r, body, err := send(t, addr, "GET", "GET /truncated HTTP/1.1\r\nHost: "+frontHost+"\r\n\r\n")
 		if f.streams() && (r.StatusCode != 200 || body != "half" || err == nil) || !f.streams() && (r.StatusCode != 502 || r.Header.Get("Proxy-Status") != "sleight; error=http_response_incomplete" || err != nil) {
 			t.Errorf("truncated: %d %q, %v", r.StatusCode, body, err)
@@ -385,7 +385,7 @@ func TestAnswersReachTheClientAsTheOriginGaveThem(t *testing.T) {
 	})
 }
 
-func TestAnswersBeyondTheFrontsLimitAreRefusedByUs(t *testing.T) {
+func TestResponsesBeyondTheFrontsLimitAreRefused(t *testing.T) {
 	t.Parallel()
 	length := func(n int, typ, fill string) string {
 		return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", typ, n, strings.Repeat(fill, n))
@@ -399,7 +399,7 @@ func TestAnswersBeyondTheFrontsLimitAreRefusedByUs(t *testing.T) {
 			"/text": {200, 502, 5_900_000}, "/binary": {200, 502, 4_600_000}, "/binary-over": {502, 502, 4_800_000}, "/quotes": {200, 502, 3_200_000},
 			"/control": {200, 502, 3_000_000}, "/over": {502, 502, 7_000_000}, "/megabyte": {200, 200, 1_000_000}, "/headers": {200, 200, 0},
 		} {
-			want, limit := c.api, "6.29 MB" // what Lambda takes for a reply, with its encoding
+			want, limit := c.api, "6.29 MB" // Lambda's limit of a reply, with its encoding
 			if strings.HasPrefix(f.name, "alb") {
 				want, limit = c.alb, "1 MiB"
 			}
@@ -417,8 +417,8 @@ func TestAnswersBeyondTheFrontsLimitAreRefusedByUs(t *testing.T) {
 	})
 }
 
-// A front that gives up first would answer without a word of the cause.
-func TestSlowOriginIsAnsweredBeforeTheFrontGivesUp(t *testing.T) {
+// If the front timed out first, its response would not name the cause.
+func TestSlowOriginTimesOutBeforeTheFrontDoes(t *testing.T) {
 	t.Parallel()
 	everyLocalFront(t, map[string]string{"/slow": ""}, func(t *testing.T, f *localFront, _ string, o *wire) {
 		again := localFront{name: f.name, Front: localfront.Front{Kind: f.Kind, SingleValue: f.SingleValue, Buffered: f.Buffered, Timeout: 2 * time.Second}}
@@ -452,8 +452,8 @@ func TestCurlSeesTheOriginThroughEveryFront(t *testing.T) {
 		})
 }
 
-// Each front has its own way with Accept, HEAD and the length of an answer.
-func TestErrorsComeInTheFormThatTheClientPrefers(t *testing.T) {
+// Each front treats Accept, HEAD and the length of a response in its own way.
+func TestErrorsHaveTheFormThatTheClientPrefers(t *testing.T) {
 	t.Parallel()
 	everyLocalFront(t, nil, func(t *testing.T, _ *localFront, addr string, _ *wire) {
 		for _, c := range []struct{ method, accept, contentType, begins string }{

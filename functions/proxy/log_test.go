@@ -15,9 +15,9 @@ import (
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
-// What a client gets may be decided after the proxy's handler has returned, by the edge. Whoever
-// counts lines counts requests all the same, and reads in them what the client got.
-func TestEachInvocationIsOneLineThatSaysWhatTheClientGot(t *testing.T) {
+// pkg/lambdahttp may replace a response after the proxy's handler has returned. Each request still has a single log line, with the
+// response that the client got.
+func TestEachInvocationHasOneLogLine(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := &tlstest.Origin{Certificates: map[string]tls.Certificate{streamHost: tlstest.Leaf(t, ca, streamHost)}, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -75,7 +75,7 @@ func TestEachInvocationIsOneLineThatSaysWhatTheClientGot(t *testing.T) {
 			invoke(event(t, "function-url", streamHost, c.path))
 		}
 		invoke([]byte(`{"version":"1.0","httpMethod":"GET","path":"/","requestContext":{"resourceId":"$default"}}`))
-		invoke(event(t, "function-url", "unmapped.test", "/")) // the last: what comes before it is in the log by then
+		invoke(event(t, "function-url", "unmapped.test", "/")) // the last one, so that the log has all lines before it
 		if err := f.AwaitLog(t.Context(), "unmapped.test"); err != nil {
 			t.Fatal(err)
 		}

@@ -1,5 +1,5 @@
-// The Lambda function: events of HTTP fronts in, origins reached under their own names,
-// answers out. docs/settings.md lists its environment variables.
+// The Lambda function. It takes events of HTTP fronts, forwards the requests to their origins, and returns the responses.
+// docs/settings.md lists its environment variables.
 package main
 
 import (

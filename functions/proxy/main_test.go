@@ -67,7 +67,7 @@ func event(t testing.TB, name, host, path string) []byte {
 		t.Fatalf("no event %q", name)
 	}
 	if name == "http-api" || name == "rest-api" {
-		rc["domainName"] = hostname.ASCII(host) // AWS knows it in A-labels
+		rc["domainName"] = hostname.ASCII(host) // AWS has it in A-labels
 	}
 	if b, err = json.Marshal(e); err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestFunctionWithRoutesInDynamoDB(t *testing.T) {
 				w.Write(make([]byte, 7<<20))
 			case "/slow":
 				<-r.Context().Done()
-			case "/drip": // an answer that begins, and never ends
+			case "/drip": // a response that begins, and never ends
 				w.Header().Set("Content-Type", "text/plain")
 				for r.Context().Err() == nil {
 					io.WriteString(w, "drip ")
@@ -232,7 +232,7 @@ func TestFunctionWithRoutesInDynamoDB(t *testing.T) {
 				t.Errorf("%s: %+v", malformed, r)
 			}
 		}
-		for _, front := range fronts { // as emulators tell deadlines that give a duration for a date
+		for _, front := range fronts { // some emulators send a duration in place of a date
 			ctx, cancel := context.WithDeadline(t.Context(), time.UnixMilli(5000))
 			r, err := f.Invoke(ctx, event(t, front, "one.spec-trust.test", "/"))
 			cancel()
@@ -254,7 +254,7 @@ func TestFunctionWithRoutesInDynamoDB(t *testing.T) {
 			}
 		}
 	})
-	// Lambda, or the front, would answer in our place.
+	// Otherwise Lambda or the front would respond.
 	t.Run("time runs out in each phase", func(t *testing.T) {
 		put("hanging.spec-trust.test", tlstest.Listen(t, func(c net.Conn) { io.Copy(io.Discard, c) }), nil)
 		put("refusing-and-hanging.spec-trust.test", tlstest.Listen(t, func(c net.Conn) { c.Write([]byte{22, 3, 3, 0, 200}); io.Copy(io.Discard, c) }), nil)
@@ -391,7 +391,7 @@ func TestFunctionWithRoutesInAFile(t *testing.T) {
 	}
 }
 
-func TestFunctionShowsClientCertificatesFromADirectory(t *testing.T) {
+func TestFunctionUsesClientCertificatesFromADirectory(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := &tlstest.Origin{Certificates: map[string]tls.Certificate{"one.spec-trust.test": tlstest.Leaf(t, ca, "one.spec-trust.test")}, Config: func(c *tls.Config) {
@@ -427,7 +427,7 @@ func TestFunctionShowsClientCertificatesFromADirectory(t *testing.T) {
 	}
 }
 
-func TestWrongConfigurationEndsTheStartWithOneLine(t *testing.T) {
+func TestInvalidConfigurationEndsTheStartWithOneLine(t *testing.T) {
 	binary := lambdatest.Build(t)
 	for env, says := range map[string]string{
 		"":                                 "ROUTES_TABLE",

@@ -17,7 +17,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
-// table answers BatchGetItem as DynamoDB does, for one table with string attributes.
+// table is a server for BatchGetItem like DynamoDB's, with a table of string attributes.
 type table struct {
 	mu    sync.Mutex
 	items map[string]map[string]string // by host
@@ -57,14 +57,14 @@ func (d *table) answer(w http.ResponseWriter, _ *http.Request, body []byte) bool
 	return true
 }
 
-// outage is a function whose routes come through a relay that can fail.
+// outage is a function that reads its routes through a relay that can fail.
 type outage struct {
 	f      *lambdatest.Function
 	table  *table
 	relay  *dynamodbtest.Relay
 	stream bool
 	host   string
-	move   func() // routes the host to another origin
+	move   func() // changes the host's route to another origin
 }
 
 func newOutage(t *testing.T, env ...string) *outage {
@@ -87,7 +87,7 @@ func newOutage(t *testing.T, env ...string) *outage {
 	return o
 }
 
-// get sends a request to a host, and returns all of its answer, also of one that is streamed.
+// get sends a request to a host, and returns the whole response, streamed or not.
 func (o *outage) get(t *testing.T, ctx context.Context, host string) string {
 	t.Helper()
 	if o.stream {
@@ -106,7 +106,7 @@ func (o *outage) get(t *testing.T, ctx context.Context, host string) string {
 	return string(r.Body)
 }
 
-// idle fails the test unless the function has given up all look-ups while it stands still.
+// idle freezes the function, and fails the test if a lookup is still open then.
 func (o *outage) idle(t *testing.T) {
 	t.Helper()
 	if err := o.f.Freeze(); err != nil {
@@ -122,7 +122,7 @@ func (o *outage) idle(t *testing.T) {
 	}
 }
 
-func TestDynamoDBThatHangsIsNotNoticedWhereRoutesAreKnown(t *testing.T) {
+func TestKnownRoutesSurviveAHangingDynamoDB(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"buffered", "stream"} {
 		t.Run(mode, func(t *testing.T) {
@@ -139,21 +139,21 @@ func TestDynamoDBThatHangsIsNotNoticedWhereRoutesAreKnown(t *testing.T) {
 			}
 			known("first")
 			o.relay.Set(dynamodbtest.Hang)
-			for before := o.relay.Requests(); o.relay.Requests() == before; { // until the route is old
+			for before := o.relay.Requests(); o.relay.Requests() == before; { // until the route is stale
 				known("first")
 			}
-			// The one that has sent it, and found no answer, is over.
+			// The request that sent the lookup has ended without a response of DynamoDB.
 			o.idle(t)
 			asked, since := o.relay.Requests(), time.Now()
 			for range 20 {
 				known("first")
 			}
-			// One a second, less a quarter; on a slow machine, twenty requests take a while.
+			// A lookup a second, less a quarter. On a slow machine, twenty requests take some seconds.
 			if n := o.relay.Requests() - asked; n > 1+int(time.Since(since)/(750*time.Millisecond)) {
 				t.Errorf("20 requests sent %d look-ups to a table that hangs", n)
 			}
 
-			// Of what nothing is known, nothing can be said. Its time is cut short by that of the event.
+			// An unknown host has no stale route. The deadline of the event bounds its lookup.
 			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 			defer cancel()
 			if got := strings.ToLower(o.get(t, ctx, "unknown.spec-trust.test")); !strings.Contains(got, `"statuscode":503`) || !strings.Contains(got, "retry-after") {
@@ -185,7 +185,7 @@ func TestDynamoDBThatHangsIsNotNoticedWhereRoutesAreKnown(t *testing.T) {
 	}
 }
 
-// Connections to DynamoDB are lost while frozen as those to origins are.
+// A frozen function loses its connections to DynamoDB too, not only those to origins.
 func TestLookupsSurviveFlowsThatAreForgottenWhileFrozen(t *testing.T) {
 	t.Parallel()
 	o := newOutage(t)
@@ -201,7 +201,7 @@ func TestLookupsSurviveFlowsThatAreForgottenWhileFrozen(t *testing.T) {
 			if err := f.Thaw(); err != nil {
 				t.Fatal(err)
 			}
-			// Nothing is known of this host, so that only an answer helps.
+			// The cache does not have this host, so it needs a response of DynamoDB.
 			if r := invoke(t, f, event(t, "http-api", fmt.Sprintf("h%d.spec-trust.test", n), "/")); r.StatusCode != 404 {
 				t.Errorf("blackhole %v, %d: %+v", blackhole, n, r)
 			}
@@ -215,8 +215,8 @@ func TestLookupsSurviveFlowsThatAreForgottenWhileFrozen(t *testing.T) {
 	}
 }
 
-// The end of one request must not be that of a look-up which another waits for.
-func TestRequestsAtOnceDoNotEndEachOthersLookups(t *testing.T) {
+// The end of a request must not end a lookup that another request waits for.
+func TestConcurrentRequestsDoNotEndEachOthersLookups(t *testing.T) {
 	t.Parallel()
 	const most = 8
 	o := newOutage(t, "ROUTES_TTL=50ms", fmt.Sprintf("AWS_LAMBDA_MAX_CONCURRENCY=%d", most))

@@ -13,9 +13,8 @@ import (
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
-// CloudWatch and Lambda's log filter read lines of JSON. What an origin sends belongs to the client, and
-// libraries quote it.
-func TestOutputIsJSONLineByLineWhateverAnOriginSends(t *testing.T) {
+// CloudWatch and Lambda's log filter read lines of JSON. Libraries quote what an origin sends, which is the client's data.
+func TestEachLineOfOutputIsJSON(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	address := tlstest.NewBrokenOrigin(t, tlstest.Leaf(t, ca, streamHost))
@@ -42,14 +41,14 @@ func TestOutputIsJSONLineByLineWhateverAnOriginSends(t *testing.T) {
 				ask("GET", "/fine")
 				asked += 2
 			}
-			// Once it stands still, the libraries have said what they had to say.
+			// When the function is frozen, the libraries have written their log.
 			if err := f.Freeze(); err != nil {
 				t.Fatal(err)
 			}
 			if err := f.Thaw(); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := f.Invoke(t.Context(), event(t, "http-api", "unmapped.test", "/")); err != nil { // what comes before it is in the log by then
+			if _, err := f.Invoke(t.Context(), event(t, "http-api", "unmapped.test", "/")); err != nil { // the log then has all lines before it
 				t.Fatal(err)
 			}
 			if err := f.AwaitLog(t.Context(), "unmapped.test"); err != nil {
@@ -78,8 +77,8 @@ func TestOutputIsJSONLineByLineWhateverAnOriginSends(t *testing.T) {
 	}
 }
 
-// Such an invocation reaches no handler, so that this line is all that tells of it.
-func TestEventThatIsNoJSONIsExplainedInTheLog(t *testing.T) {
+// Such an invocation reaches no handler, so no other line reports it.
+func TestInvalidEventIsExplainedInTheLog(t *testing.T) {
 	t.Parallel()
 	routes := routesFile(t, object{"host": streamHost, "origin": "127.0.0.1:1"})
 	f := lambdatest.Start(t, lambdatest.Build(t), "ROUTES_FILE="+routes)

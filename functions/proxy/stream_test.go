@@ -34,7 +34,7 @@ func routesFile(t testing.TB, routes ...object) string {
 	return name
 }
 
-// startStream runs the function in stream mode, in front of an origin with a handler.
+// startStream starts the function in stream mode, with an origin that has the handler.
 func startStream(t testing.TB, handler http.HandlerFunc) (*lambdatest.Function, *tlstest.Origin) {
 	t.Helper()
 	ca := tlstest.NewAuthority(t)
@@ -44,7 +44,7 @@ func startStream(t testing.TB, handler http.HandlerFunc) (*lambdatest.Function, 
 	return lambdatest.Start(t, lambdatest.Build(t), "ROUTES_FILE="+routes, "ORIGIN_ALLOW_CIDRS=127.0.0.0/8", "RESPONSE_MODE=stream"), o
 }
 
-// streamed splits a streamed reply, as far as it is there, into its prelude and its body.
+// streamed reads the prelude of a streamed reply. The rest is its body.
 func streamed(t testing.TB, r io.Reader) (prelude reply) {
 	t.Helper()
 	var all []byte
@@ -61,7 +61,7 @@ func streamed(t testing.TB, r io.Reader) (prelude reply) {
 
 var streamingFronts = []string{"function-url", "rest-api"}
 
-func TestAnswersAreStreamedAsTheyCome(t *testing.T) {
+func TestResponsesAreStreamed(t *testing.T) {
 	t.Parallel()
 	next := make(chan string)
 	f, o := startStream(t, func(w http.ResponseWriter, r *http.Request) {
@@ -104,7 +104,7 @@ func TestAnswersAreStreamedAsTheyCome(t *testing.T) {
 	}
 }
 
-// The function pays for memory, and the largest stream is 200 MB.
+// A function's memory costs money, and the largest stream is 200 MB.
 func TestLargeBodyNeedsLittleMemory(t *testing.T) {
 	t.Parallel()
 	const size = 200 << 20
@@ -131,8 +131,7 @@ func TestLargeBodyNeedsLittleMemory(t *testing.T) {
 	}
 }
 
-// peakMemory returns the most that a process has had resident, in KiB (proc(5)). Elsewhere
-// than on Linux it is not known, and zero.
+// peakMemory returns the peak resident memory of a process in KiB (proc(5)). It returns zero if the system is not Linux.
 func peakMemory(t testing.TB, pid int) int {
 	t.Helper()
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
@@ -152,7 +151,7 @@ func peakMemory(t testing.TB, pid int) int {
 	return 0
 }
 
-func TestStreamThatBreaksOffIsReported(t *testing.T) {
+func TestIncompleteStreamIsReported(t *testing.T) {
 	t.Parallel()
 	f, _ := startStream(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -161,11 +160,11 @@ func TestStreamThatBreaksOffIsReported(t *testing.T) {
 			io.WriteString(w, "half")
 			http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
-		case "/drip": // begins, and never ends
+		case "/drip": // a response that begins, and never ends
 			io.WriteString(w, "half")
 			http.NewResponseController(w).Flush()
 			<-r.Context().Done()
-		case "/slow": // never begins
+		case "/slow": // a response that never begins
 			<-r.Context().Done()
 		case "/head":
 			w.Header().Set("X-Large", strings.Repeat("x", 20<<10))

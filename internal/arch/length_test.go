@@ -20,7 +20,6 @@ var long = map[string]string{
 	"docs/errors.md":                     "generated: a section for each error",
 	"internal/routetable/import_test.go": "the relay before DynamoDB Local, and the matrix of imports that uses it",
 	"pkg/lambdahttp/fronts_test.go":      "each property of an event for all fronts",
-	"pkg/proxy/watch_test.go":            "one test for each time that runs out, with one set of times",
 	"pkg/sni/certificate_test.go":        "the matrix of certificates and of their error texts",
 	"pkg/sni/lifecycle_test.go":          "the life of pools and connections, with one origin that holds its answers",
 	"pkg/sni/relay_test.go":              "the promise about repeated requests, behind one relay",

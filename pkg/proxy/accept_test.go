@@ -7,7 +7,7 @@ import (
 
 const chrome = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7"
 
-func TestPagesAreForThoseWhoPreferThem(t *testing.T) {
+func TestPageIsForClientsThatPreferHTML(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		accept string
@@ -25,7 +25,7 @@ func TestPagesAreForThoseWhoPreferThem(t *testing.T) {
 		{"text/html;q=0", false}, {"text/*, text/html;q=0", false}, {"text/html, application/*", false}, {"text/html;level=1", false},
 		{"text/*;q=0.9, text/html;q=0.1, application/json;q=0.2", false}, {"application/json;q=0, */*", false}, {"application/json;q=0, application/problem+json;q=0.1, */*", true},
 
-		// What cannot be read says nothing. The first is Java's.
+		// A malformed Accept counts as none. Java's client sends the first.
 		{"text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", false},
 		{"text/html;q=1.1", false}, {"text/html;q=0.0001", false}, {"text/html;q=", false}, {"text/html;q=-1", false}, {"text/html;q=1.x", false}, {"text/html;q=\"1\"", false},
 		{"text/html, */html", false}, {"text/html, x", false}, {"text/html, /", false}, {"text/html, a b/c", false}, {"text/html;q=1;x=\"", false}, {"text/html;=1", false},
@@ -54,7 +54,7 @@ func FuzzAccept(f *testing.F) {
 			t.Errorf("%q, %q: a page that nobody asked for", a, b)
 		}
 		for _, garbage := range []string{"\x00", "text/html;q=2", "nonsense", "text/html;q", "*/html"} {
-			if prefersHTML([]string{"text/html", a, garbage}) && !strings.Contains(a, `"`) { // which may begin a string
+			if prefersHTML([]string{"text/html", a, garbage}) && !strings.Contains(a, `"`) { // a quote may begin a string
 				t.Errorf("%q: garbage after it asks for a page", a)
 			}
 		}

@@ -13,13 +13,13 @@ import (
 	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
-// aliases are spellings that CGI, WSGI, PHP or Rack make the same variable of as of a field of the proxy's.
+// aliases are names that CGI, WSGI, PHP or Rack turn into the same variable as a field of the proxy.
 var aliases = []string{"X_Forwarded_For", "x_forwarded_for", "X-Forwarded_For", "X_Forwarded-For", "X.Forwarded.For", "X_Forwarded_Proto", "X_FORWARDED_HOST", "X_Forwarded_Port",
 	"X~Forwarded~Anything", "CDN_Loop", "Max_Forwards", "Content_Length", "Transfer_Encoding", "Proxy_Authorization", "Proxy_Connection", "Keep_Alive", "X_Cdn_Host", "X_Amzn_Request_Context"}
 
 func trusting(c *proxy.Config) { c.TrustedProxies = tlstest.Loopback }
 
-func TestSecondSpellingsOfTheProxysFieldsDoNotPass(t *testing.T) {
+func TestAliasesOfTheProxysFieldsAreRemoved(t *testing.T) {
 	t.Parallel()
 	const others = "X_Custom: 1\r\nX-Real_Ip: 2\r\nX_Forwarded: 3\r\nX__Forwarded_For: 4\r\n"
 	for name, change := range map[string]func(*proxy.Config){"stranger": func(*proxy.Config) {}, "trusted": trusting} {
@@ -43,7 +43,7 @@ func TestSecondSpellingsOfTheProxysFieldsDoNotPass(t *testing.T) {
 	}
 }
 
-// A trusted peer adds to what its client wrote: that made 240 KB of 62, in half a second.
+// A trusted peer adds to its client's list. The proxy once made 240 KB from 62 KB of it, in half a second.
 func TestForwardedOfALongListIsBounded(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -73,7 +73,7 @@ func TestForwardedOfALongListIsBounded(t *testing.T) {
 	}
 }
 
-func TestLimitHoldsForWhatIsSent(t *testing.T) {
+func TestHeaderLimitIncludesAddedFields(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, always(ok), trusting)
 	got := w.send(t, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nX-Forwarded-For: "+strings.Repeat("::,", 21_700)+"::1\r\n\r\n")
@@ -82,9 +82,9 @@ func TestLimitHoldsForWhatIsSent(t *testing.T) {
 	}
 }
 
-// What net/http's server refuses over HTTP/1.1 it lets pass over HTTP/2, a blank in the query for one, which ends
-// the request line of HTTP/1.1.
-func TestRequestOverHTTP2IsNoLaxer(t *testing.T) {
+// net/http's server accepts requests over HTTP/2 that it refuses over HTTP/1.1. For example, a query may have a space, which
+// ends the request line of HTTP/1.1.
+func TestHTTP2RequestsAreCheckedLikeHTTP1(t *testing.T) {
 	t.Parallel()
 	target := func(path string) fields {
 		return fields{":method: GET", ":scheme: http", ":authority: a.test", ":path: " + path}
@@ -93,7 +93,7 @@ func TestRequestOverHTTP2IsNoLaxer(t *testing.T) {
 		name    string
 		request fields
 		body    string
-		line    string // that the origin sees; empty if the request is refused
+		line    string // the origin's request line; empty if the request is refused
 	}{
 		{"blank in the query", target("/x?a=b HTTP/1.1"), "", "GET /x?a=b%20HTTP/1.1 HTTP/1.1"},
 		{"hash and Latin-1 in the query", target("/x?a=b#c\xe9"), "", "GET /x?a=b%23c%E9 HTTP/1.1"},
@@ -125,7 +125,7 @@ func TestRequestOverHTTP2IsNoLaxer(t *testing.T) {
 				got = byFrames(t, w.handler, row.request, row.body)
 			})
 			seen := w.requests()
-			// Later releases of Go than 1.26 take no :path that is not one (RFC 9113 section 8.3.1).
+			// Go after 1.26 refuses an invalid :path (RFC 9113 section 8.3.1).
 			noPath := got.reset != "" && row.name == "the same authority in the path"
 			if row.line == "" || noPath {
 				refused := got.reset != "" || len(got.sections) > 0 && slices.Equal(got.sections[0].get(":status"), []string{"400"})
@@ -141,7 +141,7 @@ func TestRequestOverHTTP2IsNoLaxer(t *testing.T) {
 	}
 }
 
-func TestPortOfHostIsOneOfTCP(t *testing.T) {
+func TestPortOfHostIsATCPPort(t *testing.T) {
 	t.Parallel()
 	b := start(t, routes(t))
 	for host, status := range map[string]int{
@@ -149,13 +149,13 @@ func TestPortOfHostIsOneOfTCP(t *testing.T) {
 		"a.test:0": 400, "a.test:65536": 400, "a.test:99999": 400, "a.test:000443": 400, "a.test:+1": 400, "192.0.2.1:0": 400, "[::1]:65536": 400, "[::1]:x": 400,
 	} {
 		c := b.send(t, "GET / HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n")
-		if got := answer(t, c); got.status != status {
+		if got := readResponse(t, c); got.status != status {
 			t.Errorf("%s: %d, want %d", host, got.status, status)
 		}
 	}
 }
 
-func TestTrustedHostHeaderOfAStrangerIsNotBelieved(t *testing.T) {
+func TestTrustedHostHeaderOfUntrustedPeerIsIgnored(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test", "b.test")
@@ -173,7 +173,7 @@ func TestTrustedHostHeaderOfAStrangerIsNotBelieved(t *testing.T) {
 		if r := o.Last(t); r.SNI != row.host || r.Header.Get("X-Cdn-Host") != row.sent {
 			t.Errorf("%s: the origin saw %+v", name, r)
 		}
-		if row.host == "a.test" { // nor does it make a request a bad one
+		if row.host == "a.test" { // an untrusted list does not make the request invalid
 			if got := b.do(t, "a.test", func(r *http.Request) { r.Header["X-Cdn-Host"] = []string{"b.test", "a..b"} }); got.status != 200 {
 				t.Errorf("%s: %+v", name, got)
 			}
@@ -181,8 +181,8 @@ func TestTrustedHostHeaderOfAStrangerIsNotBelieved(t *testing.T) {
 	}
 }
 
-// A name that is no token would be announced to the origin, and its field lost or worse.
-func TestAnnouncedTrailerWhoseNameIsNoneIsRefused(t *testing.T) {
+// Otherwise the name would be announced to the origin, although net/http cannot send such a field.
+func TestAnnouncedTrailerWithInvalidNameIsRefused(t *testing.T) {
 	t.Parallel()
 	log := make(logLines, 9)
 	w := newWire(t, always(ok), logTo(log))
@@ -190,11 +190,11 @@ func TestAnnouncedTrailerWhoseNameIsNoneIsRefused(t *testing.T) {
 	if seen := w.requests(); !strings.HasPrefix(got, "HTTP/1.1 400 ") || len(seen) != 0 {
 		t.Errorf("%q, the origin saw %q", got, seen)
 	}
-	wantLine(t, log.next(t), 400, "bad-request") // before anything is dialled
+	wantLine(t, log.next(t), 400, "bad-request") // before the proxy dials
 }
 
-// The table is for operators of origins, who have to know what nobody vouches for.
-func TestDocumentedFieldsPassFromStrangers(t *testing.T) {
+// The table is for operators of origins, who must know which fields are not verified.
+func TestDocumentedFieldsPassFromUntrustedClients(t *testing.T) {
 	t.Parallel()
 	document, err := os.ReadFile("../../docs/http.md")
 	if err != nil {

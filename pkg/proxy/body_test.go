@@ -9,9 +9,8 @@ import (
 	"testing/iotest"
 )
 
-// An origin that hangs up during an upload makes the transport close the body; that is
-// not the client's fault.
-func TestClosedBodyIsNotABrokenOne(t *testing.T) {
+// If an origin closes the connection during an upload, the transport closes the body. The client is not to blame.
+func TestClosedBodyIsNotAnUploadError(t *testing.T) {
 	for err, broken := range map[error]bool{io.EOF: false, http.ErrBodyReadAfterClose: false, io.ErrUnexpectedEOF: true, errors.New("malformed chunk"): true} {
 		x := &exchange{watch: &watch{}}
 		b := &requestBody{ReadCloser: io.NopCloser(iotest.ErrReader(err)), x: x, left: -1}
@@ -29,7 +28,7 @@ type closeCounter struct {
 
 func (c *closeCounter) Close() error { c.closed++; return nil }
 
-// What a closed body had left is not the origin's any more, and an early answer must not wait for it.
+// An early response must not wait for the rest of the body.
 func TestClosedBodyIsLeftToTheServer(t *testing.T) {
 	servers := &closeCounter{Reader: strings.NewReader("hello")}
 	x := &exchange{watch: &watch{}}

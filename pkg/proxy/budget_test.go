@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// newWatch returns a watch, and the context that it ends.
+// newWatch returns a watch, and the context that it cancels.
 func newWatch(t Timeouts) (*watch, context.Context) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	w := &watch{timeouts: t, cancel: cancel, client: http.NewResponseController(httptest.NewRecorder())}
@@ -21,42 +21,42 @@ func newWatch(t Timeouts) (*watch, context.Context) {
 	return w, ctx
 }
 
-func TestWatchEndsWhatTakesTooLong(t *testing.T) {
+func TestWatchEndsRequestsThatTimeOut(t *testing.T) {
 	const second, minute = time.Second, time.Minute
 	all := Timeouts{Response: 10 * second, Idle: minute}
 	for name, c := range map[string]struct {
 		timeouts Timeouts
 		steps    func(w *watch)
-		after    time.Duration // it takes, after the steps
+		after    time.Duration // until the timeout, after the steps
 		want     error
 	}{
-		"no answer":             {all, func(w *watch) { w.await(w.timeouts.Response, errNoResponse) }, 10 * second, errNoResponse},
-		"no body":               {all, func(w *watch) { w.uploading(true, w.timeouts.Idle, ErrSlowBody) }, minute, ErrSlowBody},
-		"no way for the body":   {all, func(w *watch) { w.uploading(false, w.timeouts.Idle, ErrUploadStalled) }, minute, ErrUploadStalled},
-		"no answer to the body": {all, func(w *watch) { w.uploading(false, w.timeouts.Response, errNoResponse) }, 10 * second, errNoResponse},
-		"no more of the answer": {all, func(w *watch) { w.responseBegan() }, minute, ErrResponseStalled},
-		"upload that ends after the answer's beginning": {all, func(w *watch) {
+		"no response":             {all, func(w *watch) { w.await(w.timeouts.Response, errNoResponse) }, 10 * second, errNoResponse},
+		"no body":                 {all, func(w *watch) { w.uploading(true, w.timeouts.Idle, ErrSlowBody) }, minute, ErrSlowBody},
+		"body that is not read":   {all, func(w *watch) { w.uploading(false, w.timeouts.Idle, ErrUploadStalled) }, minute, ErrUploadStalled},
+		"no response to the body": {all, func(w *watch) { w.uploading(false, w.timeouts.Response, errNoResponse) }, 10 * second, errNoResponse},
+		"no more of the response": {all, func(w *watch) { w.responseBegan() }, minute, ErrResponseStalled},
+		"upload that ends after the response has begun": {all, func(w *watch) {
 			w.uploading(true, w.timeouts.Idle, ErrSlowBody)
 			w.responseBegan()
 			w.uploading(false, w.timeouts.Response, errNoResponse)
 		}, minute, ErrResponseStalled},
-		"each part has its own time": {all, func(w *watch) {
+		"each part has its own timeout": {all, func(w *watch) {
 			for range 100 {
 				w.moving(ErrSlowClient)
 				time.Sleep(59 * second)
 			}
 		}, second, ErrSlowClient},
-		"the whole, of many parts": {Timeouts{Idle: minute, Request: 90 * second}, func(w *watch) {
+		"the request, in many parts": {Timeouts{Idle: minute, Request: 90 * second}, func(w *watch) {
 			w.moving(ErrSlowClient)
 			time.Sleep(59 * second)
 			w.moving(ErrSlowClient)
 		}, 31 * second, ErrTimeout},
-		"the whole, where parts have none": {Timeouts{Idle: -1, Request: minute}, func(w *watch) { w.moving(ErrSlowClient) }, minute, ErrTimeout},
-		"the whole, over already":          {Timeouts{Idle: -1, Request: second}, func(w *watch) { time.Sleep(minute); w.moving(ErrSlowClient) }, 1, ErrTimeout},
-		"nothing, where all is negative":   {Timeouts{Response: -1, Idle: -1, Request: -1}, func(w *watch) { w.await(-1, errNoResponse); w.responseBegan() }, 0, nil},
-		"nothing, where a bound is lifted": {Timeouts{Response: second, Idle: -1}, func(w *watch) { w.await(second, errNoResponse); w.responseBegan() }, 0, nil},
-		"an interim answer":                {all, func(w *watch) { w.sendingInterim(true); w.await(second, errNoResponse) }, second, ErrSlowClient},
-		"nothing, once stopped":            {all, func(w *watch) { w.responseBegan(); w.stop(); w.moving(ErrSlowClient) }, 0, nil},
+		"the request, if its parts have no timeout": {Timeouts{Idle: -1, Request: minute}, func(w *watch) { w.moving(ErrSlowClient) }, minute, ErrTimeout},
+		"the request, already over":                 {Timeouts{Idle: -1, Request: second}, func(w *watch) { time.Sleep(minute); w.moving(ErrSlowClient) }, 1, ErrTimeout},
+		"nothing, if all are negative":              {Timeouts{Response: -1, Idle: -1, Request: -1}, func(w *watch) { w.await(-1, errNoResponse); w.responseBegan() }, 0, nil},
+		"nothing, if a timeout is lifted":           {Timeouts{Response: second, Idle: -1}, func(w *watch) { w.await(second, errNoResponse); w.responseBegan() }, 0, nil},
+		"an interim response":                       {all, func(w *watch) { w.sendingInterim(true); w.await(second, errNoResponse) }, second, ErrSlowClient},
+		"nothing, once stopped":                     {all, func(w *watch) { w.responseBegan(); w.stop(); w.moving(ErrSlowClient) }, 0, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -92,22 +92,22 @@ func TestWatchEndsWhatTakesTooLong(t *testing.T) {
 	}
 }
 
-// A client that is waited for is not told by the context.
-func TestWatchWakesWhoWaitsForTheClient(t *testing.T) {
+// Reads from and writes to the client do not end with the context.
+func TestTimeoutEndsReadsAndWritesOfTheClient(t *testing.T) {
 	for name, c := range map[string]struct {
 		steps       func(w *watch)
 		read, write bool
 	}{
-		"nobody":       {func(w *watch) { w.await(time.Second, errNoResponse) }, false, false},
-		"for the body": {func(w *watch) { w.uploading(true, time.Second, ErrSlowBody) }, true, false},
-		"nobody, any more": {func(w *watch) {
+		"nothing":            {func(w *watch) { w.await(time.Second, errNoResponse) }, false, false},
+		"a read of the body": {func(w *watch) { w.uploading(true, time.Second, ErrSlowBody) }, true, false},
+		"nothing, after the body": {func(w *watch) {
 			w.uploading(true, time.Second, ErrSlowBody)
 			w.uploading(false, time.Second, ErrUploadStalled)
 		}, false, false},
-		"with the answer":        {func(w *watch) { w.responseBegan(); w.moving(ErrSlowClient) }, false, true},
-		"with its end":           {func(w *watch) { w.responseBegan() }, false, true},
-		"with an interim answer": {func(w *watch) { w.sendingInterim(true); w.await(time.Second, errNoResponse) }, false, true},
-		"nobody, after that":     {func(w *watch) { w.sendingInterim(true); w.sendingInterim(false); w.await(time.Second, errNoResponse) }, false, false},
+		"a write of the response":             {func(w *watch) { w.responseBegan(); w.moving(ErrSlowClient) }, false, true},
+		"the end of the response":             {func(w *watch) { w.responseBegan() }, false, true},
+		"an interim response":                 {func(w *watch) { w.sendingInterim(true); w.await(time.Second, errNoResponse) }, false, true},
+		"nothing, after the interim response": {func(w *watch) { w.sendingInterim(true); w.sendingInterim(false); w.await(time.Second, errNoResponse) }, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -118,9 +118,9 @@ func TestWatchWakesWhoWaitsForTheClient(t *testing.T) {
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				if client.read != c.read || client.write != c.write {
-					t.Errorf("woken: read %v, write %v", client.read, client.write)
+					t.Errorf("ended: read %v, write %v", client.read, client.write)
 				}
-				// Who reads the body may be sending 100 (Continue).
+				// The reader of the body may be sending 100 (Continue).
 				if c.read && !client.due.Before(time.Now()) {
 					t.Errorf("a write is bounded by %v", client.due)
 				}
@@ -132,11 +132,11 @@ func TestWatchWakesWhoWaitsForTheClient(t *testing.T) {
 	}
 }
 
-// deadlines notes those that are over.
+// deadlines is a writer that notes deadlines in the past.
 type deadlines struct {
 	*httptest.ResponseRecorder
 	read, write bool
-	due         time.Time // of the last write
+	due         time.Time // the last write deadline
 }
 
 func (d *deadlines) SetReadDeadline(t time.Time) error { d.read = t.Before(time.Now()); return nil }
@@ -145,7 +145,7 @@ func (d *deadlines) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// Nothing is wrong with a body that just fits.
+// A body of exactly the limit is not too large.
 func TestBodyAtTheLimitIsRead(t *testing.T) {
 	for n, fits := range map[int]bool{9: true, 10: true, 11: false, 1000: false} {
 		x := &exchange{watch: &watch{}}

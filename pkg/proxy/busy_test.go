@@ -21,7 +21,7 @@ func (noRoutes) Lookup(context.Context, string) (*origin.Route, error) {
 	return nil, origin.ErrNotFound
 }
 
-// newHandler makes a Handler, without routes if c names none.
+// newHandler returns a Handler, with a store without routes if c has no store.
 func newHandler(t testing.TB, c Config) *Handler {
 	t.Helper()
 	if c.Routes == nil {
@@ -34,7 +34,7 @@ func newHandler(t testing.TB, c Config) *Handler {
 	return h
 }
 
-// full is a proxy of which requests do not return until they are told to.
+// full is a proxy whose requests stay in flight until the test ends them.
 type full struct {
 	h   *inFlight
 	ask func(connection, client netip.AddrPort) bool
@@ -52,8 +52,8 @@ func fill(most int) *full {
 	return f
 }
 
-// takes asks for more than there are, round by round, for each of the connections, and returns how
-// many requests each of them got.
+// takes begins more requests than there are places, in turn for each connection, and returns how many places each of them
+// got.
 func (f *full) takes(connections ...netip.AddrPort) []int {
 	got := make([]int, len(connections))
 	for range f.h.most + 1 {
@@ -82,8 +82,8 @@ func TestNoClientTakesAllPlaces(t *testing.T) {
 		name   string
 		most   int
 		greedy []netip.AddrPort
-		taken  int // by all of these, at most
-		others int // how many clients that have nothing get a place at least
+		taken  int // the most places that these get together
+		others int // the least number of other clients that still get a place
 	}{
 		{"one connection", 120, many(1, 1), 40, 80},
 		{"two connections of one client", 120, many(1, 2), 60, 60},
@@ -112,11 +112,11 @@ func TestNoClientTakesAllPlaces(t *testing.T) {
 	}
 }
 
-// Clients behind one address of a network are strangers to each other.
+// Clients behind the same address do not know each other.
 func TestOthersAtTheSameAddressHaveRoomBesideTwoGreedyConnections(t *testing.T) {
 	t.Parallel()
 	f := fill(120)
-	f.takes(conn(1, 1)) // one after the other, since the first then has most
+	f.takes(conn(1, 1)) // in turn, so that the first has the most
 	f.takes(conn(1, 2))
 	for port := 3; port < 13; port++ {
 		if !f.ask(conn(1, port), conn(1, 0)) {
@@ -125,7 +125,7 @@ func TestOthersAtTheSameAddressHaveRoomBesideTwoGreedyConnections(t *testing.T) 
 	}
 }
 
-func TestNothingIsLeftOfRequestsThatHaveEnded(t *testing.T) {
+func TestEndedRequestsAreUncounted(t *testing.T) {
 	t.Parallel()
 	f := fill(50)
 	type key struct{ connection, client netip.AddrPort }
@@ -154,7 +154,7 @@ func TestNothingIsLeftOfRequestsThatHaveEnded(t *testing.T) {
 	}
 }
 
-func TestClientsAreCountedByWhatIsKnownOfThem(t *testing.T) {
+func TestCountingKeysOfClients(t *testing.T) {
 	t.Parallel()
 	h := newHandler(t, Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}})
 	for _, c := range []struct {
@@ -163,11 +163,11 @@ func TestClientsAreCountedByWhatIsKnownOfThem(t *testing.T) {
 		connection, client string
 	}{
 		{"192.0.2.1:1234", nil, "192.0.2.1:1234", "192.0.2.1"},
-		{"192.0.2.1:1234", []string{"198.51.100.7"}, "192.0.2.1:1234", "192.0.2.1"}, // a stranger's word
-		{"192.0.2.1:0", nil, "", "192.0.2.1"},                                       // a front of Lambda's
+		{"192.0.2.1:1234", []string{"198.51.100.7"}, "192.0.2.1:1234", "192.0.2.1"}, // an untrusted peer's field
+		{"192.0.2.1:0", nil, "", "192.0.2.1"},                                       // pkg/lambdahttp
 		{"[2001:db8:1:2:3::4]:1234", nil, "[2001:db8:1:2:3::4]:1234", "2001:db8:1:2::"},
 		{"[::ffff:192.0.2.1]:1234", nil, "[::ffff:192.0.2.1]:1234", "192.0.2.1"},
-		{"@", nil, "", ""}, // a socket of the file system
+		{"@", nil, "", ""}, // a Unix socket
 		{"10.1.2.3:1234", nil, "", ""},
 		{"10.1.2.3:1234", []string{"198.51.100.7"}, "", "198.51.100.7"},
 		{"10.1.2.3:1234", []string{"198.51.100.7:4321"}, "", "198.51.100.7"},
@@ -177,7 +177,7 @@ func TestClientsAreCountedByWhatIsKnownOfThem(t *testing.T) {
 		{"10.1.2.3:1234", []string{"203.0.113.1, 198.51.100.7, 10.9.9.9, fd00::1"}, "", "198.51.100.7"},
 		{"10.1.2.3:1234", []string{"10.9.9.9"}, "", ""},
 		{"10.1.2.3:1234", []string{"198.51.100.7, unknown"}, "", ""},
-		{"10.1.2.3:1234", []string{"198.51.100.7" + strings.Repeat(", 10.9.9.9", 20_000)}, "", ""}, // no end of them
+		{"10.1.2.3:1234", []string{"198.51.100.7" + strings.Repeat(", 10.9.9.9", 20_000)}, "", ""}, // too many to look at
 		{"[fd00::1]:1234", []string{"2001:db8:1:2:3::4"}, "", "2001:db8:1:2::"},
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
@@ -196,8 +196,8 @@ func TestClientsAreCountedByWhatIsKnownOfThem(t *testing.T) {
 	}
 }
 
-// What is refused is refused before anything is looked up, and with what to do.
-func TestRequestsBeyondTheLimitAreToldSo(t *testing.T) {
+// A refused request is refused before the lookup of its route, with advice.
+func TestRequestsBeyondTheLimitAreRefused(t *testing.T) {
 	t.Parallel()
 	held, release := make(chan struct{}), make(chan struct{})
 	h := newHandler(t, Config{Limits: Limits{Requests: 4}})
@@ -225,7 +225,7 @@ func TestRequestsBeyondTheLimitAreToldSo(t *testing.T) {
 			t.Errorf("%s: %s", remote, body)
 		}
 	}
-	want("192.0.2.1:1000") // which has its share
+	want("192.0.2.1:1000") // it has its share
 	for i := range 2 {
 		go func() { ask(fmt.Sprintf("192.0.2.%d:1000", i+2)); ended <- struct{}{} }()
 		<-held
@@ -236,5 +236,5 @@ func TestRequestsBeyondTheLimitAreToldSo(t *testing.T) {
 		<-ended
 	}
 	go ask("192.0.2.1:1000")
-	<-held // there is room again
+	<-held // now there is room again
 }

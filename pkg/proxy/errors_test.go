@@ -22,8 +22,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
-// Whatever an origin or a route does wrong, the client learns what happened, and nothing
-// that is not its business.
+// For each fault of an origin or a route, the client learns what happened, and no details such as addresses.
 func TestFailuresAreExplained(t *testing.T) {
 	t.Parallel()
 	ca, evil := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
@@ -153,7 +152,7 @@ func (f storeFunc) Lookup(ctx context.Context, host string) (*origin.Route, erro
 	return f(ctx, host)
 }
 
-func TestCausesTheServerTellsHaveTheirAnswers(t *testing.T) {
+func TestCausesOfTheServerHaveTheirRows(t *testing.T) {
 	t.Parallel()
 	h := newHandler(t, proxy.Config{Logger: slog.New(slog.DiscardHandler)})
 	for _, c := range []struct {
@@ -177,8 +176,8 @@ func TestCausesTheServerTellsHaveTheirAnswers(t *testing.T) {
 	}
 }
 
-// net/http would panic at such a status, or take it for a success.
-func TestStatusThatIsNoneIsRefused(t *testing.T) {
+// net/http would panic at such a status, or treat it as a success.
+func TestInvalidStatusIsRefused(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	leaf := tlstest.Leaf(t, ca, "a.test")
@@ -199,12 +198,11 @@ func TestBrokenBodyOfTheClientIsNotTheOriginsFault(t *testing.T) {
 	o := tlstest.NewOrigin(t, ca, "a.test")
 	b := start(t, routes(t, route{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}))
 	c := b.send(t, "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
-	answer(t, c).want(t, 400, "http_request_error")
+	readResponse(t, c).want(t, 400, "http_request_error")
 }
 
-// A server that cannot return an answer says so after the handler has returned. To the log, that is
-// one request.
-func TestAnswerThatTheServerReplacesIsOneLine(t *testing.T) {
+// A server that cannot return a response calls Fail after the handler has returned. That is still a single request in the log.
+func TestReplacedResponseIsOneLogLine(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test")
@@ -223,8 +221,8 @@ func TestAnswerThatTheServerReplacesIsOneLine(t *testing.T) {
 	}
 }
 
-// Half an answer must not pass for a whole one.
-func TestTruncatedBodyDoesNotArriveAsAWholeOne(t *testing.T) {
+// An incomplete response must not look complete.
+func TestTruncatedBodyDoesNotLookComplete(t *testing.T) {
 	t.Parallel()
 	for _, http1 := range []bool{true, false} {
 		ca := tlstest.NewAuthority(t)
@@ -240,7 +238,7 @@ func TestTruncatedBodyDoesNotArriveAsAWholeOne(t *testing.T) {
 		r.Host = "a.test"
 		resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
 		if err != nil {
-			continue // nothing had left the proxy yet
+			continue // nothing has been sent yet
 		}
 		body, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
@@ -250,8 +248,8 @@ func TestTruncatedBodyDoesNotArriveAsAWholeOne(t *testing.T) {
 	}
 }
 
-// An answer to nobody would be counted as one that was given.
-func TestClientThatIsGoneGetsNoAnswer(t *testing.T) {
+// Otherwise a response that nobody got would be counted as sent.
+func TestGoneClientGetsNoResponse(t *testing.T) {
 	t.Parallel()
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -272,7 +270,7 @@ func TestClientThatIsGoneGetsNoAnswer(t *testing.T) {
 	}
 }
 
-func TestClientThatLeavesEndsTheOriginsRequest(t *testing.T) {
+func TestGoneClientCancelsTheOriginsRequest(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	ended := make(chan struct{})

@@ -14,8 +14,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// outgoing returns what an origin would be sent for a request as it came over the network, and nil where
-// it is refused.
+// outgoing returns the request that an origin gets for a request from the network, and nil if the proxy refuses it.
 func outgoing(h *Handler, r *http.Request) (sent *http.Request) {
 	x := newExchange(h, r)
 	x.Route = &origin.Route{Host: "a.test"}
@@ -49,7 +48,7 @@ func FuzzHeaders(f *testing.F) {
 		}
 		h := newHandler(t, config)
 		in, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET / HTTP/1.1\r\nHost: a.test\r\n" + fields + "\r\n\r\n")))
-		if err != nil || in.Host != "a.test" { // which the first line can be a continuation of
+		if err != nil || in.Host != "a.test" { // the fuzzed line may continue the Host line
 			return
 		}
 		in.RemoteAddr = "[2001:db8::9%eth0]:1234"

@@ -18,7 +18,7 @@ import (
 
 var errHook = errors.New("the dictionary of customer 4711 is broken")
 
-// failingReader returns some bytes of a body, and then its error.
+// failingReader returns some bytes of a body, and then an error.
 type failingReader struct {
 	io.ReadCloser
 	left int
@@ -34,7 +34,7 @@ func (f *failingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// swallowingReader takes every error for the end of a body.
+// swallowingReader returns io.EOF in place of every error.
 type swallowingReader struct{ io.ReadCloser }
 
 func (s swallowingReader) Read(p []byte) (int, error) {
@@ -45,7 +45,7 @@ func (s swallowingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// withHook gives a proxy one response hook.
+// withHook gives a proxy a response hook.
 func withHook(hook proxy.ResponseHook) func(*proxy.Config) {
 	return func(c *proxy.Config) { c.ResponseHooks = []proxy.ResponseHook{hook} }
 }
@@ -63,7 +63,7 @@ func withBody(replace func(io.ReadCloser) io.ReadCloser) func(*proxy.Config) {
 	}
 }
 
-// read asks for a.test, and returns the body of the answer as far as it came, and what ended it.
+// read requests a.test, and returns the body of the response until its end or an error.
 func (b *bench) read(t *testing.T) ([]byte, error) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), "GET", b.url, nil)
@@ -79,7 +79,7 @@ func (b *bench) read(t *testing.T) ([]byte, error) {
 	return io.ReadAll(resp.Body)
 }
 
-// wantFailure checks the line of a request that failed.
+// wantFailure checks the log line of a failed request.
 func wantFailure(t *testing.T, line map[string]any, status int, problem string, level slog.Level, cause string) {
 	t.Helper()
 	text, _ := line["error"].(string)
@@ -116,13 +116,13 @@ func TestErrorOfAHookHasItsStatusAndItsCause(t *testing.T) {
 	}
 }
 
-// contextDeadline is what a hook's own context returns.
+// contextDeadline returns the error of a hook's own context.
 type contextDeadline struct{}
 
 func (contextDeadline) Error() string        { return "context deadline exceeded" }
 func (contextDeadline) Is(target error) bool { return target.Error() == "context deadline exceeded" }
 
-func TestErrorOfAHookInMidStreamIsNotToldAsAPanic(t *testing.T) {
+func TestErrorOfAHookInMidStreamIsNotLoggedAsAPanic(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	address := serveOrigin(t, ca, false, func(w http.ResponseWriter, _ *http.Request) {
@@ -153,7 +153,7 @@ func TestErrorOfAHookInTheRequestIsNotTheOriginsFault(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	for _, http2 := range []bool{false, true} {
-		for _, size := range []int{10, 100_000} { // the smaller one is read ahead over HTTP/2
+		for _, size := range []int{10, 100_000} { // over HTTP/2, the smaller one is read ahead
 			t.Run(fmt.Sprint("HTTP/2 ", http2, ", ", size, " bytes"), func(t *testing.T) {
 				address := serveOrigin(t, ca, http2, func(w http.ResponseWriter, r *http.Request) {
 					if _, err := io.Copy(io.Discard, r.Body); err == nil {
@@ -173,10 +173,10 @@ func TestErrorOfAHookInTheRequestIsNotTheOriginsFault(t *testing.T) {
 	}
 }
 
-func TestHookThatSwallowsAnErrorMakesNoWholeMessage(t *testing.T) {
+func TestHookCannotHideTheErrorOfABody(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
-	t.Run("answer", func(t *testing.T) {
+	t.Run("response", func(t *testing.T) {
 		address := serveOrigin(t, ca, false, func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, "half")
 			http.NewResponseController(w).Flush()
@@ -198,7 +198,7 @@ func TestHookThatSwallowsAnErrorMakesNoWholeMessage(t *testing.T) {
 			}
 		})
 		b, lines := one(t, route{"origin": address, "ca_pem": ca.PEM()}, withBody(func(body io.ReadCloser) io.ReadCloser { return swallowingReader{body} }))
-		answer(t, b.send(t, "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nbroken\r\n\r\n")).want(t, 400, "http_request_error")
+		readResponse(t, b.send(t, "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nbroken\r\n\r\n")).want(t, 400, "http_request_error")
 		wantFailure(t, lines.next(t), 400, "bad-request", slog.LevelInfo, "its body")
 	})
 }
@@ -214,7 +214,7 @@ func TestPanicOfAHookIsLoggedAsOne(t *testing.T) {
 	}
 }
 
-func TestMiddlewareAnswersWithAnError(t *testing.T) {
+func TestMiddlewareRespondsWithAnError(t *testing.T) {
 	t.Parallel()
 	b, lines := one(t, route{"origin": "127.0.0.1:1"}, func(c *proxy.Config) {
 		c.Middleware = []proxy.Middleware{func(http.Handler) http.Handler {
@@ -227,8 +227,8 @@ func TestMiddlewareAnswersWithAnError(t *testing.T) {
 	wantFailure(t, lines.next(t), 403, "hook-failed", slog.LevelInfo, errHook.Error())
 }
 
-// The Lambda edge finds a response that broke off, and has another answer in its place.
-func TestServerThatAnswersInsteadTellsTheHooksError(t *testing.T) {
+// pkg/lambdahttp replaces an incomplete response by an error response.
+func TestServersReplacementKeepsTheHooksError(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	address := serveOrigin(t, ca, false, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })

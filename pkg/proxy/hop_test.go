@@ -8,13 +8,12 @@ import (
 	"time"
 )
 
-// hops are the fields for one connection alone (RFC 9110 section 7.6.1), and some that a
-// Connection field of a test names.
+// hops are the hop-by-hop fields (RFC 9110 section 7.6.1), and fields that the Connection of a test names.
 const hops = "Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nProxy-Authenticate: Basic\r\nProxy-Authorization: Basic eA==\r\nX-First: 1\r\nX-Second: 2\r\nX-Stays: 3\r\n"
 
 var hopNames = []string{"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "X-First", "X-Second"}
 
-func TestFieldsOfOneHopEndThere(t *testing.T) {
+func TestHopByHopFieldsAreRemoved(t *testing.T) {
 	t.Parallel()
 	const connection = "Connection:\r\nConnection: x-FIRST ,, close\r\nConnection: \tX-Second\t\r\n"
 	w := newWire(t, always("HTTP/1.1 200 OK\r\n"+strings.ReplaceAll(connection, "close", "x")+hops+"Te: trailers\r\nUpgrade: x\r\nContent-Length: 2\r\n\r\nok"))
@@ -37,7 +36,7 @@ func TestFieldsOfOneHopEndThere(t *testing.T) {
 }
 
 // gRPC servers refuse requests without it.
-func TestOnlyTrailersAreLeftOfTE(t *testing.T) {
+func TestOnlyTrailersRemainInTE(t *testing.T) {
 	t.Parallel()
 	for te, want := range map[string]string{"TE: trailers\r\n": "trailers", "TE: gzip;q=0.5, Trailers\r\n": "trailers", "TE: gzip\r\nTE: trailers\r\n": "trailers", "TE: xtrailers\r\n": "", "TE:\r\n": "", "": ""} {
 		w := newWire(t, always(ok))
@@ -48,10 +47,9 @@ func TestOnlyTrailersAreLeftOfTE(t *testing.T) {
 	}
 }
 
-// With a Connection field a client can take away what it names: not what the proxy says, which
-// the origin may decide by, nor what says where the request ends. Its own fields, such as
-// cookies, are the client's to take away.
-func TestConnectionCannotTakeAwayWhatTheProxySays(t *testing.T) {
+// A client can remove fields by naming them in Connection. It must not remove fields that the proxy sets, which the origin may
+// rely on, or those that frame the request. It may remove its own, such as cookies.
+func TestConnectionCannotRemoveTheProxysFields(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, always(ok))
 	got := w.send(t, "POST /x HTTP/1.1\r\nHost: a.test\r\nConnection: close, X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto\r\nConnection: Forwarded, Via, CDN-Loop, Host, Content-Length, Cookie\r\n"+
@@ -83,8 +81,8 @@ func TestTrailersPassBothWays(t *testing.T) {
 	}
 }
 
-// A trailer must not become what only a head may say (RFC 9110 section 6.5.1).
-func TestTrailerIsNoHead(t *testing.T) {
+// A trailer section must not have fields that belong into a header (RFC 9110 section 6.5.1).
+func TestTrailerHasNoHeaderFields(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, always(ok))
 	w.send(t, "POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nTrailer: Cookie\r\n\r\n5\r\nhello\r\n0\r\nHost: evil.test\r\nContent-Length: 9\r\nX-Forwarded-For: 6.6.6.6\r\nCookie: admin=1\r\n\r\n")
@@ -97,7 +95,7 @@ func TestTrailerIsNoHead(t *testing.T) {
 	}
 }
 
-func TestInterimAnswersPassToThoseWhoKnowThem(t *testing.T) {
+func TestInterimResponsesPassToClientsThatKnowThem(t *testing.T) {
 	t.Parallel()
 	const hint = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
 	for version, want := range map[string]bool{"1.1": true, "1.0": false} {

@@ -19,21 +19,21 @@ import (
 	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
-// fields is a header section as HTTP/2 has it, "name: value" each, in order. Both ends of HTTP/2 in
-// these tests are made of frames: net/http's would drop or refuse what is to be tested.
+// fields is a field section of HTTP/2: lines "name: value", in order. The clients and origins of these tests write frames
+// themselves, because net/http would drop or refuse some of these fields.
 type fields []string
 
 // get returns the values of a field.
 func (f fields) get(name string) (values []string) {
 	for _, line := range f {
-		if n, v, _ := strings.Cut(line[1:], ": "); line[:1]+n == name { // of ":path" too
+		if n, v, _ := strings.Cut(line[1:], ": "); line[:1]+n == name { // a name may begin with a colon
 			values = append(values, v)
 		}
 	}
 	return values
 }
 
-// encode writes the section in one frame, bad or not.
+// encode writes the section in a single frame. It does not check it.
 func (f fields) encode(framer *http2.Framer, stream uint32, end bool) error {
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
@@ -44,14 +44,14 @@ func (f fields) encode(framer *http2.Framer, stream uint32, end bool) error {
 	return framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: end})
 }
 
-// message is what came on a stream.
+// message is what a stream received.
 type message struct {
-	sections []fields // interim answers, header, trailers
+	sections []fields // of interim responses, header, trailers
 	body     string
-	reset    string // the code of a stream or connection that did not end well
+	reset    string // the error code of the stream or connection
 }
 
-// readMessage reads frames until a stream has ended, and answers what has to be.
+// readMessage reads frames until a stream has ended, and acknowledges SETTINGS and PING.
 func readMessage(framer *http2.Framer) (m message, stream uint32, err error) {
 	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	for {
@@ -90,8 +90,8 @@ func readMessage(framer *http2.Framer) (m message, stream uint32, err error) {
 	}
 }
 
-// http2Origin starts an origin for a.test that answers each request with these sections, of which the last is
-// a trailer section behind a body, and notes what it got.
+// http2Origin starts an origin for a.test that notes each request, and responds with these sections, a body, and a trailer
+// section if trailer is not nil.
 func http2Origin(t testing.TB, sections []fields, trailer fields) (address, caPEM string, seen func() []message) {
 	t.Helper()
 	ca := tlstest.NewAuthority(t)
@@ -130,7 +130,7 @@ func http2Origin(t testing.TB, sections []fields, trailer fields) (address, caPE
 	}
 }
 
-// byFrames sends a request to a handler over HTTP/2, and returns the answer.
+// byFrames sends a request to a handler over HTTP/2, and returns the response.
 func byFrames(t testing.TB, handler http.Handler, request fields, body string, trailer ...string) message {
 	t.Helper()
 	protocols := new(http.Protocols)
@@ -162,7 +162,7 @@ func byFrames(t testing.TB, handler http.Handler, request fields, body string, t
 	return m
 }
 
-// aRequest is one over HTTP/2, with further fields.
+// aRequest returns the header of a GET over HTTP/2, with more fields.
 func aRequest(more ...string) fields {
 	return append(fields{":method: GET", ":scheme: http", ":authority: a.test", ":path: /"}, more...)
 }

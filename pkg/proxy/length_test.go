@@ -15,8 +15,8 @@ import (
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
-// frames serves HTTP/2 of which each frame is the test's: net/http's own server would mend what a handler says.
-// Each request of a connection, from 1, is answered with its fields and the body.
+// frames serves HTTP/2 frame by frame, because net/http's server would correct the fields of a handler. It responds to each
+// request of a connection, counted from 1, with its fields and the body.
 func frames(t testing.TB, fields func(request int) []hpack.HeaderField, body string) (address, roots string) {
 	t.Helper()
 	ca := tlstest.NewAuthority(t)
@@ -67,7 +67,7 @@ func withLengths(lengths ...string) func(int) []hpack.HeaderField {
 	return func(int) []hpack.HeaderField { return fields }
 }
 
-// whole asks for a.test, and returns all bytes of the answer.
+// whole requests a.test, and returns all bytes of the response.
 func whole(t testing.TB, b *bench) string {
 	t.Helper()
 	got, err := io.ReadAll(b.send(t, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"))
@@ -77,8 +77,8 @@ func whole(t testing.TB, b *bench) string {
 	return string(got)
 }
 
-// A client over HTTP/1.1 would take what follows one of two lengths for the next answer.
-func TestContradictingLengthsOverHTTP2ReachNobody(t *testing.T) {
+// A client over HTTP/1.1 that uses the shorter of two lengths would take the rest for the next response.
+func TestContradictingLengthsOverHTTP2AreRefused(t *testing.T) {
 	t.Parallel()
 	for name, lengths := range map[string][]string{
 		"two": {"5", "4"}, "two in another order": {"4", "5"}, "three": {"5", "5", "4"}, "one and none": {"5", ""},
@@ -110,8 +110,8 @@ func TestLengthOverHTTP2Passes(t *testing.T) {
 	}
 }
 
-// What an origin says to one is no reason to end the connection, on which others wait, nor to misread what follows.
-func TestRefusedLengthsLeaveTheConnectionAsItIs(t *testing.T) {
+// An invalid response must not end a connection that other requests use, or spoil the next response.
+func TestRefusedLengthsKeepTheConnection(t *testing.T) {
 	t.Parallel()
 	address, roots := frames(t, func(request int) []hpack.HeaderField {
 		fields := withLengths("5")(request)

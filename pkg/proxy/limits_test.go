@@ -11,7 +11,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
-func TestRequestOverALimitIsToldWhichOne(t *testing.T) {
+func TestRequestOverALimitIsRefusedWithTheLimit(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test")
@@ -19,13 +19,13 @@ func TestRequestOverALimitIsToldWhichOne(t *testing.T) {
 	head := func(line string, fields ...string) string {
 		return line + " HTTP/1.1\r\nHost: a.test\r\n" + strings.Join(fields, "") + "\r\n"
 	}
-	// What the proxy adds to a request of this test counts too.
+	// The fields that the proxy adds count too.
 	const own = len("Via" + "1.1 sleight" + "Cdn-Loop" + "sleight" + "X-Forwarded-For" + "127.0.0.1" + "X-Forwarded-Host" + "a.test" + "X-Forwarded-Proto" + "http" + "Forwarded" + "for=127.0.0.1;host=a.test;proto=http")
 	many := func(n int) string { return strings.Repeat("X: y\r\n", n) }
 	for _, c := range []struct {
 		name, request, problem, says string
 		limits                       proxy.Limits
-		status                       int // 200: it is within
+		status                       int // 200 if it is within the limits
 	}{
 		{"URL, at most", head("GET /" + strings.Repeat("a", 16<<10-1)), "", "", proxy.Limits{}, 200},
 		{"URL", head("GET /" + strings.Repeat("a", 16<<10)), "url-too-long", "16 KiB", proxy.Limits{}, 414},
@@ -51,7 +51,7 @@ func TestRequestOverALimitIsToldWhichOne(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			b, lines := one(t, route{"origin": o.Addr, "ca_pem": ca.PEM()}, func(config *proxy.Config) { config.Limits = c.limits })
-			got := answer(t, b.send(t, c.request))
+			got := readResponse(t, b.send(t, c.request))
 			line := lines.next(t)
 			if c.status == 200 {
 				if got.status != 200 || line["problem"] != nil {

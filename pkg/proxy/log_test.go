@@ -14,7 +14,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
-// attributes that any line has; of a request whose route is known; that reached an origin; over TLS.
+// The attributes of each line, of requests with a route, of requests that reached an origin, and of those over TLS.
 const (
 	every   = "bytes level method msg requestId status time total_ms"
 	routed  = every + " host lookup_ms"
@@ -23,8 +23,8 @@ const (
 	failed  = " error error_type problem"
 )
 
-// A line says what is needed, and nothing that could be somebody's secret.
-func TestLineHasNoMoreThanItShould(t *testing.T) {
+// A log line must not have paths, queries, fields or bodies, which may be secrets.
+func TestLogLineHasNoSecrets(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := &tlstest.Origin{Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test"), "wrong.test": tlstest.Leaf(t, ca, "other.test")},
@@ -68,26 +68,26 @@ func TestLineHasNoMoreThanItShould(t *testing.T) {
 				t.Errorf("%s: %s is %v, want %v", c.name, name, line[name], value)
 			}
 		}
-		delete(line, "error") // which says what was asked for, bounded and quoted
+		delete(line, "error") // it has the requested host, bounded and quoted
 		if text, _ := json.Marshal(line); strings.Contains(string(text), "secret") {
 			t.Errorf("%s: %s", c.name, text)
 		}
 	}
 }
 
-// Methods are a stranger's text too.
-func TestLineOfAStrangersTextIsBounded(t *testing.T) {
+// A client chooses the method too.
+func TestLogLineBoundsTheClientsText(t *testing.T) {
 	t.Parallel()
 	lines := make(logLines, 9)
 	b := start(t, routes(t), logTo(lines))
-	answer(t, b.send(t, strings.Repeat("M", 3000)+" / HTTP/1.1\r\nHost: "+strings.Repeat("h", 3000)+"\r\n\r\n"))
+	readResponse(t, b.send(t, strings.Repeat("M", 3000)+" / HTTP/1.1\r\nHost: "+strings.Repeat("h", 3000)+"\r\n\r\n"))
 	line := lines.next(t)
 	if text, _ := json.Marshal(line); len(text) > 2500 || line["method"] != strings.Repeat("M", 20)+"..." {
 		t.Errorf("%d bytes: %s", len(text), text)
 	}
 }
 
-func TestRequestIsFoundByItsIDs(t *testing.T) {
+func TestLogLineHasTheIDs(t *testing.T) {
 	t.Parallel()
 	const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}

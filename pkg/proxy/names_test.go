@@ -12,8 +12,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// The origin of these tests calls itself b.test, listens also as lb.test:8443 and at two IP
-// addresses; the client knows it as a.test.
+// The origin of these tests has the Host b.test, and the addresses lb.test:8443 and two IP addresses. The client requests a.test.
 var (
 	namedRoute = &origin.Route{
 		Scheme: "https", HostHeader: "b.test",
@@ -28,7 +27,7 @@ func rewritten(n names, field, value string) string {
 	return h[field][0]
 }
 
-// check tries each value in the field; those that are mapped to "" have to stay.
+// check maps each value in the field. A value whose want is "" has to stay.
 func (n names) check(t *testing.T, field string, rows map[string]string) {
 	t.Helper()
 	for in, want := range rows {
@@ -62,28 +61,28 @@ func TestOnlyTheOriginsOwnNamesAreMapped(t *testing.T) {
 		"https://[2001:DB8:0:0::1]:443/":           "https://a.test/",
 		"https://XN--bcher-kva.test/":              "https://a.test/",
 
-		// Others.
+		// Other hosts.
 		"https://b.test.evil.com/": "", "https://evilb.test/": "", "https://sub.b.test/": "", "https://test/": "", "https://b.tes/": "",
 		"https://elsewhere.test/": "", "https://a.test/": "", "//a.test/": "", "https://b.test.a.test/": "", "https://b-test/": "",
 		"https://evil.com/https://b.test/": "", "https://evil.com//b.test/": "", "https://evil.com?b.test": "", "https://evil.com#https://b.test/": "",
 		// Other ports, other schemes.
 		"https://b.test:444/": "", "https://b.test:8443/": "", "https://b.test:4430/": "", "https://lb.test/": "", "https://lb.test:443/": "", "https://10.0.0.5/": "",
 		"https://[2001:db8::1]:8443/": "", "http://b.test/": "", "http://b.test:443/": "", "wss://b.test/": "", "ftp://b.test/": "", "//b.test:80/": "", "://b.test/": "",
-		// User information, and what passes for it.
+		// User information, and text that looks like it.
 		"https://b.test@evil.com/": "", "https://evil@b.test/": "", "https://evil:443@b.test/": "", "https://@b.test/": "", "https://b.test:443@evil.com/": "", "//evil@b.test/": "",
 		"https://b.test\\@evil.com/": "", "https://b.test\\.evil.com/": "", "https://b.test%2F@evil.com/": "",
-		// What only some take for an authority.
+		// Text that only some parsers take for an authority.
 		"\\\\b.test/": "", "/\\b.test/": "", "\\/b.test/": "", "https:\\\\b.test/": "", "https:b.test": "", "https:/b.test/": "", "https:///b.test/": "", "///b.test/": "",
 		"/\t/b.test/": "", "ht\ttps://b.test/": "", " https://b.test/": "", "\thttps://b.test/": "", "https ://b.test/": "", "https://b.test /": "", "https://b.test\t/": "",
 		"https://b.t\test/": "", "https://b.test\r\n/": "", "https://b.test\x00/": "", "https://\x00b.test/": "", "https://b.test\xa0/": "", "https:// b.test/": "",
 		"\"https://b.test/\"": "", "<https://b.test/>": "", "https://b.test,https://evil.com/": "", "https://b.test;x/": "",
-		// The same name, written so that not everybody reads it.
+		// The same name in a form that not every parser accepts.
 		"https://%62.test/": "", "https://b%2etest/": "", "https://b.test%2e/": "", "https://b.test../": "", "https://.b.test/": "", "https://b..test/": "",
 		"https://b\u3002test/": "", "https://\uff42.test/": "", "https://bücher.test/": "", "https://b.te\u017ft/": "", "https://b.test:0x1bb/": "", "https://b.test:+443/": "",
 		"https://b.test:443:443/": "", "https://b.test::443/": "", "https://b.test:000000443/": "", "https://b.test:65979/": "", "https://b.test:https/": "",
 		"https://10.0.5:8443/": "", "https://0xa000005:8443/": "", "https://010.0.0.5:8443/": "", "https://167772165:8443/": "", "https://[::ffff:10.0.0.5]:8443/": "",
 		"https://2001:db8::1/": "", "https://[2001:db8::1/": "", "https://[2001:db8::1%25eth0]/": "", "https://[2001:db8::1]x/": "", "https://[b.test]/": "", "https://[]/": "",
-		// No authority at all.
+		// No authority.
 		"": "", "/": "", "/x": "", "x": "", "../b.test/": "", "b.test": "", "b.test/x": "", "b.test:443": "", "?b.test": "", "#//b.test": "", "?//b.test/": "", "x//b.test/": "",
 		"//": "", "https://": "", "https:": "", ":": "", "javascript://b.test/%0aalert(1)": "", "javascript:location='https://b.test/'": "", "data:,https://b.test/": "", "mailto:x@b.test": "",
 	}
@@ -107,7 +106,7 @@ func TestOnlyTheOriginsOwnNamesAreMapped(t *testing.T) {
 	}
 }
 
-func TestClientsAuthorityIsWrittenAsTheClientDid(t *testing.T) {
+func TestClientsAuthorityStaysAsWritten(t *testing.T) {
 	t.Parallel()
 	for client, want := range map[[2]string]string{
 		{"http", "A.test:8080"}: "http://A.test:8080/", {"https", "a.test."}: "https://a.test./", {"https", "127.0.0.1:1"}: "https://127.0.0.1:1/", {"http", "[::1]:1"}: "http://[::1]:1/",
@@ -118,12 +117,12 @@ func TestClientsAuthorityIsWrittenAsTheClientDid(t *testing.T) {
 	}
 	plain := newNames(&origin.Route{Scheme: "http", Addresses: []string{"b.test"}}, "https", "a.test")
 	plain.check(t, "Location", map[string]string{"http://b.test/": "https://a.test/", "http://b.test:80/": "https://a.test/", "//b.test/": "//a.test/", "https://b.test/": "", "http://b.test:443/": ""})
-	// A Host with a port says nothing of the name with another one.
+	// A Host with a port is not the same name with another port.
 	ported := newNames(&origin.Route{Scheme: "https", HostHeader: "B.test.:8443", Addresses: []string{"10.0.0.5:9443"}}, "https", "a.test")
 	ported.check(t, "Location", map[string]string{"https://b.test:8443/": "https://a.test/", "https://b.test/": "", "https://b.test:9443/": ""})
 }
 
-func TestRefreshIsReadAsBrowsersDo(t *testing.T) {
+func TestRefreshIsParsedAsInBrowsers(t *testing.T) {
 	t.Parallel()
 	clientsNames.check(t, "Refresh", map[string]string{
 		"0;url=https://b.test/":          "0;url=https://a.test/",
@@ -142,7 +141,7 @@ func TestRefreshIsReadAsBrowsersDo(t *testing.T) {
 	})
 }
 
-func TestLinkTargetsAndAnchorsAreMappedAndNothingElse(t *testing.T) {
+func TestOnlyTargetsAndAnchorsOfLinkAreMapped(t *testing.T) {
 	t.Parallel()
 	clientsNames.check(t, "Link", map[string]string{
 		"<https://b.test/x>; rel=next":                         "<https://a.test/x>; rel=next",
@@ -188,7 +187,7 @@ func TestCookieDomainIsMapped(t *testing.T) {
 	}
 }
 
-// Headers may come out of a cache, or be under the hands of a logger.
+// A cache or a logger may share the header's values.
 func TestSharedValuesAreNotChanged(t *testing.T) {
 	t.Parallel()
 	shared := []string{"a=b", "c=d; Domain=b.test", "e=f; Domain=b.test", "g=h; Domain=c.test"}
@@ -204,8 +203,8 @@ func TestSharedValuesAreNotChanged(t *testing.T) {
 	}
 }
 
-// plainAnswer is what most answers have of these fields.
-func plainAnswer() http.Header {
+// plainResponse has these fields as most responses do.
+func plainResponse() http.Header {
 	return http.Header{
 		"Content-Type": {"text/html"}, "Date": {"Tue, 15 Nov 1994 08:12:31 GMT"}, "Location": {"https://a.test/login?to=%2F"}, "Content-Location": {"/index.en.html"},
 		"Refresh": {"5; url=/next"}, "Link": {"</style.css>; rel=preload; as=style, <https://cdn.test/x.js>; rel=preload; crossorigin"},
@@ -213,8 +212,8 @@ func plainAnswer() http.Header {
 	}
 }
 
-func TestNothingIsAllocatedForWhatStays(t *testing.T) {
-	h := plainAnswer()
+func TestUnchangedFieldsAllocateNothing(t *testing.T) {
+	h := plainResponse()
 	was := maps.Clone(h)
 	if n := testing.AllocsPerRun(100, func() { newNames(namedRoute, "https", "a.test").rewrite(h) }); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -225,7 +224,7 @@ func TestNothingIsAllocatedForWhatStays(t *testing.T) {
 }
 
 func BenchmarkNames(b *testing.B) {
-	for name, h := range map[string]http.Header{"NoField": {"Content-Type": {"text/html"}}, "NothingMatches": plainAnswer()} {
+	for name, h := range map[string]http.Header{"NoField": {"Content-Type": {"text/html"}}, "NothingMatches": plainResponse()} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -15,8 +15,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// answered is what a client gets that sent Accept and method.
-func answered(a answer, method, accept, id string) *httptest.ResponseRecorder {
+// respond returns the response of a to a client with this method and Accept.
+func respond(a answer, method, accept, id string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, "http://a.test/", nil)
 	r.Header.Set("Accept", accept)
 	w := httptest.NewRecorder()
@@ -25,14 +25,14 @@ func answered(a answer, method, accept, id string) *httptest.ResponseRecorder {
 	return w
 }
 
-func TestEachRowIsAnsweredInBothForms(t *testing.T) {
+func TestEachRowHasBothForms(t *testing.T) {
 	t.Parallel()
 	for _, c := range causes {
 		a := answerTo("a.test", c.err)
 		if a.status == 0 {
 			continue
 		}
-		w := answered(a, "GET", "*/*", "id-1")
+		w := respond(a, "GET", "*/*", "id-1")
 		var d details
 		if err := json.Unmarshal(w.Body.Bytes(), &d); err != nil {
 			t.Fatal(err)
@@ -48,7 +48,7 @@ func TestEachRowIsAnsweredInBothForms(t *testing.T) {
 		if got := w.Header().Get("Allow"); (got != "") != (a.status == 405) {
 			t.Errorf("%s: Allow %q", a.name, got)
 		}
-		page := answered(a, "GET", chrome, "id-1")
+		page := respond(a, "GET", chrome, "id-1")
 		for _, says := range []string{a.title, a.detail, a.advice, string(a.errorType), "id-1"} {
 			if !strings.Contains(page.Body.String(), html.EscapeString(says)) {
 				t.Errorf("the page of %s does not say %q", a.name, says)
@@ -62,11 +62,11 @@ func TestEachRowIsAnsweredInBothForms(t *testing.T) {
 	}
 }
 
-func TestHeadIsAnsweredAsGetWithoutTheBody(t *testing.T) {
+func TestHEADHasTheHeaderOfGET(t *testing.T) {
 	t.Parallel()
 	a := answerTo("a.test", origin.ErrNotFound)
 	for _, accept := range []string{"*/*", chrome} {
-		get, head := answered(a, "GET", accept, ""), answered(a, "HEAD", accept, "")
+		get, head := respond(a, "GET", accept, ""), respond(a, "HEAD", accept, "")
 		if !maps.EqualFunc(get.Header(), head.Header(), func(a, b []string) bool { return strings.Join(a, "|") == strings.Join(b, "|") }) {
 			t.Errorf("HEAD %v, GET %v", head.Header(), get.Header())
 		}
@@ -76,7 +76,7 @@ func TestHeadIsAnsweredAsGetWithoutTheBody(t *testing.T) {
 	}
 }
 
-// A hash that is not that of the style would leave the page bare, and nobody would notice.
+// If the hash were not the style's, browsers would silently ignore the style.
 func TestPolicyAllowsTheStyleOfThePage(t *testing.T) {
 	t.Parallel()
 	hash := sha256.Sum256([]byte(pageStyle))
@@ -90,9 +90,8 @@ func TestPolicyAllowsTheStyleOfThePage(t *testing.T) {
 	}
 }
 
-// A name is normalized before it gets here, and the rest is ours; should that ever fail, it
-// must not become somebody's markup.
-func FuzzAnswerKeepsTextsText(f *testing.F) {
+// The host is normalized earlier, and the other texts are our own. If one of them had markup after all, it must stay text.
+func FuzzPageEscapesText(f *testing.F) {
 	for _, s := range []string{"a.test", "<script>alert(1)</script>", `"><img src=x onerror=y>`, "</style>{detail}{small}", "\"}\n{\"", "\xff\x00\u2028", "&lt;"} {
 		f.Add(s, s, s)
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// causes has errors as they come, and the name of the row that each leads to.
+// causes has errors, and the name of the row that is for each.
 var causes = []struct {
 	err  error
 	name string
@@ -103,10 +103,10 @@ var causes = []struct {
 	{ErrSlowClient, "client-too-slow"},
 	{ErrWebSocketIdle, "websocket-idle"},
 	{errors.New("boom"), "proxy-fault"},
-	{context.Canceled, "proxy-fault"}, // and the client is there
+	{context.Canceled, "proxy-fault"}, // although the client has not gone
 }
 
-// failed is an error of pkg/sni whose time may have run out, which the type says more about.
+// failed returns an error of pkg/sni with a timeout as its cause. Its type says more.
 func failed(errorType sni.ErrorType, reason sni.CertificateReason) error {
 	err := context.DeadlineExceeded
 	if reason != "" {
@@ -115,13 +115,13 @@ func failed(errorType sni.ErrorType, reason sni.CertificateReason) error {
 	return &sni.Error{Type: errorType, ServerName: "a.test", Err: err}
 }
 
-// caused is an error of pkg/sni whose cause says more than its type.
+// caused returns an error of pkg/sni whose cause says more than its type.
 func caused(errorType sni.ErrorType, cause error) error {
 	return &sni.Error{Type: errorType, ServerName: "a.test", Err: fmt.Errorf("exchange: %w", cause)}
 }
 
-// A client that is told to repeat a POST at once must not do by that what was done already.
-func TestRetryAtOnceIsSaidOnlyOfWhatWasNotCarriedOut(t *testing.T) {
+// If a client repeats a POST at once, the origin must not process it twice.
+func TestRetryAtOnceNeedsAnUnprocessedRequest(t *testing.T) {
 	t.Parallel()
 	for _, p := range problems {
 		if p.retry == retryNow {
@@ -151,8 +151,8 @@ func TestRetryAtOnceIsSaidOnlyOfWhatWasNotCarriedOut(t *testing.T) {
 	}
 }
 
-// What an origin says in GOAWAY may be about another client's request. The log has it.
-func TestClientsAreToldTheCodeOfAResetAndNoMore(t *testing.T) {
+// The text of a GOAWAY may be about another client's request. Only the log has it.
+func TestClientsSeeOnlyTheCodeOfAReset(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[string]string{"ENHANCE_YOUR_CALM": "ENHANCE_YOUR_CALM", "PROTOCOL_ERROR": "PROTOCOL_ERROR", "": "unknown", "<b>": "unknown", "{host}": "unknown"} {
 		a := answerTo("a.test", caused(sni.ConnectionTerminated, &sni.ResetError{GoAway: true, Code: code, Debug: "cookie: sid=1"}))
@@ -224,7 +224,7 @@ func parsed(t *testing.T, dir string) []*ast.File {
 	return files
 }
 
-// What pkg/sni comes to tell apart must not end as "something went wrong".
+// A new type or reason of pkg/sni needs a row of its own, and must not become a fault of the proxy.
 func TestEveryTypeAndReasonOfTheTransportHasARow(t *testing.T) {
 	t.Parallel()
 	for name, value := range constants(t, "ErrorType") {
@@ -280,7 +280,7 @@ func TestEveryExportedCauseHasARow(t *testing.T) {
 	}
 }
 
-// recommended is what RFC 9209 section 2.3 recommends; 4 stands for the 4xx that applies.
+// recommended are the statuses that RFC 9209 section 2.3 recommends; 4 stands for any 4xx.
 var recommended = map[sni.ErrorType]int{
 	sni.DNSTimeout: 504, sni.DNSError: 502, destinationNotFound: 500, sni.DestinationIPProhibited: 502, sni.DestinationIPUnroutable: 502,
 	sni.ConnectionRefused: 502, sni.ConnectionTerminated: 502, sni.ConnectionTimeout: 504, connectionWriteTimeout: 504, sni.ConnectionLimitReached: 503,
@@ -289,7 +289,7 @@ var recommended = map[sni.ErrorType]int{
 	sni.HTTPProtocolError: 502, sni.ProxyInternalError: 500, sni.ProxyConfigurationError: 500, proxyLoopDetected: 502,
 }
 
-func TestRowsAreWhole(t *testing.T) {
+func TestRowsAreComplete(t *testing.T) {
 	t.Parallel()
 	deviate := []string{"busy", "unknown-host", "method-not-allowed", "upgrade-unsupported", "upgrade-not-in-route", "routes-unavailable", "no-file-descriptors"} // the table says why
 	kebab := regexp.MustCompile(`^[a-z]+(-[a-z0-9]+)*$`)
@@ -314,7 +314,7 @@ func TestRowsAreWhole(t *testing.T) {
 		if p.after != 0 && p.retry != retryLater {
 			t.Errorf("%s has Retry-After %v, and says %q", p.name, p.after, p.retry)
 		}
-		if p.status == 0 { // nobody is told
+		if p.status == 0 { // there is no response
 			if p.errorType != "" || !slices.Contains([]string{"client-gone", "client-too-slow", "websocket-idle"}, p.name) {
 				t.Errorf("%s would be answered", p.name)
 			}
@@ -340,7 +340,7 @@ func TestTextsNameHostAndLimit(t *testing.T) {
 	}{
 		{"a.test", &ResponseTooLargeError{6 << 20}, "of a.test is larger than 6 MiB,"},
 		{"", ErrResponseTooLarge, "of that host is larger than the limit,"},
-		{"{limit}", &ResponseTooLargeError{6 << 20}, "of {limit} is larger"}, // what is put in is not looked at again
+		{"{limit}", &ResponseTooLargeError{6 << 20}, "of {limit} is larger"}, // a placeholder in a value stays
 		{"a.test", &RequestTooLargeError{ErrBodyTooLarge, 10_000_000}, "body is larger than 10 MB."},
 		{"a.test", &RequestTooLargeError{ErrURLTooLong, 8000}, "URL is longer than 8000 bytes."},
 		{"a.test", &RequestTooLargeError{ErrHeaderTooLarge, 64 << 10}, "headers are larger than 64 KiB."},

@@ -14,9 +14,9 @@ import (
 	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
-// An origin that would speak HTTP/2 is spoken to in HTTP/1.1 unless its route says otherwise, and by
-// the route's order of preference if it does.
-func TestOriginIsOfferedWhatTheRouteLists(t *testing.T) {
+// By default the proxy offers only HTTP/1.1, even to an origin with HTTP/2. If the route has protocols, it offers them in that
+// order.
+func TestOriginIsOfferedTheRoutesProtocols(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	offered := make(chan []string, 1)
@@ -40,7 +40,7 @@ func TestOriginIsOfferedWhatTheRouteLists(t *testing.T) {
 		{"HTTP/1.1", both.Addr, []string{"http/1.1"}, "http/1.1", "HTTP/1.1"},
 		{"HTTP/2", both.Addr, []string{"h2"}, "h2", "HTTP/2"},
 		{"HTTP/2 first", both.Addr, []string{"h2", "http/1.1"}, "h2 http/1.1", "HTTP/2"},
-		{"HTTP/1.1 first", both.Addr, []string{"http/1.1", "h2"}, "http/1.1 h2", "HTTP/2"}, // an origin may choose by its own order
+		{"HTTP/1.1 first", both.Addr, []string{"http/1.1", "h2"}, "http/1.1 h2", "HTTP/2"}, // the origin may ignore the order
 		{"HTTP/2 first, of an origin without", old.Addr, []string{"h2", "http/1.1"}, "h2 http/1.1", "HTTP/1.1"},
 	} {
 		r := route{"origin": c.origin, "ca_pem": ca.PEM()}
@@ -65,7 +65,7 @@ func TestOriginIsOfferedWhatTheRouteLists(t *testing.T) {
 	b.do(t, "a.test").want(t, 502, "tls_alert_received")
 }
 
-func TestBoundOfConnectionsIsTheRoutes(t *testing.T) {
+func TestBoundOfConnectionsIsPerRoute(t *testing.T) {
 	t.Parallel()
 	for most, want := range map[int]int{0: 0, 7: 7} {
 		if got := proxy.Target(&origin.Route{Scheme: "https", MaxConnections: most}).MaxConns; got != want {
@@ -75,7 +75,7 @@ func TestBoundOfConnectionsIsTheRoutes(t *testing.T) {
 }
 
 // The transport closes the idle connections of a host whose target changes.
-func TestWebSocketLeavesIdleConnectionsOfItsHostAlone(t *testing.T) {
+func TestWebSocketKeepsIdleConnectionsOfItsHost(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	for name, protocols := range map[string][]string{"by default": nil, "HTTP/1.1": {"http/1.1"}} {
@@ -85,7 +85,7 @@ func TestWebSocketLeavesIdleConnectionsOfItsHostAlone(t *testing.T) {
 			switch {
 			case r.Header.Get("Upgrade") != "":
 				upgrades(func(net.Conn) {})(w, r)
-			case r.Method == http.MethodPost: // two at once, so that there are two connections
+			case r.Method == http.MethodPost: // two concurrent requests need two connections
 				both.Done()
 				both.Wait()
 			}
@@ -106,7 +106,7 @@ func TestWebSocketLeavesIdleConnectionsOfItsHostAlone(t *testing.T) {
 			posts.Go(func() { ask(aPost+"Content-Length: 0\r\n\r\n", 200) })
 		}
 		posts.Wait()
-		ask(aSwitch, 101) // takes one of them
+		ask(aSwitch, 101) // uses one of them
 		ask(aGet, 200)
 		for range 4 {
 			if line := lines.next(t); line["method"] == "GET" && line["status"] == 200.0 && line["reused"] != true {

@@ -30,7 +30,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bench is a proxy that serves on loopback, and what it logged.
+// bench is a proxy on loopback, with its log.
 type bench struct {
 	handler *proxy.Handler
 	url     string
@@ -54,7 +54,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// start serves a proxy for the routes, with changes to its configuration.
+// start starts a proxy for the routes. Each change may change its Config.
 func start(t testing.TB, routes origin.Store, change ...func(*proxy.Config)) *bench {
 	t.Helper()
 	b := &bench{log: &lockedBuffer{}}
@@ -73,7 +73,7 @@ func start(t testing.TB, routes origin.Store, change ...func(*proxy.Config)) *be
 	return b
 }
 
-// newHandler makes a Handler, without routes if c names none.
+// newHandler returns a Handler, with a store without routes if c has no store.
 func newHandler(t testing.TB, c proxy.Config) *proxy.Handler {
 	t.Helper()
 	if c.Routes == nil {
@@ -86,7 +86,7 @@ func newHandler(t testing.TB, c proxy.Config) *proxy.Handler {
 	return h
 }
 
-// lines returns what was logged, each line as the JSON that it is.
+// lines returns the log lines, decoded from JSON.
 func (b *bench) lines(t testing.TB) []map[string]any {
 	t.Helper()
 	var all []map[string]any
@@ -100,7 +100,7 @@ func (b *bench) lines(t testing.TB) []map[string]any {
 	return all
 }
 
-// routes makes a store of route objects as they stand in a file.
+// routes returns a store of route objects, which have the form of a routes file.
 func routes(t testing.TB, all ...map[string]any) origin.Store {
 	t.Helper()
 	if all == nil {
@@ -125,7 +125,7 @@ type result struct {
 	body   string
 }
 
-// do sends a request for host through the proxy.
+// do sends a request for host to the proxy.
 func (b *bench) do(t testing.TB, host string, change ...func(*http.Request)) result {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), "GET", b.url+"/", nil)
@@ -136,7 +136,7 @@ func (b *bench) do(t testing.TB, host string, change ...func(*http.Request)) res
 	for _, f := range change {
 		f(r)
 	}
-	// Without the client's own compression and redirects, to see what the proxy does.
+	// The client must not decompress or follow redirects, because the test is about the proxy.
 	resp, err := (&http.Transport{DisableCompression: true, DisableKeepAlives: true}).RoundTrip(r)
 	if err != nil {
 		t.Fatalf("%s: %v", host, err)
@@ -149,7 +149,7 @@ func (b *bench) do(t testing.TB, host string, change ...func(*http.Request)) res
 	return result{resp.StatusCode, resp.Header, string(body)}
 }
 
-// want checks an answer of the proxy itself.
+// want checks an error response of the proxy.
 func (r result) want(t *testing.T, status int, errorType string) {
 	t.Helper()
 	if got := r.header.Get("Proxy-Status"); r.status != status || got != "sleight; error="+errorType {
@@ -198,7 +198,7 @@ func TestRequestReachesTheOriginUnderTheClientsName(t *testing.T) {
 		r.Header = http.Header{
 			"X-Forwarded-For": {"6.6.6.6"}, "X-Forwarded-Host": {"evil.test"}, "X-Forwarded-Proto": {"gopher"}, "Forwarded": {"for=6.6.6.6"},
 			"Connection": {"X-Hop, X-Forwarded-For"}, "X-Hop": {"1"}, "Te": {"gzip"}, "Proxy-Authorization": {"x"}, "X-Custom": {"a", "b"},
-			"User-Agent": {""}, // the test's own client would add one
+			"User-Agent": {""}, // otherwise the test's client would add a User-Agent
 		}
 	})
 	if got.status != 200 || strings.TrimSpace(got.body) != "one.spec-trust.test" {
@@ -238,7 +238,7 @@ func TestEachHostGetsItsOwnConnection(t *testing.T) {
 	o.WantOwnNames(t, 100)
 }
 
-func TestRouteAttributesAreActedUpon(t *testing.T) {
+func TestRouteAttributesTakeEffect(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "internal.test", "old.test")
@@ -271,8 +271,8 @@ func TestRouteAttributesAreActedUpon(t *testing.T) {
 	}
 }
 
-// Traefik once let the options of a wildcard stand in for an exact name's.
-func TestExactRoutesTrustIsNotThatOfItsWildcard(t *testing.T) {
+// Traefik once used the options of a wildcard for an exact name.
+func TestExactRouteDoesNotUseTheWildcardsTrust(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := &tlstest.Origin{
@@ -309,7 +309,7 @@ func (c oneCertificate) ClientCertificate(_ context.Context, name string) (*tls.
 
 func forClients(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }
 
-// X-Forwarded-Host is for CDNs in front; a stranger's must not choose the route.
+// Only a CDN in front may set X-Forwarded-Host. A client's own must not choose the route.
 func TestTrustedHostHeader(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -336,8 +336,8 @@ func TestTrustedHostHeader(t *testing.T) {
 	trusting.do(t, "a.test", claim("a.test, b.test")).want(t, 400, "http_request_error")
 }
 
-// Nothing is unpacked on the way, and nothing invented.
-func TestAnswerArrivesAsTheOriginSentIt(t *testing.T) {
+// The proxy must not decompress a response or add fields to it.
+func TestResponseArrivesAsTheOriginSentIt(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := &tlstest.Origin{Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, HTTP1: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -360,9 +360,8 @@ func TestAnswerArrivesAsTheOriginSentIt(t *testing.T) {
 	}
 }
 
-// Java's client and curl --http2 offer h2c with every request; origins over HTTP/2 do
-// not take that header.
-func TestUpgradeIsNotPassedOn(t *testing.T) {
+// Java's client and curl --http2 offer h2c with every request. Origins over HTTP/2 refuse that field.
+func TestUpgradeIsNotForwarded(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test")
@@ -380,7 +379,7 @@ func TestUpgradeIsNotPassedOn(t *testing.T) {
 	}
 }
 
-func TestContentTypeIsNotMadeUp(t *testing.T) {
+func TestContentTypeIsNotGuessed(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := &tlstest.Origin{Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -415,7 +414,7 @@ func BenchmarkHandler(b *testing.B) {
 	}
 }
 
-// A request line can carry a whole URL, which wins over Host at the origin.
+// A request line can have a whole URL. The origin uses its host instead of Host.
 func TestRequestLineDoesNotChooseAnotherSiteOfTheOrigin(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)

@@ -16,7 +16,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// records is an Observe that a test can wait for.
+// records is an Observe whose Records a test can wait for.
 type records chan proxy.Record
 
 func (r records) observe(_ context.Context, record *proxy.Record) { r <- *record }
@@ -32,7 +32,7 @@ func (r records) next(t *testing.T) proxy.Record {
 	}
 }
 
-// observed has a proxy observed, and its log off: a Record is not the log's alone.
+// observed sets Observe and turns the log off, because a Record must not depend on the log.
 func observed(all records) func(*proxy.Config) {
 	return func(c *proxy.Config) {
 		c.Observe = all.observe
@@ -41,7 +41,7 @@ func observed(all records) func(*proxy.Config) {
 	}
 }
 
-func TestRecordSaysWhatBecameOfARequest(t *testing.T) {
+func TestRecordOfARequest(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	address := serveOrigin(t, ca, false, func(w http.ResponseWriter, r *http.Request) {
@@ -107,7 +107,7 @@ func TestRecordSaysWhatBecameOfARequest(t *testing.T) {
 			if (got.Err != nil) != (c.want.Problem != "") || (got.ErrorText != "") != (c.want.Problem != "") || strings.Contains(got.ErrorText, "secret") {
 				t.Errorf("Err %v, ErrorText %q", got.Err, got.ErrorText)
 			}
-			if c.want.Bytes == 0 && got.Bytes > 0 { // an answer of the proxy itself
+			if c.want.Bytes == 0 && got.Bytes > 0 { // an error response of the proxy
 				c.want.Bytes = got.Bytes
 			}
 			if c.want.Protocol == "" {
@@ -122,8 +122,8 @@ func TestRecordSaysWhatBecameOfARequest(t *testing.T) {
 	}
 }
 
-// A server that answers in place of the handler has its answer in the Record.
-func TestRecordHasTheAnswerThatTheServerGaveInstead(t *testing.T) {
+// If the server replaces the handler's response, the Record has the replacement.
+func TestRecordHasTheServersReplacement(t *testing.T) {
 	t.Parallel()
 	all := make(records, 1)
 	b := start(t, routes(t), observed(all))
@@ -139,7 +139,7 @@ func TestRecordHasTheAnswerThatTheServerGaveInstead(t *testing.T) {
 	}
 }
 
-func TestNewRefusesWhatItCannotUse(t *testing.T) {
+func TestNewRefusesAnUnusableConfig(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		config proxy.Config
@@ -157,14 +157,14 @@ func TestNewRefusesWhatItCannotUse(t *testing.T) {
 	}
 }
 
-// New changed the Translate and the Observe of a Transport that was the caller's.
+// New once changed the Translate and the Observe of the caller's Transport.
 func TestNewLeavesTheCallersTransportAlone(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	address := serveOrigin(t, ca, false, func(http.ResponseWriter, *http.Request) {})
 	seen := make(chan string, 9)
 	transport := &sni.Transport{AllowCIDRs: tlstest.Loopback, Observe: func(_ context.Context, e *sni.Exchange) { seen <- e.Address }}
-	for range 2 { // it serves for another Handler too
+	for range 2 { // another Handler may use the same Transport
 		b := start(t, routes(t, route{"host": "a.test", "origin": address, "ca_pem": ca.PEM()}), func(c *proxy.Config) { c.Transport = transport })
 		if got := b.do(t, "a.test"); got.status != 200 {
 			t.Errorf("%+v", got)

@@ -13,19 +13,18 @@ import (
 	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
-// odd are fields that no header section that is passed on may have, and one that stays. A message over HTTP/2
-// that has one of the first is malformed (RFC 9113 section 8.2.2).
+// odd are hop-by-hop fields, which make a message over HTTP/2 malformed (RFC 9113 section 8.2.2), and a field that stays.
 var odd = []string{"connection: x-hop, x-Second", "keep-alive: timeout=5", "proxy-connection: keep-alive", "proxy-authenticate: Basic", "te: trailers",
 	"upgrade: h2c", "x-hop: 1", "x-second: 2", "x-stays: 3"}
 
-// inTrailers are fields that only a trailer section may not have.
+// inTrailers are fields that a header may have, and a trailer section may not.
 var inTrailers = []string{"content-length: 0", "host: evil.test", "authorization: Basic eA==", "www-authenticate: Basic", "set-cookie: sid=1", "cookie: a=b", "location: /x",
 	"cache-control: no-store", "content-type: text/plain", "content-encoding: gzip", "content-range: bytes 0-1/2", "x-forwarded-for: 6.6.6.6", "via: 1.1 x", "if-match: *"}
 
 // fieldLines returns a section in the form of HTTP/1.1.
 func fieldLines(section []string) string { return strings.Join(section, "\r\n") + "\r\n" }
 
-// clients ask a proxy in each version of HTTP, and return the sections of the answer.
+// clients send a request in each version of HTTP, and return the sections of the response.
 var clients = map[string]func(t testing.TB, b *bench) message{
 	"HTTP/1.1": func(t testing.TB, b *bench) message {
 		c := b.send(t, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close, TE\r\nTE: trailers\r\n\r\n")
@@ -67,8 +66,8 @@ var clients = map[string]func(t testing.TB, b *bench) message{
 	"HTTP/2": func(t testing.TB, b *bench) message { return byFrames(t, b.handler, aRequest("te: trailers"), "") },
 }
 
-// Clients over HTTP/2 got no answer at all, because of a Keep-Alive in a 103 or an Upgrade in a trailer.
-func TestEverySectionOfAnAnswerIsTreatedLikeItsHeader(t *testing.T) {
+// Clients over HTTP/2 got no response if a 103 had Keep-Alive, or a trailer section Upgrade.
+func TestEverySectionOfAResponseIsCleaned(t *testing.T) {
 	t.Parallel()
 	final := slices.DeleteFunc(slices.Clone(odd), func(f string) bool { return strings.HasPrefix(f, "upgrade") })
 	trailer := slices.Concat(odd, inTrailers)
@@ -98,12 +97,12 @@ func TestEverySectionOfAnAnswerIsTreatedLikeItsHeader(t *testing.T) {
 					if i == 1 {
 						allowed = append(allowed, "date", "trailer", "transfer-encoding")
 						if from == "HTTP/2" {
-							// Later releases of Go than 1.26.8 take Connection away themselves, and with it what it
-							// names. Over HTTP/2 it means nothing (RFC 9113 section 8.2.2).
+							// Go after 1.26.8 removes Connection itself, but not the fields that it names. Connection has no
+							// meaning over HTTP/2 (RFC 9113 section 8.2.2).
 							allowed = append(allowed, "x-hop", "x-second")
 						}
 						if client == "HTTP/1.1" {
-							allowed = append(allowed, "connection") // the proxy's own
+							allowed = append(allowed, "connection") // the proxy sets it
 						}
 						if announced := strings.ToLower(strings.Join(section.get("trailer"), "|")); announced != "" && announced != "x-stays" {
 							t.Errorf("announced %q", announced)
@@ -126,8 +125,8 @@ func TestEverySectionOfAnAnswerIsTreatedLikeItsHeader(t *testing.T) {
 	}
 }
 
-// net/http takes a Connection with "close" out of the header, and a field that was named beside it reached the client.
-func TestFieldNamedBesideCloseEndsHere(t *testing.T) {
+// net/http removes a Connection with "close" from the header. Other fields that it names once reached the client.
+func TestFieldNamedBesideCloseIsRemoved(t *testing.T) {
 	t.Parallel()
 	for _, connection := range []string{"close, X-Named", "X-Named, close", "close\r\nConnection: x-named"} {
 		b := newWire(t, always("HTTP/1.1 200 OK\r\nConnection: "+connection+"\r\nX-Named: 1\r\nX-Stays: 3\r\nContent-Length: 2\r\n\r\nok"))
@@ -143,8 +142,8 @@ func TestFieldNamedBesideCloseEndsHere(t *testing.T) {
 	}
 }
 
-// Clients over HTTP/2 got no answer at all, because of a length that is none.
-func TestLengthOfNoContentEndsHere(t *testing.T) {
+// Clients over HTTP/2 got no response if a 204 had a Content-Length.
+func TestLengthOfNoContentIsRemoved(t *testing.T) {
 	t.Parallel()
 	b := newWire(t, always("HTTP/1.1 204 No Content\r\nContent-Length: 15\r\nX-Stays: 3\r\n\r\n"))
 	for client, ask := range clients {
@@ -155,7 +154,7 @@ func TestLengthOfNoContentEndsHere(t *testing.T) {
 	}
 }
 
-func TestSwitchIsTreatedLikeAnAnswer(t *testing.T) {
+func TestHeaderOfASwitchIsCleaned(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, func(c *originConn) {
 		if _, ok := c.request(); ok {
@@ -167,8 +166,8 @@ func TestSwitchIsTreatedLikeAnAnswer(t *testing.T) {
 	wantSame(t, "the client got", readHead(t, client), strings.Replace(switched, "\r\n\r\n", "\r\nX-Stays: 3\r\n\r\n", 1))
 }
 
-// Browsers would preload from a host that they should not know.
-func TestNamesComeBackInEverySection(t *testing.T) {
+// Otherwise browsers would preload from the origin's host.
+func TestNamesAreMappedInEverySection(t *testing.T) {
 	t.Parallel()
 	const said, want = "</a.css>; rel=preload, <https://lb.a.test/b.css>; rel=preload", "</a.css>; rel=preload, <http://a.test/b.css>; rel=preload"
 	ca := tlstest.NewAuthority(t)
@@ -204,8 +203,8 @@ func TestNamesComeBackInEverySection(t *testing.T) {
 	}
 }
 
-// net/http reads a name with a blank in it, and leaves the field out when it writes.
-func TestFieldWhoseNameIsNoneIsNotLostInSilence(t *testing.T) {
+// net/http reads a field name with a space in it, and drops the field when it writes.
+func TestInvalidFieldNameIsRefused(t *testing.T) {
 	t.Parallel()
 	const hint = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n"
 	for _, bad := range []string{"Set Cookie: sid=SECRET\r\n", "Set-Cookie: sid=SECRET\x01\r\n", "Set-Cookie: sid=SECRET\x7f\r\n"} {
@@ -224,7 +223,7 @@ func TestFieldWhoseNameIsNoneIsNotLostInSilence(t *testing.T) {
 				}
 				got := newWire(t, always(answer), logTo(lines)).send(t, request)
 				line := lines.next(t)
-				if name == "trailer" { // the status is out already; the answer must not look complete
+				if name == "trailer" { // the status has been sent; the response must not look complete
 					if strings.HasSuffix(got, "0\r\n\r\n") || line["problem"] != "incomplete-response" {
 						t.Errorf("%q, logged %v", got, line)
 					}
@@ -241,8 +240,8 @@ func TestFieldWhoseNameIsNoneIsNotLostInSilence(t *testing.T) {
 	}
 }
 
-// ReverseProxy would put the values of the header into the trailer section too.
-func TestFieldInHeaderAndTrailerStaysOneInEach(t *testing.T) {
+// ReverseProxy would add the header's values to the trailer section.
+func TestFieldInHeaderAndTrailerIsNotDoubled(t *testing.T) {
 	t.Parallel()
 	b := newWire(t, always("HTTP/1.1 200 OK\r\nX-Sum: header\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: trailer\r\n\r\n"))
 	for client, ask := range clients {
@@ -253,8 +252,8 @@ func TestFieldInHeaderAndTrailerStaysOneInEach(t *testing.T) {
 	}
 }
 
-// A hook may add a trailer, before the body or behind it, and may read the body before the answer begins.
-func TestHooksHaveTheTrailers(t *testing.T) {
+// A hook may add a trailer before or after the body, and may read the body before the response begins.
+func TestHooksSeeTheTrailers(t *testing.T) {
 	t.Parallel()
 	atEnd := func(r *http.Response, do func()) {
 		r.Body = struct {

@@ -5,13 +5,13 @@ import (
 	"testing"
 )
 
-// second is the request that is hidden in another one's bytes: for whoever reads these
-// differently than the proxy, it is a request that the proxy has never looked at.
+// second is a request that is hidden in the bytes of another. A server that parses these differently would process a request that
+// the proxy has not checked.
 const second = "GET /smuggled HTTP/1.1\r\nHost: a.test\r\nX: y\r\n\r\n"
 
-// Requests that two readers could take for different ones are refused, and with them the rest of
-// the connection, or they reach the origin so that there is one way to read them. The proxy's own
-// server closes after a "Connection: close"; rows without it are those where it has to do so by itself.
+// If two servers could parse a request differently, the proxy refuses it and closes the connection, or forwards it in an
+// unambiguous form. The proxy's server closes the connection after "Connection: close"; it must close it in the rows without
+// that too.
 func TestAmbiguousRequestsAreRefused(t *testing.T) {
 	t.Parallel()
 	const post, get = "POST / HTTP/1.1\r\nHost: a.test\r\n", "GET / HTTP/1.1\r\nHost: a.test\r\n"
@@ -79,19 +79,19 @@ func TestAmbiguousRequestsAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var w *wire
 			var got string
-			// All that reaches the origin has reached it once the inner test has ended.
+			// When the inner test has ended, the origin has all that it will get.
 			t.Run("wire", func(t *testing.T) {
 				w = newWire(t, always(ok))
 				got = w.send(t, bytes)
 			})
-			if !strings.HasPrefix(got, "HTTP/1.1 400 ") && !strings.HasPrefix(got, "HTTP/1.1 501 ") { // RFC 9112 section 6.1 has 501 for unknown codings
+			if !strings.HasPrefix(got, "HTTP/1.1 400 ") && !strings.HasPrefix(got, "HTTP/1.1 501 ") { // 501 is for unknown codings (RFC 9112 section 6.1)
 				t.Errorf("the client got %.400q", got)
 			}
 			if strings.Count(got, "HTTP/1.") != 1 {
 				t.Errorf("not one answer: %.800q", got)
 			}
 			for _, r := range w.requests() {
-				// A body that breaks off may have begun to be sent, but must not look complete.
+				// The proxy may have begun to forward an incomplete body, but the body must not look complete.
 				if _, body, _ := strings.Cut(r, "\r\n\r\n"); strings.HasPrefix(r, "GET ") || strings.HasSuffix(body, "0\r\n\r\n") {
 					t.Errorf("the origin saw %.400q", r)
 				}
@@ -100,7 +100,7 @@ func TestAmbiguousRequestsAreRefused(t *testing.T) {
 	}
 }
 
-// What is odd, but has one meaning, reaches the origin so that nobody can find another in it.
+// An unusual but unambiguous request reaches the origin in its usual form.
 func TestOddRequestsReachTheOriginInOneForm(t *testing.T) {
 	t.Parallel()
 	const closing = "Connection: close\r\n"
@@ -121,7 +121,7 @@ func TestOddRequestsReachTheOriginInOneForm(t *testing.T) {
 			var w *wire
 			t.Run("wire", func(t *testing.T) {
 				w = newWire(t, always(ok))
-				// The hidden request is not read any more: the client has said that it sends no other.
+				// The hidden request is not read, because the client has announced the end of the connection.
 				if got := w.send(t, row.in+second); !strings.HasSuffix(got, "\r\n\r\nok") || strings.Count(got, "HTTP/1.") != 1 {
 					t.Errorf("the client got %q", got)
 				}
@@ -135,8 +135,8 @@ func TestOddRequestsReachTheOriginInOneForm(t *testing.T) {
 	}
 }
 
-// What follows a request is the next one or none, and never a part of it.
-func TestJunkAfterABodyIsNoPartOfIt(t *testing.T) {
+// Bytes after a request are the next request or an error, and never a part of the body.
+func TestBytesAfterABodyAreNotForwarded(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{"length": "Content-Length: 5\r\n\r\nhello", "chunked": "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"} {
 		var w *wire
@@ -155,8 +155,8 @@ func TestJunkAfterABodyIsNoPartOfIt(t *testing.T) {
 	}
 }
 
-// RFC 9112 section 6.1 has a server close the connection after a request with both a length and
-// chunks, and after one with chunks in HTTP/1.0: whoever sent it may have meant the other end.
+// A server must close the connection after a request with both a length and chunks, and after HTTP/1.0 with chunks (RFC 9112
+// section 6.1): the client may have meant another end of the body.
 func TestTwoFramingsEndTheConnection(t *testing.T) {
 	t.Parallel()
 	const post = "POST / HTTP/1.1\r\nHost: a.test\r\n"

@@ -20,7 +20,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
-// echo answers at once, and with whatever comes as it comes.
+// echo responds at once, and streams the request's body back.
 func echo(w http.ResponseWriter, r *http.Request) {
 	client := http.NewResponseController(w)
 	client.EnableFullDuplex()
@@ -40,9 +40,9 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// net/http's server reads the rest of an upload before it lets an answer begin: what it takes never
-// reaches the origin, and a client that waits for the answer's beginning waits in vain.
-func TestUploadGoesOnWhileTheAnswerComes(t *testing.T) {
+// net/http's server reads the rest of an upload before a response begins. The origin would not get that rest, and a client that
+// waits for the response before it sends more would wait for ever.
+func TestUploadContinuesDuringTheResponse(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	upload := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
@@ -89,20 +89,20 @@ func TestUploadGoesOnWhileTheAnswerComes(t *testing.T) {
 	}
 }
 
-// A client that leaves gets no answer, is nobody's fault, and its request ends at the origin.
-func TestClientThatLeavesIsLoggedAsGone(t *testing.T) {
+// If a client disconnects, its request ends at the origin, and the log does not blame the origin or the proxy.
+func TestClientThatDisconnectsIsLoggedAsGone(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		request string
-		answer  http.HandlerFunc // nil: it is not asked
+		origin  http.HandlerFunc // nil if the request does not reach it
 		status  float64
 	}{
-		"during the look-up":            {aGet, nil, 499},
-		"before the answer":             {aGet, silent, 499},
-		"in the answer":                 {aGet, begins, 200},
-		"in the upload":                 {aPost + "Content-Length: 99999\r\n\r\nabc", silent, 499}, // smaller ones are read first, over HTTP/2
-		"in a chunk":                    {aPost + "Transfer-Encoding: chunked\r\n\r\n9\r\nabc", silent, 499},
-		"in the upload, of an answer's": {aPost + "Content-Length: 99999\r\n\r\nabc", echo, 200},
+		"during the look-up":                      {aGet, nil, 499},
+		"before the response":                     {aGet, silent, 499},
+		"in the response":                         {aGet, begins, 200},
+		"in the upload":                           {aPost + "Content-Length: 99999\r\n\r\nabc", silent, 499}, // over HTTP/2, smaller bodies are read ahead
+		"in a chunk":                              {aPost + "Transfer-Encoding: chunked\r\n\r\n9\r\nabc", silent, 499},
+		"in the upload, after the response began": {aPost + "Content-Length: 99999\r\n\r\nabc", echo, 200},
 	} {
 		for _, http2 := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
@@ -112,10 +112,10 @@ func TestClientThatLeavesIsLoggedAsGone(t *testing.T) {
 				address := serveOrigin(t, ca, http2, func(w http.ResponseWriter, r *http.Request) {
 					arrived <- struct{}{}
 					defer func() { ended <- struct{}{} }()
-					c.answer(w, r)
+					c.origin(w, r)
 				})
 				store := routes(t, route{"host": "a.test", "origin": address, "ca_pem": ca.PEM(), "protocols": offers(http2)})
-				if c.answer == nil {
+				if c.origin == nil {
 					store = storeFunc(func(ctx context.Context, _ string) (*origin.Route, error) {
 						arrived <- struct{}{}
 						<-ctx.Done()
@@ -138,7 +138,7 @@ func TestClientThatLeavesIsLoggedAsGone(t *testing.T) {
 	}
 }
 
-func TestStreamThatIsResetIsLoggedAsGone(t *testing.T) {
+func TestResetStreamIsLoggedAsGone(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	for _, http2 := range []bool{false, true} {
@@ -164,8 +164,8 @@ func TestStreamThatIsResetIsLoggedAsGone(t *testing.T) {
 	}
 }
 
-// A body that grows over the limit while the origin answers is the client's fault.
-func TestLimitThatIsMetDuringTheAnswerIsTold(t *testing.T) {
+// If a body exceeds the limit while the origin responds, that is the client's fault.
+func TestBodyLimitDuringTheResponseIsLogged(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	for _, http2 := range []bool{false, true} {
@@ -184,7 +184,7 @@ func TestLimitThatIsMetDuringTheAnswerIsTold(t *testing.T) {
 	}
 }
 
-// A client may have no more to say, and yet listen.
+// A client may close its write side and still read.
 func TestHalfClosedWebSocketStillReceives(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -209,19 +209,19 @@ func TestHalfClosedWebSocketStillReceives(t *testing.T) {
 }
 
 // A hook may refuse a switch.
-func TestSwitchThatIsRefusedIsAnswered(t *testing.T) {
+func TestRefusedSwitchGetsAResponse(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	b, lines := one(t, route{"origin": serveOrigin(t, ca, false, upgrades(func(net.Conn) {})), "ca_pem": ca.PEM()},
 		func(c *proxy.Config) {
 			c.ResponseHooks = []proxy.ResponseHook{func(*http.Response) error { return errors.New("no") }}
 		})
-	answer(t, b.send(t, aSwitch)).want(t, 500, "proxy_internal_error")
+	readResponse(t, b.send(t, aSwitch)).want(t, 500, "proxy_internal_error")
 	wantLine(t, lines.next(t), 500, "hook-failed")
 }
 
-// What handlers write twice, or not at all, is logged as the client got it.
-func TestMiddlewaresAnswerIsLoggedAsItWasSent(t *testing.T) {
+// If a handler writes a header twice or not at all, the log has the status that the client got.
+func TestMiddlewaresResponseIsLoggedAsSent(t *testing.T) {
 	t.Parallel()
 	for want, serve := range map[int]http.HandlerFunc{
 		202: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202); w.WriteHeader(500) },
@@ -249,8 +249,8 @@ func TestMiddlewaresAnswerIsLoggedAsItWasSent(t *testing.T) {
 	}
 }
 
-// Some servers make no difference between trailers and headers.
-func TestTrailersDoNotSayWhoAsked(t *testing.T) {
+// Some servers treat trailers like header fields.
+func TestTrailersHaveNoForwardedFields(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	for _, http2 := range []bool{false, true} {
@@ -258,7 +258,7 @@ func TestTrailersDoNotSayWhoAsked(t *testing.T) {
 			io.Copy(io.Discard, r.Body)
 			r.Trailer.Write(w)
 		}), "ca_pem": ca.PEM(), "protocols": offers(http2)})
-		got := answer(t, b.send(t, aPost+"Te: trailers\r\nTrailer: X-Forwarded-For, X-Sum, Via, Connection\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"+
+		got := readResponse(t, b.send(t, aPost+"Te: trailers\r\nTrailer: X-Forwarded-For, X-Sum, Via, Connection\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"+
 			"X-Forwarded-For: 6.6.6.6\r\nX-Sum: 1\r\nX-Forwarded-Host: evil.test\r\nVia: 1.1 evil\r\nConnection: X-Sum\r\nForwarded: for=6.6.6.6\r\n\r\n"))
 		if strings.TrimSpace(got.body) != "X-Sum: 1" {
 			t.Errorf("HTTP/2 %v: the origin saw the trailers %q", http2, got.body)
@@ -266,8 +266,7 @@ func TestTrailersDoNotSayWhoAsked(t *testing.T) {
 	}
 }
 
-// A quote that is left open must not hide the proxy's name from itself: each request would go
-// around until time runs out.
+// An open quote must not hide the proxy's identifier: each request would loop until a timeout.
 func TestOpenQuoteDoesNotHideALoop(t *testing.T) {
 	t.Parallel()
 	for _, field := range []string{"sleight", `other, SLEIGHT;x="a"`, `"`, `x;y="`, `x;y="\`, `x;y="a, b"`} {
@@ -291,12 +290,12 @@ func TestOpenQuoteDoesNotHideALoop(t *testing.T) {
 	}
 }
 
-// An origin that sees the proxy leave may end its answer where it is. That is not all of it.
-func TestAnswerThatEndsWhenTimeIsOutIsNotAWholeOne(t *testing.T) {
+// If the proxy cancels a request, the origin may end its response early. Such a response is incomplete.
+func TestResponseThatEndsAtATimeoutIsIncomplete(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := &tlstest.Origin{Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, HTTP1: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		http.NewResponseController(w).Flush() // with its length known, it would be whole
+		http.NewResponseController(w).Flush() // otherwise net/http would set a length
 		io.WriteString(w, "half")
 	})}
 	o.Start(t)
@@ -316,9 +315,8 @@ func TestAnswerThatEndsWhenTimeIsOutIsNotAWholeOne(t *testing.T) {
 	b.handler.ServeHTTP(httptest.NewRecorder(), r)
 }
 
-// A few bytes of an answer whose length is known, and then a pause: the client sees them now, and not
-// with the next ones.
-func TestBeginningOfAnAnswerIsNotHeldBack(t *testing.T) {
+// If the origin pauses after the first bytes of a response of known length, the client gets them before the rest.
+func TestBeginningOfAResponseIsFlushed(t *testing.T) {
 	t.Parallel()
 	seen := make(chan struct{})
 	w := newWire(t, func(c *originConn) {

@@ -11,7 +11,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// A transport may put what came into the map of the announcement, or into another one.
+// A transport may put the trailers into the map of the announced names, or into another map.
 func TestTrailersAreFoundWhereverTheTransportPutsThem(t *testing.T) {
 	t.Parallel()
 	came := http.Header{"X-Sum": {"1"}, "X-More": {"2"}, "Set-Cookie": {"a=b"}, "Upgrade": {"h2c"}}
@@ -48,7 +48,7 @@ func TestTrailersAreFoundWhereverTheTransportPutsThem(t *testing.T) {
 	}
 }
 
-// eofFunc is an empty body that calls itself when it is read.
+// eofFunc is an empty body that calls the function when it is read.
 type eofFunc func()
 
 func (f eofFunc) Read([]byte) (int, error) { f(); return 0, io.EOF }

@@ -15,7 +15,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
-// asking is a store without routes, that knows for which host it was asked last.
+// asking is a store without routes that notes the last host of a lookup.
 type asking struct{ host string }
 
 func (a *asking) Lookup(_ context.Context, host string) (*origin.Route, error) {
@@ -23,8 +23,8 @@ func (a *asking) Lookup(_ context.Context, host string) (*origin.Route, error) {
 	return nil, origin.ErrNotFound
 }
 
-// Through Lambda's events a Host can have any bytes.
-func TestHostsOfRequestsAreReadByTheOneRule(t *testing.T) {
+// In Lambda's events, a Host can have any bytes.
+func TestHostsOfRequestsAreNormalized(t *testing.T) {
 	t.Parallel()
 	store := &asking{}
 	b := start(t, store)
@@ -44,9 +44,8 @@ func TestHostsOfRequestsAreReadByTheOneRule(t *testing.T) {
 	}
 }
 
-// A client that writes its host in Unicode is one with the client that does not, for the origin and
-// in what the origin is told and says.
-func TestNameInUnicodeIsAnALabelFromHereOn(t *testing.T) {
+// A client that writes its host in Unicode gets the same as a client that writes A-labels, and so does the origin.
+func TestUnicodeHostIsForwardedAsALabels(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	for _, old := range []bool{false, true} {
@@ -85,7 +84,7 @@ func TestNameInUnicodeIsAnALabelFromHereOn(t *testing.T) {
 				t.Errorf("logged as %q", host)
 			}
 		}
-		// Another name than that of the route.
+		// A similar name without a route.
 		b.do(t, "cdn.test", func(r *http.Request) { r.Header.Set("X-Client-Host", "b\u00fcch\u0435r.example") }).want(t, 404, "destination_not_found")
 	}
 }

@@ -17,7 +17,7 @@ const (
 	switched  = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-Websocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 )
 
-// readAs reads as many bytes as want has, and compares.
+// readAs reads as many bytes as want has, and compares them.
 func readAs(t *testing.T, r io.Reader, want string) {
 	t.Helper()
 	b := make([]byte, len(want))
@@ -26,7 +26,7 @@ func readAs(t *testing.T, r io.Reader, want string) {
 	}
 }
 
-// readHead reads up to the empty line and no further.
+// readHead reads up to the empty line, and no bytes after it.
 func readHead(t *testing.T, r io.Reader) string {
 	t.Helper()
 	var head strings.Builder
@@ -39,7 +39,7 @@ func readHead(t *testing.T, r io.Reader) string {
 	return head.String()
 }
 
-func TestWebSocketIsATunnelForEveryByte(t *testing.T) {
+func TestWebSocketPassesEveryByte(t *testing.T) {
 	t.Parallel()
 	ended := make(chan struct{})
 	w := newWire(t, func(c *originConn) {
@@ -47,13 +47,13 @@ func TestWebSocketIsATunnelForEveryByte(t *testing.T) {
 			return
 		}
 		io.WriteString(c, switched+"first")
-		io.Copy(c, c.r) // an echo, until the client has ended
+		io.Copy(c, c.r) // an echo, until the client closes its side
 		close(ended)
 	})
 	client := w.dial(t)
 	io.WriteString(client, handshake)
 	wantSame(t, "the client got", readHead(t, client), switched)
-	readAs(t, client, "first") // came in one packet with the head
+	readAs(t, client, "first") // in the same packet as the head
 	for _, message := range []string{"ping", "\x00\xff\r\n\r\n", strings.Repeat("long", 20_000)} {
 		go io.WriteString(client, message)
 		readAs(t, client, message)
@@ -71,10 +71,9 @@ func TestWebSocketIsATunnelForEveryByte(t *testing.T) {
 	}
 }
 
-// RFC 6455 has clients wait for the answer, but who does not must not lose what it sent: its server
-// sees a stream that begins in the middle of a message. The bytes are in the buffer through which
-// net/http has read the head.
-func TestBytesBehindTheHandshakeAreNotLost(t *testing.T) {
+// RFC 6455 tells clients to wait for the response. If a client does not, its first bytes are in the buffer of the
+// server, after the head. They must not be lost: the origin would get a stream that begins in the middle of a message.
+func TestBytesAfterTheHandshakeAreNotLost(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, func(c *originConn) {
 		if _, ok := c.request(); ok {
@@ -103,8 +102,8 @@ func TestWebSocketEndsWithItsOrigin(t *testing.T) {
 	}
 }
 
-// Over HTTP/2 there is no Upgrade (RFC 9113 section 8.6): an origin that would prefer it has to be
-// asked for HTTP/1.1, and under the same name.
+// HTTP/2 has no Upgrade (RFC 9113 section 8.6). The proxy has to use HTTP/1.1, with the same name, even if the origin prefers
+// HTTP/2.
 func TestWebSocketToAnOriginWithHTTP2(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -131,7 +130,7 @@ func TestWebSocketToAnOriginWithHTTP2(t *testing.T) {
 	if r := o.Last(t); r.SNI != "a.test" || r.Host != "a.test" || r.Proto != "HTTP/1.1" || r.Header.Get("Upgrade") != "websocket" {
 		t.Errorf("the origin saw %+v", r)
 	}
-	// That route does not allow HTTP/1.1, so that nothing is dialled.
+	// That route does not allow HTTP/1.1, so the proxy does not dial.
 	if got := w.send(t, strings.Replace(strings.Replace(handshake, "keep-alive", "close", 1), "a.test", "modern.test", 1)); !strings.HasPrefix(got, "HTTP/1.1 501 ") ||
 		field(got, "Proxy-Status") != "sleight; error=http_upgrade_failed" || !strings.Contains(got, "add http/1.1 to the route's protocols") {
 		t.Errorf("under a route with HTTP/2 alone: %q", got)
@@ -141,7 +140,7 @@ func TestWebSocketToAnOriginWithHTTP2(t *testing.T) {
 	}
 }
 
-func TestRefusedUpgradeIsAnOrdinaryAnswer(t *testing.T) {
+func TestRefusedUpgradeIsAnOrdinaryResponse(t *testing.T) {
 	t.Parallel()
 	got := newWire(t, always("HTTP/1.1 426 Upgrade Required\r\nSec-WebSocket-Version: 8\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")).
 		send(t, strings.Replace(handshake, "keep-alive", "close", 1))
@@ -150,8 +149,8 @@ func TestRefusedUpgradeIsAnOrdinaryAnswer(t *testing.T) {
 	}
 }
 
-// A 101 that nobody asked for would make a tunnel through the proxy of the origin's choice.
-func TestSwitchToAnotherProtocolIsNoTunnel(t *testing.T) {
+// An unrequested 101 would let the origin open a tunnel through the proxy.
+func TestSwitchToAnotherProtocolIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct{ request, answer string }{
 		"unasked": {"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n", switched},
@@ -165,8 +164,8 @@ func TestSwitchToAnotherProtocolIsNoTunnel(t *testing.T) {
 	}
 }
 
-// Lambda's fronts have no connection to hand over.
-func TestUpgradeWithoutAConnectionIsSaid(t *testing.T) {
+// In Lambda, the server has no connection to hijack.
+func TestUpgradeWithoutHijackIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, always(switched))
 	r := httptest.NewRequest("GET", "http://a.test/chat", nil)
@@ -178,9 +177,9 @@ func TestUpgradeWithoutAConnectionIsSaid(t *testing.T) {
 	}
 }
 
-// An Upgrade that Connection does not name was for another hop, and one of HTTP/1.0 is to be ignored
-// (RFC 9110 section 7.8): a tunnel that nobody in between knows of hides requests.
-func TestUpgradeThatIsNoneOpensNoTunnel(t *testing.T) {
+// An Upgrade that Connection does not name is for another hop, and an Upgrade in HTTP/1.0 must be ignored (RFC 9110 section 7.8).
+// A tunnel that proxies in between do not know about could hide requests.
+func TestMalformedUpgradeOpensNoTunnel(t *testing.T) {
 	t.Parallel()
 	for name, head := range map[string]string{
 		"Connection does not name it": "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nUpgrade: websocket\r\n\r\n",

@@ -18,8 +18,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
-// wire is a proxy between two sockets, on which every byte is the test's: net/http on both
-// sides would agree with itself, and mends what it reads. The origin is a.test, over TLS.
+// wire is a proxy between two sockets. The tests choose every byte on both, because net/http on both sides would agree with
+// itself, and corrects malformed input. The origin is a.test, over TLS.
 type wire struct {
 	addr    string // of the proxy
 	handler http.Handler
@@ -28,7 +28,7 @@ type wire struct {
 	seen []string
 }
 
-// newWire starts both. The origin has each connection served by serve.
+// newWire starts the proxy and the origin. The origin calls serve for each connection.
 func newWire(t testing.TB, serve func(*originConn), change ...func(*proxy.Config)) *wire {
 	t.Helper()
 	w := &wire{}
@@ -44,15 +44,15 @@ func newWire(t testing.TB, serve func(*originConn), change ...func(*proxy.Config
 	b := start(t, routes(t, route{"host": "a.test", "origin": address, "ca_pem": ca.PEM()}), change...)
 	w.handler = b.handler
 	server := httptest.NewUnstartedServer(b.handler)
-	server.Config.DisableGeneralOptionsHandler = true // "OPTIONS *" is the handler's as well
+	server.Config.DisableGeneralOptionsHandler = true // "OPTIONS *" is for the handler too
 	server.Start()
 	t.Cleanup(server.Close)
 	w.addr = server.Listener.Addr().String()
 	return w
 }
 
-// requests returns what arrived at the origin so far, byte for byte. It is all that ever will
-// once the test (or t.Run) has ended in which the wire was made.
+// requests returns the requests that the origin has received so far, byte for byte. After the end of the test or t.Run that made
+// the wire, these are all.
 func (w *wire) requests() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -71,8 +71,8 @@ func (w *wire) dial(t testing.TB) net.Conn {
 	return c
 }
 
-// send writes the bytes to the proxy, and returns those that came back until it closed the
-// connection, which it has to do.
+// send writes the bytes to the proxy, and returns its bytes until it closes the connection. It fails the test if the proxy does
+// not close it.
 func (w *wire) send(t testing.TB, bytes string) string {
 	t.Helper()
 	c := w.dial(t)
@@ -86,14 +86,14 @@ func (w *wire) send(t testing.TB, bytes string) string {
 	return string(got)
 }
 
-// originConn is a connection as the origin has it.
+// originConn is the origin's side of a connection.
 type originConn struct {
 	*tls.Conn
 	r *bufio.Reader
 	w *wire
 }
 
-// request reads a request with its body and records it; false means that there is none.
+// request reads a request with its body, and records it. It returns false at the end of the connection.
 func (c *originConn) request() (string, bool) {
 	head, ok := c.head()
 	if !ok {
@@ -121,7 +121,7 @@ func (c *originConn) head() (string, bool) {
 	}
 }
 
-// body reads the body that belongs to the head, with the bytes that frame it.
+// body reads the body after the head, with its framing.
 func (c *originConn) body(head string) string {
 	if strings.EqualFold(field(head, "Transfer-Encoding"), "chunked") {
 		var b strings.Builder
@@ -145,8 +145,7 @@ func (c *originConn) body(head string) string {
 	return string(body[:n])
 }
 
-// always answers every request with the same bytes. An answer that no length ends is
-// ended by the connection.
+// always is an origin that sends the same bytes for every request. It closes the connection after a response without a length.
 func always(answer string) func(*originConn) {
 	return func(c *originConn) {
 		for {
@@ -163,8 +162,8 @@ func always(answer string) func(*originConn) {
 
 const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-// lines returns the first line of a message, its fields and its body. The order of fields with
-// different names means nothing (RFC 9110 section 5.3) and is not kept; that of those with one name is.
+// lines returns the first line of a message, its fields and its body. It sorts the fields by name, because the order of different
+// names has no meaning (RFC 9110 section 5.3). It keeps the order of fields with the same name.
 func lines(message string) (first string, fields []string, body string) {
 	head, body, _ := strings.Cut(message, "\r\n\r\n")
 	fields = strings.Split(head, "\r\n")
@@ -191,17 +190,17 @@ func field(message, name string) string {
 	return strings.Join(all, "|")
 }
 
-// added are the fields that the proxy adds to a request; they have tests of their own.
+// added are the fields that the proxy adds to a request. Other tests are for them.
 var added = []string{"via", "cdn-loop", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"}
 
-// plain writes a message as it is compared: without what the proxy adds.
+// plain returns a message without the fields that the proxy adds, with the other fields sorted.
 func plain(message string) string {
 	first, fields, body := lines(message)
 	fields = slices.DeleteFunc(fields, func(f string) bool { return slices.Contains(added, fieldName(f)) })
 	return strings.Join(append([]string{first}, fields...), "\r\n") + "\r\n\r\n" + body
 }
 
-// wantSame compares messages.
+// wantSame compares two messages without the fields that the proxy adds.
 func wantSame(t *testing.T, what, got, want string) {
 	t.Helper()
 	if got, want := plain(got), plain(want); got != want {
@@ -209,7 +208,7 @@ func wantSame(t *testing.T, what, got, want string) {
 	}
 }
 
-func TestRequestPassesAsItIs(t *testing.T) {
+func TestRequestPassesUnchanged(t *testing.T) {
 	t.Parallel()
 	const closing = "Host: a.test\r\nConnection: close\r\n"
 	for name, row := range map[string]struct{ in, out string }{
@@ -217,10 +216,10 @@ func TestRequestPassesAsItIs(t *testing.T) {
 		"double slashes": {"GET //a//b//?// HTTP/1.1\r\n" + closing + "\r\n", "GET //a//b//?// HTTP/1.1\r\nHost: a.test\r\n\r\n"},
 		"empty query":    {"GET /? HTTP/1.1\r\n" + closing + "\r\n", "GET /? HTTP/1.1\r\nHost: a.test\r\n\r\n"},
 		"escapes":        {"GET /%41%7e%2f%C3%a9/'()*!$,:@ HTTP/1.1\r\n" + closing + "\r\n", "GET /%41%7e%2f%C3%a9/'()*!$,:@ HTTP/1.1\r\nHost: a.test\r\n\r\n"},
-		// Browsers send such bytes as they are, and a slash that was escaped must not become one.
+		// Browsers do not escape such bytes. An escaped slash must stay escaped.
 		"bar beside a %2F":   {"GET /a%2Fb|c HTTP/1.1\r\n" + closing + "\r\n", "GET /a%2Fb%7Cc HTTP/1.1\r\nHost: a.test\r\n\r\n"},
 		"quote beside a %2F": {"GET /..%2F\"%2F.. HTTP/1.1\r\n" + closing + "\r\n", "GET /..%2F%22%2F.. HTTP/1.1\r\nHost: a.test\r\n\r\n"},
-		// What no request target may have is escaped; other bytes that are none of a query's stay.
+		// Bytes that a request target may not have are escaped. Other bytes that a query may not have stay.
 		"raw bytes":        {"GET /\xc3\xa9\"<>^`{|}?\xe9\"<> HTTP/1.1\r\n" + closing + "\r\n", "GET /%C3%A9%22%3C%3E%5E%60%7B%7C%7D?%E9\"<> HTTP/1.1\r\nHost: a.test\r\n\r\n"},
 		"asterisk":         {"OPTIONS * HTTP/1.1\r\n" + closing + "\r\n", "OPTIONS * HTTP/1.1\r\nHost: a.test\r\n\r\n"},
 		"own method":       {"PURGE-it / HTTP/1.1\r\n" + closing + "\r\n", "PURGE-it / HTTP/1.1\r\nHost: a.test\r\n\r\n"},
@@ -249,7 +248,7 @@ func TestRequestPassesAsItIs(t *testing.T) {
 	}
 }
 
-func TestAnswerPassesAsItIs(t *testing.T) {
+func TestResponsePassesUnchanged(t *testing.T) {
 	t.Parallel()
 	const date = "Date: Tue, 15 Nov 1994 08:12:31 GMT\r\n"
 	const closing = date + "Connection: close\r\n"
@@ -278,9 +277,9 @@ func TestAnswerPassesAsItIs(t *testing.T) {
 	}
 }
 
-// An answer in two lengths has to be refused: whoever reads it by the other one takes its body
-// for the next answer. One that breaks off must not look complete.
-func TestAnswerThatCannotBeFramedIsNoSuccess(t *testing.T) {
+// A response with two lengths must be refused: a client that uses the other length would take a part of the body for the next
+// response. An incomplete response must not look complete.
+func TestResponseWithInvalidFramingIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]string{
 		"two lengths":   "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
@@ -303,17 +302,17 @@ func TestAnswerThatCannotBeFramedIsNoSuccess(t *testing.T) {
 		"no last chunk":  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
 		"chunk too long": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokay\r\n0\r\n\r\n",
 	} {
-		t.Run("broken off, "+name, func(t *testing.T) {
+		t.Run("incomplete, "+name, func(t *testing.T) {
 			t.Parallel()
 			got := newWire(t, func(c *originConn) { c.request(); io.WriteString(c, answer) }).send(t, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
 			r, err := http.ReadResponse(bufio.NewReader(strings.NewReader(got)), nil)
 			if err != nil {
-				// On a connection that it had used before, it would send the request again, POSTs too (RFC 9112 section 9.3.1).
-				t.Fatalf("the client got not even a head: %v", err)
+				// On a reused connection, a client would retry the request, even a POST (RFC 9112 section 9.3.1).
+				t.Fatalf("the client did not get a header: %v", err)
 			}
 			defer r.Body.Close()
 			if body, err := io.ReadAll(r.Body); err == nil && r.StatusCode == 200 {
-				t.Errorf("a complete answer of %q: %q", body, got)
+				t.Errorf("a complete response of %q: %q", body, got)
 			}
 		})
 	}

@@ -13,9 +13,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
-// A connection that is closed while the client is still sending is reset, and the client may lose
-// the answer that was on its way.
-func TestAnswerIsNotLostToClientsThatGoOnSending(t *testing.T) {
+// If a connection is closed while the client is still sending, it is reset, and the client may lose the response.
+func TestClientThatIsStillSendingGetsTheResponse(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test")
@@ -48,7 +47,7 @@ func TestAnswerIsNotLostToClientsThatGoOnSending(t *testing.T) {
 					t.Fatal(err)
 				}
 				result{resp.StatusCode, resp.Header, string(body)}.want(t, 413, "http_request_error")
-				if _, err := from.ReadByte(); err != io.EOF { // what a client that is slower to read would get instead
+				if _, err := from.ReadByte(); err != io.EOF { // a slow client could get a reset in place of the response
 					t.Errorf("after the answer: %v, want its end", err)
 				}
 			})
@@ -56,7 +55,7 @@ func TestAnswerIsNotLostToClientsThatGoOnSending(t *testing.T) {
 	}
 }
 
-func TestConnectionIsKeptAfterABodyThatWasAskedFor(t *testing.T) {
+func TestConnectionIsKeptAfterAnExpectedBody(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	o := tlstest.NewOrigin(t, ca, "a.test")
@@ -80,9 +79,9 @@ func TestConnectionIsKeptAfterABodyThatWasAskedFor(t *testing.T) {
 	}
 }
 
-// A server that is about to end says so with each answer, or clients go on sending on connections that
-// it closes under them.
-func TestServersWordIsNotLostToInterimAnswersAndErrors(t *testing.T) {
+// A server in shutdown sets Connection: close in each response. Otherwise clients would send requests on connections that it
+// closes.
+func TestServersConnectionCloseReachesTheClient(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, always("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"+ok))
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -91,7 +90,7 @@ func TestServersWordIsNotLostToInterimAnswersAndErrors(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	for host, status := range map[string]string{"a.test": "200", "unmapped.test": "404"} {
-		// It has to be closed, or send fails.
+		// send fails if the connection stays open.
 		got := (&wire{addr: server.Listener.Addr().String()}).send(t, "GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n")
 		if !strings.Contains(got, "HTTP/1.1 "+status+" ") {
 			t.Errorf("%s: %q", host, got)

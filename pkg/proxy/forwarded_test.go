@@ -11,7 +11,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
-// list returns the members of a field, however many lines it has.
+// list returns the elements of a field, from all its lines.
 func list(message, name string) string {
 	var all []string
 	for line := range strings.SplitSeq(field(message, name), "|") {
@@ -44,7 +44,7 @@ func TestViaAndCDNLoopNameTheProxyLast(t *testing.T) {
 	}
 }
 
-func TestViaSaysHowTheClientCame(t *testing.T) {
+func TestViaHasTheClientsProtocol(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, always(ok))
 	server := httptest.NewUnstartedServer(w.handler)
@@ -63,9 +63,9 @@ func TestViaSaysHowTheClientCame(t *testing.T) {
 	}
 }
 
-// A route whose origin leads back to the proxy would otherwise call it until something gives. RFC 8586
-// says nothing of case, but an identifier may be a host, which has none.
-func TestLoopIsBroken(t *testing.T) {
+// Otherwise a route whose origin leads back to the proxy would loop until a timeout. RFC 8586 does not mention case, but an
+// identifier may be a host, whose case does not matter.
+func TestLoopIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, fields := range []string{
 		"CDN-Loop: sleight\r\n", "CDN-Loop: SLEIGHT\r\n", "CDN-Loop: sleight; a=b\r\n", "CDN-Loop: sleight;a=\"b, c\"\r\n", "CDN-Loop: x; a=\"b\", sleight ,y\r\n",
@@ -79,7 +79,7 @@ func TestLoopIsBroken(t *testing.T) {
 	}
 }
 
-// claims are what a stranger says of where a request came from.
+// claims are fields of an untrusted client with false origins of its request.
 const claims = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 7.7.7.7\r\nX-Forwarded-Host: evil.test\r\nX-Forwarded-Proto: https\r\nForwarded: for=6.6.6.6;host=evil.test\r\nForwarded: proto=https\r\n" +
 	"X-Forwarded-Port: 666\r\nX-Forwarded-Server: evil\r\nX-Forwarded-Prefix: /evil\r\nX-Forwarded-Anything: evil\r\n"
 
@@ -94,7 +94,7 @@ func parameters(message string) map[string]string {
 	return all
 }
 
-func TestStrangersDoNotSayWhereARequestCameFrom(t *testing.T) {
+func TestForwardedFieldsOfUntrustedClientsAreReplaced(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, always(ok))
 	w.send(t, "GET / HTTP/1.1\r\nHost: A.test:8080\r\nConnection: close\r\n"+claims+"X-Real-Ip: stays\r\n\r\n")
@@ -115,7 +115,7 @@ func TestStrangersDoNotSayWhereARequestCameFrom(t *testing.T) {
 	}
 }
 
-func TestAddressInForwardedIsQuotedWhereItHasColons(t *testing.T) {
+func TestAddressWithColonsIsQuotedInForwarded(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, always(ok))
 	r := httptest.NewRequest("GET", "http://a.test/", nil)
@@ -127,7 +127,7 @@ func TestAddressInForwardedIsQuotedWhereItHasColons(t *testing.T) {
 	}
 }
 
-func TestConnectionCannotTakeAwayWhereARequestCameFrom(t *testing.T) {
+func TestConnectionCannotRemoveForwardedFields(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, always(ok))
 	w.send(t, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close, Via, CDN-Loop, Forwarded\r\nConnection: X-Forwarded-For\r\n"+claims+"Via: 1.0 fred\r\nCDN-Loop: x\r\n\r\n")
@@ -138,7 +138,7 @@ func TestConnectionCannotTakeAwayWhereARequestCameFrom(t *testing.T) {
 	}
 }
 
-func TestTrustedPeersAreBelieved(t *testing.T) {
+func TestForwardedFieldsOfTrustedPeersAreKept(t *testing.T) {
 	t.Parallel()
 	for network, trusted := range map[string]bool{"127.0.0.0/8": true, "10.0.0.0/8": false} {
 		w := newWire(t, always(ok), func(c *proxy.Config) {
@@ -165,8 +165,8 @@ func TestTrustedPeersAreBelieved(t *testing.T) {
 	}
 }
 
-// AWS's fronts have added the peer already, and put it into the list that they pass on.
-func TestPeerThatIsInTheListIsNotAddedTwice(t *testing.T) {
+// AWS's fronts add the peer to the list themselves.
+func TestListedPeerIsNotAddedTwice(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, always(ok), trustLoopback)
 	w.send(t, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nX-Forwarded-For: 6.6.6.6, 127.0.0.1\r\n\r\n")
@@ -176,8 +176,8 @@ func TestPeerThatIsInTheListIsNotAddedTwice(t *testing.T) {
 	}
 }
 
-// Of two schemes, one is not the front's: perhaps the client's own, which it has passed on.
-func TestSecondSchemeIsNotBelieved(t *testing.T) {
+// If there are two schemes, a front may have forwarded the client's own.
+func TestSecondSchemeIsIgnored(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, always(ok), trustLoopback)
 	w.send(t, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n\r\n")
@@ -186,7 +186,7 @@ func TestSecondSchemeIsNotBelieved(t *testing.T) {
 	}
 }
 
-func TestUnknownPeerIsNoEmptyAddress(t *testing.T) {
+func TestUnknownPeerAddsNoAddress(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, always(ok))
 	r := httptest.NewRequest("GET", "http://a.test/", nil)
@@ -201,8 +201,7 @@ func trustLoopback(c *proxy.Config) {
 	c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 }
 
-// TRACE shows a script what the browser hides from it, and what the proxies add; CONNECT asks for a
-// tunnel to a port of the client's choice.
+// TRACE shows scripts the fields that browsers hide and proxies add. CONNECT asks for a tunnel to any port.
 func TestTraceAndConnectAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{"TRACE / HTTP/1.1", "TRACE /x HTTP/1.0", "CONNECT a.test:443 HTTP/1.1", "CONNECT a.test:25 HTTP/1.1", "CONNECT / HTTP/1.1"} {
