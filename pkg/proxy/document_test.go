@@ -123,9 +123,9 @@ func typeText(p problem) string {
 
 func summary(p problem) string {
 	if p.status == 0 {
-		return "No error response. Who can fix it: the " + string(p.fix) + ", if anybody."
+		return "No error response. If anybody can fix it, it is the " + string(p.fix) + "."
 	}
-	s := fmt.Sprintf("Status %d, %s. Who can fix it: the %s. Retry: %s", p.status, typeText(p), p.fix, p.retry)
+	s := fmt.Sprintf("Status %d, %s. The %s can fix it. Retry: %s", p.status, typeText(p), p.fix, p.retry)
 	if p.after > 0 {
 		s += fmt.Sprintf(", after %d seconds", int(p.after.Seconds()))
 	}
