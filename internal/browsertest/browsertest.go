@@ -12,20 +12,19 @@ import (
 	"github.com/sleightproxy/sleight/internal/testdeps"
 )
 
-// Open opens a page in a Chromium without a window that is new and knows one host by its address,
-// "ip:port", whatever the port in the URL, and no other. Flags are added to the command line. What the page
-// comes to it has to tell by itself, to a server. The function that it returns ends the browser and tells what it
-// printed; the end of the test closes it too.
+// Open opens a page in a new headless Chromium. The browser resolves only one host: it connects to addr, "ip:port", for each
+// port of that host. flags are added to the command line. A page reports its result to a server. The returned function ends
+// the browser and returns its output. The end of the test ends the browser too.
 func Open(t testing.TB, url, host, addr string, flags ...string) (stop func() string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, testdeps.Path(t, "chromium"), append(append([]string{
 		"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server", "--user-data-dir=" + t.TempDir(),
-		"--remote-debugging-port=0", // or it would not stay
+		"--remote-debugging-port=0", // without it, the browser ends at once
 		"--host-resolver-rules=MAP " + host + " " + addr + ", MAP * ~NOTFOUND",
 	}, flags...), url)...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // on which it ends its children
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it ends its children then
 	cmd.WaitDelay = 10 * time.Second
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

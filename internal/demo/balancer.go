@@ -13,8 +13,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/hostname"
 )
 
-// loadBalancer stands in for the load balancers of several customers: one address, a
-// certificate for each name, and no patience with clients that mix names up.
+// loadBalancer stands in for the load balancers of several customers. It has one address and a certificate for each name, and
+// refuses a request whose host is not the server name of its connection.
 type loadBalancer struct {
 	ca           *devca.Authority
 	certificates map[string]*tls.Certificate // by server name
@@ -22,7 +22,7 @@ type loadBalancer struct {
 	listener     net.Listener
 }
 
-// Customers of the demo. The last one's origin presents a certificate of somebody else.
+// Customers of the demo. The origin of the last customer presents a certificate for somebody else.
 const (
 	customerOne   = "one.spec-trust.test"
 	customerTwo   = "two.spec-trust.test"
@@ -48,7 +48,7 @@ func startLoadBalancer() (*loadBalancer, error) {
 	}
 	b.server = &http.Server{
 		Handler:  http.HandlerFunc(answer),
-		ErrorLog: log.New(io.Discard, "", 0), // handshakes that fail are part of the show
+		ErrorLog: log.New(io.Discard, "", 0), // the demo has handshakes that fail
 	}
 	config := &tls.Config{
 		NextProtos:     []string{"h2", "http/1.1"},
@@ -60,7 +60,7 @@ func startLoadBalancer() (*loadBalancer, error) {
 
 func (b *loadBalancer) close() { b.server.Close() }
 
-// address returns where it listens, by a name, as load balancers are known.
+// address returns its address with a name instead of an IP address, as load balancers have names.
 func (b *loadBalancer) address() string {
 	_, port, _ := net.SplitHostPort(b.listener.Addr().String())
 	return net.JoinHostPort("localhost", port)
@@ -72,7 +72,7 @@ func (b *loadBalancer) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate
 	if c, ok := b.certificates[hello.ServerName]; ok {
 		return c, nil
 	}
-	return nil, errUnknownName // crypto/tls then breaks the handshake off
+	return nil, errUnknownName // crypto/tls then aborts the handshake
 }
 
 func answer(w http.ResponseWriter, r *http.Request) {

@@ -1,6 +1,5 @@
-// Package demo shows what sleight does, on loopback and with nothing to configure: a
-// load balancer that holds the certificates of several customers, routes to it, and the
-// proxy in front.
+// Package demo shows what sleight does, on loopback and without configuration. It has a load balancer with the certificates of
+// several customers, routes to it, and the proxy in front.
 package demo
 
 import (
@@ -22,9 +21,9 @@ import (
 	"github.com/sleightproxy/sleight/internal/app"
 )
 
-// Run starts everything, sends one request through the proxy, tells on out what happened,
-// and serves until ctx ends. listen is where the proxy should listen; where that is taken,
-// it takes a free port and says so. The error is nil only where the request succeeded.
+// Run starts everything, sends one request through the proxy, writes to out what happened, and serves until ctx ends. listen is
+// the address for the proxy. If it is in use, Run takes a free port and says so. The error is nil only if the request
+// succeeded.
 func Run(ctx context.Context, out io.Writer, listen string) error {
 	balancer, err := startLoadBalancer()
 	if err != nil {
@@ -58,7 +57,7 @@ func Run(ctx context.Context, out io.Writer, listen string) error {
 	if err != nil {
 		return err
 	}
-	// The first request is traced, the others take the short way.
+	// Only the first request is traced.
 	traced := &trace{dialled: balancer.address()}
 	first := make(chan struct{})
 	withTrace := traced.wrap(proxy)
@@ -88,7 +87,7 @@ Try:
   curl -H 'Host: %[2]s' http://%[1]s/
   curl -H 'Host: %[3]s' http://%[1]s/any/path
   curl -i -H 'Host: %[4]s' http://%[1]s/      # a certificate for somebody else: 502, and why; more in the log below
-  curl -i -H 'Host: unknown.spec-trust.test' http://%[1]s/    # no route: 404, nothing is dialled
+  curl -i -H 'Host: unknown.spec-trust.test' http://%[1]s/    # no route: 404, no origin is dialled
 What the load balancer thinks of a client that names the wrong host (421):
   curl --cacert %[5]s --connect-to %[2]s:443:%[6]s -H 'Host: %[3]s' https://%[2]s/
 

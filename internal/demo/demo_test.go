@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// make run must not look like a success where the proxy does not work.
+// make run must fail if the proxy does not work.
 func TestFirstRequestThatFailsIsAnError(t *testing.T) {
 	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no good", http.StatusBadGateway) }))
 	defer broken.Close()

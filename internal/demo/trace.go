@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// trace records what one request of the proxy to its origin went through.
+// trace records the steps of one request of the proxy to its origin.
 type trace struct {
 	mu        sync.Mutex
-	dialled   string // as the route has it
+	dialled   string // the address in the route
 	ip        string
 	dns       time.Duration
 	connect   time.Duration
@@ -27,7 +27,7 @@ type trace struct {
 	dnsStart, connectStart, connected, sent time.Time
 }
 
-// wrap makes the proxy's requests to the origin report to t. It is for one request.
+// wrap returns a transport that records its request in t. It is for one request.
 func (t *trace) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := httptrace.WithClientTrace(r.Context(), t.hooks())
@@ -64,7 +64,7 @@ func (t *trace) hooks() *httptrace.ClientTrace {
 	}
 }
 
-// print writes the trace for a person.
+// print writes the trace for people.
 func (t *trace) print(out io.Writer, asked string, resp *http.Response) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

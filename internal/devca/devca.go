@@ -1,6 +1,5 @@
-// Package devca is a certificate authority for a moment: the demo and the tests make
-// one in memory and forget it. Nothing of it is ever written to a disk, and nothing
-// outside trusts it.
+// Package devca makes certificate authorities in memory, for the demo and for tests. The keys are never written to a disk, and
+// nothing else trusts the authorities.
 package devca
 
 import (
@@ -21,10 +20,10 @@ import (
 type Authority struct {
 	certificate *x509.Certificate
 	key         crypto.Signer
-	chain       [][]byte // what a server shows besides its own certificate; empty for a root
+	chain       [][]byte // what a server sends beside its own certificate; empty for a root
 }
 
-// New makes an authority that is valid for a day, beginning an hour ago.
+// New makes a root. It is valid from an hour ago, for a day.
 func New(commonName string) (*Authority, error) {
 	certificate, key, err := sign(authority(commonName), nil, nil)
 	if err != nil {
@@ -33,9 +32,8 @@ func New(commonName string) (*Authority, error) {
 	return &Authority{certificate, key, nil}, nil
 }
 
-// Intermediate makes an authority below a, with a key of its own where key is nil. Leaves of it
-// bring the certificates along that lead to the root. The functions in change, if any, alter
-// its certificate before it is signed.
+// Intermediate makes an authority below a. If key is nil, it gets a new key. Its leaves include the certificates up to the root.
+// The functions in change, if any, alter its certificate before it is signed.
 func (a *Authority) Intermediate(commonName string, key crypto.Signer, change ...func(*x509.Certificate)) (*Authority, error) {
 	certificate, key, err := sign(authority(commonName), a, key, change...)
 	if err != nil {
@@ -44,13 +42,13 @@ func (a *Authority) Intermediate(commonName string, key crypto.Signer, change ..
 	return &Authority{certificate, key, append([][]byte{certificate.Raw}, a.chain...)}, nil
 }
 
-// Leaf makes a server certificate for names, the first of which is its common name too.
-// The functions in change, if any, alter the certificate before it is signed.
+// Leaf makes a server certificate for names. Its common name is the first of them. The functions in change, if any, alter the
+// certificate before it is signed.
 func (a *Authority) Leaf(names []string, change ...func(*x509.Certificate)) (tls.Certificate, error) {
 	return a.LeafWithKey(nil, names, change...)
 }
 
-// LeafWithKey is Leaf for a key that exists already. Nil makes one.
+// LeafWithKey is [Authority.Leaf] for a key that exists already. If key is nil, it makes one.
 func (a *Authority) LeafWithKey(key crypto.Signer, names []string, change ...func(*x509.Certificate)) (tls.Certificate, error) {
 	now := time.Now()
 	template := &x509.Certificate{
@@ -75,14 +73,14 @@ func (a *Authority) PEM() string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw}))
 }
 
-// Pool returns a pool that holds the authority's certificate alone.
+// Pool returns a pool with only the authority's certificate.
 func (a *Authority) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.certificate)
 	return pool
 }
 
-// authority is the template of one.
+// authority returns the template for the certificate of an authority.
 func authority(commonName string) *x509.Certificate {
 	now := time.Now()
 	return &x509.Certificate{
@@ -95,8 +93,7 @@ func authority(commonName string) *x509.Certificate {
 	}
 }
 
-// sign makes a certificate for key, or a new key where that is nil, that parent signs, or itself
-// where that is nil.
+// sign makes a certificate that parent signs. If key is nil, it makes a key. If parent is nil, the certificate signs itself.
 func sign(template *x509.Certificate, parent *Authority, key crypto.Signer, change ...func(*x509.Certificate)) (*x509.Certificate, crypto.Signer, error) {
 	for _, f := range change {
 		f(template)

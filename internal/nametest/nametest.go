@@ -1,21 +1,21 @@
-// Package nametest has the names that every part of the proxy has to read in the same way:
-// hostname, a route's key, a request's Host, the host of a URL.
+// Package nametest has names that all parts of the proxy must read in the same way: package hostname, the key of a route, the Host
+// of a request, and the host of a URL.
 package nametest
 
 import "strings"
 
-// Name is a name as somebody writes it, and what is made of it.
+// Name is a name as somebody writes it, with the result of reading it.
 type Name struct {
 	In     string
-	Want   string // what hostname.Normalize returns; empty where it refuses
-	Reason string // a part of the error, where it is refused
-	IP     bool   // In is an IP address, with or without port: well-formed, but no name
+	Want   string // what hostname.Normalize returns; empty if it returns an error
+	Reason string // a part of the error; empty if there is no error
+	IP     bool   // In is an IP address, with or without port: it is well-formed, and is not a name
 }
 
-// Port reports whether the name came with one, or with its colon.
+// Port reports whether In has a port, or a colon without one.
 func (n Name) Port() bool { return strings.Contains(n.In, ":") }
 
-// Names returns them all.
+// Names returns all names.
 func Names() []Name {
 	const (
 		empty    = "has an empty label"
@@ -29,7 +29,7 @@ func Names() []Name {
 	var (
 		label63 = strings.Repeat("a", 63)
 		name253 = strings.Repeat("a.", 126) + "a"
-		// Of the first, the A-label has 63 bytes.
+		// The A-label of the first name has 63 bytes.
 		ue63 = strings.Repeat("a", 55) + "ü"
 		ue64 = strings.Repeat("a", 56) + "ü"
 	)
@@ -82,7 +82,7 @@ func Names() []Name {
 		{In: strings.Repeat("a", 300), Reason: long},
 		{In: strings.Repeat("a", 1<<20), Reason: long},
 
-		// IP addresses, and what resolvers take for one.
+		// IP addresses, and names that resolvers take for one.
 		{In: "127.0.0.1", Reason: ip, IP: true},
 		{In: "127.0.0.1:443", Reason: ip, IP: true},
 		{In: "[::1]:443", Reason: ip, IP: true},
@@ -122,7 +122,7 @@ func Names() []Name {
 		{In: "ΒΌΛΟΣ.example", Want: "xn--nxasmq6b.example"},
 		{In: "i❤.ws", Want: "xn--i-7iq.ws"},
 		{In: "i❤\ufe0f.ws", Want: "xn--i-7iq.ws"},
-		{In: "\u0915\u094d\u200d\u0937.example", Want: "xn--11b2ezcw70k.example"}, // a joiner where it is needed
+		{In: "\u0915\u094d\u200d\u0937.example", Want: "xn--11b2ezcw70k.example"}, // a joiner that is needed
 		{In: "аррӏе.example", Want: "xn--80ak6aa92e.example"},                     // looks like apple
 		{In: "例え.テスト", Want: "xn--r8jz45g.xn--zckzah"},
 		{In: "a--ü.example", Want: "xn--a---joa.example"},

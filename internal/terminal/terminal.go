@@ -69,7 +69,7 @@ func (t *Terminal) Printing(print func()) error {
 	return w.err
 }
 
-// watched remembers the first error of a writer, after which nothing is written.
+// watched remembers the first error of a writer, and writes nothing after it.
 type watched struct {
 	w   io.Writer
 	err error

@@ -20,7 +20,7 @@ func environment(values map[string]string) func(string) string {
 	return func(name string) string { return values[name] }
 }
 
-// screen is what a pseudo-terminal has been sent.
+// screen has the output that a pseudo-terminal got.
 type screen struct {
 	mu   sync.Mutex
 	b    bytes.Buffer
@@ -56,7 +56,7 @@ func open(t *testing.T) *screen {
 	return s
 }
 
-// close hangs up, and returns what was shown.
+// close closes the terminal, and returns its output.
 func (s *screen) close() string {
 	s.tty.Close()
 	<-s.done
@@ -116,7 +116,7 @@ func TestTableFitsTheTerminal(t *testing.T) {
 	}
 }
 
-// Who sees a line that ends at the edge takes it for whole.
+// A reader takes a line that ends at the edge for a whole line.
 func TestWhatIsCutOffIsMarked(t *testing.T) {
 	s := open(t)
 	term := terminal.New(s.tty, s.tty, s.tty, environment(nil))

@@ -1,4 +1,4 @@
-// Package testdeps finds what scripts/testdeps made ready for tests.
+// Package testdeps finds the programs that scripts/testdeps has installed for tests.
 package testdeps
 
 import (
@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Dir is where it is: SLEIGHT_TEST_CACHE, or a folder in the user's cache.
+// Dir returns the folder of the programs: SLEIGHT_TEST_CACHE, or a folder in the user's cache.
 func Dir() string {
 	if dir := os.Getenv("SLEIGHT_TEST_CACHE"); dir != "" {
 		return dir
@@ -19,7 +19,7 @@ func Dir() string {
 	return filepath.Join(home, ".cache", "sleight")
 }
 
-// Path returns the path of a program, or fails the test with a line that says what to do.
+// Path returns the path of a program. If there is no such program, it fails the test and says what to do.
 func Path(t testing.TB, name string) string {
 	t.Helper()
 	path := filepath.Join(Dir(), name)

@@ -10,18 +10,17 @@ import (
 	"testing"
 )
 
-// Secret is in the part of each of BrokenAnswers that nobody should get to see but the client, and of
-// some not even that.
+// Secret is in each of BrokenAnswers. The client may see it in some of them. Nobody else may see it, the log included.
 const Secret = "iban=DE00SECRET"
 
 // A BrokenAnswer is what an origin with a fault sends.
 type BrokenAnswer struct {
 	Name   string
-	Method string // that it answers
+	Method string // of the request that it answers
 	Bytes  string // all in one write; the connection stays open
 }
 
-// BrokenAnswers are the faults that hand-written servers have, and some that are no HTTP.
+// BrokenAnswers are faults of hand-written servers, and some bytes that are not HTTP.
 var BrokenAnswers = []BrokenAnswer{
 	{"longer than its length", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}{\"" + Secret + "\":\"\\\n\"}"},
 	{"newline behind it", "GET", "HTTP/1.1 200 OK\r\nX: " + Secret + "\r\nContent-Length: 2\r\n\r\n{}\n"},
@@ -47,8 +46,8 @@ var BrokenAnswers = []BrokenAnswer{
 	{"switch that nobody asked for", "GET", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: " + Secret + "\r\nConnection: Upgrade\r\n\r\n" + Secret},
 }
 
-// NewBrokenOrigin starts an origin that answers a request for /N with the Nth of BrokenAnswers, and one for
-// any other path with "fine". Connections stay open until the client ends them. It ends with the test.
+// NewBrokenOrigin starts an origin. It answers a request for /N with the Nth of BrokenAnswers, and a request for any other path
+// with "fine". Connections stay open until the client closes them. The origin ends with the test.
 func NewBrokenOrigin(t testing.TB, certificate tls.Certificate) (address string) {
 	t.Helper()
 	config := &tls.Config{NextProtos: []string{"http/1.1"}, Certificates: []tls.Certificate{certificate}}

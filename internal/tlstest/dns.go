@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Names are what a name server knows: the addresses of a name, or the one name that it is an alias of.
-// The special values are below. Names that are not in it do not exist.
+// Names has the records of a name server: the addresses of a name, or the name that it is an alias of. The special values are
+// below. Other names do not exist.
 type Names map[string][]string
 
 // Special values of a name.
@@ -19,15 +19,15 @@ const (
 	ServFail = "servfail" // the server says that it has failed
 )
 
-// NameServer serves names over UDP on loopback until the test ends, and returns its address, and a
-// resolver that asks it alone.
+// NameServer serves names over UDP on loopback until the test ends. It returns its address and a resolver that asks no other
+// server.
 func NameServer(t testing.TB, names Names) (string, *net.Resolver) {
 	t.Helper()
 	return NameServerFunc(t, func(name string) ([]string, bool) { values, ok := names[name]; return values, ok })
 }
 
-// NameServerFunc is NameServer for names whose values change while it serves: lookup, which is called from
-// one goroutine of its own, returns those of a name as Names has them.
+// NameServerFunc is NameServer for names whose values change. lookup returns the values of a name as Names has them. It is called
+// from a single goroutine.
 func NameServerFunc(t testing.TB, lookup func(name string) (values []string, ok bool)) (string, *net.Resolver) {
 	t.Helper()
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -48,7 +48,7 @@ func NameServerFunc(t testing.TB, lookup func(name string) (values []string, ok 
 			}
 		}
 	}()
-	// A look-up outlives the request that began it, for seconds where nobody answers.
+	// A lookup outlives the request that began it, for seconds if nobody answers.
 	over, end := context.WithCancel(context.Background())
 	t.Cleanup(func() { end(); c.Close(); <-done })
 	address := c.LocalAddr().String()
@@ -82,7 +82,7 @@ func reply(query []byte, lookup func(string) ([]string, bool)) []byte {
 	record := func(owner string, kind uint16, data []byte) {
 		answers = append(answers, wire(owner)...)
 		answers = binary.BigEndian.AppendUint16(answers, kind)
-		answers = append(answers, 0, 1, 0, 0, 0, 0) // IN, for no time
+		answers = append(answers, 0, 1, 0, 0, 0, 0) // IN, TTL 0
 		answers = binary.BigEndian.AppendUint16(answers, uint16(len(data)))
 		answers = append(answers, data...)
 		count++
@@ -121,7 +121,7 @@ func reply(query []byte, lookup func(string) ([]string, bool)) []byte {
 	return append(append(reply, question...), answers...)
 }
 
-// wire writes a name as DNS has it.
+// wire returns a name in the format of DNS messages.
 func wire(name string) []byte {
 	var b []byte
 	for label := range strings.SplitSeq(name, ".") {

@@ -9,17 +9,15 @@ import (
 	"time"
 )
 
-// Relay stands before an origin as a NAT gateway does: it forgets flows, and tells nobody. The
-// client learns of it by a reset, and only once it sends something; the origin never does. A
-// gateway forgets what was idle for too long; a relay forgets when [Relay.Forget] says so, or
-// else a machine with much to do would have it forget what goes on. Before Start, its fields may
-// be set; afterwards they must not change. Its methods are safe for concurrent use.
+// Relay stands before an origin as a NAT gateway does: it forgets flows silently. The client gets a reset once it sends something.
+// The origin gets nothing. A gateway forgets flows that were idle for too long. A relay forgets them at [Relay.Forget], because
+// on a loaded machine a busy flow could look idle. The fields may be set before Start, and must not change after that. The
+// methods are safe for concurrent use.
 type Relay struct {
 	// Origin is the address behind the relay.
 	Origin string
 
-	// Blackhole leaves the client of a forgotten flow without a reset: what it sends is
-	// swallowed, as by a gateway that was replaced.
+	// Blackhole drops what the client of a forgotten flow sends, without a reset, as if the gateway had been replaced.
 	Blackhole bool
 
 	// Addr is "127.0.0.1:port" once started.
@@ -31,10 +29,10 @@ type Relay struct {
 	open   map[*flow]struct{}
 	flows  int
 	resets int
-	last   time.Time // when something went through
+	last   time.Time // when the relay last copied something
 }
 
-// flow is a connection of a client and the one to the origin that belongs to it.
+// flow is a connection of a client, and the relay's connection to the origin for it.
 type flow struct {
 	client, origin *net.TCPConn
 
@@ -108,7 +106,7 @@ func (r *Relay) relay(client *net.TCPConn) {
 	})
 }
 
-// copy hands over what from sends, its end included, while the flow is known.
+// copy copies what from sends, including its end, until the flow is forgotten.
 func (r *Relay) copy(f *flow, to, from *net.TCPConn) {
 	b := make([]byte, 32<<10)
 	for {
@@ -133,12 +131,12 @@ func (r *Relay) copy(f *flow, to, from *net.TCPConn) {
 			}
 			continue
 		}
-		// What arrives of a forgotten flow goes no further.
+		// Data of a forgotten flow is dropped.
 		if from == f.client {
 			if n > 0 {
 				r.meet(f)
 			}
-			if err != nil { // nobody is left who could be told
+			if err != nil { // both ends are gone
 				f.close()
 			}
 		}
@@ -148,7 +146,7 @@ func (r *Relay) copy(f *flow, to, from *net.TCPConn) {
 	}
 }
 
-// meet notes that the client sent something on a forgotten flow, and tells it.
+// meet notes that the client sent something on a forgotten flow, and resets the flow unless Blackhole is set.
 func (r *Relay) meet(f *flow) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -161,7 +159,7 @@ func (r *Relay) meet(f *flow) {
 	}
 }
 
-// passes reports whether the flow is known.
+// passes reports whether the flow is not forgotten.
 func (r *Relay) passes(f *flow) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -183,22 +181,22 @@ func (f *flow) close() {
 	f.origin.Close()
 }
 
-// Flows returns how many connections were relayed so far.
+// Flows returns the number of connections that were relayed so far.
 func (r *Relay) Flows() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.flows
 }
 
-// Resets returns how many forgotten flows the client sent something on, be it no more than
-// TLS's close_notify. Each was reset for it, but for those that a Blackhole has.
+// Resets returns the number of forgotten flows that got something from their client, such as TLS's close_notify. Each of these
+// was reset, unless Blackhole is set.
 func (r *Relay) Resets() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.resets
 }
 
-// Known returns how many open flows are not forgotten.
+// Known returns the number of open flows that are not forgotten.
 func (r *Relay) Known() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -211,7 +209,7 @@ func (r *Relay) Known() int {
 	return n
 }
 
-// Forget forgets all flows that are open, once nothing has gone through for as long as idle.
+// Forget forgets all open flows. It first waits until the relay has copied nothing for the time idle.
 func (r *Relay) Forget(idle time.Duration) {
 	for {
 		r.mu.Lock()

@@ -1,5 +1,5 @@
-// Package tlstest runs real TLS origins on loopback for tests, and records what
-// reaches them. The certificates are made in memory, the ports chosen by the kernel.
+// Package tlstest runs real TLS origins on loopback for tests, and records the requests that reach them. Certificates are made in
+// memory. The kernel chooses the ports.
 package tlstest
 
 import (
@@ -24,7 +24,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/devca"
 )
 
-// Loopback is what a guard has to allow for origins of this package.
+// Loopback is the network of the origins of this package, for guards that have to allow it.
 var Loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
 // NewAuthority makes a root for the test.
@@ -47,7 +47,7 @@ func Leaf(t testing.TB, ca *devca.Authority, name string, change ...func(*x509.C
 	return leaf
 }
 
-// A Request is what an Origin saw of one request.
+// A Request is the record of a request that reached an Origin.
 type Request struct {
 	Conn       int64  // number of the connection, from 1
 	SNI        string // of the connection's handshake; empty for plain HTTP
@@ -59,21 +59,21 @@ type Request struct {
 	Body       string
 	Resumed    bool
 	TLSVersion uint16
-	ClientCert string // common name of the client's certificate; empty where it showed none
+	ClientCert string // common name of the client's certificate; empty if it sent none
 }
 
-// Origin is a server with several names on one address. Before Start, its fields may be
-// set; afterwards they must not change. Its methods are safe for concurrent use.
+// Origin is a server with several names on one address. The fields may be set before Start, and must not change after that. The
+// methods are safe for concurrent use.
 type Origin struct {
-	// Certificates by the server name that asks for them. A handshake with another name
-	// fails, as does one without a name, unless there is a certificate for "".
+	// Certificates has the certificate for each server name. A handshake with another name fails. A handshake without a
+	// name fails unless there is a certificate for "".
 	Certificates map[string]tls.Certificate
 
-	// Handler answers after the request was recorded, whose body has been read by then and can be
-	// read again. Nil answers with the server name.
+	// Handler answers a request after it was recorded. The recorder has read the body, and Handler can read it again. Nil
+	// answers with the server name.
 	Handler http.Handler
 
-	// Unread leaves the body of a request to Handler, and out of what is recorded.
+	// Unread means that the body is not recorded, and that only Handler reads it.
 	Unread bool
 
 	// HTTP1 switches HTTP/2 off.
@@ -124,7 +124,7 @@ func (o *Origin) Start(t testing.TB) {
 	o.server = &http.Server{
 		Handler:  http.HandlerFunc(o.serve),
 		HTTP2:    o.HTTP2,
-		ErrorLog: log.New(io.Discard, "", 0), // failed handshakes are what many tests are about
+		ErrorLog: log.New(io.Discard, "", 0), // many tests have failed handshakes
 		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, o.nextID.Add(1))
 		},
@@ -207,14 +207,14 @@ func (o *Origin) connState(c net.Conn, s http.ConnState) {
 	o.changed.Broadcast()
 }
 
-// Requests returns what was seen so far, in order of arrival.
+// Requests returns the requests so far, in the order of their arrival.
 func (o *Origin) Requests() []Request {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.Clone(o.seen)
 }
 
-// Last returns the newest request, and fails the test where there is none.
+// Last returns the newest request. It fails the test if there is no request.
 func (o *Origin) Last(t testing.TB) Request {
 	t.Helper()
 	all := o.Requests()
@@ -224,8 +224,8 @@ func (o *Origin) Last(t testing.TB) Request {
 	return all[len(all)-1]
 }
 
-// WantOwnNames fails the test unless exactly n requests arrived, each over a connection
-// whose server name is the request's host. Without TLS there are no server names.
+// WantOwnNames fails the test unless exactly n requests arrived, each over a connection whose server name is the request's host.
+// With Plain, connections have no server name.
 func (o *Origin) WantOwnNames(t testing.TB, n int) {
 	t.Helper()
 	all := o.Requests()
@@ -239,18 +239,17 @@ func (o *Origin) WantOwnNames(t testing.TB, n int) {
 	}
 }
 
-// Handshakes returns the server names that certificates were asked for, in order.
+// Handshakes returns the server name of each handshake, in order.
 func (o *Origin) Handshakes() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.Clone(o.hellos)
 }
 
-// Conns returns how many connections were accepted so far.
+// Conns returns the number of connections that were accepted so far.
 func (o *Origin) Conns() int { return int(o.nextID.Load()) }
 
-// WaitConns waits until exactly n connections are open, and fails the test where
-// that takes more than ten seconds.
+// WaitConns waits until exactly n connections are open. It fails the test after ten seconds.
 func (o *Origin) WaitConns(t testing.TB, n int) {
 	t.Helper()
 	var late bool
@@ -271,7 +270,7 @@ func (o *Origin) WaitConns(t testing.TB, n int) {
 	}
 }
 
-// CloseIdle hangs up on the connections that no request is on.
+// CloseIdle closes the connections that have no request.
 func (o *Origin) CloseIdle() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -285,8 +284,7 @@ func (o *Origin) CloseIdle() {
 // Port returns the port of Addr.
 func (o *Origin) Port() string { return o.Addr[strings.LastIndexByte(o.Addr, ':')+1:] }
 
-// Listen accepts connections on loopback, hands each to serve, and closes them when the
-// test ends. It returns its address.
+// Listen accepts connections on loopback, calls serve with each, and closes them when the test ends. It returns its address.
 func Listen(t testing.TB, serve func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

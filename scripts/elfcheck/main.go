@@ -1,6 +1,5 @@
-// Command elfcheck tells whether a file is what Lambda's provided.al2023 runtime
-// starts on arm64, a statically linked arm64 ELF executable named bootstrap, and whether it was built
-// with one release of Go.
+// Command elfcheck checks that Lambda's provided.al2023 runtime can start a file on arm64: it must be a statically linked arm64 ELF
+// executable named bootstrap. It also checks that a certain release of Go built the file.
 //
 //	go run ./scripts/elfcheck -go "$(scripts/toolchain)" .aws-sam/build/ProxyFunction/bootstrap
 package main
@@ -30,8 +29,8 @@ func main() {
 	fmt.Printf("elfcheck: %s: static arm64 executable, built with %s\n", file, *release)
 }
 
-// checkRelease reports if another release of Go built the file. A build that does not get GOTOOLCHAIN
-// takes what is installed, which may lack a fix, and says nothing.
+// checkRelease returns an error if another release of Go built the file. A build without GOTOOLCHAIN silently uses the installed
+// release, which may lack a fix.
 func checkRelease(file, release string) error {
 	info, err := buildinfo.ReadFile(file)
 	if err != nil {
@@ -43,7 +42,7 @@ func checkRelease(file, release string) error {
 	return nil
 }
 
-// check reports the first reason why Lambda could not start the file.
+// check returns the first reason why Lambda could not start the file, or nil.
 func check(file string) error {
 	if base := filepath.Base(file); base != "bootstrap" {
 		return fmt.Errorf("is named %q, not bootstrap", base)

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// elfFile makes a file of headers alone, which is all that check reads.
+// elfFile makes a file that has only headers. check reads nothing else.
 func elfFile(t *testing.T, typ elf.Type, machine elf.Machine, progs ...elf.ProgType) []byte {
 	t.Helper()
 	header := elf.Header64{

@@ -12,22 +12,22 @@ import (
 	"time"
 )
 
-// An app is the application behind every server: it counts each POST, and has something to answer to
-// each stranger. Servers that forward do so to it; the little programs of the others do the same. It is
-// safe for concurrent use.
+// An app is the application behind every server: it counts each POST, and has an answer for each stranger. Servers that can
+// forward requests forward them to it. The other servers have small programs that do the same work. It is safe for concurrent
+// use.
 type app struct {
 	mu    sync.Mutex
 	posts map[string]int
 }
 
-// seen returns how often the POST of that id was carried out.
+// seen returns how often the POST with that id was processed.
 func (a *app) seen(id string) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.posts[id]
 }
 
-// big is more than all buffers between an origin and a client hold.
+// big is larger than all buffers between an origin and a client.
 const big = 16 << 20
 
 func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -102,8 +102,8 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// echo tells what came: the request line without the version, fields in order of their names, and the body. It leaves out
-// Content-Length, which servers add or not as they happen to have the whole body when they forward it.
+// echo answers with the request: the request line without the version, the fields in the order of their names, and the body. It
+// leaves out Content-Length, because servers add it only if they have the whole body when they forward the request.
 func echo(r *http.Request) string {
 	body, err := io.ReadAll(r.Body)
 	var lines []string

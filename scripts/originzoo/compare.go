@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// A request is one that is made with curl, straight and through sleight.
+// A request is made with curl, straight and through sleight.
 type request struct {
 	path string
 	args []string
@@ -59,24 +59,24 @@ func (q request) String() string {
 	return s
 }
 
-// inAnswers are the fields that docs/http.md has leave answers, and those in which no two answers are alike.
+// inAnswers are the fields of responses that docs/http.md lists as removed, and those that differ in each response.
 var inAnswers = []string{
 	"connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade",
 	"date", "x-request-id", "x-envoy-upstream-service-time", "x-varnish",
 }
 
-// inRequests are the fields that docs/http.md has set anew or leave requests, and those in which no two requests are alike.
+// inRequests are the fields of requests that docs/http.md lists as set or removed, and those that differ in each request.
 var inRequests = []string{
 	"connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade", "http2-settings",
 	"via", "cdn-loop", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-server",
 	"x-request-id", "x-varnish",
 }
 
-// A difference is what curl got straight and not through sleight, or the other way round.
+// A difference is something that curl got straight and not through sleight, or the other way round.
 type difference struct {
 	request request
 	what    string
-	listed  string // the line of docs/http.md that has it, if one does
+	listed  string // the line of docs/http.md that has it, if any
 }
 
 // A listing is a difference that docs/http.md lists, with its words there.
@@ -85,7 +85,7 @@ type listing struct {
 	is   func(q request, straight, through reply) bool
 }
 
-// listed are the differences of some servers beside the fields above.
+// listed are the differences of some servers, beside the fields above.
 var listed = []listing{
 	{"nginx compresses nothing that has `Via`", func(_ request, a, b reply) bool {
 		return a.status == b.status && a.field("content-encoding") == "gzip" && b.field("content-encoding") == "" && strings.Contains(a.field("server"), "nginx")
@@ -110,7 +110,7 @@ var listed = []listing{
 		return len(a.differences(b)) == 0
 	}},
 	{"`SETTINGS_MAX_HEADER_LIST_SIZE`", func(q request, a, b reply) bool {
-		// Who sends more than was announced gets 431, or no answer.
+		// A client that sends more than it announced gets 431, or no answer.
 		return (a.status == "" || a.status == "431") && b.status == "400" && strings.Contains(b.body, "unsendable-request")
 	}},
 	{"Errors of the proxy itself have `Proxy-Status", func(_ request, a, b reply) bool {
@@ -118,7 +118,7 @@ var listed = []listing{
 	}},
 }
 
-// equalBut tells whether two replies differ in no field but one, and in nothing else.
+// equalBut reports whether two replies are the same except for one field.
 func equalBut(a, b reply, field string) bool {
 	a.fields, b.fields = maps.Clone(a.fields), maps.Clone(b.fields)
 	delete(a.fields, field)
@@ -126,7 +126,7 @@ func equalBut(a, b reply, field string) bool {
 	return len(a.differences(b)) == 0
 }
 
-// compare makes all requests both ways, and returns in what they differ beside the fields above, and how many it made.
+// compare makes all requests both ways. It returns their differences, except for the fields above, and the number of requests.
 func compare(ctx context.Context, ca string, port int, front, dir string, http2 bool) (all []difference, n int, err error) {
 	dir = filepath.Join(dir, "curl")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -166,9 +166,9 @@ func compare(ctx context.Context, ca string, port int, front, dir string, http2 
 	return all, n, nil
 }
 
-// A reply is what curl got.
+// A reply is a response as curl saw it.
 type reply struct {
-	failure string // curl's own word, if there is no answer
+	failure string // curl's error, if there is no answer
 	status  string // all of them, with interim ones
 	fields  map[string][]string
 	body    string
@@ -176,7 +176,7 @@ type reply struct {
 	head    bool // of a HEAD
 }
 
-// milliseconds are what curl says of a time that is over, and never twice the same.
+// milliseconds matches the times in curl's errors, which differ each time.
 var milliseconds = regexp.MustCompile(`[0-9]+ milliseconds`)
 
 func curl(ctx context.Context, dir string, q request, base string, how []string) (reply, error) {
@@ -216,7 +216,7 @@ func curl(ctx context.Context, dir string, q request, base string, how []string)
 	return r, nil
 }
 
-// unpacked returns the body without gzip, whose bytes and length depend on the pieces in which a server gets what it packs.
+// unpacked returns the body without gzip. The bytes and the length of gzip depend on the pieces in which a server gets the data.
 func unpacked(r reply, body []byte) string {
 	if r.field("content-encoding") != "gzip" {
 		return string(body)
@@ -245,7 +245,7 @@ func (a reply) differences(b reply) []string {
 		}
 	}
 	if a.status != b.status {
-		// The rest differs too then, and says nothing.
+		// The rest differs too then, and is no information.
 		differ("status", strings.TrimSpace(a.status+" "+a.failure), strings.TrimSpace(b.status+" "+b.failure+" "+b.field("proxy-status")))
 		return all
 	}
@@ -261,7 +261,7 @@ func (a reply) differences(b reply) []string {
 			continue
 		}
 		if k == "content-length" && strings.HasPrefix(a.path, "/echo") {
-			continue // The echo tells of the fields that the proxy adds.
+			continue // The echo has the fields that the proxy adds.
 		}
 		differ(k, a.field(k), b.field(k))
 	}

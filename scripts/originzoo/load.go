@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// A count is what became of POSTs. Lost is one whose client did not get its own 200; doubled is one that was carried out
-// more than once; unseen is one that was answered with 200 and never carried out.
+// A count has the results of POSTs. A lost POST is one whose client did not get its own 200. A doubled POST was processed more than
+// once. An unseen POST was answered with 200 and never processed.
 type count struct {
 	posts, lost, doubled, unseen int
 	carriedOut                   int      // of the lost
@@ -24,16 +24,16 @@ type count struct {
 type load struct {
 	url, label string
 	workers    int
-	idle       time.Duration          // after how long the server closes what is idle
-	lengths    bool                   // whether all bodies have a length; else every third has none
+	idle       time.Duration          // the time after which the server closes idle connections
+	lengths    bool                   // whether all bodies have a length; otherwise every third body has no length
 	twice      bool                   // sends twice as many, without rests
 	transport  func() *http.Transport // for a worker
 }
 
-// maxRest is for how long a worker rests at most. If a server keeps idle connections for longer, it rests as for the others.
+// maxRest is the longest rest of a worker. It applies if a server keeps idle connections for longer.
 const maxRest = 5 * time.Second
 
-// load sends z.posts POSTs, each worker's one after the other. Four times a worker rests until about the moment when the
+// load sends z.posts POSTs. Each worker sends its POSTs one after another. It rests four times, until about the moment when the
 // server closes idle connections.
 func (z *zoo) load(ctx context.Context, l load) count {
 	var (
@@ -68,7 +68,7 @@ func (z *zoo) load(ctx context.Context, l load) count {
 		})
 	}
 	wg.Wait()
-	// What is carried out late counts too.
+	// A POST that is processed late counts too.
 	total.doubled = 0
 	for i := range n {
 		if z.app.seen(fmt.Sprint(l.label, "-", i)) > 1 {
@@ -94,7 +94,7 @@ func (c *count) add(cause string, seen int) {
 	}
 }
 
-// post sends one POST, and returns why it has no answer of its own.
+// post sends one POST. It returns why the POST did not get its own answer, or nil.
 func post(ctx context.Context, client *http.Client, url, id string, pieces bool) string {
 	var body io.Reader = strings.NewReader(id + " " + strings.Repeat(".", rand.IntN(3000)))
 	if pieces {

@@ -1,12 +1,12 @@
-// Command originzoo puts sleight before real servers and tells what got lost. Per server and protocol it
-// sends POSTs through sleight while strangers misbehave beside them, counts at the application what was
-// carried out, and compares a list of requests with curl straight. Run it by make origins.
+// Command originzoo puts sleight before real servers and reports lost requests. For each server and protocol, it sends POSTs
+// through sleight while other clients misbehave, and counts at the application which of them were processed. It also makes
+// a list of requests with curl, straight and through sleight, and compares the results. Run it with make origins.
 //
 //	go run ./scripts/originzoo -sleight bin/sleight -programs FILE
 //
-// FILE has a line for each server: its name, its version, and its program with the first arguments, with tabs
-// between them; or its name, "!", and why it is not here. The exit status is 1 if a POST was lost, or carried out
-// twice, or if a server is not here or did not do its part.
+// FILE has a line for each server: its name, its version, and its program with the first arguments, with tabs between them. If a
+// server is not installed, the line has its name, "!" and the reason. The exit status is 1 if a POST was lost or processed
+// twice, or if a server is not installed or failed.
 package main
 
 import (
@@ -23,11 +23,11 @@ import (
 // name is the host of every origin.
 const name = "origin.example"
 
-// A program is what a line of FILE says.
+// A program is a line of FILE.
 type program struct {
 	version string
 	argv    []string
-	missing string // why it is not here
+	missing string // why it is not installed
 }
 
 func main() {
@@ -52,7 +52,7 @@ func main() {
 	}
 }
 
-// run tries every server that FILE names, prints the table, and tells whether all is well.
+// run tries each server of FILE, prints the table, and reports whether all is well.
 func run(ctx context.Context, sleight, file, logs string, posts int) (bool, error) {
 	here, err := readPrograms(file)
 	if err != nil {

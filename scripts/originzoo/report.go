@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// A row is what came of one server and protocol.
+// A row has the results of one server and protocol.
 type row struct {
 	server, version string
 	http2           bool
@@ -17,8 +17,8 @@ type row struct {
 	straight    count // of the server without sleight
 	compared    int   // requests
 	differences []difference
-	strangers   string // what they did
-	refused     string // which of them never got an answer of 200
+	strangers   string // their actions
+	refused     string // those that never got an answer with 200
 }
 
 func (r row) protocol() string {
@@ -46,13 +46,13 @@ func (r row) unlisted() (n int) {
 	return n
 }
 
-// ok tells whether nothing went wrong that is the proxy's. A POST that was lost is the server's own if straight access
-// loses as many. A server that answers none is not one that was tried.
+// ok reports whether the proxy made no fault. If straight access loses as many POSTs, the server lost them. A server that answers no
+// POST counts as a fault, because nothing was tested.
 func (r row) ok() bool {
 	return r.failure == "" && r.doubled == 0 && r.unseen == 0 && r.lost < r.posts && r.unlisted() == 0 && (r.lost == 0 || r.asked && r.lost <= r.straight.lost)
 }
 
-// report prints the table and what is to be said of its rows, and tells whether all is well.
+// report prints the table and the notes on its rows. It reports whether all is well.
 func report(w io.Writer, rows []row) bool {
 	table := [][]string{{"server", "version", "protocol", "POSTs", "lost", "doubled", "unseen", "compared", "listed", "not listed"}}
 	var notes []string

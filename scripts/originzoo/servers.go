@@ -13,29 +13,29 @@ import (
 //go:embed servers
 var files embed.FS
 
-// A server says how one is started. What it needs beside its program is made of the files in folder servers.
+// A server says how to start a server. The files in folder servers are the templates of its configuration.
 type server struct {
 	name    string
 	h2      bool          // whether it speaks HTTP/2 too
-	idle    time.Duration // after how long it closes an idle connection, as configured
-	late    time.Duration // how much later it does so
+	idle    time.Duration // the configured time after which it closes an idle connection
+	late    time.Duration // how much later it closes it
 	lengths bool          // whether it refuses POSTs of unknown length over HTTP/2 (411)
-	loses   bool          // whether it loses POSTs by itself over HTTP/2, so that straight access is always counted beside
+	loses   bool          // whether it loses POSTs by itself over HTTP/2, so that straight access is always counted too
 	files   []string
 	args    func(place) []string
-	front   func(place) []string // of a server without TLS: the program with TLS that stands before it at its Socket
+	front   func(place) []string // for a server without TLS: the program with TLS before its Socket
 }
 
-// A place is what the files and arguments of a server are filled with.
+// A place has the values for the files and arguments of a server.
 type place struct {
 	Dir             string
 	Name            string
 	Cert, Key, Both string // PEM files; Both has the key behind the certificate
 	Store           string // PKCS #12 file with both
 	Port, App       int    // on 127.0.0.1: its own, and the application's
-	Socket          string // beside Dir, for what has a front
+	Socket          string // beside Dir, for a server with a front
 	Idle            int    // seconds
-	User, Group     string // to work as; empty unless we are root
+	User, Group     string // of the worker processes; empty unless we are root
 	HTTP2           bool
 }
 

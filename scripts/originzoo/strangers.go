@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// strangers are clients that misbehave until they are ended.
+// strangers are clients that misbehave until their context ends.
 type strangers struct {
 	address string
 	cancel  context.CancelFunc
@@ -22,12 +22,12 @@ type strangers struct {
 	kinds   []*stranger
 }
 
-// A stranger is one kind of them, which counts what it did.
+// A stranger is a kind of such clients. It counts its requests.
 type stranger struct {
 	what string
 	n    atomic.Int64 // requests
-	good atomic.Int64 // of these, those that ended as they should: with a 200, or as the stranger meant to
-	at   int          // how many at a time
+	good atomic.Int64 // of these, those that ended as they should: with a 200, or as the stranger intended
+	at   int          // number at a time
 	do   func(ctx context.Context, s *strangers, i int64) bool
 }
 
@@ -56,7 +56,7 @@ func newStrangers(address string) *strangers {
 	return s
 }
 
-// end waits for all of them to stop, and tells what they did, and which of them never got on.
+// end waits for all of them to stop. It returns what they did, and which of them never succeeded.
 func (s *strangers) end() (did, refused string) {
 	s.cancel()
 	s.wg.Wait()
@@ -70,7 +70,7 @@ func (s *strangers) end() (did, refused string) {
 	return strings.Join(all, ", "), strings.Join(none, ", ")
 }
 
-// check reports if a kind of them did nothing.
+// check returns an error if a kind of them did nothing.
 func (s *strangers) check() error {
 	var errs []error
 	for _, k := range s.kinds {
@@ -95,7 +95,7 @@ func (s *strangers) send(ctx context.Context, text string) (net.Conn, bool) {
 	return c, true
 }
 
-// answered tells whether an answer comes, of this status unless that is 0.
+// answered reports whether there is an answer, with this status unless status is 0.
 func answered(ctx context.Context, c net.Conn, status int) bool {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()

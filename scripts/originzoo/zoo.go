@@ -21,7 +21,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/devca"
 )
 
-// A zoo is what all servers share: the certificate, the application, and a folder.
+// A zoo has what all servers share: the certificate, the application, and a folder.
 type zoo struct {
 	sleight string
 	posts   int
@@ -135,7 +135,7 @@ func (z *zoo) try(ctx context.Context, s server, p program, r *row) (err error) 
 	}
 	defer origin.end()
 	if s.front != nil {
-		// The front takes connections before the server behind it does.
+		// The front accepts connections before the server behind it does.
 		if err := origin.wait(ctx, func() error { return dial("unix", at.Socket) }); err != nil {
 			return err
 		}
@@ -186,15 +186,15 @@ func (z *zoo) try(ctx context.Context, s server, p program, r *row) (err error) 
 		return err
 	}
 	if r.lost > 0 || s.loses && r.http2 {
-		// Does the server lose them by itself? Twice as many tell, on connections of the same kind.
+		// Does the server lose them by itself? Send twice as many straight, on connections of the same kind.
 		r.straight = z.load(ctx, load{url: "https://" + name, label: s.name + "-" + r.slug() + "-straight", workers: 8, twice: true, lengths: s.lengths && r.http2, transport: z.straight(at.Port, r.http2)})
 		r.asked = true
 	}
 	return ctx.Err()
 }
 
-// straight makes transports that go to the server itself: over HTTP/2 one for all, so that requests share a connection
-// as they do behind the proxy.
+// straight makes transports that go to the server itself. Over HTTP/2, all workers share one, so that requests share a connection as
+// they do behind the proxy.
 func (z *zoo) straight(port int, http2 bool) func() *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(!http2)
@@ -222,7 +222,7 @@ func (z *zoo) handshake(port int) error {
 	return err
 }
 
-// dial tells whether somebody listens there.
+// dial returns an error if nobody listens on the port.
 func dial(network, address string) error {
 	c, err := net.Dial(network, address)
 	if err == nil {
@@ -231,7 +231,7 @@ func dial(network, address string) error {
 	return err
 }
 
-// freePort returns a port that the kernel has just given and taken back.
+// freePort returns a port that was free a moment ago.
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -241,7 +241,7 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// wentOver reports if sleight's log does not have the POSTs over the protocol that is tried.
+// wentOver returns an error if sleight's log does not have the POSTs over the protocol of the row.
 func wentOver(log string, r *row) error {
 	text, err := os.ReadFile(log)
 	if err != nil {
@@ -260,7 +260,7 @@ func wentOver(log string, r *row) error {
 	return nil
 }
 
-// A process is one that we started, and end.
+// A process is a process that we have started and have to end.
 type process struct {
 	cmd  *exec.Cmd
 	log  string
@@ -287,7 +287,7 @@ func start(ctx context.Context, dir, log string, argv []string, env ...string) (
 	return p, nil
 }
 
-// wait returns once ready does without an error, or why it never will.
+// wait returns once ready returns nil. It returns an error if the process ends before, or if it takes too long.
 func (p *process) wait(ctx context.Context, ready func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -306,7 +306,7 @@ func (p *process) wait(ctx context.Context, ready func() error) error {
 	}
 }
 
-// tail returns the end of what it said.
+// tail returns the end of its output.
 func (p *process) tail() string {
 	text, _ := os.ReadFile(p.log)
 	return string(text[max(0, len(text)-1000):])
