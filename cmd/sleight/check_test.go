@@ -52,8 +52,7 @@ func checkCommand(t *testing.T, env []string, args ...string) *exec.Cmd {
 func runCheck(t *testing.T, env []string, stdin string, args ...string) checked {
 	t.Helper()
 	if !needsProcess(env, args) {
-		o := inProcess(t, env, stdin, args...)
-		return checked{o.out, o.err, o.status}
+		return checked(inProcess(t, env, stdin, args...))
 	}
 	cmd := checkCommand(t, env, args...)
 	var out, stderr bytes.Buffer

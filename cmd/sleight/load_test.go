@@ -398,23 +398,6 @@ func resources(t *testing.T, pid int) (memory, files int) {
 	return memory, files
 }
 
-// needOpenFiles fails the test where fewer files may be open, and has processes started from
-// here on begin with what this one has: macOS gives them 256.
-func needOpenFiles(t *testing.T, n uint64) {
-	t.Helper()
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	// Go has raised it to the hard limit, for itself.
-	if limit.Cur < n {
-		t.Fatalf("%d files may be open, and the test needs %d: raise the hard limit (ulimit -Hn)", limit.Cur, n)
-	}
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // The load test goes by a line of net/http's log.
 func TestConnectionThatAnOriginGivesUpIsCounted(t *testing.T) {
 	t.Parallel()

@@ -76,7 +76,7 @@ func (o *tableTool) onTerminal(t *testing.T, see func(c *exec.Cmd, keys io.Write
 	c.Env = append(c.Env, "TERM=xterm")
 	var out, screen bytes.Buffer
 	c.Stdin, c.Stdout, c.Stderr = tty, &out, tty
-	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true} // so that Ctrl-C is a signal
+	controlledByTerminal(c)
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}

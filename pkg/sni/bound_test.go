@@ -9,13 +9,10 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -205,59 +202,6 @@ func TestHandshakeThatWasGivenUpIsNotRemembered(t *testing.T) {
 	req, _ := http.NewRequestWithContext(ctx, "GET", "https://a.test/", nil)
 	send(tr, req)
 	mustGet(t, tr, "https://a.test/")
-}
-
-// With descriptors used up by idle connections, a new one takes the place of some of them; without any
-// of these the error says what is missing.
-func TestWantOfDescriptorsClosesIdleConnectionsFirst(t *testing.T) {
-	if os.Getenv(fewDescriptors) == "" {
-		runAlone(t, fewDescriptors)
-		return
-	}
-	o := startOriginProcess(t)
-	tr := newTransport(t, to(sni.Target{Addresses: []string{o.Address}, Roots: sni.RootsFromPEM(o.Roots)}))
-	tr.MaxTargets, tr.MaxIdleConns = 1000, 1000
-	limit := syscall.Rlimit{Cur: 100, Max: 100}
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	for i := range 200 {
-		mustGet(t, tr, fmt.Sprintf("https://h%d.many.test/", i))
-	}
-	if _, _, conns, _ := tr.Held(); conns < 50 || conns > 100 {
-		t.Errorf("%d connections under a limit of 100 descriptors", conns)
-	}
-	tr.CloseIdleConnections()
-	var files []*os.File
-	for {
-		f, err := os.Open(os.DevNull)
-		if err != nil {
-			break
-		}
-		files = append(files, f)
-	}
-	_, err := get(t, tr, "https://h0.many.test/")
-	e := wantType(t, err, sni.ProxyInternalError)
-	if !errors.Is(err, sni.ErrNoDescriptors) || !e.Unprocessed {
-		t.Errorf("%v, unprocessed %t", err, e.Unprocessed)
-	}
-	for _, f := range files {
-		f.Close()
-	}
-	mustGet(t, tr, "https://h0.many.test/") // it is no fault of the address
-}
-
-const fewDescriptors = "SNI_TEST_FEW_DESCRIPTORS"
-
-// runAlone runs the test in a process of its own, in which the variable is set: what it does to its
-// process would disturb the other tests.
-func runAlone(t *testing.T, variable string) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
-	cmd.Env = append(os.Environ(), variable+"=1")
-	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "PASS") {
-		t.Errorf("%v\n%s", err, out)
-	}
 }
 
 // A request that is repeated has as long to wait as a new one, however long the first attempt took.

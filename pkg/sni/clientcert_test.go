@@ -1,7 +1,6 @@
 package sni_test
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -336,53 +334,4 @@ func TestClientCertificateIsRenewedWhileRequestsRun(t *testing.T) {
 			t.Errorf("%d pools, %d connections are left", pools, conns)
 		}
 	})
-}
-
-// Whoever looks for a fault of the route or the certificate finds none.
-func TestWantOfDescriptorsIsNotBlamedOnTheClientCertificate(t *testing.T) {
-	if os.Getenv(fewDescriptors) == "" {
-		runAlone(t, fewDescriptors)
-		return
-	}
-	d := newCertDir(t)
-	c, k := d.pair("shop")
-	d.write("shop.pem", k+c)
-	o := startOriginProcess(t)
-	tr := newTransport(t, sni.TranslatorFunc(func(_ context.Context, host string) (sni.Target, error) {
-		target := sni.Target{Addresses: []string{o.Address}, Roots: sni.RootsFromPEM(o.Roots)}
-		if host == "shop.many.test" {
-			target.ClientCert = "shop"
-		}
-		return target, nil
-	}))
-	tr.ClientCertificates = d
-	limit := syscall.Rlimit{Cur: 100, Max: 100}
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	take := func() (files []*os.File) {
-		for {
-			f, err := os.Open(os.DevNull)
-			if err != nil {
-				return files
-			}
-			files = append(files, f)
-		}
-	}
-	files := take()
-	_, err := get(t, tr, "https://shop.many.test/")
-	e := wantType(t, err, sni.ProxyInternalError)
-	if !errors.Is(err, sni.ErrNoDescriptors) || !e.Unprocessed {
-		t.Errorf("%v, unprocessed %t", err, e.Unprocessed)
-	}
-	for _, f := range files {
-		f.Close()
-	}
-	mustGet(t, tr, "https://h1.many.test/")
-	mustGet(t, tr, "https://h2.many.test/")
-	files = take()
-	mustGet(t, tr, "https://shop.many.test/") // in the place of the idle ones
-	for _, f := range files {
-		f.Close()
-	}
 }

@@ -152,7 +152,3 @@ func TestOriginThatDoesNotReadYetIsNoDeadPath(t *testing.T) {
 		}
 	})
 }
-
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
