@@ -123,12 +123,10 @@ func NewFunction(getenv func(string) string, out io.Writer, std *log.Logger) (*l
 		return nil, err
 	}
 	Warm(context.Background(), s, logger, handler)
+	cache, _ := routes.(*origin.Cache)
 	return &lambdahttp.Adapter{
-		Handler: handler,
-		Failed: func(w http.ResponseWriter, r *http.Request, err error) {
-			handler.Fail(w, r, cause(err))
-		},
-		Begin:        withJoin(handler.Begin, routes),
+		Handler:      handler,
+		Lifecycle:    lifecycle{handler, cache},
 		Stream:       s.Stream,
 		FrontTimeout: s.FrontTimeout,
 		BasePath:     s.BasePath,
@@ -136,21 +134,29 @@ func NewFunction(getenv func(string) string, out io.Writer, std *log.Logger) (*l
 	}, nil
 }
 
-// withJoin waits at the end of each request for the lookups that it has started: after the reply the process may be
-// frozen.
-func withJoin(begin func(*http.Request) (*http.Request, func()), routes origin.Store) func(*http.Request) (*http.Request, func()) {
-	cache, ok := routes.(*origin.Cache)
-	if !ok {
-		return begin
+// lifecycle is the proxy's part of each invocation.
+type lifecycle struct {
+	handler *proxy.Handler
+	cache   *origin.Cache // nil if routes are not cached
+}
+
+// Begin implements lambdahttp.Lifecycle. The function that it returns waits for the lookups that the request has started, because
+// Lambda may freeze the process after the reply.
+func (l lifecycle) Begin(r *http.Request) (begun *http.Request, done func()) {
+	if l.cache == nil {
+		return l.handler.Begin(r)
 	}
-	return func(r *http.Request) (*http.Request, func()) {
-		cache.Begin()
-		r, done := begin(r)
-		return r, func() {
-			cache.Join(r.Context())
-			done() // last, since the client waits for both
-		}
+	l.cache.Begin()
+	r, done = l.handler.Begin(r)
+	return r, func() {
+		l.cache.Join(r.Context())
+		done() // last, because its log line has the time until here
 	}
+}
+
+// Fail implements lambdahttp.Lifecycle.
+func (l lifecycle) Fail(w http.ResponseWriter, r *http.Request, err error) {
+	l.handler.Fail(w, r, cause(err))
 }
 
 // invocationHandler adds the ids of its invocation to each line, as Lambda's own lines and X-Ray have them. The proxy's

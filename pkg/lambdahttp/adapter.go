@@ -1,17 +1,15 @@
-// Package lambdahttp serves the HTTP events that AWS Lambda gets from its fronts with
-// a plain http.Handler:
+// Package lambdahttp serves the HTTP events of AWS Lambda with an http.Handler:
 //
 //	adapter := &lambdahttp.Adapter{Handler: handler}
 //	lambda.Start(adapter.Handle)
 //
-// The fronts are REST APIs, HTTP APIs (payload format 2.0), Application Load Balancers,
-// function URLs and VPC Lattice (event version V2). Each has a file that knows what it
-// sends and wants; what they share is here. Function URLs and REST APIs can have their
-// replies streamed. The package knows nothing of proxies.
+// An event comes from a front: a REST API, an HTTP API (payload format 2.0), an Application Load Balancer, a function URL, or
+// VPC Lattice (event version V2). Each front has a file for its form of events and replies. Function URLs and REST APIs can
+// stream their replies. The package knows nothing about proxies.
 //
-// Requests are made by github.com/awslabs/aws-lambda-go-api-proxy, whose accessors for the
-// event's context work in handlers (core.GetAPIGatewayV2ContextFromContext and its like).
-// What that library gets wrong is kept from it, and put into its request afterwards.
+// github.com/awslabs/aws-lambda-go-api-proxy makes the requests, so that its accessors for the event's context work in
+// handlers, such as core.GetAPIGatewayV2ContextFromContext. The package gives that library only the parts that it reads correctly,
+// and sets the other parts of the request itself.
 package lambdahttp
 
 import (
@@ -29,71 +27,79 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 )
 
-// Adapter turns events into requests to a Handler, and what it writes into replies. It
-// is safe for concurrent use, and made once. Its fields must not change after the first
-// event.
+// Adapter turns events into requests to a Handler, and its responses into replies. It is safe for concurrent use. A function
+// needs only one. The fields must not change after the first event.
 //
-// An invocation never fails: Lambda would answer the client in our place, without a word
-// of the cause. Whatever fails becomes a reply.
+// An invocation never fails, because Lambda would then answer the client without the cause. Each failure becomes a reply.
 type Adapter struct {
-	// Handler answers. The context of its requests ends before Lambda would end the
-	// function, or the front would give up, so that there is time to say so. A panic with
-	// http.ErrAbortHandler means, as in net/http, that what was written must not pass for a
-	// complete answer.
+	// Handler answers requests. The context of a request ends before Lambda ends the function and before the front gives up,
+	// so that the handler can still answer. A panic with http.ErrAbortHandler means, as in net/http, that the response is
+	// incomplete.
 	Handler http.Handler
 
-	// Failed answers in place of the handler. The error is, or wraps, one of [ErrSetup], [ErrEvent],
-	// [ErrAborted], [ErrDeadline], [ErrTooLarge], [ErrHeaderTooLarge] and [ErrPanic]. For
-	// ErrSetup and ErrEvent the request has neither URL nor headers of the client. Where a streamed answer
-	// has begun, what Failed writes is thrown away: it is called for it to know. Nil answers
-	// with the status and its text.
-	Failed func(w http.ResponseWriter, r *http.Request, err error)
+	// Lifecycle follows each request, and answers in place of the handler if that has failed. Nil answers with a status and
+	// its text.
+	Lifecycle Lifecycle
 
-	// Begin, where it is not nil, is called for each request before the handler, which gets the
-	// request that it returns, as does Failed. done is called once the reply is settled: whatever
-	// Failed has written in its place is in it, and the handler has returned.
-	Begin func(r *http.Request) (begun *http.Request, done func())
-
-	// Stream sends replies as the handler writes them, where the front can take them so: a
-	// function URL with the invoke mode RESPONSE_STREAM, a REST API whose integration has the
-	// response transfer mode STREAM. Events do not tell whether these are set; where they are
-	// not, clients get to see the framing. The other fronts get whole replies all the same.
+	// Stream sends replies as the handler writes them, if the front can stream: a function URL with the invoke mode
+	// RESPONSE_STREAM, or a REST API whose integration has the response transfer mode STREAM. Events do not say whether these
+	// modes are set. If they are not, clients see the framing. Other fronts get whole replies.
 	Stream bool
 
-	// Margin is how much earlier than the function, and than the front gives up, the request
-	// has to end. Zero means half a second; negative means none.
+	// Margin is the time between the end of the request's context, and the moment when Lambda ends the function or the front
+	// gives up. Zero means half a second. Negative means no margin.
 	Margin time.Duration
 
-	// FrontTimeout is for how long the front waits, counted from when it got the request.
-	// Zero means what AWS documents for it: 30 s for HTTP APIs, 29 s for REST APIs that do not
-	// stream, and for the others as long as the invocation may take. Negative means as long
-	// as the invocation.
+	// FrontTimeout is the time that the front waits for a reply, since it got the request. Zero means the time in AWS's
+	// documentation: 30 s for an HTTP API, and 29 s for a REST API that does not stream. For other fronts zero means the time
+	// of the invocation. Negative means the time of the invocation for all fronts.
 	FrontTimeout time.Duration
 
-	// BasePath is taken off the front of paths, whole segments only: "/api" for an API
-	// mapping with the key "api", of which the front tells nothing. Empty takes nothing off.
+	// BasePath is removed from the beginning of paths, in whole segments. It is "/api" for an API mapping with the key "api",
+	// because events do not have that key. Empty removes nothing.
 	BasePath string
 
-	// StripStage takes the name of the API's stage off the front of paths.
+	// StripStage removes the name of the API's stage from the beginning of paths.
 	StripStage bool
 
 	buffers sync.Pool // of *bytes.Buffer, the bodies of whole replies
 }
 
-// What can be wrong, apart from what the handler answers itself.
+// A Lifecycle follows requests from the event to the end of the reply, and answers those that fail. For each event, an [Adapter]
+// calls in this order:
+//
+//  1. Begin
+//  2. ServeHTTP of its Handler, unless the event has no request that a handler could answer
+//  3. Fail, if there is no complete response
+//  4. the function that Begin returned
+//
+// A Lifecycle must be safe for concurrent use.
+type Lifecycle interface {
+	// Begin returns the request for the Handler and for Fail, and a function that is called once the reply is complete. If
+	// the reply is streamed, the client waits for that function too.
+	Begin(r *http.Request) (begun *http.Request, done func())
+
+	// Fail answers r in place of the Handler. err is, or wraps, [ErrSetup], [ErrEvent], [ErrAborted], [ErrDeadline],
+	// [ErrTooLarge], [ErrHeaderTooLarge] or [ErrPanic]. For ErrSetup and ErrEvent, r has no URL and no headers of the
+	// client. If a streamed reply has begun, the adapter discards what Fail writes: w then has a method Discarded() bool that
+	// returns true. If Fail panics, the reply has status 500.
+	Fail(w http.ResponseWriter, r *http.Request, err error)
+}
+
+// The failures that a [Lifecycle] answers.
 var (
 	ErrSetup          = errors.New("lambdahttp: the function is not set up for this event") // the error says what an operator has to set
-	ErrEvent          = errors.New("lambdahttp: not an event that can be answered")
-	ErrAborted        = errors.New("lambdahttp: the answer broke off")
-	ErrDeadline       = errors.New("lambdahttp: the answer was not complete in time")
-	ErrTooLarge       = errors.New("lambdahttp: the answer is larger than this front can return")
-	ErrHeaderTooLarge = errors.New("lambdahttp: the answer's headers are larger than this front can return")
+	ErrEvent          = errors.New("lambdahttp: the event has no valid request")
+	ErrAborted        = errors.New("lambdahttp: the response is incomplete")
+	ErrDeadline       = errors.New("lambdahttp: the response was not complete in time")
+	ErrTooLarge       = errors.New("lambdahttp: the response is larger than this front can return")
+	ErrHeaderTooLarge = errors.New("lambdahttp: the response's headers are larger than this front can return")
 	ErrPanic          = errors.New("lambdahttp: the handler panicked")
 )
 
-// A TooLargeError is an [ErrTooLarge] that says what the front would have taken.
+// A TooLargeError is an [ErrTooLarge] with the limit of the front.
 type TooLargeError struct {
-	Size  int // in bytes, as far as it is known: the answer may be larger
+	Size  int // in bytes; the response may be larger
 	Limit int // in bytes
 }
 
@@ -106,13 +112,12 @@ func (e *TooLargeError) Unwrap() error { return ErrTooLarge }
 
 const defaultMargin = 500 * time.Millisecond
 
-// Handle answers one event. The reader is the reply, and has to be read to its end or
-// closed; one that was begun and fails says so by an error. The error of Handle is always
-// nil. It has the form that lambda.Start takes.
+// Handle answers one event. The reader is the reply. The caller must read it to its end or close it. Its error says that a
+// streamed reply is incomplete. The error of Handle is always nil. Handle has the form that lambda.Start takes.
 func (a *Adapter) Handle(ctx context.Context, e Event) (io.Reader, error) {
 	f, err := e.front, e.err
 	if f == nil {
-		f = httpAPI{} // whose replies every front understands
+		f = httpAPI{} // every front understands its replies
 		if err == nil {
 			err = fmt.Errorf("%w: it is empty. %s", ErrSetup, sender)
 		}
@@ -135,14 +140,14 @@ func (a *Adapter) Handle(ctx context.Context, e Event) (io.Reader, error) {
 	}
 	if err != nil {
 		r = (&http.Request{Method: http.MethodGet, Header: http.Header{}}).WithContext(ctx)
-	} else if end, ok := ctx.Deadline(); ok && !end.After(received) { // or an origin would be blamed for it
+	} else if end, ok := ctx.Deadline(); ok && !end.After(received) { // otherwise the handler would seem to be slow
 		err = fmt.Errorf("%w: no time was left when the function got the event: %v before the front or Lambda gives up, of which %v are kept for the reply",
 			ErrDeadline, end.Add(a.margin()).Sub(received).Round(time.Millisecond), a.margin())
 		r = r.WithContext(context.WithoutCancel(ctx))
 	}
 	done := func() {}
-	if a.Begin != nil {
-		r, done = a.Begin(r)
+	if a.Lifecycle != nil {
+		r, done = a.Lifecycle.Begin(r)
 	}
 	if stream {
 		return a.stream(f, r, err, cancel, done), nil
@@ -152,9 +157,8 @@ func (a *Adapter) Handle(ctx context.Context, e Event) (io.Reader, error) {
 	return a.buffered(f, r, err), nil
 }
 
-// Invoke is Handle with the payload and the reply in whole. It implements lambda.Handler;
-// but a function that is started with it streams nothing, and needs the memory for all of
-// a reply.
+// Invoke is [Adapter.Handle] for a whole payload and a whole reply. It implements lambda.Handler. A function that starts with it does
+// not stream, and needs memory for the whole reply.
 func (a *Adapter) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	var e Event
 	if err := json.Unmarshal(payload, &e); err != nil {
@@ -170,16 +174,16 @@ func (a *Adapter) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	return io.ReadAll(reply)
 }
 
-// deadline ends the request before the front or Lambda gives up. A front's clock has run
-// since it got the request, through a cold start for instance. Lambda's deadline is one to come: an emulator
-// that tells a past one (the function's timeout for a date, in 1970) has told none.
+// deadline ends the request before the front or Lambda gives up. The front counts from the moment when it got the request, so that a
+// cold start is included. A deadline of Lambda that is past is ignored, because some emulators send the function's timeout as a
+// date in 1970.
 func (a *Adapter) deadline(ctx context.Context, timeout time.Duration, stream bool, began, now time.Time) (context.Context, context.CancelFunc) {
 	end, ok := ctx.Deadline()
 	if ok && !end.After(now) {
 		ctx, ok = context.WithoutCancel(ctx), false
 	}
-	// As net/http does for its handlers; httputil.ReverseProxy tells by it that a panic
-	// with ErrAbortHandler is understood. Without it a body that broke off is taken for whole.
+	// net/http sets it too. If it is set, httputil.ReverseProxy panics with ErrAbortHandler at an incomplete body. Otherwise an
+	// incomplete body would look complete.
 	ctx = context.WithValue(ctx, http.ServerContextKey, serverForContext)
 	if stream {
 		timeout = 0
@@ -203,7 +207,7 @@ func (a *Adapter) margin() time.Duration { return max(0, cmp.Or(a.Margin, defaul
 
 var serverForContext = &http.Server{}
 
-// serve runs the handler. Its error says why what was written is no answer.
+// serve calls the handler. Its error says why there is no complete response.
 func (a *Adapter) serve(w *response, r *http.Request) (err error) {
 	defer func() {
 		v := recover()
@@ -213,7 +217,7 @@ func (a *Adapter) serve(w *response, r *http.Request) (err error) {
 		case v == nil:
 		case v == http.ErrAbortHandler && errors.Is(r.Context().Err(), context.DeadlineExceeded):
 			err = ErrDeadline
-		case v == http.ErrAbortHandler && r.Context().Err() != nil: // nobody reads the reply any more
+		case v == http.ErrAbortHandler && r.Context().Err() != nil: // nobody reads the reply
 			err = fmt.Errorf("%w: %w", ErrAborted, context.Canceled)
 		case v == http.ErrAbortHandler:
 			err = ErrAborted
@@ -225,7 +229,7 @@ func (a *Adapter) serve(w *response, r *http.Request) (err error) {
 	return nil
 }
 
-// fail lets Failed answer, which must not end the process either.
+// fail calls Lifecycle.Fail. A panic must not end the process.
 func (a *Adapter) fail(w *response, r *http.Request, err error) {
 	defer func() {
 		if recover() != nil {
@@ -233,8 +237,8 @@ func (a *Adapter) fail(w *response, r *http.Request, err error) {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 	}()
-	if a.Failed != nil {
-		a.Failed(w, r, err)
+	if a.Lifecycle != nil {
+		a.Lifecycle.Fail(w, r, err)
 		return
 	}
 	status := http.StatusInternalServerError
@@ -249,7 +253,7 @@ func (a *Adapter) fail(w *response, r *http.Request, err error) {
 	http.Error(w, http.StatusText(status), status)
 }
 
-// RequestID returns the invocation's, by which Lambda's own log lines name it, or "".
+// RequestID returns the id of the invocation, as Lambda's own log lines have it. It returns "" if ctx has no id.
 func RequestID(ctx context.Context) string {
 	if c, ok := lambdacontext.FromContext(ctx); ok {
 		return c.AwsRequestID
@@ -257,8 +261,8 @@ func RequestID(ctx context.Context) string {
 	return ""
 }
 
-// TraceID returns the invocation's X-Ray trace header, or "". The variable
-// _X_AMZN_TRACE_ID has it only where one invocation runs at a time.
+// TraceID returns the X-Ray trace header of the invocation. It returns "" if ctx has no header. The variable _X_AMZN_TRACE_ID has it only
+// if a process has a single invocation at a time.
 func TraceID(ctx context.Context) string {
 	id, _ := ctx.Value("x-amzn-trace-id").(string) // aws-lambda-go's key
 	return id

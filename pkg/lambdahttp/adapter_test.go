@@ -27,7 +27,7 @@ var _ lambda.Handler = (*lambdahttp.Adapter)(nil)
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// object is an event, to be changed by tests.
+// object is an event that tests can change.
 type object = map[string]any
 
 func sample(t testing.TB, name string) object {
@@ -103,7 +103,7 @@ func invokeContext(ctx context.Context, t testing.TB, a *lambdahttp.Adapter, eve
 	return r
 }
 
-// seen is what the handler got.
+// seen is the request that the handler got.
 type seen struct {
 	method, host, uri, escaped, remote, body string
 	header                                   http.Header
@@ -111,7 +111,7 @@ type seen struct {
 	length                                   int64
 }
 
-// receive returns what the handler sees of an event, or the status of the refusal.
+// receive returns the request that the handler gets for an event, or the status if the adapter refuses the event.
 func receive(t testing.TB, event any) (*seen, int) {
 	t.Helper()
 	var got *seen
@@ -161,8 +161,7 @@ func TestSampleEventsArriveWhole(t *testing.T) {
 	})
 }
 
-// The pinned library parses the decoded path as part of a URL: "?" and "#" cut it
-// off, "%" fails.
+// The library parses the decoded path as part of a URL: "?" and "#" cut it off, and "%" fails.
 func TestHTTPAPIPathIsEncodedAgain(t *testing.T) {
 	for raw, want := range map[string]string{
 		"/capture/space value": "/capture/space%20value", "/a?b": "/a%3Fb", "/a#b": "/a%23b", "/100%": "/100%25", "/50% off": "/50%25%20off",
@@ -322,8 +321,7 @@ func TestContextAccessorsOfTheLibraryWork(t *testing.T) {
 	})
 }
 
-// What a client can have caused is its own; what only an operator can mend must not be blamed on clients,
-// and says what to set.
+// The status of a fault that only an operator can fix must not blame the client. The error says what to set.
 func TestEventsThatCannotBeAnsweredAreBlamedOnWhoCanMendThem(t *testing.T) {
 	log.SetOutput(io.Discard) // the library logs
 	defer log.SetOutput(os.Stderr)
@@ -347,7 +345,7 @@ func TestEventsThatCannotBeAnsweredAreBlamedOnWhoCanMendThem(t *testing.T) {
 				t.Errorf("%s: %+v, %d, want %d", event, got, is, status)
 			}
 			var cause error
-			invoke(t, &lambdahttp.Adapter{Failed: func(w http.ResponseWriter, _ *http.Request, err error) { cause = err; w.WriteHeader(599) }}, []byte(event))
+			invoke(t, &lambdahttp.Adapter{Lifecycle: failFunc(func(w http.ResponseWriter, _ *http.Request, err error) { cause = err; w.WriteHeader(599) })}, []byte(event))
 			if !errors.Is(cause, want) || errors.Is(cause, lambdahttp.ErrSetup) && errors.Is(cause, lambdahttp.ErrEvent) {
 				t.Errorf("%s: %v, want %v", event, cause, want)
 			}
@@ -357,14 +355,14 @@ func TestEventsThatCannotBeAnsweredAreBlamedOnWhoCanMendThem(t *testing.T) {
 		format1: "set the payload format version of the HTTP API's integration to 2.0", sqs: "triggers", latticeV1: "event version V2",
 	} {
 		var cause error
-		invoke(t, &lambdahttp.Adapter{Failed: func(w http.ResponseWriter, _ *http.Request, err error) { cause = err; w.WriteHeader(599) }}, []byte(event))
+		invoke(t, &lambdahttp.Adapter{Lifecycle: failFunc(func(w http.ResponseWriter, _ *http.Request, err error) { cause = err; w.WriteHeader(599) })}, []byte(event))
 		if !strings.Contains(fmt.Sprint(cause), says) {
 			t.Errorf("%s: %v, want %q", event, cause, says)
 		}
 	}
 }
 
-// Whoever reads the log knows neither the types of this package nor what Go calls them.
+// Readers of the log do not know the types of this package.
 func TestForeignEventsAreExplainedWithoutTypesOfGo(t *testing.T) {
 	const noFront = "it comes from no HTTP front"
 	for event, says := range map[string]string{
@@ -378,7 +376,7 @@ func TestForeignEventsAreExplainedWithoutTypesOfGo(t *testing.T) {
 		`{"httpMethod":"GET","requestContext":{},"queryStringParameters":[]}`: "query: a JSON array is where none belongs",
 	} {
 		var cause error
-		invoke(t, &lambdahttp.Adapter{Failed: func(w http.ResponseWriter, _ *http.Request, err error) { cause = err; w.WriteHeader(599) }}, []byte(event))
+		invoke(t, &lambdahttp.Adapter{Lifecycle: failFunc(func(w http.ResponseWriter, _ *http.Request, err error) { cause = err; w.WriteHeader(599) })}, []byte(event))
 		text := fmt.Sprint(cause)
 		if !strings.Contains(text, says) || strings.Contains(text, "Go ") || strings.Contains(text, "json:") || strings.Contains(text, "SECRET") {
 			t.Errorf("%s: %s, want %q", event, text, says)
@@ -389,7 +387,7 @@ func TestForeignEventsAreExplainedWithoutTypesOfGo(t *testing.T) {
 	}
 }
 
-// HTTP APIs with payload format 1.0 and REST APIs look alike, but paths of the one are decoded.
+// Events of HTTP APIs with payload format 1.0 look like those of REST APIs, except that their paths are decoded.
 func TestVersion1IsARESTAPIsOnlyIfItsResourceSaysSo(t *testing.T) {
 	for resource, rest := range map[any]bool{"ab12cd": true, "1234567890": true, nil: false, "": false, "$default": false, "GET /x": false, "ANY /{proxy+}": false} {
 		event := sample(t, "rest-api")
@@ -406,7 +404,7 @@ func TestVersion1IsARESTAPIsOnlyIfItsResourceSaysSo(t *testing.T) {
 	}
 }
 
-// Emulators say under which port they were reached, or leave it empty.
+// Emulators add their port to the domain name, or an empty port.
 func TestDomainNameDoesNotFailARequestThatHasAHost(t *testing.T) {
 	bothFronts(t, func(t *testing.T, event object, rest bool) {
 		for domain, served := range map[string]bool{
@@ -423,7 +421,7 @@ func TestDomainNameDoesNotFailARequestThatHasAHost(t *testing.T) {
 			if got, status := receive(t, without); (got != nil) != served || served && got.host != strings.TrimSuffix(domain, ":") || !served && status != 500 {
 				t.Errorf("%q without a Host header: %+v, %d", domain, got, status)
 			}
-			// The name is not needed then.
+			// The name is not used then.
 			event["requestContext"].(object)["domainName"] = domain
 			if got := mustReceive(t, event); got.host != "one.spec-trust.test" {
 				t.Errorf("%q beside a Host header: %+v", domain, got)

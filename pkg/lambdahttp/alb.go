@@ -12,9 +12,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/uri"
 )
 
-// alb is an Application Load Balancer. Its target group decides whether headers and
-// parameters come with one value each, the last, or with all; it wants the answer the
-// same way.
+// alb is an Application Load Balancer. A setting of its target group decides whether each header and parameter has all its values,
+// or only the last. The reply must have the same form.
 // https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html
 type alb struct {
 	context events.ALBTargetGroupRequestContext
@@ -54,17 +53,16 @@ func (f alb) head(a *answer) any {
 
 func (alb) prelude(*answer) any { return nil }
 
-// limits has the megabyte that load balancers take of a function's answer.
+// limits has the limit of load balancers for a reply, 1 MB.
 func (alb) limits() limits { return limits{reply: 1 << 20} }
 
-// description is the status line as load balancers want it: "200 OK".
+// description returns the status in the form of load balancers, "200 OK".
 func description(status int) string {
 	return strings.TrimSpace(fmt.Sprint(status, " ", http.StatusText(status)))
 }
 
-// singleValues joins repeated headers. Cookies cannot be joined. They go out under
-// spellings of their name that differ in case, which is all the same to HTTP, and not to
-// JSON.
+// singleValues joins repeated headers. Cookies cannot be joined. Each gets another spelling of Set-Cookie in upper and lower case:
+// these are the same name in HTTP, and different names in JSON.
 func singleValues(h http.Header) map[string]string {
 	single := make(map[string]string, len(h))
 	for name, values := range h {
@@ -79,8 +77,7 @@ func singleValues(h http.Header) map[string]string {
 	return single
 }
 
-// spelling returns the nth spelling of a name: the bits of n say which letters change
-// their case. Of Set-Cookie there are 512.
+// spelling returns the nth spelling of a name. The bits of n say which letters change their case. Set-Cookie has 512 spellings.
 func spelling(name string, n int) string {
 	b := []byte(name)
 	for i := range b {
@@ -94,8 +91,8 @@ func spelling(name string, n int) string {
 	return string(b)
 }
 
-// lastForwarded returns the client's address as the balancer adds it, behind what clients
-// make up. A balancer can be set to add the port too.
+// lastForwarded returns the client's address. It is the last in the list, because the balancer adds it behind the addresses that the
+// client has sent. The balancer can add the port too.
 func lastForwarded(h http.Header) string {
 	all := h["X-Forwarded-For"]
 	if len(all) == 0 {
@@ -105,5 +102,5 @@ func lastForwarded(h http.Header) string {
 	return strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
 }
 
-// overTLS reports whether the client spoke TLS to the balancer, which says so itself.
+// overTLS reports whether the client used TLS, as the balancer says.
 func overTLS(h http.Header) bool { return h.Get("X-Forwarded-Proto") == "https" }

@@ -17,9 +17,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/lambdahttp"
 )
 
-// BenchmarkInvoke measures the adapter beside the library that it builds on, used as its
-// documentation shows, with answers of three sizes. The last is about as much as fits into
-// a reply.
+// BenchmarkInvoke measures the adapter beside the library that it uses, called as in that library's documentation. The responses have
+// three sizes. The largest is about the largest that fits into a reply.
 func BenchmarkInvoke(b *testing.B) {
 	for name, body := range map[string]struct {
 		typ  string

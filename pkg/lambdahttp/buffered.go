@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// buffered lets the handler answer, and returns the reply once it is complete.
+// buffered calls the handler, and returns the whole reply.
 func (a *Adapter) buffered(f front, r *http.Request, err error) io.Reader {
 	body, _ := a.buffers.Get().(*bytes.Buffer)
 	if body == nil {
@@ -39,7 +39,7 @@ func (a *Adapter) buffered(f front, r *http.Request, err error) io.Reader {
 	return reply
 }
 
-// buffer is the sink that keeps a body until the handler is done.
+// buffer is the sink that keeps a body until the handler has returned.
 type buffer struct {
 	body  *bytes.Buffer
 	limit int
@@ -57,20 +57,19 @@ func (s *buffer) begin(w *response) {
 
 func (s *buffer) write(w *response, b []byte) (int, error) {
 	if s.body.Len()+len(b) > s.limit {
-		// Enough to know the end of it. Gathering all would run into the function's memory
-		// limit, which ends the process.
+		// The reply is too large already. The whole body could exceed the function's memory, and Lambda would end the process.
 		w.err = &TooLargeError{s.body.Len() + len(b), s.limit}
 		return 0, w.err
 	}
 	return s.body.Write(b)
 }
 
-// flush does nothing: the reply leaves as a whole.
+// flush does nothing, because the reply is sent as a whole.
 func (s *buffer) flush(*response) {}
 
 func (s *buffer) reset() { s.body.Reset() }
 
-// pack makes the reply, whose size it knows without having made it.
+// pack returns the reply. It computes the size without encoding the body.
 func (s *buffer) pack(f front, w *response) (*reply, error) {
 	w.WriteHeader(http.StatusOK)
 	if w.err != nil {
@@ -79,11 +78,11 @@ func (s *buffer) pack(f front, w *response) (*reply, error) {
 	body := s.body.Bytes()
 	a := w.answer(body)
 	if w.method != http.MethodHead {
-		delete(a.header, "Content-Length") // of what is sent, the front knows better
+		delete(a.header, "Content-Length") // the front sets it
 	}
 	var size int
 	if a.binary = !isText(a.header, body); !a.binary {
-		// Text that is all quotes or control characters can be shorter in base64.
+		// Text with many quotes or control characters can be shorter in base64.
 		size = jsonLen(body)
 		a.binary = size > s.limit-(4<<10) && base64.StdEncoding.EncodedLen(len(body)) < size
 	}
@@ -106,35 +105,34 @@ const tail = `"}`
 func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false) // six bytes for each < of a page
+	encoder.SetEscapeHTML(false) // otherwise each < takes six bytes
 	if err := encoder.Encode(v); err != nil {
 		return nil, err
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// reply is a whole reply, of which only the body is in memory as it was written: its JSON
-// form is made as it is read.
+// reply is a whole reply. Its memory has the body as the handler wrote it. Read encodes the body in JSON.
 type reply struct {
 	head   []byte
 	body   []byte
 	binary bool
 	tail   string
-	done   func() // called once all was read; may be nil
+	done   func() // called at the end of the reply; may be nil
 
-	spill [8]byte // what did not fit into a short buffer
+	spill [8]byte // encoded bytes that did not fit into a short buffer
 	spilt []byte
 }
 
-// ContentType tells aws-lambda-go the type of the reply.
+// ContentType is the type of the reply, for aws-lambda-go.
 func (r *reply) ContentType() string { return "application/json" }
 
-// MarshalJSON keeps aws-lambda-go from making JSON of the reader.
+// MarshalJSON returns an error, so that aws-lambda-go does not encode the reader as JSON.
 func (r *reply) MarshalJSON() ([]byte, error) { return nil, errNotJSON }
 
 var errNotJSON = errors.New("lambdahttp: a reply is read, not marshalled")
 
-// Read implements io.Reader. It fills p, since each piece costs a write to the socket.
+// Read implements io.Reader. It fills p, because each piece costs a write to the socket.
 func (r *reply) Read(p []byte) (n int, err error) {
 	for n < len(p) {
 		switch {
@@ -163,7 +161,7 @@ func (r *reply) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// encode puts as much of the body as fits into p, and returns how much of p it used.
+// encode writes as much of the body as fits into p, and returns the number of bytes of p that it used.
 func (r *reply) encode(p []byte) int {
 	if !r.binary {
 		dst, rest := appendJSON(p[:0:len(p)], r.body)

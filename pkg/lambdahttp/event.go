@@ -11,13 +11,12 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 )
 
-// Event is the payload of an invocation, from whichever front. It decodes itself, and
-// never fails if the payload is JSON: [Adapter.Handle] answers if something is wrong with it.
-// The zero Event is one of no front.
+// Event is the payload of an invocation, from any front. Its decoding never fails if the payload is JSON: [Adapter.Handle] answers
+// an invalid event. The zero Event has no front.
 type Event struct {
 	front front
 	event event
-	err   error // wraps ErrSetup, since no client makes what events consist of
+	err   error // wraps ErrSetup, because clients cannot cause it
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -30,8 +29,8 @@ func (e *Event) UnmarshalJSON(payload []byte) error {
 	return nil
 }
 
-// event holds what the events of all fronts consist of. The fronts share names, but not
-// always meanings: each reads its own.
+// event has the fields of the events of all fronts. The same name can have another meaning in another front, so each front reads its
+// own fields.
 type event struct {
 	Version         string              `json:"version"`
 	HTTPMethod      string              `json:"httpMethod"`
@@ -49,44 +48,43 @@ type event struct {
 	IsBase64Encoded bool                `json:"isBase64Encoded"`
 }
 
-// A front knows what one kind of sender means by its event, and how it wants its answer.
+// A front reads the events of one kind of sender, and makes its replies.
 type front interface {
-	// request reads the event. The error wraps ErrEvent.
+	// request reads the event. Its error wraps ErrEvent.
 	request(e *event) (*parts, error)
 
-	// head is the reply as far as it is not the body.
+	// head returns the reply without the body.
 	head(a *answer) any
 
-	// prelude is what head is to a streamed reply, and asked for only where limits say that
-	// there can be one.
+	// prelude returns the head of a streamed reply. It is called only if limits say that the front can stream.
 	prelude(a *answer) any
 
-	// limits are what the front waits for and takes.
+	// limits returns the bounds of the front.
 	limits() limits
 }
 
 // limits are the bounds of a front.
 type limits struct {
-	reply   int           // bytes of a reply that is not streamed, as it is serialized
-	timeout time.Duration // for the whole of it; zero means that of the invocation
+	reply   int           // bytes of a serialized reply that is not streamed
+	timeout time.Duration // of a request as a whole; zero means the timeout of the invocation
 	streams bool          // replies can be streamed
 }
 
 const (
-	// maxReply is Lambda's limit for the payload of a synchronous reply, "6 MB"; beyond it
-	// the invocation fails. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-	// The figure is from the error's own text, as others have seen it.
+	// maxReply is Lambda's limit for the payload of a synchronous reply, "6 MB". A larger reply fails the invocation.
+	// https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+	// The exact figure is in the text of Lambda's error, as others have reported it.
 	maxReply = 6291556
 
-	// maxPrelude is where API Gateway has to find the end of a streamed reply's prelude.
+	// maxPrelude is API Gateway's limit for the prelude of a streamed reply.
 	// https://docs.aws.amazon.com/apigateway/latest/developerguide/response-transfer-mode-lambda.html
 	maxPrelude = 16 << 10
 )
 
-// decode reads an event, and finds out its front by what only that has. (Not by rawPath: a
-// REST API behind a custom domain sends it too.)
+// decode reads an event. It tells the front by fields that no other front has. rawPath is not such a field, because a REST API
+// behind a custom domain sends it too.
 func (e *event) decode(payload []byte) (front, error) {
-	if bytes.Contains(payload, []byte(`"2.0"`)) { // only a guess at which to try first
+	if bytes.Contains(payload, []byte(`"2.0"`)) { // a guess, which says what to try first
 		var v struct {
 			event
 			RequestContext *events.APIGatewayV2HTTPRequestContext `json:"requestContext"`
@@ -105,7 +103,7 @@ func (e *event) decode(payload []byte) (front, error) {
 	return format1(e, v.RequestContext, err)
 }
 
-// format2 chooses among the fronts whose events have version 2.0. err is that of decoding.
+// format2 chooses among the fronts whose events have version 2.0. err is the error of decoding.
 func format2(payload []byte, e *event, c *events.APIGatewayV2HTTPRequestContext, err error) (front, error) {
 	switch {
 	case e.Method != "":
@@ -117,17 +115,17 @@ func format2(payload []byte, e *event, c *events.APIGatewayV2HTTPRequestContext,
 	case c.HTTP.Method == "":
 		return nil, errNoFront
 	case strings.Contains(c.DomainName, ".lambda-url."):
-		// A function URL's event looks the same, but its path is encoded.
+		// The event of a function URL looks the same, except that its path is encoded.
 		return functionURL{httpAPI{*c}}, nil
 	}
 	return httpAPI{*c}, nil
 }
 
-// format1 chooses among the others.
+// format1 chooses among the other fronts.
 func format1(e *event, c *restAPIContext, err error) (front, error) {
 	switch {
 	case e.Version == "1.0" && !c.isREST():
-		// Whether its path is decoded, AWS does not say, and observers disagree.
+		// AWS does not say whether its path is decoded, and observers disagree.
 		return nil, errors.New("it has payload format 1.0: set the payload format version of the HTTP API's integration to 2.0")
 	case e.HTTPMethod == "" && err == nil:
 		return nil, errNoFront
@@ -141,7 +139,7 @@ func format1(e *event, c *restAPIContext, err error) (front, error) {
 	return restAPI{c.APIGatewayProxyRequestContext}, nil
 }
 
-// sender is what to do about an event that no front sends.
+// sender is the advice about an event that no front sends.
 const sender = "Look at what invokes the function (its triggers, its resource-based policy), and set that front to it"
 
 var (
@@ -149,8 +147,8 @@ var (
 	errNoFront   = errors.New("it comes from no HTTP front: neither a REST API, an HTTP API with payload format 2.0, a load balancer, a function URL, nor VPC Lattice with event version V2. " + sender)
 )
 
-// explained says what is wrong with an event whose JSON has other types than ours, which nobody outside knows. Other
-// errors stay as they are.
+// explained returns an error without the names of Go types, if the JSON of an event has a value of a type that its field cannot hold. It
+// returns other errors as they are.
 func explained(err error) error {
 	unlike, ok := errors.AsType[*json.UnmarshalTypeError](err)
 	switch {
@@ -162,7 +160,7 @@ func explained(err error) error {
 	return fmt.Errorf("its %q has a JSON %s where no HTTP front sends one. %s", strings.TrimPrefix(unlike.Field, "event."), kind(unlike), sender)
 }
 
-// kind is the JSON type that was found, without the value, which may follow.
+// kind returns the JSON type that was found, without the value that may follow it.
 func kind(unlike *json.UnmarshalTypeError) string {
 	kind, _, _ := strings.Cut(unlike.Value, " ")
 	return kind

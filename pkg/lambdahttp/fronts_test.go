@@ -23,7 +23,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/lambdahttp"
 )
 
-// frontNames are all fronts, by their samples in testdata.
+// frontNames are the fronts, by the names of their samples in testdata.
 var frontNames = []string{"http-api", "function-url", "rest-api", "alb-multi", "alb-single", "lattice"}
 
 // everyFront runs test with an event of each front.
@@ -52,7 +52,7 @@ func setMethod(front string, event object, method string) {
 	}
 }
 
-// setHeader sets a header of an event as the front would send it, or takes it away.
+// setHeader sets a header of an event in the form of the front. It removes the header if there are no values.
 func setHeader(front string, event object, name string, values ...string) {
 	for _, m := range []string{"headers", "multiValueHeaders"} {
 		headers, ok := event[m].(object)
@@ -95,7 +95,7 @@ func TestEventsOfEveryFrontArriveWhole(t *testing.T) {
 	})
 }
 
-// The pinned library parses paths as parts of URLs, and splits headers at commas.
+// The library parses paths as parts of URLs, and splits headers at commas.
 func TestEncodedPathsArriveByteForByte(t *testing.T) {
 	for _, front := range []string{"function-url", "rest-api", "alb-multi", "alb-single", "lattice"} {
 		for _, path := range []string{"/capture/space%20value", "/a%2Fb", "/x%2Fy", "/a%3Fb", "/a%23b", "/100%25", "/%C3%A9", "/%c3%a9", "/a;b", "//x//y", "/x/", "/a%252Fb"} {
@@ -123,7 +123,7 @@ func TestEncodedPathsArriveByteForByte(t *testing.T) {
 	}
 }
 
-// The pinned library escapes what a balancer never decoded a second time.
+// The library escapes a second time, although balancers do not decode.
 func TestBalancersQueryArrivesByteForByte(t *testing.T) {
 	event := sample(t, "alb-multi")
 	event["multiValueQueryStringParameters"] = object{"enc": []string{"a%2Bb"}, "lit": []string{"a+b"}, "k%5Bx%5D": []string{"1", "2"}, "empty": []string{""}, "u": []string{"https%3A%2F%2Fexample.com%2Fa"}}
@@ -193,8 +193,7 @@ func TestCookiesAreOneLineOnEveryFront(t *testing.T) {
 	})
 }
 
-// Clients choose what is left of the last entry; httputil.ReverseProxy finds no address
-// without a port.
+// Only the last entry is from the front; clients choose the entries before it. httputil.ReverseProxy needs an address with a port.
 func TestClientIsWhomTheFrontSaw(t *testing.T) {
 	everyFront(t, func(t *testing.T, front string, event object) {
 		for client, want := range map[string]string{"192.0.2.7": "192.0.2.7:0", "2001:db8::1": "[2001:db8::1]:0", "": "", "test-invoke-source-ip": ""} {
@@ -239,11 +238,11 @@ func TestHealthCheckWithoutHostIsAnswered(t *testing.T) {
 
 func TestMethodsOnEveryFront(t *testing.T) {
 	everyFront(t, func(t *testing.T, front string, event object) {
-		setHeader(front, event, "X-HTTP-Method-Override", "DELETE") // not ours to obey
+		setHeader(front, event, "X-HTTP-Method-Override", "DELETE") // the adapter must ignore it
 		for method, want := range map[string]string{"get": "GET", "PROPFIND": "PROPFIND", "": "", "GET /": "", "G\r\nX": ""} {
 			setMethod(front, event, method)
 			switch got, status := receive(t, event); {
-			case want == "" && (got != nil || status != map[bool]int{true: 500, false: 400}[method == ""]): // no front has none
+			case want == "" && (got != nil || status != map[bool]int{true: 500, false: 400}[method == ""]): // each front sends a method
 				t.Errorf("%q: %+v, %d", method, got, status)
 			case want != "" && (got == nil || got.method != want):
 				t.Errorf("%q: %+v, %d", method, got, status)
@@ -277,7 +276,7 @@ func TestBodiesOnEveryFront(t *testing.T) {
 	})
 }
 
-// Another adapter's way of passing the event's context on would let clients make it up.
+// Other adapters pass the event's context in headers. A client could make these up.
 func TestInternalHeadersAreNotPassedOn(t *testing.T) {
 	everyFront(t, func(t *testing.T, front string, event object) {
 		for _, name := range []string{core.APIGwContextHeader, core.ALBContextHeader, "x-golambdaproxy-apigw-stagevars", "X-Amzn-Request-Context", "x-amzn-lambda-context"} {
@@ -299,7 +298,7 @@ func TestBalancersContextAccessorWorks(t *testing.T) {
 	})}, sample(t, "alb-multi"))
 }
 
-// The pinned library would make "/-v2/x" of "/api-v2/x".
+// The library would turn "/api-v2/x" into "/-v2/x".
 func TestOnlyWholeSegmentsAreTakenOffThePath(t *testing.T) {
 	everyFront(t, func(t *testing.T, front string, event object) {
 		for path, want := range map[string]string{"/api": "/", "/api/": "/", "/api/x": "/x", "/api-v2/x": "/api-v2/x", "/API/x": "/API/x", "/x/api/": "/x/api/", "/api//x": "//x"} {
@@ -330,7 +329,7 @@ func TestStageIsTakenOffOnlyWhenAsked(t *testing.T) {
 			}
 		}
 	}
-	event := sample(t, "http-api") // whose stage is $default
+	event := sample(t, "http-api") // its stage is $default
 	setPath("http-api", event, "/$default/x")
 	invoke(t, &lambdahttp.Adapter{StripStage: true, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/$default/x" {
@@ -431,7 +430,7 @@ func marshalled(t testing.TB, event any) []byte {
 	return b
 }
 
-// Beyond these sizes the front or Lambda would answer in our place.
+// The front or Lambda would answer a larger reply with an error of its own.
 func TestReplyLimitsAreThoseOfTheFront(t *testing.T) {
 	everyFront(t, func(t *testing.T, front string, event object) {
 		limit := 6291556
@@ -461,8 +460,7 @@ func TestReplyLimitsAreThoseOfTheFront(t *testing.T) {
 	})
 }
 
-// The buffers of the Runtime API's client are what they are; each piece of the reply has
-// to come out right whatever their size.
+// The buffers of the Runtime API's client can have any size. The reply must be the same for each size.
 func TestReplyIsTheSameInPiecesOfAnySize(t *testing.T) {
 	for name, body := range map[string]string{"text": strings.Repeat("ab\"\\\n\x01ü🙂", 50), "binary": strings.Repeat("\xff\x00a", 101) + "x"} {
 		a := &lambdahttp.Adapter{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -496,7 +494,7 @@ func TestReplyIsTheSameInPiecesOfAnySize(t *testing.T) {
 	}
 }
 
-// Fronts have waited since they got the request, not since the function got the event.
+// The timeout of a front counts from its receipt of the request, and not from the function's receipt of the event.
 func TestReplyComesBeforeTheFrontGivesUp(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
@@ -555,7 +553,7 @@ func TestInvocationsAreKnownByTheirContext(t *testing.T) {
 	}
 }
 
-// withTrace has the trace header as aws-lambda-go puts it into contexts, under a bare string.
+// withTrace returns a context with the trace header, under the plain string that aws-lambda-go uses as its key.
 type withTrace struct{ context.Context }
 
 func (c withTrace) Value(key any) any {

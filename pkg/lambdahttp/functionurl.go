@@ -2,14 +2,13 @@ package lambdahttp
 
 import "github.com/sleightproxy/sleight/pkg/uri"
 
-// functionURL is a Lambda function URL: payload format 2.0, but for a path that is as the
-// client encoded it.
+// functionURL is a Lambda function URL. Its events have payload format 2.0, with a path as the client encoded it.
 // https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
 type functionURL struct{ httpAPI }
 
 func (f functionURL) request(e *event) (*parts, error) {
 	if e.RawPath == "" {
-		return f.httpAPI.request(e) // its other path is decoded here too
+		return f.httpAPI.request(e) // its other path is decoded too
 	}
 	return f.parts(e, uri.EscapePath(e.RawPath)), nil
 }

@@ -88,7 +88,7 @@ func FuzzLattice(f *testing.F) {
 	})
 }
 
-// FuzzEvent decodes whatever it gets. Every payload has a reply, in either mode.
+// FuzzEvent decodes any payload. Each payload has a reply in both modes.
 func FuzzEvent(f *testing.F) {
 	log.SetOutput(io.Discard)
 	f.Cleanup(func() { log.SetOutput(os.Stderr) })
@@ -116,7 +116,7 @@ func FuzzEvent(f *testing.F) {
 	})
 }
 
-// FuzzReply lets a handler write whatever there is, and expects to read it again.
+// FuzzReply lets a handler write any response, and expects to read the same response.
 func FuzzReply(f *testing.F) {
 	f.Add("text/plain", "", "value", []byte("hello \"\\\n\x01 ü 🙂"), 200)
 	f.Add("text/html; charset=iso-8859-1", "", "caf\xe9", []byte("\xe4\xff"), 404)
@@ -152,7 +152,7 @@ func FuzzReply(f *testing.F) {
 			b, err := (&lambdahttp.Adapter{Handler: handler, Stream: true}).Invoke(t.Context(), events[name])
 			head, rest, ok := bytes.Cut(b, make([]byte, 8))
 			if len(value)+len(typ)+len(coding) > 1000 {
-				continue // may be more than a prelude can hold
+				continue // it may be too large for a prelude
 			}
 			var r reply
 			if err != nil || !ok || json.Unmarshal(head, &r) != nil || r.StatusCode != status || !bytes.Equal(rest, want) {

@@ -23,13 +23,13 @@ func (f httpAPI) request(e *event) (*parts, error) {
 	if path == "" {
 		path = f.context.HTTP.Path
 	}
-	// HTTP APIs decode the path before they invoke the function, %25 included. Which characters the
-	// client had encoded is lost; an encoded slash (%2F) for instance arrives as a plain one. What
-	// needs no encoding stays, as clients mostly send it so. See docs/decisions/0005-lambda-edge.md.
+	// HTTP APIs decode the path before they invoke the function, %25 included. The encoding of the client is lost: an encoded
+	// slash (%2F) arrives as a plain slash. Characters that need no encoding stay plain, because most clients send them so.
+	// See docs/decisions/0005-lambda-edge.md.
 	return f.parts(e, uri.EscapeDecodedPath(path)), nil
 }
 
-// parts are those of every event of format 2.0, but for the path.
+// parts returns the parts of an event of format 2.0, without the path.
 func (f httpAPI) parts(e *event, path string) *parts {
 	p := &parts{
 		method:  f.context.HTTP.Method,
@@ -56,8 +56,8 @@ func (f httpAPI) parts(e *event, path string) *parts {
 	return p
 }
 
-// format2Head is the reply of format 2.0. Repeated headers are joined, but cookies have a
-// list of their own: commas occur in them.
+// format2Head returns the reply in format 2.0. Repeated headers are joined. Cookies have a list of their own, because they can contain
+// commas.
 type format2Head struct {
 	StatusCode      int               `json:"statusCode"`
 	Headers         map[string]string `json:"headers,omitempty"`
@@ -79,6 +79,6 @@ func (httpAPI) head(a *answer) any {
 
 func (httpAPI) prelude(*answer) any { return nil }
 
-// limits has the 30 seconds after which an HTTP API gives up, which nothing can raise.
+// limits has the timeout of HTTP APIs, 30 seconds. It cannot be raised.
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html
 func (httpAPI) limits() limits { return limits{reply: maxReply, timeout: 30 * time.Second} }

@@ -39,7 +39,7 @@ func newLattice(payload []byte) (front, error) {
 }
 
 func (f lattice) request(e *event) (*parts, error) {
-	// The query is in the map. Should a path have one as well, that has the client's order.
+	// The query is in the map. If the path has a query too, that has the client's order.
 	path, query, found := strings.Cut(e.Path, "?")
 	if !found {
 		query = joinQuery(f.event.Query, uri.EscapeParameter)

@@ -25,7 +25,7 @@ func startProcess(t testing.TB, env ...string) *lambdatest.Function {
 	return lambdatest.Start(t, lambdatest.BuildPackage(t, "./pkg/lambdahttp/testdata/process", "-race"), env...)
 }
 
-// aws-lambda-go ends the process on any panic, and the next client waits for a cold start.
+// aws-lambda-go ends the process at a panic. The next client would wait for a cold start.
 func TestPanicsEndNeitherTheInvocationNorTheProcess(t *testing.T) {
 	t.Parallel()
 	f := startProcess(t)

@@ -109,7 +109,7 @@ func TestStatusOfTheReply(t *testing.T) {
 	}
 	bothFronts(t, func(t *testing.T, event object, _ bool) {
 		r := answerWith(t, event, func(w http.ResponseWriter, _ *http.Request) {
-			w.Header()["Content-Type"] = nil // how a handler says that there is none
+			w.Header()["Content-Type"] = nil // the handler says that it has no type
 			w.WriteHeader(302)
 		})
 		if len(r.Headers)+len(r.MultiValueHeaders) != 0 {
@@ -198,15 +198,15 @@ func TestFailuresBecomeReplies(t *testing.T) {
 				var got error
 				a := &lambdahttp.Adapter{Handler: c.handler}
 				if r := invoke(t, a, event); r.StatusCode != c.status || strings.Contains(r.body(t), "half") || strings.Contains(r.body(t), "boom") {
-					t.Errorf("without Failed: %+v", r)
+					t.Errorf("without a Lifecycle: %+v", r)
 				}
-				a.Failed = func(w http.ResponseWriter, r *http.Request, err error) { got = err; w.WriteHeader(599) }
+				a.Lifecycle = failFunc(func(w http.ResponseWriter, r *http.Request, err error) { got = err; w.WriteHeader(599) })
 				if r := invoke(t, a, event); r.StatusCode != 599 || r.Body != "" || !errors.Is(got, c.err) {
-					t.Errorf("with Failed: %+v, %v", r, got)
+					t.Errorf("with a Lifecycle: %+v, %v", r, got)
 				}
-				a.Failed = func(http.ResponseWriter, *http.Request, error) { panic("again") }
+				a.Lifecycle = failFunc(func(http.ResponseWriter, *http.Request, error) { panic("again") })
 				if r := invoke(t, a, event); r.StatusCode != 500 {
-					t.Errorf("with a panicking Failed: %+v", r)
+					t.Errorf("with a Lifecycle that panics: %+v", r)
 				}
 			})
 		})
@@ -234,8 +234,8 @@ func TestFailuresBecomeReplies(t *testing.T) {
 	}
 }
 
-// httputil.ReverseProxy only reports a body that broke off to servers it knows to
-// understand; otherwise the half would arrive as a clean 200.
+// httputil.ReverseProxy reports an incomplete body only if the context has a server. Otherwise half a body would arrive as a
+// complete 200.
 func TestTruncatedBodyIsNotACompleteReply(t *testing.T) {
 	proxy := &httputil.ReverseProxy{
 		Rewrite:  func(*httputil.ProxyRequest) {},
@@ -282,7 +282,7 @@ func TestReplyComesBeforeTheDeadline(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 		var got error
-		late.Failed = func(_ http.ResponseWriter, _ *http.Request, err error) { got = err }
+		late.Lifecycle = failFunc(func(_ http.ResponseWriter, _ *http.Request, err error) { got = err })
 		late.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			<-r.Context().Done()
 			panic("a bug")
@@ -295,7 +295,7 @@ func TestReplyComesBeforeTheDeadline(t *testing.T) {
 	})
 }
 
-// An origin must not be blamed for time that nobody had.
+// The handler must not seem slow if no time was left at the beginning.
 func TestDeadlinesThatWereOverBeforeTheEvent(t *testing.T) {
 	everyFront(t, func(t *testing.T, front string, event object) {
 		synctest.Test(t, func(t *testing.T) {
@@ -310,7 +310,7 @@ func TestDeadlinesThatWereOverBeforeTheEvent(t *testing.T) {
 					t.Error(r.Context().Err())
 				}
 			})}
-			for _, past := range []time.Time{time.UnixMilli(5000), time.Now()} { // a duration for a date, as @vercel/fun 1.3 tells it
+			for _, past := range []time.Time{time.UnixMilli(5000), time.Now()} { // a duration as a date, as @vercel/fun 1.3 sends it
 				ctx, cancel := context.WithDeadline(t.Context(), past)
 				if r := invokeContext(ctx, t, a, event); r.StatusCode != 200 || !reached {
 					t.Errorf("%v: %+v", past, r)
@@ -319,13 +319,13 @@ func TestDeadlinesThatWereOverBeforeTheEvent(t *testing.T) {
 			}
 			reached = false
 			var got error
-			a.Failed = func(w http.ResponseWriter, r *http.Request, err error) {
+			a.Lifecycle = failFunc(func(w http.ResponseWriter, r *http.Request, err error) {
 				got = err
 				if r.Context().Err() != nil {
 					t.Error("there is no time to say so")
 				}
 				w.WriteHeader(599)
-			}
+			})
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			defer cancel()
 			if r := invokeContext(ctx, t, a, event); r.StatusCode != 599 || reached || !errors.Is(got, lambdahttp.ErrDeadline) || !strings.Contains(got.Error(), "300ms before the front or Lambda gives up, of which 500ms are kept") {

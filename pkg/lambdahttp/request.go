@@ -19,45 +19,42 @@ import (
 	"github.com/sleightproxy/sleight/pkg/uri"
 )
 
-// parts are what a front makes of its event.
+// parts are the parts of a request, as a front reads them from its event.
 type parts struct {
 	method  string
-	path    string      // encoded as for a request line, but perhaps without its first slash
-	query   string      // likewise
-	headers http.Header // by canonical names; becomes the request's
-	domain  string      // under which the front was reached; empty where it does not say
+	path    string      // encoded as for a request line; it may lack the first slash
+	query   string      // encoded too
+	headers http.Header // by canonical names; becomes the header of the request
+	domain  string      // the name of the front in the client's URL; empty if the event does not have it
 	client  string      // IP address of the client, with or without a port
-	tls     bool        // the client spoke TLS to the front
-	stage   string      // that the path may begin with; empty for none
-	began   time.Time   // by the front's clock
+	tls     bool        // whether the client used TLS
+	stage   string      // name that the path may begin with; empty if the front has no stages
+	began   time.Time   // when the front got the request, by its clock
 
-	// make makes a request for "/" with the event's context in it, whose domain name is the given one.
+	// make returns a request for "/" with the event's context. The context gets the given domain name.
 	make func(ctx context.Context, domain string) (*http.Request, error)
 }
 
-// withTLS marks requests as what they are. Which version and cipher the client used, the
-// fronts do not tell.
+// withTLS marks a request as one over TLS. Events do not have the version and the cipher.
 var withTLS = &tls.ConnectionState{HandshakeComplete: true}
 
-// libraryHeaders is the prefix of the headers in which aws-lambda-go-api-proxy can pass
-// its context on. We never use them, so one that arrives was made up by a client. So are
-// those in which other adapters pass it on.
+// libraryHeaders is the prefix of the headers that can hold the context of aws-lambda-go-api-proxy. The package never uses them, so a
+// client must have made them up. Other adapters have such headers too.
 const libraryHeaders = "X-Golambdaproxy-"
 
 var adapterHeaders = []string{"X-Amzn-Request-Context", "X-Amzn-Lambda-Context"}
 
-// request makes the request of an event: the library's, with all put into it that was
-// kept from the library.
+// request makes the request of an event. It takes the library's request, and sets the parts that the library did not get.
 func (a *Adapter) request(ctx context.Context, p *parts, e *event) (*http.Request, error) {
-	if !isToken(p.method) { // before the library, which logs what it cannot parse
+	if !isToken(p.method) { // before the library, because that logs a method that it cannot parse
 		return nil, fmt.Errorf("%w: method %.40q", ErrEvent, p.method)
 	}
-	domain := strings.TrimSuffix(p.domain, ":") // a URL may have a port that is empty
+	domain := strings.TrimSuffix(p.domain, ":") // the port in a URL may be empty
 	if !isDomain(domain) {
 		if len(p.headers["Host"]) == 0 {
 			return nil, fmt.Errorf("%w: it has no Host, and its domain name is %.80q. Whatever plays the front has to send one of them", ErrSetup, p.domain)
 		}
-		domain = "" // the library makes a URL of it
+		domain = "" // the library would make a URL of it
 	}
 	body, err := decodeBody(e)
 	if err != nil {
@@ -77,8 +74,7 @@ func (a *Adapter) request(ctx context.Context, p *parts, e *event) (*http.Reques
 	if cookies := headers["Cookie"]; len(cookies) > 1 {
 		headers["Cookie"] = []string{strings.Join(cookies, "; ")} // one line: RFC 6265 section 5.4
 	}
-	// The client's Host, which the platform has checked against its domain names; without
-	// one, the name under which it was reached.
+	// The client's Host, which the platform has compared with its domain names. If there is no Host: the name of the front.
 	host := domain
 	if hosts := headers["Host"]; len(hosts) > 0 {
 		if host = hosts[0]; len(hosts) > 1 {
@@ -101,12 +97,11 @@ func (a *Adapter) request(ctx context.Context, p *parts, e *event) (*http.Reques
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrEvent, err)
 	}
-	// net/http has these in fields of the request, and the body is all here: nobody has to
-	// wait for a 100.
+	// net/http has these in fields of the request. Expect goes too, because the whole body is here already.
 	for _, name := range []string{"Host", "Content-Length", "Transfer-Encoding", "Expect"} {
 		delete(headers, name)
 	}
-	r.Method = strings.ToUpper(p.method) // as fronts and the library do
+	r.Method = strings.ToUpper(p.method) // as the fronts and the library do
 	r.Header = headers
 	r.Host = host
 	r.URL = &url.URL{Path: path, RawPath: rawPath, RawQuery: p.query}
@@ -125,7 +120,7 @@ func (a *Adapter) request(ctx context.Context, p *parts, e *event) (*http.Reques
 	return r, nil
 }
 
-// withoutPrefix takes whole segments off the front of a path: of "/api", "/api-v2" keeps all.
+// withoutPrefix removes whole segments from the beginning of a path. The prefix "/api" removes nothing from "/api-v2".
 func withoutPrefix(path, prefix string) string {
 	prefix = strings.TrimSuffix(prefix, "/")
 	rest, ok := strings.CutPrefix(path, prefix)
@@ -138,9 +133,8 @@ func withoutPrefix(path, prefix string) string {
 	return rest
 }
 
-// remoteAddr returns an address as net/http has it, with a port, without which
-// httputil.ReverseProxy would not find the address. What is no address, such as the
-// "test-invoke-source-ip" of a console, becomes none.
+// remoteAddr returns an address in the form of net/http, with a port, because httputil.ReverseProxy reads only that form. It returns ""
+// for a text that is not an address, such as "test-invoke-source-ip" of the console.
 func remoteAddr(client string) string {
 	if ip, err := netip.ParseAddr(strings.Trim(client, "[]")); err == nil {
 		return netip.AddrPortFrom(ip, 0).String()
@@ -172,8 +166,8 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// isDomain reports whether s can name a front in a URL: it is empty, a domain name or an IP address. A port
-// may follow, as it does behind emulators.
+// isDomain reports whether s can name a front in a URL: it is empty, a domain name or an IP address. It may have a port, as behind
+// emulators.
 func isDomain(s string) bool {
 	name := s
 	if at := strings.LastIndexByte(s, ':'); at >= 0 && !strings.HasSuffix(s, "]") {
@@ -197,8 +191,7 @@ func notInDomain(c rune) bool {
 // isControl reports whether c may not be in a field value (RFC 9110 section 5.5).
 func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
 
-// headers merges the two forms in which headers come. Where both have a name, the one
-// with all values wins.
+// headers merges the two forms of headers in an event. If both have a name, the form with all values wins.
 func (e *event) headers() http.Header {
 	headers := make(http.Header, max(len(e.Headers), len(e.MultiHeaders)))
 	for name, values := range e.MultiHeaders {

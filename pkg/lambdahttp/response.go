@@ -6,29 +6,28 @@ import (
 	"strconv"
 )
 
-// response is the http.ResponseWriter of handlers. As in net/http, the first final status
-// wins, headers that are set after it come too late, and what may not have a body gets
-// none. Where the answer goes, its sink decides.
+// response is the http.ResponseWriter of handlers. As in net/http, the first final status wins, headers that are set after it have no
+// effect, and a response that must not have a body gets none. Its sink gets the body.
 type response struct {
 	method string
 	sink   sink
 	header http.Header
-	status int         // 0: not written yet
+	status int         // 0 before it is written
 	sent   http.Header // the headers when the status was written
-	err    error       // why the answer cannot be returned, whatever follows
+	err    error       // why the response cannot be returned; it stays
 }
 
 type sink interface {
-	// begin is called once, when the status and the headers are known.
+	// begin is called once, when the status and the headers are final.
 	begin(w *response)
 
-	// write takes a part of a body that may be.
+	// write takes a part of the body. It is not called for a response that must not have a body.
 	write(w *response, b []byte) (int, error)
 
-	// flush is called when the handler wants the client to see what there is.
+	// flush is called if the handler flushes.
 	flush(w *response)
 
-	// reset forgets what was written.
+	// reset discards what was written.
 	reset()
 }
 
@@ -41,8 +40,8 @@ func (w *response) reset() {
 	*w = *newResponse(w.method, w.sink)
 }
 
-// Discarded reports whether what is written goes nowhere, since another answer has begun. Adapter.Failed
-// gets such a writer.
+// Discarded reports whether everything that is written is discarded, because another reply has begun. [Lifecycle.Fail] gets such a
+// writer.
 func (w *response) Discarded() bool { return w.sink == discard{} }
 
 func (w *response) Header() http.Header { return w.header }
@@ -52,7 +51,7 @@ func (w *response) WriteHeader(status int) {
 	case status < 100 || status > 999:
 		panic(fmt.Sprintf("lambdahttp: invalid WriteHeader code %v", status)) // as net/http does
 	case w.status != 0 || status < 200:
-		return // no front can send an interim answer
+		return // no front can send an interim response
 	}
 	w.status = status
 	w.sent = w.header.Clone()
@@ -94,26 +93,25 @@ func (w *response) declared() int64 {
 	return n
 }
 
-// answer is what the handler wrote, ready for any front.
+// answer is the head of a response, ready for any front.
 type answer struct {
 	status int
 	header http.Header
-	binary bool // the body has to travel as base64
+	binary bool // the body needs base64
 }
 
-// perHop are the header fields between the function and its front, which frames the
-// answer itself; a Transfer-Encoding even breaks it.
+// perHop are the header fields that hold between the handler and the front alone. The front frames the response itself, and fails at a
+// Transfer-Encoding.
 var perHop = []string{"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
 
-// answer returns the head of the answer. start is its body's first part, and empty where
-// it has none, or none is known yet.
+// answer returns the head of the response. start is the first part of the body. It is empty if there is no body, or if no part is known.
 func (w *response) answer(start []byte) *answer {
 	a := &answer{status: w.status, header: w.sent}
 	for _, name := range perHop {
 		delete(a.header, name)
 	}
 	for name, values := range a.header {
-		if len(values) == 0 || !isToken(name) { // with those of http.TrailerPrefix
+		if len(values) == 0 || !isToken(name) { // names with http.TrailerPrefix too
 			delete(a.header, name)
 			continue
 		}
@@ -122,7 +120,7 @@ func (w *response) answer(start []byte) *answer {
 		}
 	}
 	if len(start) > 0 && len(a.header["Content-Type"]) == 0 {
-		// Left alone, one front would say text/plain and another application/json.
+		// Otherwise one front would set text/plain and another application/json.
 		a.header.Set("Content-Type", detectType(a.header, start))
 	}
 	return a

@@ -17,9 +17,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/uri"
 )
 
-// restAPI is an API Gateway REST API with a Lambda proxy integration, whose responses are
-// buffered or streamed: the events are the same. For binary replies that are not
-// streamed, the API needs the binary media type */*.
+// restAPI is an API Gateway REST API with a Lambda proxy integration. Its events are the same for buffered and for streamed replies.
+// For binary replies that are not streamed, the API needs the binary media type */*.
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
 type restAPI struct {
 	context events.APIGatewayProxyRequestContext
@@ -27,12 +26,12 @@ type restAPI struct {
 
 type restAPIContext struct {
 	events.APIGatewayProxyRequestContext
-	ELB *events.ELBContext `json:"elb"` // of load balancers, whose events are similar
+	ELB *events.ELBContext `json:"elb"` // of load balancers: their events are similar
 }
 
-// isREST reports whether the context is a REST API's. Some emulators of AWS send version 1.0 with it, as
-// HTTP APIs do. These have null or their route's key for a resource ("$default", "GET /x"), and a REST API
-// the identifier of one. A nil context is nobody's.
+// isREST reports whether the context is that of a REST API. Some emulators send version 1.0 with it, as HTTP APIs do. The resource of
+// an HTTP API is null or a route's key ("$default", "GET /x"). The resource of a REST API is an identifier. A nil context is
+// not that of a REST API.
 func (c *restAPIContext) isREST() bool {
 	return c != nil && c.ResourceID != "" && !strings.ContainsFunc(c.ResourceID, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
@@ -46,8 +45,8 @@ func (f restAPI) request(e *event) (*parts, error) {
 	}
 	return &parts{
 		method: e.HTTPMethod,
-		// Encoded, as the client sent it. What it should have encoded too is, since net/url would
-		// otherwise take the whole for not encoded, and turn %2F into a slash.
+		// The path is encoded, as the client sent it. Characters that the client should have encoded are encoded here.
+		// Otherwise net/url would take the path for one without encoding, and turn %2F into a slash.
 		path:    uri.EscapePath(e.Path),
 		query:   query,
 		headers: e.headers(),
@@ -78,8 +77,7 @@ func (restAPI) head(a *answer) any {
 	return multiHead{StatusCode: a.status, MultiValueHeaders: a.header, IsBase64Encoded: a.binary}
 }
 
-// prelude has cookies in their own list, as API Gateway's documentation of streaming has
-// them.
+// prelude has cookies in a list of their own, as in API Gateway's documentation of streaming.
 func (restAPI) prelude(a *answer) any {
 	h := multiHead{StatusCode: a.status, MultiValueHeaders: a.header, Cookies: a.header["Set-Cookie"]}
 	if h.Cookies != nil {
@@ -89,13 +87,13 @@ func (restAPI) prelude(a *answer) any {
 	return h
 }
 
-// limits has the 29 seconds after which a REST API gives up, unless its quota was raised.
+// limits has the timeout of REST APIs, 29 seconds unless the quota was raised.
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
 func (restAPI) limits() limits {
 	return limits{reply: maxReply, timeout: 29 * time.Second, streams: true}
 }
 
-// query builds the query from the maps in which REST APIs and load balancers send it.
+// query returns the query from the maps in the events of REST APIs and load balancers.
 func (e *event) query(encode func(string) string) (string, error) {
 	var many map[string][]string
 	if err := unmarshal(e.MultiQuery, &many); err != nil {
@@ -114,8 +112,8 @@ func (e *event) query(encode func(string) string) (string, error) {
 	return joinQuery(many, encode), nil
 }
 
-// joinQuery builds a query of parameters. Their order was lost on the way; sorted by name,
-// the same request at least has the same query every time.
+// joinQuery returns a query with the parameters. The event does not have their order. They are sorted by name, so that the same request
+// always has the same query.
 func joinQuery(many map[string][]string, encode func(string) string) string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(many)) {
@@ -131,7 +129,7 @@ func joinQuery(many map[string][]string, encode func(string) string) string {
 	return b.String()
 }
 
-// unmarshal reads a part of an event that may be missing.
+// unmarshal reads a part of an event. The part may be missing.
 func unmarshal(part json.RawMessage, into any) error {
 	if len(part) == 0 {
 		return nil

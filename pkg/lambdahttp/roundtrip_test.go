@@ -19,7 +19,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/lambdahttp"
 )
 
-// behind puts a handler behind a front, by way of events and replies, without a process.
+// behind puts a handler behind a front, with events and replies, without a process.
 func behind(kind localfront.Kind, handler http.Handler) *localfront.Front {
 	stream := kind == localfront.RESTStream || kind == localfront.FunctionURL
 	a := &lambdahttp.Adapter{Handler: handler, Stream: stream}
@@ -45,8 +45,8 @@ func behind(kind localfront.Kind, handler http.Handler) *localfront.Front {
 	}}
 }
 
-// FuzzRoundTrip sends requests through every front and the adapter to a handler, and its
-// answers back. Wherever the front loses nothing, both arrive as they were.
+// FuzzRoundTrip sends requests through each front and the adapter to a handler, and responses back. Both must arrive unchanged, except
+// for the losses of the front.
 func FuzzRoundTrip(f *testing.F) {
 	f.Add("a%2Fb/c%20d;e", "a=1&b=2&a=3&flag", "value, \"quoted\"", []byte("body\x00\xff"), "text/plain", []byte("<answer>"), 200)
 	f.Add("%C3%A9//x/", "q=a+b&r=a%2Bb", "", []byte(""), "", []byte("\x1f\x8b"), 404)
@@ -60,7 +60,7 @@ func FuzzRoundTrip(f *testing.F) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil || u.EscapedPath() != "/"+path || u.RawQuery != query || strings.ContainsFunc(target, func(c rune) bool { return c <= ' ' || c >= 0x7f || c == '#' }) ||
 			!printable(value) || strings.TrimSpace(value) != value || !printable(typ) || strings.TrimSpace(typ) != typ || status < 200 || status > 599 {
-			return // not what a server would take, or give
+			return // no server accepts or sends it
 		}
 		for _, kind := range localfront.Kinds() {
 			var got *http.Request
@@ -98,7 +98,7 @@ func FuzzRoundTrip(f *testing.F) {
 			if (kind == localfront.HTTPAPI || kind == localfront.FunctionURL) && got.URL.RawQuery != query {
 				t.Errorf("%s: query %q, want %q", kind, got.URL.RawQuery, query)
 			}
-			// REST APIs split at semicolons, and what nobody can decode, they encode.
+			// REST APIs split at semicolons, and encode values that cannot be decoded.
 			if want, err := url.ParseQuery(query); err == nil && !reflect.DeepEqual(params(got.URL.RawQuery), want) {
 				t.Errorf("%s: parameters %q, want %q", kind, got.URL.RawQuery, query)
 			}
@@ -120,7 +120,7 @@ func params(query string) url.Values {
 	return values
 }
 
-// printable is what may be in a field, and in an event.
+// printable returns the characters of s that may be in a field and in an event.
 func printable(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f })
 }

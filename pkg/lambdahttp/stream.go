@@ -15,9 +15,9 @@ import (
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/response-transfer-mode-lambda.html
 const streamed = "application/vnd.awslambda.http-integration-response"
 
-// stream lets the handler answer, and returns the reply as soon as it has begun.
+// stream calls the handler, and returns the reply when it has begun.
 func (a *Adapter) stream(f front, r *http.Request, err error, cancel context.CancelFunc, done func()) io.Reader {
-	pr, pw := io.Pipe() // holds nothing: the handler writes as fast as the client reads
+	pr, pw := io.Pipe() // without a buffer: the handler writes as fast as the client reads
 	s := &streamSink{ctx: r.Context(), front: f, pipe: pw, begun: make(chan struct{})}
 	reply := &streamedReply{PipeReader: pr, cancel: cancel, done: make(chan struct{})}
 	go func() {
@@ -31,7 +31,7 @@ func (a *Adapter) stream(f front, r *http.Request, err error, cancel context.Can
 		}
 		switch {
 		case err != nil && s.hasBegun.Load():
-			// The status is out. The front can still be told that this is not all.
+			// The status is sent. An error of the reader still tells the front that the reply is incomplete.
 			a.fail(newResponse(r.Method, discard{}), r, err)
 			err = midstream(err)
 		case err != nil:
@@ -43,8 +43,8 @@ func (a *Adapter) stream(f front, r *http.Request, err error, cancel context.Can
 				err = s.finish(w)
 			}
 		}
-		done()                 // before the end is out, after which the process may be frozen
-		pw.CloseWithError(err) // nil is the clean end
+		done()                 // before the end, because Lambda may freeze the process after that
+		pw.CloseWithError(err) // nil is the regular end
 	}()
 	select {
 	case <-s.begun:
@@ -53,11 +53,10 @@ func (a *Adapter) stream(f front, r *http.Request, err error, cancel context.Can
 	return reply
 }
 
-// midstream is what the front is told of an answer that broke off. The text is for
-// Lambda's log and for whoever invokes the function directly; it has nothing of the
-// cause, which may be private.
+// midstream returns the error of an incomplete reply for the front. Its text is for Lambda's log and for callers that invoke the
+// function directly. It does not have the cause, which may be private.
 func midstream(err error) error {
-	e := messages.InvokeResponse_Error{Type: "Runtime.StreamError", Message: "the answer broke off"}
+	e := messages.InvokeResponse_Error{Type: "Runtime.StreamError", Message: "the response is incomplete"}
 	for cause, name := range map[error]string{ErrAborted: "Handler.Aborted", ErrDeadline: "Handler.Timeout", ErrPanic: "Handler.Panic"} {
 		if errors.Is(err, cause) {
 			e.Type = name
@@ -66,48 +65,47 @@ func midstream(err error) error {
 	return e
 }
 
-// streamedReply is a reply under way. aws-lambda-go reads it, and closes it at last.
+// streamedReply is a reply that has begun. aws-lambda-go reads it, and closes it at the end.
 type streamedReply struct {
 	*io.PipeReader
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the handler has returned
 }
 
-// ContentType tells aws-lambda-go the type of the reply.
+// ContentType is the type of the reply, for aws-lambda-go.
 func (*streamedReply) ContentType() string { return streamed }
 
-// MarshalJSON keeps aws-lambda-go from making JSON of the reader.
+// MarshalJSON returns an error, so that aws-lambda-go does not encode the reader as JSON.
 func (*streamedReply) MarshalJSON() ([]byte, error) { return nil, errNotJSON }
 
-// Close ends the request, if it has not ended, and waits for the handler: after the reply
-// the process may be frozen at any moment.
+// Close ends the request, and waits for the handler, because Lambda may freeze the process after the reply.
 func (r *streamedReply) Close() error {
-	r.cancel() // first, so that the handler's failure to write is known for what it is
+	r.cancel() // first, so that the handler's failed writes count as canceled
 	r.PipeReader.Close()
 	<-r.done
 	return nil
 }
 
-// streamSink sends what is written.
+// streamSink sends what the handler writes.
 type streamSink struct {
 	ctx      context.Context // of the request
 	front    front
 	pipe     *io.PipeWriter
-	begun    chan struct{} // closed when the prelude is about to be written
+	begun    chan struct{} // closed before the prelude is written
 	hasBegun atomic.Bool
-	length   int64 // as declared, or -1
+	length   int64 // the declared Content-Length, or -1
 	written  int64
 }
 
 func (s *streamSink) begin(w *response) {
-	// Without a type, the first bytes have to tell it. A handler that sets a key to nil
-	// means that there is none, and the front would then make one up.
+	// If the handler set no type, the first bytes tell it, so the prelude waits for them. A nil value counts as no type too,
+	// because the front would make one up.
 	if len(w.sent["Content-Type"]) > 0 || !w.bodyAllowed() {
 		s.prelude(w, nil)
 	}
 }
 
-// prelude sends the head of the reply: status and headers in JSON, and eight zero bytes.
+// prelude sends the head of the reply: the status and the headers in JSON, and eight zero bytes.
 func (s *streamSink) prelude(w *response, start []byte) {
 	if s.hasBegun.Load() || w.err != nil {
 		return
@@ -128,7 +126,7 @@ func (s *streamSink) prelude(w *response, start []byte) {
 	}
 	s.hasBegun.Store(true)
 	close(s.begun)
-	s.pipe.Write(head) // where nobody reads any more, the body's writes say so
+	s.pipe.Write(head) // if nobody reads, the writes of the body fail too
 }
 
 func (s *streamSink) write(w *response, b []byte) (int, error) {
@@ -140,13 +138,12 @@ func (s *streamSink) write(w *response, b []byte) (int, error) {
 		return 0, w.err
 	}
 	if s.length >= 0 && s.written+int64(len(b)) > s.length {
-		// The front has passed the length on, and clients take what is beyond it for the
-		// beginning of the next answer.
+		// The front has sent the length to the client, which would read more bytes as the next response.
 		w.err = fmt.Errorf("%w: it is longer than its Content-Length, %d", ErrAborted, s.length)
 		return 0, http.ErrContentLength
 	}
-	if s.ctx.Err() == nil { // else it is the handler's last word, for which there is the margin
-		// Nothing else ends a write that nobody takes, until Lambda ends the function.
+	if s.ctx.Err() == nil { // otherwise the handler writes its last part, within the margin
+		// If nobody reads, nothing else ends the write before Lambda ends the function.
 		defer context.AfterFunc(s.ctx, func() { s.pipe.CloseWithError(midstream(ErrDeadline)) })()
 	}
 	n, err := s.pipe.Write(b)
@@ -161,10 +158,10 @@ func (s *streamSink) flush(w *response) {
 	s.prelude(w, nil)
 }
 
-// reset has nothing to forget: it is called only before the prelude.
+// reset does nothing, because it is called only before the prelude.
 func (s *streamSink) reset() {}
 
-// finish sends what is left when the handler has returned.
+// finish ends the reply after the handler has returned.
 func (s *streamSink) finish(w *response) error {
 	w.WriteHeader(http.StatusOK)
 	s.prelude(w, nil)
@@ -177,7 +174,7 @@ func (s *streamSink) finish(w *response) error {
 	return nil
 }
 
-// discard is the sink of answers that come too late.
+// discard is the sink of a response that comes too late.
 type discard struct{}
 
 func (discard) begin(*response)                          {}

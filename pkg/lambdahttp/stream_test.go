@@ -18,7 +18,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/lambdahttp"
 )
 
-// streamFronts are those whose replies can be streamed.
+// streamFronts are the fronts that can stream.
 var streamFronts = []string{"function-url", "rest-api"}
 
 func handle(t testing.TB, a *lambdahttp.Adapter, event object) io.ReadCloser {
@@ -51,7 +51,7 @@ func handleContext(ctx context.Context, t testing.TB, a *lambdahttp.Adapter, eve
 	return typed
 }
 
-// readPrelude reads what comes before the body of a streamed reply.
+// readPrelude reads the prelude of a streamed reply.
 func readPrelude(t testing.TB, r io.Reader) (p object) {
 	t.Helper()
 	var all []byte
@@ -101,7 +101,7 @@ func TestStreamedReply(t *testing.T) {
 	})
 }
 
-// Others' empty streamed replies lost their status, or hung.
+// Other adapters lost the status of empty streamed replies, or hung.
 func TestEmptyStreamedReplies(t *testing.T) {
 	everyStream(t, func(t *testing.T, front string, event object) {
 		for name, c := range map[string]struct {
@@ -189,7 +189,7 @@ func TestFlushSendsTheHead(t *testing.T) {
 	})
 }
 
-// A slow client must slow the origin down, and not fill the memory.
+// If the client is slow, the handler must wait, and not fill the memory.
 func TestHandlerWritesNoFasterThanTheReplyIsRead(t *testing.T) {
 	written := make(chan int, 1000)
 	r := handle(t, &lambdahttp.Adapter{Stream: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -215,7 +215,7 @@ func TestHandlerWritesNoFasterThanTheReplyIsRead(t *testing.T) {
 	}
 }
 
-// Else half of an answer would pass for all of it.
+// Otherwise half a response would look complete.
 func TestStreamThatBreaksOffEndsWithAnError(t *testing.T) {
 	everyStream(t, func(t *testing.T, _ string, event object) {
 		synctest.Test(t, func(t *testing.T) {
@@ -245,10 +245,10 @@ func TestStreamThatBreaksOffEndsWithAnError(t *testing.T) {
 						io.WriteString(w, "half")
 						c.end(w, r)
 					}),
-					Failed: func(w http.ResponseWriter, _ *http.Request, err error) {
+					Lifecycle: failFunc(func(w http.ResponseWriter, _ *http.Request, err error) {
 						io.WriteString(w, "not to be seen")
 						failed <- err
-					},
+					}),
 				}, event)
 				if p := readPrelude(t, r); p["statusCode"] != 200.0 {
 					t.Errorf("%s: %v", name, p)
@@ -261,10 +261,10 @@ func TestStreamThatBreaksOffEndsWithAnError(t *testing.T) {
 				select { // it was called before the reply ended
 				case err := <-failed:
 					if !errors.Is(err, c.failed) {
-						t.Errorf("%s: Failed got %v", name, err)
+						t.Errorf("%s: Fail got %v", name, err)
 					}
 				default:
-					t.Errorf("%s: Failed was not called", name)
+					t.Errorf("%s: Fail was not called", name)
 				}
 			}
 		})
@@ -301,25 +301,25 @@ func TestFailureBeforeTheStreamBeginsIsAnAnswer(t *testing.T) {
 				t.Errorf("%s: %v, %q, %v", name, p, body, err)
 			}
 			var got error
-			a.Failed = func(w http.ResponseWriter, _ *http.Request, err error) { got = err; w.WriteHeader(599) }
+			a.Lifecycle = failFunc(func(w http.ResponseWriter, _ *http.Request, err error) { got = err; w.WriteHeader(599) })
 			r = handle(t, a, event)
 			p = readPrelude(t, r)
 			if rest, err := io.ReadAll(r); p["statusCode"] != 599.0 || len(rest) != 0 || err != nil || !errors.Is(got, c.failed) {
-				t.Errorf("%s with Failed: %v, %q, %v, %v", name, p, rest, err, got)
+				t.Errorf("%s with a Lifecycle: %v, %q, %v, %v", name, p, rest, err, got)
 			}
-			a.Failed = func(w http.ResponseWriter, _ *http.Request, _ error) {
+			a.Lifecycle = failFunc(func(w http.ResponseWriter, _ *http.Request, _ error) {
 				w.Header().Set("X", strings.Repeat("x", 16<<10))
 				w.WriteHeader(400)
-			}
+			})
 			r = handle(t, a, event)
 			if p = readPrelude(t, r); p["statusCode"] != 500.0 {
-				t.Errorf("%s with a Failed that fails: %v", name, p)
+				t.Errorf("%s with a Fail that fails: %v", name, p)
 			}
 		}
 	})
 }
 
-// After the reply the process may be frozen at any moment.
+// Lambda may freeze the process after the reply.
 func TestClosingTheReplyEndsTheRequest(t *testing.T) {
 	ended := make(chan error, 1)
 	failed := make(chan error, 1)
@@ -332,7 +332,7 @@ func TestClosingTheReplyEndsTheRequest(t *testing.T) {
 				panic(http.ErrAbortHandler)
 			}
 		}
-	}), Failed: func(_ http.ResponseWriter, _ *http.Request, err error) { failed <- err }}
+	}), Lifecycle: failFunc(func(_ http.ResponseWriter, _ *http.Request, err error) { failed <- err })}
 	r := handle(t, a, sample(t, "function-url"))
 	readPrelude(t, r)
 	r.Close()
@@ -361,7 +361,7 @@ func TestFrontsThatCannotStreamGetWholeReplies(t *testing.T) {
 	}
 }
 
-// Where nobody takes the reply any more, the handler has to end all the same, and be accounted for.
+// If nobody reads the reply, the handler must end too, and Fail must be called.
 func TestStreamThatNobodyTakesEndsInTime(t *testing.T) {
 	everyStream(t, func(t *testing.T, _ string, event object) {
 		synctest.Test(t, func(t *testing.T) {
@@ -378,13 +378,13 @@ func TestStreamThatNobodyTakesEndsInTime(t *testing.T) {
 						}
 					}
 				}),
-				Failed: func(_ http.ResponseWriter, _ *http.Request, err error) { ended <- err },
+				Lifecycle: failFunc(func(_ http.ResponseWriter, _ *http.Request, err error) { ended <- err }),
 			}, event)
 			readPrelude(t, r)
 			select {
 			case err := <-ended:
 				if !errors.Is(err, lambdahttp.ErrDeadline) {
-					t.Errorf("Failed got %v", err)
+					t.Errorf("Fail got %v", err)
 				}
 			case <-ctx.Done():
 				t.Error("the handler did not end before Lambda would have ended it")
