@@ -16,15 +16,15 @@ import (
 	"github.com/sleightproxy/sleight/internal/runtimeapi"
 )
 
-// Build builds the function of this module as it is deployed, for this machine.
+// Build builds the function of this module for this machine, with the flags of a deployment.
 func Build(t testing.TB) string {
 	t.Helper()
 	return BuildPackage(t, "./functions/proxy")
 }
 
-// BuildPackage builds a main package of this module, named by its path from the top, with
-// the function's flags and those given, such as -race. Each is built once; the binary is
-// there until this process ends. It is safe for concurrent use.
+// BuildPackage builds a main package of this module. pkg is its path from the top. It uses the flags of a deployment and the given
+// flags, such as -race. Each package is built once. The binary exists until the end of this process. BuildPackage is safe for
+// concurrent use.
 func BuildPackage(t testing.TB, pkg string, flags ...string) string {
 	t.Helper()
 	key := fmt.Sprintf("%q %q", flags, pkg)
@@ -36,14 +36,13 @@ func BuildPackage(t testing.TB, pkg string, flags ...string) string {
 	return b.binary
 }
 
-// builds are those under way and done, by flags and package. Tests of one process share
-// them, as linking takes about a second.
+// builds are the builds of this process, by flags and package. Tests share them, because linking takes about a second.
 var builds sync.Map // of func() *built
 
 type built struct {
 	binary string
 	err    error
-	keep   func() // holds on to what removes the binary after us
+	keep   func() // keeps the command that removes the binary after this process
 }
 
 func goBuild(pkg string, flags []string) *built {
@@ -63,8 +62,8 @@ func goBuild(pkg string, flags []string) *built {
 	if b.keep, b.err = runtimeapi.AfterUs("rm", "-rf", dir); b.err != nil {
 		return b
 	}
-	// As the Makefile does, but for the race detector. It needs cgo, and without -trimpath
-	// the packages that this test was built from serve again.
+	// These are the flags of the Makefile, except with the race detector. That needs cgo. If -trimpath is not set, the packages of this
+	// test are used again.
 	cgo, trim := "CGO_ENABLED=0", []string{"-trimpath"}
 	if slices.Contains(flags, "-race") {
 		cgo, trim = "CGO_ENABLED=1", nil
@@ -81,9 +80,8 @@ func goBuild(pkg string, flags []string) *built {
 	return b
 }
 
-// checkRelease reports if another release of Go than this test's built the file: what the test shows
-// would then be no promise of what is deployed. go test puts its own go first on the PATH; a test that was
-// compiled to a file, and runs by itself, may find another.
+// checkRelease returns an error if another release of Go than that of this test built the file, because the test would then not prove
+// anything about a deployment. go test puts its own go first on the PATH. A test that was compiled to a file may find another go.
 func checkRelease(file string) error {
 	info, err := buildinfo.ReadFile(file)
 	if err != nil {
@@ -95,9 +93,8 @@ func checkRelease(file string) error {
 	return nil
 }
 
-// lookAtSources has the test depend on what is built: go test repeats a result that it has
-// cached unless a file has changed that the test itself looked at, and what the go command
-// reads on its behalf it knows nothing of.
+// lookAtSources makes the test depend on the sources of the build. go test uses a cached result unless a file has changed that the test
+// itself has read, and it does not know the files that the go command reads for the test.
 func lookAtSources(top string) error {
 	for _, name := range []string{"go.mod", "go.sum"} {
 		if _, err := os.Stat(filepath.Join(top, name)); err != nil {
@@ -105,7 +102,7 @@ func lookAtSources(top string) error {
 		}
 	}
 	for _, room := range []string{"cmd", "functions", "internal", "pkg"} {
-		// Each folder that is read counts with the sizes and times of its files.
+		// A folder that was read counts with the sizes and times of its files.
 		if err := filepath.WalkDir(filepath.Join(top, room), func(_ string, _ fs.DirEntry, err error) error { return err }); err != nil {
 			return err
 		}

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// Freeze stops the process as Lambda does: once no event is under way and it asks for the
-// next. When Freeze returns, the process stands still, and stays so until [Function.Thaw].
+// Freeze stops the process as Lambda does, when no event is under way and the function asks for the next event. The process has stopped
+// when Freeze returns, and continues at [Function.Thaw].
 func (f *Function) Freeze() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -19,7 +19,7 @@ func (f *Function) Freeze() error {
 	if err := f.process.Process().Signal(syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("lambdatest: freeze: %w", err)
 	}
-	// The signal is only on its way: other threads may run on for a while.
+	// The signal was only sent. Other threads may run for a while.
 	for {
 		var status syscall.WaitStatus
 		switch _, err := syscall.Wait4(f.PID(), &status, syscall.WUNTRACED, nil); {
@@ -34,7 +34,7 @@ func (f *Function) Freeze() error {
 	}
 }
 
-// Thaw lets the process go on.
+// Thaw continues the process.
 func (f *Function) Thaw() error {
 	if err := f.process.Process().Signal(syscall.SIGCONT); err != nil {
 		return fmt.Errorf("lambdatest: thaw: %w", err)

@@ -1,11 +1,11 @@
-// Package lambdatest runs a real Lambda function binary under a Lambda Runtime API of
-// the test's own, as AWS does: one process, events by long poll, replies by POST.
+// Package lambdatest runs the real binary of a Lambda function under a Lambda Runtime API of the test, as AWS does: the process gets
+// events by long poll, and sends replies by POST.
 //
 //	f := lambdatest.Start(t, lambdatest.Build(t), "ROUTES_FILE="+name)
 //	reply, err := f.Invoke(t.Context(), event)
 //
-// Not as AWS does: deadlines are told and not enforced, a process that has ended is not
-// started again, and replies are handed over whole, streamed ones too.
+// Some things differ from AWS: deadlines are sent and not enforced, a process that has ended is not started again, and Invoke returns
+// streamed replies as a whole.
 package lambdatest
 
 import (
@@ -24,22 +24,22 @@ import (
 )
 
 const (
-	// patience bounds every wait for the function; it is far beyond what a slow machine needs.
+	// patience bounds each wait for the function. It is much longer than a slow machine needs.
 	patience = 30 * time.Second
 
-	// timeout is the function's, under the 30 seconds of an HTTP API.
+	// timeout is that of the function. It is less than the 30 seconds of an HTTP API.
 	timeout = 29 * time.Second
 )
 
-// ErrExited is what [Function.Invoke] returns where the process has ended without a reply.
+// ErrExited is the error of [Function.Invoke] if the process has ended without a reply.
 var ErrExited = runtimeapi.ErrExited
 
-// Reply is what the function said to one event.
+// Reply is the reply of the function to one event.
 type Reply struct {
 	Body    []byte
-	Failed  bool        // the invocation failed; Body is the error's report
-	Header  http.Header // of the POST that brought it
-	Trailer http.Header // of that POST; a streamed reply says here that it was cut short
+	Failed  bool        // the invocation failed; Body is the report of the error
+	Header  http.Header // of the POST with the reply
+	Trailer http.Header // of that POST; it says whether a streamed reply is incomplete
 }
 
 // Function is a running function. It is safe for concurrent use.
@@ -49,12 +49,10 @@ type Function struct {
 	mayExit atomic.Bool
 }
 
-// Start runs binary, and waits until it asks for its first event. It gets none of this
-// process's environment but PATH: a few variables that Lambda sets, and those in env,
-// "K=V", which win. How many invocations it takes at once, AWS_LAMBDA_MAX_CONCURRENCY
-// decides. The process is killed with the test, however that ends. The test fails if the
-// function has ended before and nobody called [Function.Wait], or if it was built with
-// -race and reported one; its output is then logged.
+// Start starts binary, and waits until it asks for its first event. Its environment has PATH, some variables that Lambda sets, and env,
+// "K=V", whose values win. It has nothing else of this process's environment. AWS_LAMBDA_MAX_CONCURRENCY says how many
+// invocations it takes at a time. The process is killed at the end of the test. The test fails if the function has ended before
+// and nobody called [Function.Wait], or if it was built with -race and reported a race. The output is logged then.
 func Start(t testing.TB, binary string, env ...string) *Function {
 	t.Helper()
 	f := launch(t, binary, env)
@@ -84,9 +82,8 @@ func Start(t testing.TB, binary string, env ...string) *Function {
 	return f
 }
 
-// StartExpectExit runs a binary that has to end before it asks for an event, and returns
-// its exit status, or -1 after a signal, and its output. What it posted as its init error
-// is part of the output.
+// StartExpectExit runs a binary that must end before it asks for an event. It returns its exit status, or -1 after a signal, and its
+// output. The output includes the init error that it posted.
 func StartExpectExit(t testing.TB, binary string, env ...string) (status int, output string) {
 	t.Helper()
 	f := launch(t, binary, env)
@@ -124,17 +121,16 @@ func launch(t testing.TB, binary string, env []string) *Function {
 	return f
 }
 
-// Invoke sends an event and waits for the reply. The function is told the deadline of
-// ctx, or else one in 29 seconds; a reply that comes after it is still returned. Several
-// invocations may be under way at once: those that the function does not ask for yet wait
-// their turn. The error says why there is no reply: [ErrExited], or that ctx was cancelled.
+// Invoke sends an event, and waits for the reply. The function gets the deadline of ctx, or a deadline in 29 seconds if ctx does not end.
+// A later reply is returned too. Several invocations may be under way at a time. They wait in order until the function asks for
+// them. The error says why there is no reply: [ErrExited], or that ctx was canceled.
 func (f *Function) Invoke(ctx context.Context, event []byte) (Reply, error) {
 	e := runtimeapi.Event{Payload: event}
 	deadline, ok := ctx.Deadline()
 	if ok {
 		e.Deadline = deadline
 	}
-	if !ok || deadline.Before(time.Now()) { // one that is over is told, too
+	if !ok || deadline.Before(time.Now()) { // a deadline in the past is sent too
 		deadline = time.Now().Add(timeout)
 	}
 	wait, stop := context.WithDeadlineCause(context.WithoutCancel(ctx), deadline.Add(patience), fmt.Errorf("no reply %v after the deadline", patience))
@@ -161,7 +157,7 @@ func (f *Function) Invoke(ctx context.Context, event []byte) (Reply, error) {
 	return Reply{Body: body, Failed: r.Failed, Header: r.Header, Trailer: r.Trailer}, nil
 }
 
-// MustInvoke is Invoke, and fails the test where there is no reply or the invocation failed.
+// MustInvoke is Invoke. It fails the test if there is no reply or the invocation failed.
 func (f *Function) MustInvoke(t testing.TB, event []byte) []byte {
 	t.Helper()
 	r, err := f.Invoke(t.Context(), event)
@@ -174,8 +170,8 @@ func (f *Function) MustInvoke(t testing.TB, event []byte) []byte {
 	return r.Body
 }
 
-// Wait waits for a process that is expected to end, and returns its exit status, or -1
-// after a signal. The error is that of ctx, or that half a minute has passed.
+// Wait waits for the end of a process that must end. It returns its exit status, or -1 after a signal. The error is that of ctx, or says
+// that half a minute has passed.
 func (f *Function) Wait(ctx context.Context) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -188,18 +184,17 @@ func (f *Function) Wait(ctx context.Context) (status int, err error) {
 	}
 }
 
-// Exited is closed when the process has ended.
+// Exited returns a channel that is closed when the process has ended.
 func (f *Function) Exited() <-chan struct{} { return f.process.Exited() }
 
-// PID is the process's.
+// PID returns the process id.
 func (f *Function) PID() int { return f.process.Process().Pid }
 
-// Log returns what the function has printed so far. It may lag behind a reply; see
-// [Function.AwaitLog].
+// Log returns the output of the function so far. It may lag behind a reply; see [Function.AwaitLog].
 func (f *Function) Log() string { return strings.TrimSpace(f.out.String()) }
 
-// AwaitLog waits until the function has printed text. The error says that ctx, the
-// process or half a minute ended before.
+// AwaitLog waits until the function has printed text. The error says that ctx or the process has ended before, or that half a minute has
+// passed.
 func (f *Function) AwaitLog(ctx context.Context, text string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -210,7 +205,7 @@ func (f *Function) AwaitLog(ctx context.Context, text string) error {
 		}
 		select {
 		case <-grown:
-		case <-f.process.Exited(): // all that it printed has been read by then
+		case <-f.process.Exited(): // all its output has been read by then
 			if strings.Contains(f.out.String(), text) {
 				return nil
 			}

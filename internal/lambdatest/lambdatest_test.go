@@ -32,8 +32,7 @@ func buildEcho(t *testing.T, flags ...string) string {
 	return lambdatest.BuildPackage(t, "./internal/lambdatest/testdata/echo", flags...)
 }
 
-// recorder notes that a test failed, where failing is what is tested. Its cleanups run
-// with end.
+// recorder records that a test failed, for tests of failures. end runs its cleanups.
 type recorder struct {
 	testing.TB
 	failed   bool
@@ -205,7 +204,7 @@ func TestInvokeEndsWithItsContext(t *testing.T) {
 	f := lambdatest.Start(t, buildEcho(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	errs := make(chan error)
-	for range 2 { // the second waits behind the first
+	for range 2 { // the second waits for the first
 		go func() {
 			_, err := f.Invoke(ctx, []byte(`"hang"`))
 			errs <- err
@@ -254,13 +253,12 @@ func TestFreeze(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := f.Freeze(); err != nil { // and ends with the test
+	if err := f.Freeze(); err != nil { // it ends with the test
 		t.Fatal(err)
 	}
 }
 
-// threadStates returns a letter per thread, T for a stopped one. Elsewhere than on Linux
-// there is none.
+// threadStates returns a letter for each thread, T for a stopped thread. It returns "" on other systems than Linux.
 func threadStates(t *testing.T, pid int) string {
 	t.Helper()
 	if runtime.GOOS != "linux" {
@@ -299,7 +297,7 @@ func TestPackagesAreBuiltOnce(t *testing.T) {
 	}
 }
 
-// Frozen, it does not notice by itself.
+// A frozen process cannot see that by itself.
 func TestFunctionDoesNotOutliveATestThatIsKilled(t *testing.T) {
 	if os.Getenv("LAMBDATEST_HOLD") != "" {
 		f := lambdatest.Start(t, buildEcho(t), "ECHO_HOLD="+os.Getenv("LAMBDATEST_HOLD"))
@@ -307,7 +305,7 @@ func TestFunctionDoesNotOutliveATestThatIsKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Printf("frozen\n")
-		<-t.Context().Done() // does not come: the parent kills us first
+		<-t.Context().Done() // it never ends: the parent kills this process before
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -337,6 +335,6 @@ func TestFunctionDoesNotOutliveATestThatIsKilled(t *testing.T) {
 	}
 	defer function.Close()
 	if _, err := io.ReadAll(function); err != nil && !errors.Is(err, io.EOF) {
-		t.Logf("the function's connection: %v", err) // a reset ends it just as well
+		t.Logf("the function's connection: %v", err) // a reset ends it too
 	}
 }

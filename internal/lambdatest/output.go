@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// output collects what a process prints. It is safe for concurrent use.
+// output collects the output of a process. It is safe for concurrent use.
 type output struct {
 	mu   sync.Mutex
 	b    bytes.Buffer

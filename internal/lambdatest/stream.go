@@ -7,9 +7,8 @@ import (
 	"github.com/sleightproxy/sleight/internal/runtimeapi"
 )
 
-// Stream sends an event, and returns the reply as soon as it has begun. Its body comes as
-// the function sends it, and has to be closed. ctx is for all of it, its deadline told to
-// the function.
+// Stream sends an event, and returns the reply when it has begun. The body arrives as the function sends it. The caller must close it.
+// ctx is for the whole reply. The function gets its deadline.
 func (f *Function) Stream(ctx context.Context, t testing.TB, event []byte) *runtimeapi.Reply {
 	t.Helper()
 	e := runtimeapi.Event{Payload: event}

@@ -33,7 +33,7 @@ func (f alb) event(r *request) any {
 	r.forwarded(r.scheme, r.port)
 	e := &albEvent{HTTPMethod: r.method, Path: r.path}
 	e.RequestContext.ELB.TargetGroupARN = "arn:aws:elasticloadbalancing:" + region + ":" + account + ":targetgroup/local/0000000000000000"
-	// It decodes no parameter.
+	// A load balancer does not decode parameters.
 	if parameters := split(r.query, "&", verbatim); f.multi {
 		e.MultiValueHeaders, e.MultiValueQueryStringParameters = r.lower(), parameters
 	} else {
@@ -43,7 +43,7 @@ func (f alb) event(r *request) any {
 	return e
 }
 
-// albText says which bodies come as they are, by AWS's list.
+// albText matches the media types whose bodies are sent as text, from AWS's list.
 func albText(t string) bool {
 	return strings.HasPrefix(t, "text/") || slices.Contains([]string{"application/json", "application/javascript", "application/xml"}, t)
 }

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// answer is what the client gets.
+// answer is the response for the client.
 type answer struct {
 	status int
 	header http.Header
@@ -30,7 +30,7 @@ func (a *answer) setDefault(name, value string) {
 	}
 }
 
-// hasBody is false of statuses that have none, whatever the function says.
+// hasBody reports whether a response with this status may have a body.
 func (a *answer) hasBody() bool {
 	return a.status != http.StatusNoContent && a.status != http.StatusNotModified
 }
@@ -42,12 +42,12 @@ func (a *answer) write(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// writeHead leaves to us what is about the connection, and the body's length but where
-// it is all that a HEAD asks for.
+// writeHead writes the status and the headers. net/http sets the headers about the connection. It sets the length of the body too,
+// except for HEAD.
 func (a *answer) writeHead(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	for name, values := range a.header {
-		if !strings.ContainsAny(name, ": ") { // no name at all, and net/http means something by some
+		if !strings.ContainsAny(name, ": ") { // otherwise it is not a valid name, and net/http gives some of these a meaning
 			h[name] = values
 		}
 	}
@@ -58,12 +58,12 @@ func (a *answer) writeHead(w http.ResponseWriter, r *http.Request) {
 		delete(h, "Content-Length")
 	}
 	if _, ok := h["Content-Type"]; !ok {
-		h["Content-Type"] = nil // or net/http makes one up
+		h["Content-Type"] = nil // otherwise net/http would set one
 	}
 	w.WriteHeader(a.status)
 }
 
-// envelope is a reply, or the prelude of one that is streamed.
+// envelope is a reply, or the prelude of a streamed reply.
 type envelope struct {
 	Status            *number             `json:"statusCode"`
 	Headers           map[string]scalar   `json:"headers"`
@@ -84,15 +84,13 @@ func parseEnvelope(payload []byte) (*envelope, error) {
 	return &e, nil
 }
 
-// answer is what an envelope says. Without a body of its own that is not sent, and an
-// empty contentType is no default.
+// answer returns the response for an envelope. An empty contentType means that there is no default.
 func (e *envelope) answer(contentType string) (*answer, error) {
 	if e.Status == nil || *e.Status < 200 || *e.Status > 599 {
 		return nil, errors.New("localfront: the reply's statusCode is missing, or no final status")
 	}
 	a := &answer{status: int(*e.Status), header: http.Header{}}
-	// Names that differ in case alone are one header with several values, as functions
-	// behind load balancers rely on.
+	// Names that differ only in case are one header with several values. Functions behind load balancers rely on that.
 	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
 		a.header.Add(name, string(e.Headers[name]))
 	}
@@ -123,7 +121,7 @@ func (e *envelope) answer(contentType string) (*answer, error) {
 	return a, nil
 }
 
-// v2Answer reads a reply of payload format 2.0. One without a status is the body.
+// v2Answer reads a reply in payload format 2.0. If the reply has no status, the whole reply is the body.
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
 func v2Answer(payload []byte) (*answer, error) {
 	var raw json.RawMessage
@@ -138,7 +136,7 @@ func v2Answer(payload []byte) (*answer, error) {
 		if err != nil {
 			return nil, err
 		}
-		e.MultiValueHeaders = nil // not of this format
+		e.MultiValueHeaders = nil // this format does not have it
 		return e.answer("")
 	}
 	body := []byte(raw)
@@ -149,7 +147,7 @@ func v2Answer(payload []byte) (*answer, error) {
 	return &answer{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}}, body: body}, nil
 }
 
-// scalar is a header's value, of which numbers and booleans are taken too.
+// scalar is the value of a header. It can be a number or a boolean too.
 type scalar string
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -164,7 +162,7 @@ func (s *scalar) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// number is a status, which may be a string.
+// number is a status. It can be a string too.
 type number int
 
 // UnmarshalJSON implements json.Unmarshaler.

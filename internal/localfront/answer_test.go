@@ -20,7 +20,7 @@ const get = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
 
 const nul8 = "\x00\x00\x00\x00\x00\x00\x00\x00"
 
-// says is a function that always replies so.
+// says returns a function that always sends this reply.
 func says(payload string) func(context.Context, []byte) (*runtimeapi.Reply, error) {
 	return func(context.Context, []byte) (*runtimeapi.Reply, error) {
 		return &runtimeapi.Reply{Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(payload)), Trailer: http.Header{}}, nil
@@ -64,8 +64,8 @@ func TestAnswers(t *testing.T) {
 		front   localfront.Front
 		payload string
 		status  int
-		header  http.Header // those that are named; nil values mean that there is none
-		body    string      // a part
+		header  http.Header // some headers; a nil value means that there is no such header
+		body    string      // a part of the body
 	}{
 		{"no status", localfront.Front{Kind: api}, `{"an":"object"}`, 200, http.Header{"Content-Type": {"application/json"}}, `{"an":"object"}`},
 		{"a string", localfront.Front{Kind: api}, `"Hello"`, 200, http.Header{"Content-Type": {"application/json"}}, `Hello`},
@@ -151,7 +151,7 @@ func TestStreamedAnswers(t *testing.T) {
 			wantHeader(t, r, c.header)
 		})
 	}
-	// What a front that does not stream makes of such a reply: no JSON.
+	// A front that does not stream fails at such a reply, because it is not JSON.
 	if r := ask(t, localfront.Front{Kind: localfront.REST, Invoke: streams(prelude + nul8)}, get); r.StatusCode != 502 {
 		t.Error(r.StatusCode)
 	}

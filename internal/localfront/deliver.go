@@ -13,26 +13,26 @@ import (
 
 // streamer is a front that can stream replies.
 type streamer interface {
-	// streams says whether it is set to.
+	// streams reports whether it is set to stream.
 	streams() bool
 
-	// prelude decodes the head of a reply that is streamed.
+	// prelude decodes the head of a streamed reply.
 	prelude(*envelope) (*answer, error)
 
-	// plain is the answer to a reply that is not; nil where such a reply is malformed.
+	// plain returns the response for a reply that is not streamed. It is nil if such a reply is malformed.
 	plain(payload []byte, contentType string) *answer
 }
 
 const (
-	// maxPrelude is within how many bytes API Gateway has to find the prelude's end.
+	// maxPrelude is API Gateway's limit for the prelude.
 	// https://docs.aws.amazon.com/apigateway/latest/developerguide/response-transfer-mode-lambda.html
 	maxPrelude = 16 << 10
 
-	// preludeEnd is eight NUL.
+	// preludeEnd is eight zero bytes.
 	preludeEnd = "\x00\x00\x00\x00\x00\x00\x00\x00"
 )
 
-// deliver answers with the function's reply.
+// deliver sends the function's reply to the client.
 func (f *Front) deliver(w http.ResponseWriter, r *http.Request, front front, reply *runtimeapi.Reply) {
 	s, ok := front.(streamer)
 	ok = ok && s.streams()
@@ -71,14 +71,14 @@ func (f *Front) deliver(w http.ResponseWriter, r *http.Request, front front, rep
 	a.write(w, r)
 }
 
-// stream passes a reply on as it comes.
+// stream copies a reply as it arrives.
 func (f *Front) stream(w http.ResponseWriter, r *http.Request, front front, s streamer, reply *runtimeapi.Reply) {
 	head, rest, err := cutPrelude(reply.Body)
 	var a *answer
 	if err == nil {
 		var e *envelope
 		if e, err = parseEnvelope(head); err == nil {
-			e.Body, e.IsBase64Encoded = nil, false // of a prelude there is neither
+			e.Body, e.IsBase64Encoded = nil, false // a prelude has neither
 			a, err = s.prelude(e)
 		}
 	}
@@ -101,13 +101,12 @@ func (f *Front) stream(w http.ResponseWriter, r *http.Request, front front, s st
 		if f.Logger != nil && !errors.Is(r.Context().Err(), context.Canceled) {
 			f.Logger.WarnContext(r.Context(), "the answer is cut off", "front", string(f.Kind), "host", r.Host, "error", err)
 		}
-		// The fronts of AWS end the body as if it were whole, and no client can tell. Here
-		// it is to be seen.
+		// The fronts of AWS end the body as if it were complete, and clients cannot see the fault. This front shows it.
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// cutPrelude reads as far as the prelude's end, and returns what came with it.
+// cutPrelude reads the prelude. It returns the bytes after it too, as far as they have arrived.
 func cutPrelude(body io.Reader) (head, rest []byte, err error) {
 	var b []byte
 	for len(b) < maxPrelude {
@@ -129,7 +128,7 @@ func cutPrelude(body io.Reader) (head, rest []byte, err error) {
 	return nil, nil, fmt.Errorf("localfront: the reply's prelude does not end within %d bytes", maxPrelude)
 }
 
-// flusher sends on at once what it is given, the header before anything else.
+// flusher sends each write at once, and the header before the first write.
 type flusher struct {
 	w io.Writer
 	c *http.ResponseController

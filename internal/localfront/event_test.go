@@ -51,7 +51,7 @@ func eventOf(t testing.TB, f localfront.Front, raw string) map[string]any {
 	return event
 }
 
-// at finds a value by its path, such as "requestContext http path"; absent ones are "absent".
+// at returns a value by its path, such as "requestContext http path". It returns "absent" if there is no such value.
 func at(event any, path string) any {
 	for name := range strings.FieldsSeq(path) {
 		m, ok := event.(map[string]any)
@@ -65,7 +65,7 @@ func at(event any, path string) any {
 	return event
 }
 
-// live is the request that others have captured the events of, on AWS.
+// live is a request whose events others have captured on AWS.
 // https://github.com/hotsock/voker
 const live = "POST /capture/space%20value?repeat=one&repeat=two&redirect=https%3A%2F%2Fexample.com%2Fa%2Fb&literalPlus=a+b&encodedPlus=a%2Bb&empty= HTTP/1.1\r\n" +
 	"Host: api.example.com:8443\r\nContent-Type: application/json\r\nContent-Length: 17\r\nX-Voker-Probe: first\r\nX-Voker-Probe: second\r\n" +

@@ -5,20 +5,20 @@ import (
 	"strings"
 )
 
-// functionURL is a Lambda function URL without authentication: payload format 2.0, with
-// the path as the client encoded it, and cookies twice.
+// functionURL is a Lambda function URL without authentication. Its events have payload format 2.0, with the path as the client encoded
+// it, and with cookies twice.
 // https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
 type functionURL struct{ buffered bool }
 
-// urlDomain is by what functions tell its events from those of an HTTP API. On AWS it is
-// the Host too; here that is the client's, as it chooses the route.
+// urlDomain is the domain of function URLs. Functions tell their events from those of an HTTP API by it. On AWS it is the Host too. Here, the Host is
+// the client's, because it chooses the route.
 const urlDomain = "localfront00000000000000000000000.lambda-url." + region + ".on.aws"
 
 func (functionURL) event(r *request) any {
 	claimed, _, _ := strings.Cut(r.header.Get("X-Forwarded-For"), ",")
 	r.forwarded("https", "443")
 	if claimed = strings.TrimSpace(claimed); claimed != "" {
-		// Of the chain it passes the leftmost address alone, which the client chooses.
+		// It passes only the leftmost address of the chain, which the client chooses.
 		r.header.Set("X-Forwarded-For", claimed)
 	}
 	r.header.Set("X-Amzn-Tls-Version", "TLSv1.3")
@@ -38,7 +38,7 @@ func (functionURL) answer(payload []byte) (*answer, error) {
 
 func (f functionURL) streams() bool { return !f.buffered }
 
-// plain is a reply that is not streamed, where it could be: the envelope becomes the body.
+// plain implements streamer. The whole envelope becomes the body, as in a function URL that streams.
 func (functionURL) plain(payload []byte, contentType string) *answer {
 	if contentType == "" {
 		contentType = "application/json"

@@ -48,14 +48,14 @@ type v2HTTP struct {
 }
 
 func (httpAPI) event(r *request) any {
-	r.forwarded("https", "443") // it has no other
+	r.forwarded("https", "443") // it has no other port
 	path := decodedPath(r.path)
 	e := r.v2(path, path, r.host)
-	delete(e.Headers, "cookie") // it is in Cookies alone
+	delete(e.Headers, "cookie") // only Cookies has it
 	return e
 }
 
-// v2 is what HTTP APIs and function URLs agree on.
+// v2 returns the fields that HTTP APIs and function URLs share.
 func (r *request) v2(rawPath, path, domain string) *v2Event {
 	prefix, _, _ := strings.Cut(domain, ".")
 	e := &v2Event{
@@ -77,8 +77,8 @@ func (r *request) v2(rawPath, path, domain string) *v2Event {
 	return e
 }
 
-// decodedPath is a path as HTTP APIs pass it on: decoded, and cut off at a question mark
-// that was encoded, as live captures show (https://github.com/hotsock/voker/pull/8).
+// decodedPath returns a path as HTTP APIs send it: decoded, and cut off at an encoded question mark, as captures from AWS show
+// (https://github.com/hotsock/voker/pull/8).
 func decodedPath(path string) string {
 	if u, err := url.PathUnescape(path); err == nil {
 		path = u
@@ -87,8 +87,7 @@ func decodedPath(path string) string {
 	return path
 }
 
-// binaryType says which bodies come as base64. AWS lists none; these are what others
-// have seen.
+// binaryType matches the media types whose bodies are sent as base64. AWS has no list. These are the types that others have seen.
 func binaryType(t string) bool {
 	return strings.HasPrefix(t, "image/") || strings.HasPrefix(t, "audio/") || strings.HasPrefix(t, "video/") ||
 		slices.Contains([]string{"application/octet-stream", "application/zip", "application/pdf", "application/wasm", "application/x-protobuf"}, t)

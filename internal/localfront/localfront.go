@@ -1,13 +1,11 @@
-// Package localfront plays the HTTP fronts of AWS Lambda on this machine: it turns a
-// request into the event that the front would send, and the function's reply into the
-// answer that the front would give, with the front's limits and mistakes.
+// Package localfront emulates the HTTP fronts of AWS Lambda on this machine. It turns a request into the event of the front, and the
+// function's reply into the response of the front, with the front's limits and faults.
 //
 //	function := &runtimeapi.Function{Config: config}
 //	http.Serve(listener, &localfront.Front{Kind: localfront.HTTPAPI, Invoke: function.Invoke})
 //
-// Not as on AWS: the client's Host is passed on, whatever it is, so that it chooses the
-// route; there are no authorizers, stages to choose from, throttling, or bandwidth limits;
-// idle streams are not ended; and headers of a reply are not counted.
+// Some things differ from AWS. Any Host of the client is passed on, so that it chooses the route. There are no authorizers, stages,
+// throttling or bandwidth limits. Idle streams do not end. The headers of a reply have no limit.
 package localfront
 
 import (
@@ -23,10 +21,10 @@ import (
 	"github.com/sleightproxy/sleight/internal/runtimeapi"
 )
 
-// Kind is a front.
+// Kind is a kind of front.
 type Kind string
 
-// The fronts.
+// The kinds of fronts.
 const (
 	HTTPAPI     Kind = "http-api"     // API Gateway HTTP API, payload format 2.0
 	REST        Kind = "rest"         // API Gateway REST API, proxy integration, binaryMediaTypes */*
@@ -35,10 +33,10 @@ const (
 	RESTStream  Kind = "rest-stream"  // REST with response transfer mode STREAM
 )
 
-// Kinds returns all of them.
+// Kinds returns all kinds.
 func Kinds() []Kind { return []Kind{HTTPAPI, REST, ALB, FunctionURL, RESTStream} }
 
-// KindNames lists them for people.
+// KindNames returns the list of the kinds for people.
 func KindNames() string {
 	var names []string
 	for _, k := range Kinds() {
@@ -47,7 +45,7 @@ func KindNames() string {
 	return strings.Join(names, ", ")
 }
 
-// ParseKind returns the kind of that name. The error lists them.
+// ParseKind returns the kind with that name. The error lists all kinds.
 func ParseKind(name string) (Kind, error) {
 	if !slices.Contains(Kinds(), Kind(name)) {
 		return "", fmt.Errorf("localfront: no front is called %q; there are %s", name, KindNames())
@@ -55,71 +53,69 @@ func ParseKind(name string) (Kind, error) {
 	return Kind(name), nil
 }
 
-// Front is an http.Handler that is such a front before a function. It is safe for
-// concurrent use; its fields may not be changed then.
+// Front is an http.Handler that emulates a front before a function. It is safe for concurrent use. The fields must not change after the
+// first request.
 type Front struct {
 	Kind Kind
 
-	// Invoke runs the function, as [runtimeapi.Function.Invoke] does. An error is, to the
-	// client, an invocation that failed.
+	// Invoke runs the function, as [runtimeapi.Function.Invoke] does. An error is a failed invocation for the client.
 	Invoke func(ctx context.Context, event []byte) (*runtimeapi.Reply, error)
 
-	// SingleValue makes an ALB's target group one without multi-value headers.
+	// SingleValue switches the multi-value headers of an ALB's target group off.
 	SingleValue bool
 
 	// Buffered gives a function URL the invoke mode BUFFERED.
 	Buffered bool
 
-	// Timeout is how long the front waits for the function. Zero means as long as on AWS:
-	// 30 seconds in an HTTP API, 29 in a REST API, 15 minutes where replies are streamed or
-	// it is a function URL, and for ever in an ALB.
+	// Timeout is the time that the front waits for the function. Zero means the time of AWS: 30 seconds for an HTTP API,
+	// 29 seconds for a REST API, 15 minutes for streamed replies and function URLs, and no limit for an ALB.
 	Timeout time.Duration
 
-	// Logger hears why a client got a mistake of the front's own. Nil is for nobody.
+	// Logger gets the reason of each error that the front itself answers. Nil logs nothing.
 	Logger *slog.Logger
 }
 
-// front is what one kind does its own way.
+// front is what differs between the kinds.
 type front interface {
-	// event is the payload, to be encoded as JSON.
+	// event returns the payload, which is encoded as JSON.
 	event(r *request) any
 
-	// answer decodes a reply that is not streamed. An error is a malformed reply.
+	// answer decodes a reply that is not streamed. An error means that the reply is malformed.
 	answer(payload []byte) (*answer, error)
 
-	// limits are the front's.
+	// limits returns the bounds of the front.
 	limits() limits
 
-	// mistake is what the client gets where there is no answer of the function's.
+	// mistake returns the front's own response, for a request without a response of the function.
 	mistake(status int) *answer
 
-	// failed is the status for an invocation that failed or whose reply is malformed.
+	// failed returns the status for a failed invocation and for a malformed reply.
 	failed() int
 }
 
-// limits are the bounds of a front. Zero means that there is none.
+// limits are the bounds of a front. Zero means no bound.
 type limits struct {
 	head    int           // bytes of request line and headers
-	body    int64         // bytes of a request's body, and
-	event   int           // of the event that has it
+	body    int64         // bytes of a request's body
+	event   int           // bytes of an event
 	reply   int           // bytes of a reply that is not streamed
-	timeout time.Duration // for the function's reply, or all of it where it is streamed
-	late    int           // status when that passes
+	timeout time.Duration // until the function's reply; until its end if it is streamed
+	late    int           // status after the timeout
 }
 
 const (
 	megabyte = 1 << 20
 
-	// maxEvent is what Lambda takes.
+	// maxEvent is Lambda's limit for an event.
 	// https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 	maxEvent = 6 * megabyte
 
-	// maxHead and maxAPIBody are API Gateway's.
+	// maxHead and maxAPIBody are limits of API Gateway.
 	// https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
 	maxHead    = 10240
 	maxAPIBody = 10 * megabyte
 
-	// longest is a function's longest timeout, and with it a stream's.
+	// longest is the longest timeout of a function, and so of a stream.
 	longest = 15 * time.Minute
 
 	region  = "us-east-1"
@@ -144,8 +140,7 @@ func (f *Front) front() (front, error) {
 	return nil, err
 }
 
-// ServeHTTP implements http.Handler. It panics with http.ErrAbortHandler where a streamed
-// answer ends before its time.
+// ServeHTTP implements http.Handler. It panics with http.ErrAbortHandler if a streamed response is incomplete.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	front, err := f.front()
 	if err != nil {
@@ -189,7 +184,7 @@ func (f *Front) bounded(ctx context.Context, theirs time.Duration) (context.Cont
 	return ctx, func() {}
 }
 
-// fail answers for an invocation that brought no reply.
+// fail answers for an invocation without a reply.
 func (f *Front) fail(w http.ResponseWriter, r *http.Request, front front, err error) {
 	if errors.Is(r.Context().Err(), context.Canceled) {
 		return // the client has left
@@ -201,7 +196,7 @@ func (f *Front) fail(w http.ResponseWriter, r *http.Request, front front, err er
 	f.mistake(w, r, front, status, err)
 }
 
-// mistake answers in the front's own name.
+// mistake sends the front's own response.
 func (f *Front) mistake(w http.ResponseWriter, r *http.Request, front front, status int, err error) {
 	if f.Logger != nil {
 		f.Logger.WarnContext(r.Context(), "the front answers by itself", slog.String("front", string(f.Kind)), slog.String("host", r.Host),

@@ -18,7 +18,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/runtimeapi"
 )
 
-// start runs the front before a process of the function in testdata/echo.
+// start starts the front before a process of the function in testdata/echo.
 func start(t *testing.T, f localfront.Front, timeout time.Duration) (url string) {
 	t.Helper()
 	log := new(bytes.Buffer)
@@ -124,8 +124,7 @@ func TestStream(t *testing.T) {
 			if got, err := whole(t, url, "plain"); err != nil || got != want {
 				t.Errorf("%q, %v", got, err)
 			}
-			// The first bytes are here while the function still sends, and it is none the
-			// worse for a client that leaves.
+			// The first bytes arrive while the function still sends. A client that leaves does no harm to the function.
 			r, err := do(t, url, "flow")
 			if err != nil {
 				t.Fatal(err)

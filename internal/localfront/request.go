@@ -19,12 +19,12 @@ import (
 	"unicode/utf8"
 )
 
-// request is a client's, as all fronts see it.
+// request is a client's request, as all fronts read it.
 type request struct {
 	method   string
 	protocol string      // such as HTTP/1.1
 	path     string      // as the client encoded it
-	query    string      // likewise
+	query    string      // as the client encoded it
 	header   http.Header // with Host, by canonical name
 	host     string      // without a port
 	body     []byte
@@ -35,7 +35,7 @@ type request struct {
 	time     time.Time
 }
 
-// read takes a request in. A status other than zero says which limit it breaks.
+// read reads a request. A status other than zero is that of the limit that the request exceeds.
 func read(w http.ResponseWriter, r *http.Request, l limits) (req *request, status int) {
 	if l.head > 0 && headSize(r) > l.head {
 		return nil, http.StatusRequestHeaderFieldsTooLarge
@@ -56,10 +56,10 @@ func read(w http.ResponseWriter, r *http.Request, l limits) (req *request, statu
 		return nil, http.StatusBadRequest
 	}
 	req.path, req.query, _ = strings.Cut(target(r), "?")
-	if r.Host != "" { // HTTP/1.0 and health checks can do without
+	if r.Host != "" { // requests of HTTP/1.0 and health checks may lack it
 		req.header.Set("Host", r.Host)
 	}
-	if r.ContentLength != 0 { // with a length, or chunked: fronts pass the body on whole
+	if r.ContentLength != 0 { // with a length, or chunked: fronts pass the body on as a whole
 		req.header.Set("Content-Length", strconv.Itoa(len(req.body)))
 	}
 	if r.TLS != nil {
@@ -75,7 +75,7 @@ func read(w http.ResponseWriter, r *http.Request, l limits) (req *request, statu
 	return req, 0
 }
 
-// headSize counts as API Gateway does: the request line and the headers.
+// headSize returns the size of the request line and the headers, as API Gateway counts it.
 func headSize(r *http.Request) int {
 	n := len(r.Method) + len(r.RequestURI) + len(r.Proto) + len("Host") + len(r.Host)
 	for name, values := range r.Header {
@@ -86,12 +86,12 @@ func headSize(r *http.Request) int {
 	return n
 }
 
-// target is the request line's, from the path on.
+// target returns the target of the request line, from the path on.
 func target(r *http.Request) string {
 	if strings.HasPrefix(r.RequestURI, "/") {
 		return r.RequestURI
 	}
-	path := r.URL.EscapedPath() // of http://host/path, or * alone
+	path := r.URL.EscapedPath() // the target may be http://host/path or *
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path
 	}
@@ -108,8 +108,7 @@ func hostname(host string) string {
 	return host
 }
 
-// forwarded sets what fronts add about the client. They append it to what the client
-// says of itself in X-Forwarded-For, and replace the others.
+// forwarded sets the headers about the client. Fronts append to the client's X-Forwarded-For, and replace the other headers.
 func (r *request) forwarded(scheme, port string) {
 	chain := append(append([]string{}, r.header["X-Forwarded-For"]...), r.peer)
 	r.header.Set("X-Forwarded-For", strings.Join(chain, ", "))
@@ -120,7 +119,7 @@ func (r *request) forwarded(scheme, port string) {
 	}
 }
 
-// contentType is the media type in lower case without parameters; "" if there is none.
+// contentType returns the media type in lower case without parameters, or "" if there is no Content-Type.
 func (r *request) contentType() string {
 	t, _, err := mime.ParseMediaType(r.header.Get("Content-Type"))
 	if err != nil {
@@ -129,8 +128,7 @@ func (r *request) contentType() string {
 	return strings.ToLower(strings.TrimSpace(t))
 }
 
-// text is the body as an event has it: encoded where the front does so, and where JSON
-// could not carry it otherwise.
+// text returns the body for an event. It is base64 if the front encodes it, or if JSON could not hold it otherwise.
 func (r *request) text(binary bool) (body string, isBase64 bool) {
 	if len(r.body) > 0 && (binary || !utf8.Valid(r.body)) {
 		return base64.StdEncoding.EncodeToString(r.body), true
@@ -156,7 +154,7 @@ func (r *request) joined() map[string]string {
 	return h
 }
 
-// cookies returns them one by one.
+// cookies returns each cookie by itself.
 func (r *request) cookies() []string {
 	var all []string
 	for _, line := range r.header["Cookie"] {
@@ -169,7 +167,7 @@ func (r *request) cookies() []string {
 	return all
 }
 
-// last returns the last value of each, or nil of none.
+// last returns the last value of each, or nil if there are no values.
 func last(all map[string][]string) map[string]string {
 	if all == nil {
 		return nil
@@ -181,8 +179,7 @@ func last(all map[string][]string) map[string]string {
 	return single
 }
 
-// split returns the parameters of a query, with decode applied to names and values; nil
-// where there is none.
+// split returns the parameters of a query, with decode applied to names and values. It returns nil if there are no parameters.
 func split(query, separators string, decode func(string) string) map[string][]string {
 	var all map[string][]string
 	for pair := range strings.FieldsFuncSeq(query, func(c rune) bool { return strings.ContainsRune(separators, c) }) {
@@ -195,7 +192,7 @@ func split(query, separators string, decode func(string) string) map[string][]st
 	return all
 }
 
-// queryUnescape leaves alone what is not encoded as it should be.
+// queryUnescape decodes s. It returns s itself if the encoding is malformed.
 func queryUnescape(s string) string {
 	if u, err := url.QueryUnescape(s); err == nil {
 		return u
@@ -205,8 +202,7 @@ func queryUnescape(s string) string {
 
 func verbatim(s string) string { return s }
 
-// encode is JSON as AWS writes it, without escapes for the sake of HTML, which would
-// count.
+// encode returns JSON as AWS writes it, without escapes for HTML, because these would count for the limits.
 func encode(event any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -217,5 +213,5 @@ func encode(event any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// clf is the time as in access logs.
+// clf returns the time in the format of access logs.
 func clf(t time.Time) string { return t.Format("02/Jan/2006:15:04:05 -0700") }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// restAPI is an API Gateway REST API with a proxy integration on /{proxy+} and on /, and
-// with binaryMediaTypes */*, so that every body comes as base64.
+// restAPI is an API Gateway REST API with a proxy integration on /{proxy+} and on /. It has binaryMediaTypes */*, so that each body is
+// sent as base64.
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
 type restAPI struct{}
 
@@ -48,7 +48,7 @@ type v1Context struct {
 	APIID             string     `json:"apiId"`
 }
 
-// v1Identity has null for all that comes with credentials.
+// v1Identity has null for all fields about credentials.
 type v1Identity struct {
 	AccessKey                     *string `json:"accessKey"`
 	AccountID                     *string `json:"accountId"`
@@ -65,7 +65,7 @@ type v1Identity struct {
 }
 
 func (restAPI) event(r *request) any {
-	r.forwarded("https", "443") // it has no other
+	r.forwarded("https", "443") // it has no other port
 	headers := maps.Clone(r.header)
 	delete(headers, "Content-Length")
 	prefix, _, _ := strings.Cut(r.host, ".")
@@ -73,7 +73,7 @@ func (restAPI) event(r *request) any {
 		// https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-known-issues.html
 		r.method = override
 	}
-	// It splits the query at semicolons too, as the same page has it.
+	// It splits the query at semicolons too, as the same page says.
 	parameters := split(r.query, "&;", queryUnescape)
 	e := &v1Event{
 		Resource: "/", Path: r.path, HTTPMethod: r.method,
@@ -102,7 +102,7 @@ func (restAPI) answer(payload []byte) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.Cookies = nil // format 2.0 alone has them
+	e.Cookies = nil // only format 2.0 has them
 	a, err := e.answer("application/json")
 	if err == nil {
 		remap(a.header)
@@ -110,8 +110,8 @@ func (restAPI) answer(payload []byte) (*answer, error) {
 	return a, err
 }
 
-// remapped are headers of a reply that a REST API renames rather than sends. AWS says
-// which may be; these are seen in practice.
+// remapped are the headers of a reply that a REST API renames. AWS's documentation has those that may be renamed. These are the headers
+// that others have seen renamed.
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-known-issues.html
 var remapped = [...]string{"Connection", "Content-Length", "Date", "Server", "Www-Authenticate"}
 
@@ -143,14 +143,13 @@ func (restAPI) mistake(status int) *answer {
 	return message(status, `{"message": "`, text, `"}`)
 }
 
-// restStream is a REST API whose integration has the response transfer mode STREAM. Its
-// events are the same.
+// restStream is a REST API whose integration has the response transfer mode STREAM. Its events are those of restAPI.
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/response-transfer-mode-lambda.html
 type restStream struct{ restAPI }
 
 func (restStream) streams() bool { return true }
 
-// plain is nil: a reply that is not streamed is malformed here.
+// plain returns nil, because a reply that is not streamed is malformed.
 func (restStream) plain([]byte, string) *answer { return nil }
 
 func (restStream) prelude(p *envelope) (*answer, error) {

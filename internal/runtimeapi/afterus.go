@@ -6,9 +6,8 @@ import (
 	"os/exec"
 )
 
-// AfterUs runs a command when this process has ended, however it does: one that panics or
-// is killed cleans nothing up. disarm calls that off; so that it is not called off or
-// brought forward by accident, the caller holds on to it.
+// AfterUs runs a command after the end of this process, because a process that panics or is killed cannot clean up by itself. disarm
+// cancels that. The caller must keep disarm: if it were collected as garbage, the command would run too early.
 func AfterUs(command ...string) (disarm func(), err error) {
 	cmd := exec.Command("sh", append([]string{"-c", `trap "" HUP INT QUIT TERM; read -r _; exec "$@"`, "sh"}, command...)...)
 	r, w, err := os.Pipe()
@@ -16,7 +15,7 @@ func AfterUs(command ...string) (disarm func(), err error) {
 		return func() {}, fmt.Errorf("runtimeapi: %w", err)
 	}
 	defer r.Close()
-	cmd.Stdin = r // ends with the last process that has w open, and that is this one alone
+	cmd.Stdin = r // it ends when no process has w open any more, and only this process has it open
 	if err := cmd.Start(); err != nil {
 		w.Close()
 		return func() {}, fmt.Errorf("runtimeapi: start a shell: %w", err)

@@ -4,5 +4,5 @@ package runtimeapi
 
 import "os/exec"
 
-// apart does nothing here: Ctrl-C reaches the process too.
+// apart does nothing: Ctrl-C reaches the process too.
 func apart(*exec.Cmd) {}

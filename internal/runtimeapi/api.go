@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// api is what one process talks to.
+// api is the Runtime API for one process.
 // https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 type api struct {
 	name       string // of the function
 	timeout    time.Duration
-	expired    func(*invocation) // called when a deadline passes without a reply; nil if nobody cares
-	cut        func()            // called when a POST is cut off, before anybody hears of it
+	expired    func(*invocation) // called if a deadline passes without a reply; may be nil
+	cut        func()            // called if a POST is cut off, before its invocation ends
 	initErrors io.Writer
 
 	events chan *invocation
@@ -26,7 +26,7 @@ type api struct {
 	once   sync.Once
 
 	mu      sync.Mutex
-	open    map[string]*invocation // those that wait, or are not replied to in full
+	open    map[string]*invocation // invocations that wait, or whose reply is not complete
 	polls   int                    // requests that wait for an event
 	changed chan struct{}          // closed and replaced when open or polls change
 }
@@ -34,8 +34,8 @@ type api struct {
 type invocation struct {
 	id        string
 	event     Event
-	outcome   chan outcome  // unbuffered: what nobody waits for is not handed over
-	abandoned chan struct{} // closed when nobody waits any more
+	outcome   chan outcome  // unbuffered: an outcome is only sent if somebody waits for it
+	abandoned chan struct{} // closed when nobody waits for the outcome
 	replied   bool          // a reply has begun; guarded by api.mu
 	clock     *time.Timer   // runs to the deadline; nil before the function has the event; guarded by api.mu
 }
@@ -61,7 +61,7 @@ func (a *api) update(change func()) {
 	a.changed = make(chan struct{})
 }
 
-// forget ends an invocation; a reply to it is refused.
+// forget ends an invocation. A later reply to it is refused.
 func (a *api) forget(i *invocation) {
 	a.update(func() {
 		delete(a.open, i.id)
@@ -71,8 +71,8 @@ func (a *api) forget(i *invocation) {
 	})
 }
 
-// awaitIdle waits until no event is under way and the function asks for the next. It
-// gives up with ctx, or when gone is closed.
+// awaitIdle waits until no event is under way and the function asks for the next event. It returns early at the end of ctx, or if gone
+// is closed.
 func (a *api) awaitIdle(ctx context.Context, gone <-chan struct{}) error {
 	for {
 		a.mu.Lock()
@@ -91,8 +91,8 @@ func (a *api) awaitIdle(ctx context.Context, gone <-chan struct{}) error {
 	}
 }
 
-// invoke hands an event over and waits for the reply, or for its head where it is
-// streamed. gone is closed when the process has ended.
+// invoke sends an event to the function, and waits for the reply, or for the head of a streamed reply. gone is closed when the process
+// has ended.
 func (a *api) invoke(ctx context.Context, i *invocation, gone <-chan struct{}) (*Reply, error) {
 	a.update(func() { a.open[i.id] = i })
 	select {
@@ -104,7 +104,7 @@ func (a *api) invoke(ctx context.Context, i *invocation, gone <-chan struct{}) (
 		a.forget(i)
 		return nil, fmt.Errorf("runtimeapi: before the function asked for the event: %w", ctx.Err())
 	}
-	// The function goes on without us: it may reply, and nobody listens.
+	// The function goes on. Nobody reads its reply.
 	defer close(i.abandoned)
 	select {
 	case o := <-i.outcome:
@@ -166,7 +166,7 @@ func (a *api) next(w http.ResponseWriter, r *http.Request) {
 	h.Set("Lambda-Runtime-Aws-Request-Id", i.id)
 	h.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(deadline.UnixMilli(), 10))
 	h.Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:123456789012:function:"+a.name)
-	// Of its own for each, so that a mix-up is seen.
+	// Each invocation has another one, so that a mix-up is visible.
 	h.Set("Lambda-Runtime-Trace-Id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1;Self="+i.id)
 	w.Write(i.event.Payload)
 }
@@ -197,7 +197,7 @@ func (a *api) finish(w http.ResponseWriter, r *http.Request, failed bool) {
 	}
 }
 
-// stream hands a reply over before its end.
+// stream passes a reply on while it arrives.
 func (a *api) stream(i *invocation, reply *Reply, r *http.Request) {
 	defer a.forget(i)
 	out, in := io.Pipe()
@@ -208,7 +208,7 @@ func (a *api) stream(i *invocation, reply *Reply, r *http.Request) {
 		out.Close()
 	}
 	n, err := io.Copy(in, r.Body)
-	if errors.Is(err, io.ErrClosedPipe) { // nobody reads on, and the function does not learn of it
+	if errors.Is(err, io.ErrClosedPipe) { // nobody reads any more, and the function is not told
 		io.Copy(io.Discard, r.Body)
 		return
 	}
@@ -221,8 +221,7 @@ func (a *api) stream(i *invocation, reply *Reply, r *http.Request) {
 	in.Close()
 }
 
-// whole hands a reply over after its end, and returns the answer to the function, or a
-// status of 0 where it is not there to hear it.
+// whole passes a reply on after its end. It returns the response for the function, or status 0 if the function has hung up.
 func (a *api) whole(i *invocation, reply *Reply, r *http.Request) (status int, says string) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, MaxReply+1))
 	rest, restErr := io.Copy(io.Discard, r.Body)
@@ -240,7 +239,7 @@ func (a *api) whole(i *invocation, reply *Reply, r *http.Request) (status int, s
 	}
 	reply.Body, reply.Trailer = io.NopCloser(bytes.NewReader(body)), r.Trailer.Clone()
 	select {
-	case i.outcome <- o: // before the answer, on which the function may end
+	case i.outcome <- o: // before the response, because the function may end after that
 	case <-i.abandoned:
 	}
 	return status, says

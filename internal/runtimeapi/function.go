@@ -7,27 +7,25 @@ import (
 	"sync"
 )
 
-// maxStarts is how often an event that no process got is offered to another.
+// maxStarts is the number of processes that are started for an event that no process got.
 const maxStarts = 3
 
-// errClosed is what invocations after Close return.
+// errClosed is the error of invocations after Close.
 var errClosed = errors.New("runtimeapi: the function is closed")
 
-// Function keeps a process of a function running: when one has ended, the invocations
-// under way in it fail, and the next is for a new process, as on AWS. It is safe for
-// concurrent use; Config may not be changed then.
+// Function keeps a process of a function running. If the process ends, its invocations fail, and the next invocation starts another
+// process, as on AWS. A Function is safe for concurrent use. Config must not change after the first use.
 type Function struct {
 	Config Config
 
 	mu      sync.Mutex
 	current *Process // nil before the first start
 	closed  bool
-	ending  sync.WaitGroup // of all processes there were
+	ending  sync.WaitGroup // of all processes so far
 }
 
-// Start starts a process where none runs, and waits until it asks for an event. Invoke
-// does that by itself: Start is for hearing early of a function that cannot start. The
-// error is [ErrExited], that of ctx, or that it cannot be run.
+// Start starts a process if no process runs, and waits until it asks for an event. Invoke does that too. Start tells early if a function
+// cannot start. Its error is [ErrExited], that of ctx, or that of running the binary.
 func (f *Function) Start(ctx context.Context) error {
 	p, err := f.process()
 	if err != nil {
@@ -43,7 +41,7 @@ func (f *Function) Start(ctx context.Context) error {
 	}
 }
 
-// Invoke is [Process.Invoke] of a process that is started if need be.
+// Invoke is [Process.Invoke]. It starts a process if no process runs.
 func (f *Function) Invoke(ctx context.Context, payload []byte) (*Reply, error) {
 	for n := 1; ; n++ {
 		p, err := f.process()
@@ -55,7 +53,7 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (*Reply, error) {
 			return reply, err
 		}
 		select {
-		case <-p.Asked(): // it did start, and another event was the end of it
+		case <-p.Asked(): // it had started, and ended at another event
 		default:
 			return nil, err
 		}
@@ -85,7 +83,7 @@ func (f *Function) process() (*Process, error) {
 	return p, nil
 }
 
-// Close kills the process and waits for its end. No other is started.
+// Close kills the process, and waits for its end. No other process is started.
 func (f *Function) Close() {
 	f.mu.Lock()
 	f.closed = true

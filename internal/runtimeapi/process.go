@@ -14,26 +14,24 @@ import (
 	"time"
 )
 
-// Config says how a function is run.
+// Config says how to run a function.
 type Config struct {
 	Binary string // the file to run
 
-	// Dir is where it runs; empty means where we do.
+	// Dir is the working directory. Empty means that of this process.
 	Dir string
 
-	// Env, "K=V", is the whole environment, but for AWS_LAMBDA_RUNTIME_API. The last of
-	// equal names wins.
+	// Env, "K=V", is the whole environment, except AWS_LAMBDA_RUNTIME_API. The last of equal names wins.
 	Env []string
 
-	// Output gets what the process prints and posts as its init error, from several
-	// goroutines. Nil drops it.
+	// Output gets the output of the process and its init error, from several goroutines. Nil discards them.
 	Output io.Writer
 
-	// Timeout is the function's. Zero means 29 seconds.
+	// Timeout is that of the function. Zero means 29 seconds.
 	Timeout time.Duration
 
-	// Unbounded tells deadlines without enforcing them. Otherwise a process is killed, and
-	// all that is under way in it fails, when a deadline passes.
+	// Unbounded means that deadlines are sent and not enforced. Otherwise, the process is killed when a deadline passes, and
+	// all its invocations fail.
 	Unbounded bool
 }
 
@@ -43,12 +41,12 @@ type Process struct {
 	cmd    *exec.Cmd
 	out    io.Writer
 	exited chan struct{} // closed when the process has ended
-	gone   chan struct{} // closed when nothing of it is left
+	gone   chan struct{} // closed when nothing of the process is left
 	lastID atomic.Int64
 }
 
-// Start runs the binary and does not wait for it. [Process.Close] has to be called. The
-// process is killed with ours, however that ends.
+// Start starts the binary, and does not wait for its first event. The caller must call [Process.Close]. The process is also killed at
+// the end of this process.
 func Start(c Config) (*Process, error) {
 	out := io.Writer(io.Discard)
 	if c.Output != nil {
@@ -77,7 +75,7 @@ func Start(c Config) (*Process, error) {
 		listener.Close()
 		return nil, fmt.Errorf("runtimeapi: start %q: %w", c.Binary, err)
 	}
-	// Without a Runtime API most functions end by themselves, but not frozen ones.
+	// Most functions end by themselves without a Runtime API. Frozen functions do not.
 	disarm, err := AfterUs("kill", "-9", fmt.Sprint(p.cmd.Process.Pid))
 	server := &http.Server{Handler: p.api.handler(), ReadHeaderTimeout: time.Minute}
 	served := make(chan struct{})
@@ -87,7 +85,7 @@ func Start(c Config) (*Process, error) {
 		p.cmd.Wait()
 		disarm()
 		close(p.exited)
-		// What it had sent by then may still be read.
+		// The part that it had sent before can still be read.
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		server.Shutdown(ctx)
@@ -101,10 +99,9 @@ func Start(c Config) (*Process, error) {
 	return p, nil
 }
 
-// Invoke sends an event and waits for the reply, or for its head where it is streamed.
-// Events that the function does not ask for yet wait their turn. The error says why there
-// is no reply: [ErrExited], that of ctx, or that the function cut it off. When ctx ends,
-// the function still goes on.
+// Invoke sends an event, and waits for the reply, or for the head of a streamed reply. Events wait in order until the function asks for
+// them. The error says why there is no reply: [ErrExited], that of ctx, or that the function cut the reply off. The function
+// goes on after the end of ctx.
 func (p *Process) Invoke(ctx context.Context, e Event) (*Reply, error) {
 	reply, err := p.api.invoke(ctx, &invocation{
 		id: fmt.Sprintf("request-%d", p.lastID.Add(1)), event: e,
@@ -116,17 +113,17 @@ func (p *Process) Invoke(ctx context.Context, e Event) (*Reply, error) {
 	return reply, err
 }
 
-// expire is what Lambda does, and says, when a deadline passes.
+// expire does what Lambda does if a deadline passes, and writes the same line.
 func (p *Process) expire(i *invocation) {
 	if p.State() != nil {
-		return // it has ended by itself, and its invocations with it
+		return // the process has ended, and its invocations too
 	}
 	fmt.Fprintf(p.out, "%s Task timed out after %.2f seconds\n", i.id, p.api.timeout.Seconds())
 	p.cmd.Process.Kill()
 }
 
-// awaitExit gives a process that cut its reply off the time to end: it mostly does, and
-// until then its other requests for events look as if it lived.
+// awaitExit waits a moment for the end of a process that cut its reply off. Most such processes end, and until then a pending request
+// for an event looks as if the process went on.
 func (p *Process) awaitExit() {
 	select {
 	case <-p.exited:
@@ -134,13 +131,13 @@ func (p *Process) awaitExit() {
 	}
 }
 
-// Asked is closed when the function has asked for its first event: it has started.
+// Asked returns a channel that is closed when the function has asked for its first event, and so has started.
 func (p *Process) Asked() <-chan struct{} { return p.api.asked }
 
-// Exited is closed when the process has ended and its output is read.
+// Exited returns a channel that is closed when the process has ended and its output was read.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
-// State is how the process has ended; nil before [Process.Exited] is closed.
+// State returns how the process has ended. It is nil before [Process.Exited] is closed.
 func (p *Process) State() *os.ProcessState {
 	select {
 	case <-p.exited:
@@ -150,15 +147,13 @@ func (p *Process) State() *os.ProcessState {
 	}
 }
 
-// Process is the operating system's, to signal to.
+// Process returns the process of the operating system, for signals.
 func (p *Process) Process() *os.Process { return p.cmd.Process }
 
-// AwaitIdle waits until no event is under way and the function asks for the next. The
-// error is [ErrExited] or that of ctx.
+// AwaitIdle waits until no event is under way and the function asks for the next event. Its error is [ErrExited] or that of ctx.
 func (p *Process) AwaitIdle(ctx context.Context) error { return p.api.awaitIdle(ctx, p.exited) }
 
-// Close kills the process and waits until nothing of it is left. Bodies of replies that
-// are still open fail.
+// Close kills the process, and waits until nothing of it is left. Open bodies of replies fail.
 func (p *Process) Close() {
 	p.cmd.Process.Kill()
 	<-p.gone

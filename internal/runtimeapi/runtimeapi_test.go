@@ -22,29 +22,46 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = 30 * time.Second
 
-// output collects what functions print.
+// output collects the output of functions.
 type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu   sync.Mutex
+	b    bytes.Buffer
+	more chan struct{} // closed at the next write; nil if nobody waits
 }
 
 func (o *output) Write(b []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.more != nil {
+		close(o.more)
+		o.more = nil
+	}
 	return o.b.Write(b)
 }
 
-func (o *output) has(text string) bool {
+// count returns how often text was printed, and a channel that is closed at the next write.
+func (o *output) count(text string) (n int, more <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return strings.Contains(o.b.String(), text)
+	if o.more == nil {
+		o.more = make(chan struct{})
+	}
+	return strings.Count(o.b.String(), text), o.more
 }
 
-func (o *output) await(t *testing.T, text string) {
+// await waits until text was printed n times.
+func (o *output) await(t *testing.T, n int, text string) {
 	t.Helper()
-	for end := time.Now().Add(patience); !o.has(text); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never printed: %q", text)
+	late := time.After(patience)
+	for {
+		got, more := o.count(text)
+		if got >= n {
+			return
+		}
+		select {
+		case <-more:
+		case <-late:
+			t.Fatalf("printed %d times, want %d: %q", got, n, text)
 		}
 	}
 }
@@ -66,7 +83,7 @@ func invoke(t *testing.T, f *runtimeapi.Function, event string) (*runtimeapi.Rep
 	return f.Invoke(ctx, []byte(`"`+event+`"`))
 }
 
-// whole is the reply's body.
+// whole returns the body of a reply.
 func whole(t *testing.T, f *runtimeapi.Function, event string) (string, error) {
 	t.Helper()
 	r, err := invoke(t, f, event)
@@ -104,13 +121,13 @@ func TestStreamedReplyWaitsForItsReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out.await(t, "sent 1 MB")
+	out.await(t, 1, "sent 1 MB")
 	time.Sleep(200 * time.Millisecond)
-	if out.has("sent 32 MB") {
+	if n, _ := out.count("sent 32 MB"); n > 0 {
 		t.Error("nobody reads, and it is sent")
 	}
-	r.Body.Close() // the function does not notice
-	out.await(t, "sent 64 MB")
+	r.Body.Close() // the function does not see it
+	out.await(t, 1, "sent 64 MB")
 	if got, err := whole(t, f, "pid"); err != nil || got == "" {
 		t.Errorf("%q, %v", got, err)
 	}
@@ -143,18 +160,22 @@ func TestNextInvocationGetsANewProcess(t *testing.T) {
 	}
 }
 
-// Two are under way, and the third waits for a process that ends without asking for it.
+// Two events are under way. The third waits for a process that ends without asking for it.
 func TestEventThatNoProcessGotIsForTheNext(t *testing.T) {
-	f, _ := start(t, 0)
+	signal := filepath.Join(t.TempDir(), "go")
+	f, out := start(t, 0, "RAW_GO="+signal)
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
-			if _, err := whole(t, f, "exit soon"); !errors.Is(err, runtimeapi.ErrExited) {
+			if _, err := whole(t, f, "exit at the signal"); !errors.Is(err, runtimeapi.ErrExited) {
 				t.Error(err)
 			}
 		})
 	}
-	time.Sleep(100 * time.Millisecond)
+	out.await(t, 2, "waits for the signal")
+	if err := os.WriteFile(signal, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if got, err := whole(t, f, "pid"); err != nil || got == "" {
 		t.Errorf("%q, %v", got, err)
 	}
@@ -166,14 +187,15 @@ func TestTimeoutKillsTheProcess(t *testing.T) {
 	if _, err := whole(t, f, "hang"); !errors.Is(err, runtimeapi.ErrExited) {
 		t.Error(err)
 	}
-	out.await(t, "Task timed out after 0.30 seconds")
+	out.await(t, 1, "Task timed out after 0.30 seconds")
 	if got, err := whole(t, f, "pid"); err != nil || got == "" {
 		t.Errorf("%q, %v", got, err)
 	}
 }
 
 func TestFunctionGoesOnWithoutItsCaller(t *testing.T) {
-	f, _ := start(t, 0)
+	signal := filepath.Join(t.TempDir(), "go")
+	f, out := start(t, 0, "RAW_GO="+signal)
 	first, err := whole(t, f, "pid")
 	if err != nil {
 		t.Fatal(err)
@@ -183,7 +205,10 @@ func TestFunctionGoesOnWithoutItsCaller(t *testing.T) {
 	if _, err := f.Invoke(ctx, []byte(`"slow"`)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
-	time.Sleep(300 * time.Millisecond) // it replies meanwhile, to nobody
+	if err := os.WriteFile(signal, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out.await(t, 1, `replied to "slow": 202`)
 	if again, err := whole(t, f, "pid"); err != nil || again != first {
 		t.Errorf("%q, %v", again, err)
 	}
@@ -194,7 +219,7 @@ func TestSecondReplyIsRefused(t *testing.T) {
 	if got, err := whole(t, f, "twice"); err != nil || got != "first" {
 		t.Errorf("%q, %v", got, err)
 	}
-	out.await(t, "the second: 400")
+	out.await(t, 1, "the second: 400")
 }
 
 func TestFunctionThatCannotStart(t *testing.T) {
@@ -205,7 +230,7 @@ func TestFunctionThatCannotStart(t *testing.T) {
 	if _, err := whole(t, f, "pid"); !errors.Is(err, runtimeapi.ErrExited) {
 		t.Error(err)
 	}
-	out.await(t, "cannot start")
+	out.await(t, 1, "cannot start")
 	f.Config.Binary = filepath.Join(t.TempDir(), "none")
 	if err := f.Start(t.Context()); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)

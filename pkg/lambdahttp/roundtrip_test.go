@@ -120,7 +120,7 @@ func params(query string) url.Values {
 	return values
 }
 
-// printable returns the characters of s that may be in a field and in an event.
+// printable reports whether s may be in a field and in an event.
 func printable(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f })
 }

@@ -1,5 +1,4 @@
-// A function for the tests of runtimeapi, which speaks to the Runtime API by itself: the
-// event says what to do.
+// A function for the tests of runtimeapi. It uses the Runtime API directly. The event says what to do.
 package main
 
 import (
@@ -48,8 +47,10 @@ func work() {
 	switch event {
 	case "exit":
 		os.Exit(7)
-	case "exit soon":
-		time.Sleep(200 * time.Millisecond)
+	case "exit at the signal":
+		fmt.Println("waits for the signal")
+		awaitSignal()
+		time.Sleep(100 * time.Millisecond) // another event is queued meanwhile
 		os.Exit(7)
 	case "hang":
 		time.Sleep(time.Hour)
@@ -58,20 +59,15 @@ func work() {
 		go func() { fmt.Fprint(in, os.Getpid()); in.Close() }()
 	case "slow":
 		contentType = "application/json"
-		go func() { time.Sleep(200 * time.Millisecond); io.WriteString(in, "slow"); in.Close() }()
+		go func() { awaitSignal(); io.WriteString(in, "slow"); in.Close() }()
 	case "twice":
 		post(id, "application/json", strings.NewReader("first"))
 		fmt.Println("the second:", post(id, "application/json", strings.NewReader("second")))
 		return
-	case "head": // and the rest only when there is a file of that name
+	case "head":
 		go func() {
 			io.WriteString(in, "head")
-			for {
-				if _, err := os.Stat(os.Getenv("RAW_GO")); err == nil {
-					break
-				}
-				time.Sleep(10 * time.Millisecond)
-			}
+			awaitSignal()
 			io.WriteString(in, " and tail")
 			in.Close()
 		}()
@@ -90,7 +86,18 @@ func work() {
 		contentType = "application/json"
 		go func() { io.WriteString(in, "some"); time.Sleep(200 * time.Millisecond); os.Exit(7) }()
 	}
-	post(id, contentType, body)
+	status := post(id, contentType, body)
+	fmt.Printf("replied to %q: %d\n", event, status)
+}
+
+// awaitSignal waits until the file RAW_GO exists.
+func awaitSignal() {
+	for {
+		if _, err := os.Stat(os.Getenv("RAW_GO")); err == nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 func post(id, contentType string, body io.Reader) int {
