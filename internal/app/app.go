@@ -147,10 +147,10 @@ func (l lifecycle) Begin(r *http.Request) (begun *http.Request, done func()) {
 		return l.handler.Begin(r)
 	}
 	l.cache.Begin()
-	r, done = l.handler.Begin(r)
-	return r, func() {
-		l.cache.Join(r.Context())
-		done() // last, because its log line has the time until here
+	begun, complete := l.handler.Begin(r)
+	return begun, func() {
+		l.cache.Join(begun.Context())
+		complete() // last, because its log line has the time until here
 	}
 }
 

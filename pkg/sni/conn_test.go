@@ -34,10 +34,15 @@ func TestConnectionWhoseEndOfUseWasMissedIsFoundByTheSweeper(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	io.Copy(io.Discard, resp.Body) // a body that is not read costs the connection
 	resp.Body.Close()
 	tr.mu.Lock()
-	c := tr.conns.all.Front().Value.(*conn)
+	first := tr.conns.all.Front()
 	tr.mu.Unlock()
+	if first == nil {
+		t.Fatal("the connection was not kept")
+	}
+	c := first.Value.(*conn)
 	for idle := false; !idle; { // a moment after the answer
 		tr.mu.Lock()
 		idle = c.idle
