@@ -54,7 +54,7 @@ func checkBeforeWrite(getenv func(string) string) func(c *cobra.Command, route *
 			return err
 		}
 		defer close()
-		host, err := check.Covered(route.Host, "")
+		host, err := check.HostToCheck(route.Host, "")
 		if err != nil {
 			return usageError{err}
 		}
@@ -291,7 +291,7 @@ func (k *checkCommand) pick(c *cobra.Command, source routes.Source, args []strin
 	if err != nil {
 		return "", nil, err
 	}
-	host, err := check.Covered(asked, k.as)
+	host, err := check.HostToCheck(asked, k.as)
 	if err != nil {
 		return "", nil, usageError{fmt.Errorf("--as: %w", err)}
 	}
@@ -356,7 +356,7 @@ func (k *checkCommand) runAll(c *cobra.Command, checker *check.Checker, source r
 		if err != nil {
 			return cmp.Or(ctx.Err(), err)
 		}
-		host, err := check.Covered(item.Host(), "")
+		host, err := check.HostToCheck(item.Host(), "")
 		d, isDocument := source.(*routes.Document)
 		if twice := isDocument && d.Twice(item.Host()); err != nil || twice {
 			if twice {

@@ -14,18 +14,17 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// A rule is a row of the tables from what was seen to what to do. What it says names who can mend
-// it: advice without a subject is for the operator of the proxy, who owns the route; what begins with
-// "have the customer" is for those who own the host and its origin.
+// A rule is a row of the tables from facts to advice. Advice without a subject is for the operator of the proxy, who owns the route.
+// Advice that begins with "have the customer" is for the owner of the host and its origin.
 type rule struct {
-	code  string // stable
+	code  string // must not change
 	level Level
 	when  func(f *facts) bool
 	say   func(f *facts) (message, advice string)
 }
 
-// advise returns the findings of one address: the first row of failures that fits where there is
-// no answer, and otherwise all rows of answers that fit.
+// advise returns the findings for one address. If there is no response, it is the first row of failures that applies. Otherwise these
+// are all rows of answers that apply.
 func advise(f *facts) []Finding {
 	var all []Finding
 	add := func(r *rule) {
@@ -46,10 +45,10 @@ func advise(f *facts) []Finding {
 			return append(all, f.besides(failures[i].code)...)
 		}
 	}
-	return all // the last row is for all that is left
+	return all // the last row of failures always applies
 }
 
-// invalidRoute is what there is to say of an item that is no route.
+// invalidRoute returns the finding for an item that is not a valid route.
 func invalidRoute(err error) Finding {
 	f := Finding{Level: LevelFail, Code: "invalid_route", Message: err.Error(), Advice: "correct the route"}
 	if invalid, ok := errors.AsType[*origin.InvalidRouteError](err); ok {
@@ -59,7 +58,7 @@ func invalidRoute(err error) Finding {
 	return f
 }
 
-// failures are the rows for what did not come to an answer, the first that fits is the one.
+// failures are the rows for addresses without a response. The first row that applies counts.
 var failures = []rule{
 	{code: "plain_http_refused", level: LevelFail, when: func(f *facts) bool { return errors.Is(f.err, sni.ErrPlainHTTP) },
 		say: fixed("the route has http://, which the proxy refuses", "make the origin https://, or set FORCE_HTTPS=false for the proxy and here (\"sleight check\" has --force-https=false) if what passes may be read on the way")},
@@ -91,7 +90,7 @@ var failures = []rule{
 	{code: "unroutable", level: LevelFail, when: isType(sni.DestinationIPUnroutable),
 		say: fixed("no way leads to the address from this machine", "correct origin, or check from where the proxy runs")},
 
-	// The certificate. What decides is what the proxy's verification said first.
+	// The certificate. The first error of the proxy's verification decides.
 	{code: "certificate_expired", level: LevelFail, when: isReason(sni.Expired),
 		say: func(f *facts) (string, string) {
 			c := reasonOf(f).Certificate
@@ -263,7 +262,7 @@ var failures = []rule{
 			return cut(resetOf(f).Error()), "have the customer look at the origin's log; or leave h2 out of protocols"
 		}},
 	{code: "hung_up", level: LevelFail, when: func(f *facts) bool { return f.err.Type == sni.ConnectionTerminated && f.asked },
-		say: func(f *facts) (string, string) { // Node, for one, sends no alert
+		say: func(f *facts) (string, string) { // Node and others send no alert
 			if f.route.ClientCert == "" {
 				return "the origin asks for a client certificate, and hangs up without one",
 					"put one that the customer trusts into CLIENT_CERTS_DIR, and its name into client_cert; if it wants none, have the customer look at the origin's log"
@@ -304,7 +303,7 @@ var failures = []rule{
 		}},
 }
 
-// besides says what else is wrong with the certificate, so that it is not found out one by one.
+// besides returns the other faults of the certificate, so that people do not find them one after another.
 func (f *facts) besides(code string) []Finding {
 	if f.err.Type != sni.TLSCertificateError || len(f.presented) == 0 {
 		return nil
@@ -322,7 +321,7 @@ func (f *facts) besides(code string) []Finding {
 		roots = x509.NewCertPool()
 		roots.AppendCertsFromPEM([]byte(f.route.CAPEM))
 	}
-	// As of its last day, which tells an unknown authority from a certificate that has ended.
+	// Verification at its last day tells an unknown authority from a certificate that has expired.
 	if code == "wrong_name" || code == "certificate_expired" {
 		if _, unknown := errors.AsType[x509.UnknownAuthorityError](verifies(f.presented, roots, "", leaf.NotAfter)); unknown {
 			also("untrusted", fmt.Sprintf("besides, the authority %q is not trusted", issuerOf(topOf(f.presented))), f.install("a certificate of a public authority, with its chain")+"; or put its root into ca_pem")
@@ -343,7 +342,7 @@ func isReason(r sni.CertificateReason) func(*facts) bool {
 	return func(f *facts) bool { c := reasonOf(f); return c != nil && c.Reason == r }
 }
 
-// reasonOf returns what is wrong with the certificate, and nil where that did not fail.
+// reasonOf returns the fault of the certificate, or nil if its verification did not fail.
 func reasonOf(f *facts) *sni.CertificateError {
 	return causeOf[*sni.CertificateError](f)
 }
@@ -352,10 +351,10 @@ func isAlert(n tls.AlertError) func(*facts) bool {
 	return func(f *facts) bool { return f.err.Type == sni.TLSAlertReceived && f.err.Alert == n }
 }
 
-// causeOf returns the cause of a type, and nil if there is none.
+// causeOf returns the cause of type T in the error, or nil.
 func causeOf[E error](f *facts) E {
 	var none E
-	if f.err == nil { // which in an error is not nil
+	if f.err == nil { // a nil *sni.Error in an error would not be nil
 		return none
 	}
 	c, _ := errors.AsType[E](error(f.err))
@@ -373,12 +372,12 @@ func (f *facts) leaf() *x509.Certificate {
 	return f.presented[0]
 }
 
-// install is the advice that only who has the key can follow.
+// install is the advice to install another certificate. Only the owner of the key can follow it.
 func (f *facts) install(what string) string {
 	return fmt.Sprintf("have the customer install %s for %s", what, f.name)
 }
 
-// serverNameFor is the advice where a certificate is for other names.
+// serverNameFor returns the advice for a certificate with other names.
 func (f *facts) serverNameFor(names []string) string {
 	suggestion := "server_name to a name of it that is the customer's too"
 	for _, n := range names {
@@ -388,7 +387,7 @@ func (f *facts) serverNameFor(names []string) string {
 		}
 	}
 	if leaf := f.leaf(); leaf != nil && leaf.VerifyHostname(f.origin) == nil {
-		suggestion = "server_name to " + f.origin // which is what the operator has said already
+		suggestion = "server_name to " + f.origin // the operator has set it already
 	}
 	if len(names) == 0 {
 		return f.install("a certificate")
@@ -396,7 +395,7 @@ func (f *facts) serverNameFor(names []string) string {
 	return fmt.Sprintf("set %s; or %s", suggestion, f.install("a certificate"))
 }
 
-// record returns the first bytes of what is no TLS, and nil where it was.
+// record returns the first bytes of a response that is not TLS, and nil for TLS.
 func (f *facts) record() []byte {
 	if no, ok := errors.AsType[tls.RecordHeaderError](error(f.err)); ok {
 		return no.RecordHeader[:]
@@ -404,12 +403,12 @@ func (f *facts) record() []byte {
 	return nil
 }
 
-// tlsVersionRefused reports whether the origin knows no version that the route takes.
+// tlsVersionRefused reports whether the origin supports no TLS version that the route allows.
 func (f *facts) tlsVersionRefused() bool {
 	return isAlert(70)(f) || f.err.Type == sni.TLSProtocolError && strings.Contains(f.err.Err.Error(), "unsupported protocol version")
 }
 
-// oldVersion returns the version that the origin has chosen, where it has said so.
+// oldVersion returns the version that the origin has chosen, if the error has it.
 func (f *facts) oldVersion() string {
 	for _, v := range []uint16{tls.VersionTLS11, tls.VersionTLS10} {
 		if strings.HasSuffix(f.err.Err.Error(), fmt.Sprintf("protocol version %x", v)) {
@@ -425,7 +424,7 @@ func namesOf(c *x509.Certificate) []string { return (&sni.CertificateError{Certi
 
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
-// list names a few.
+// list joins the first few names.
 func list(names []string) string {
 	const most = 5
 	if len(names) == 0 {

@@ -9,8 +9,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// tryAgain makes further tries, under the same bounds, for what the first leaves open: which of two causes
-// a failure has, and whether the origin speaks HTTP/2.
+// tryAgain makes further tries, with the same bounds, for questions that the first try leaves open: which of two causes a failure has,
+// and whether the origin supports HTTP/2.
 func (f *facts) tryAgain(ctx context.Context) {
 	switch {
 	case f.err == nil:
@@ -26,25 +26,25 @@ func (f *facts) tryAgain(ctx context.Context) {
 	}
 }
 
-// again returns the facts of another try, to a Target that is another in one thing.
+// again returns the facts of another try, with one change of the Target.
 func (f *facts) again(change func(*sni.Target)) *facts {
 	return &facts{checker: f.checker, host: f.host, name: f.name, route: f.route, origin: f.origin, ip: f.ip, port: f.port, now: f.now, change: change}
 }
 
-// cutShort reports whether the origin hung up during the handshake.
+// cutShort reports whether the origin closed the connection during the handshake.
 func cutShort(f *facts) bool {
 	return f.err.Type == sni.ConnectionTerminated && f.name != "" && !f.shaken
 }
 
-// shakesUnnamed reports whether the address, which was dialled already, answers a handshake in TLS that has no
-// server name: by a certificate or by an alert. Nothing is sent over the connection.
+// shakesUnnamed reports whether the address answers a handshake without a server name, with a certificate or an alert. The address was
+// dialled before. No request is sent on the connection.
 func (f *facts) shakesUnnamed(ctx context.Context) bool {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(f.ip.String(), f.port))
 	if err != nil {
 		return false
 	}
 	defer conn.Close()
-	// An IP address is verified, and not sent (RFC 6066 section 3).
+	// TLS verifies an IP address, and does not send it (RFC 6066 section 3).
 	err = tls.Client(conn, &tls.Config{ServerName: f.ip.String(), RootCAs: f.checker.RootCAs, MinVersion: tls.VersionTLS12, NextProtos: f.offered}).HandshakeContext(ctx)
 	if err == nil {
 		return true
@@ -53,5 +53,5 @@ func (f *facts) shakesUnnamed(ctx context.Context) bool {
 		return true
 	}
 	op, ok := errors.AsType[*net.OpError](err)
-	return ok && op.Op == "remote error" // crypto/tls marks alerts of the other side so
+	return ok && op.Op == "remote error" // an alert of the other side, in crypto/tls
 }

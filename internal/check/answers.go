@@ -12,10 +12,10 @@ import (
 	"github.com/sleightproxy/sleight/pkg/proxy"
 )
 
-// codeServerError is of an origin that is there, and proves its name, but is not well.
+// codeServerError is the code for an origin that proves its name, and answers with a server error.
 const codeServerError = "server_error"
 
-// answers are the rows for what was answered, all that fit are told.
+// answers are the rows for responses. All rows that apply count.
 var answers = []rule{
 	{code: "loop", level: LevelFail, when: isLoop,
 		say: fixed("the origin leads back to the proxy itself, which refuses what has been there before", "set origin to the customer's load balancer")},
@@ -128,7 +128,7 @@ var answers = []rule{
 		say: fixed("the origin asks for a client certificate, and does without", "")},
 }
 
-// plain reports whether no row above knows better what a status means.
+// plain reports whether no row above explains the status.
 func plain(f *facts) bool {
 	return !isLoop(f) && !misdirected(f) && unknownHost(f) == "" && !wantsClientCert(f) && !refusesClientCert(f) && !isTLSPort(f) && !strings.HasPrefix(f.response.Header.Get("Proxy-Status"), "sleight")
 }
@@ -146,16 +146,15 @@ func isLoop(f *facts) bool {
 	return strings.HasPrefix(f.response.Header.Get("Proxy-Status"), "sleight") && strings.Contains(f.response.Header.Get("Proxy-Status"), "proxy_loop_detected")
 }
 
-// wantsClientCert reports whether the answer says that there is none. nginx has statuses of its
-// own for that, which it turns into 400.
+// wantsClientCert reports whether the response says that a client certificate is missing. nginx turns its own statuses for that into 400.
 func wantsClientCert(f *facts) bool {
 	s := f.response.StatusCode
 	return f.asked && f.route.ClientCert == "" &&
 		(s == 495 || s == 496 || s == http.StatusForbidden || (s == http.StatusBadRequest || s == http.StatusUnauthorized) && containsAny(strings.ToLower(f.body), "certificate"))
 }
 
-// refusesClientCert reports whether the answer says that the certificate which was sent is not taken. nginx
-// does so with a page, also if it asks for one without needing it (ssl_verify_client optional).
+// refusesClientCert reports whether the response says that the client certificate was refused. nginx sends a page for that, also if the
+// certificate is optional (ssl_verify_client optional).
 func refusesClientCert(f *facts) bool {
 	switch f.response.StatusCode {
 	case 495, 496:
@@ -169,15 +168,14 @@ func refusesClientCert(f *facts) bool {
 	return f.asked && f.route.ClientCert != ""
 }
 
-// redirects says where an answer leads: "loop", "http", "origin", "elsewhere", or "" where it is no
-// redirect.
+// redirects returns the kind of a redirect: "loop", "http", "origin", "elsewhere", or "" if the response is not a redirect.
 func redirects(f *facts) string {
 	location := f.response.Header.Get("Location")
 	if f.response.StatusCode < 300 || f.response.StatusCode > 399 || location == "" {
 		return ""
 	}
 	asked := *f.response.Request.URL
-	asked.Scheme, asked.Host = "https", f.host // as a client has it
+	asked.Scheme, asked.Host = "https", f.host // as in the client's browser
 	to, err := asked.Parse(location)
 	if err != nil {
 		return "elsewhere"
@@ -188,7 +186,7 @@ func redirects(f *facts) string {
 		return "elsewhere"
 	case host == f.host && to.Scheme == "http":
 		return "http"
-	case host == f.host && samePage(to, &asked) && f.response.Header.Get("Set-Cookie") == "": // with one, the next request may be answered otherwise
+	case host == f.host && samePage(to, &asked) && f.response.Header.Get("Set-Cookie") == "": // with a cookie, the next response may be another
 		return "loop"
 	case host == f.origin && host != f.host && !proxy.RewritesNames(f.route, f.host):
 		return "origin"
@@ -201,10 +199,10 @@ func samePage(a, b *url.URL) bool {
 	return a.Scheme == b.Scheme && (a.Port() == "" || a.Port() == "443") && path(a) == path(b) && a.RawQuery == b.RawQuery
 }
 
-// strangers are the error pages by which services say that they do not know a Host.
+// strangers are the error pages of services for a Host that they do not know.
 var strangers = []struct {
 	service string
-	server  string // in the field Server, in lower case; empty means any
+	server  string // in the field Server, in lower case; empty means any server
 	texts   []string
 }{
 	{"CloudFront", "cloudfront", []string{"The request could not be satisfied", "Bad request"}},
@@ -218,7 +216,7 @@ var strangers = []struct {
 	{"Akamai", "akamaighost", []string{"Invalid URL"}},
 }
 
-// unknownHost names the service whose error page says that it does not know the Host.
+// unknownHost returns the service whose error page says that it does not know the Host, or "".
 func unknownHost(f *facts) string {
 	if f.response.StatusCode < 400 {
 		return ""
@@ -241,7 +239,7 @@ func containsAny(s string, texts ...string) bool {
 	return false
 }
 
-// pastNoMore is the advice if clients are led to the origin's own name.
+// pastNoMore is the advice if a redirect leads clients to the origin's own name.
 func (f *facts) pastNoMore() string {
 	if f.route.HostHeader != "" {
 		return "set rewrite to true, or remove host_header if the customer's origin can serve " + f.host

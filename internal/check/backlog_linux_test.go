@@ -12,8 +12,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// fullPort returns a port on which nobody accepts, whose queue is full: as behind a firewall, what is sent
-// there is dropped.
+// fullPort returns a port whose queue of connections is full. The kernel drops further connections, as a firewall does.
 func fullPort(t *testing.T) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

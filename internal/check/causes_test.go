@@ -17,14 +17,14 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// The pages by which servers refuse a Host that is not the name of the handshake, as they send them.
+// The pages of servers that refuse a Host other than the name of the handshake.
 const (
 	tomcatPage = `<!doctype html><html lang="en"><head><title>HTTP Status 400 – Bad Request</title></head><body><h1>HTTP Status 400 – Bad Request</h1><hr class="line" /><p><b>Type</b> Status Report</p></body></html>`
 	jettyPage  = "<html>\n<head>\n<title>Error 400 Invalid SNI</title>\n</head>\n<body>\n<h2>HTTP ERROR 400 Invalid SNI</h2>\n</body>\n</html>\n"
 	nginxPage  = "<html>\r\n<head><title>400 The SSL certificate error</title></head>\r\n<body>\r\n<center><h1>400 Bad Request</h1></center>\r\n<center>The SSL certificate error</center>\r\n<hr><center>nginx/1.22.1</center>\r\n</body>\r\n</html>\r\n"
 )
 
-// oneNameOnly refuses what has two names, and answers the rest.
+// oneNameOnly refuses requests with two names, and answers others.
 func oneNameOnly(refuse http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Host != r.TLS.ServerName {
@@ -37,7 +37,7 @@ func named(serverName, hostHeader string) func(*world, *origin.Route) {
 	return func(_ *world, r *origin.Route) { r.ServerName, r.HostHeader = serverName, hostHeader }
 }
 
-// hangUp serves TLS that hangs up on handshakes which have a name, without an alert, as the origin does that end says.
+// hangUp serves TLS. It closes a connection whose handshake has a name, without an alert, as end says.
 func (w *world) hangUp(end func(*net.TCPConn)) string {
 	certificate := w.leaf(oneTest)
 	return portOf(tlstest.Listen(w.t, func(c net.Conn) {
@@ -54,7 +54,7 @@ func (w *world) hangUp(end func(*net.TCPConn)) string {
 	}))
 }
 
-// causes are cases in which what is seen first is not the cause.
+// causes are cases whose first symptom is not the cause.
 var causes = []verdict{
 	// Two names.
 	{code: "misdirected", name: "Tomcat", level: fail, origin: func(w *world) string {
@@ -161,10 +161,10 @@ var causes = []verdict{
 	}, message: `does not send the intermediate`, advice: "(fullchain.pem). If the authority is private, put"},
 }
 
-// hangUp hangs up instead of answering.
+// hangUp closes the connection instead of answering.
 func hangUp(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }
 
-// Who made a certificate chose its length too. It would fill the screen, the log of a pipeline, the report.
+// The maker of a certificate chooses its length. A long one would fill the screen, the log of a pipeline and the report.
 func TestNoCertificateIsToldWhole(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("ü", 30<<10)
@@ -204,7 +204,7 @@ func TestNoCertificateIsToldWhole(t *testing.T) {
 	}
 }
 
-// A name is a stranger's text, also where it is one of many in a sentence.
+// A name in a sentence is text from an origin, also if it is one of many.
 func TestFindingsAreSafeForTerminals(t *testing.T) {
 	t.Parallel()
 	const evil = "\x1b[2J\a\n\u202e\u009b"

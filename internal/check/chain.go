@@ -15,24 +15,24 @@ import (
 	"time"
 )
 
-// Certificate is one that the origin presented, or by which what it presented was verified.
+// Certificate is a certificate that the origin presented, or a root that verified it.
 type Certificate struct {
 	Subject   string    `json:"subject"`
 	Names     []string  `json:"names,omitempty"`
-	MoreNames int       `json:"more_names,omitempty"` // that were left out, since there is no end of them
+	MoreNames int       `json:"more_names,omitempty"` // number of names that were left out
 	Issuer    string    `json:"issuer"`
 	NotBefore time.Time `json:"not_before"`
 	NotAfter  time.Time `json:"not_after"`
-	DaysLeft  int       `json:"days_left"` // whole days; negative once it has ended
+	DaysLeft  int       `json:"days_left"` // whole days; negative if it has expired
 	Key       string    `json:"key"`
 	Signature string    `json:"signature"`
 	Pin       string    `json:"spki_sha256"` // in the form of the attribute spki_pins
 	Authority bool      `json:"authority"`
-	Presented bool      `json:"presented"` // false: it is of the roots that the route trusts
-	Verified  bool      `json:"verified"`  // it is in the chain that verified
+	Presented bool      `json:"presented"` // false for a root that the route trusts
+	Verified  bool      `json:"verified"`  // whether it is in the chain that verified
 }
 
-// describeChain lists the chain that verified, and then what else was presented, as far as the bounds go.
+// describeChain lists the chain that verified, and after it the other certificates that were presented, within the bounds.
 func describeChain(presented, chain []*x509.Certificate, now time.Time) []Certificate {
 	var all []Certificate
 	add := func(c *x509.Certificate, isPresented, verified bool) {
@@ -64,7 +64,7 @@ func describeChain(presented, chain []*x509.Certificate, now time.Time) []Certif
 	return all
 }
 
-// subjectOf and issuerOf prefer the name by which people know a certificate.
+// subjectOf and issuerOf prefer the common name, which people know.
 func subjectOf(c *x509.Certificate) string {
 	return cut(cmp.Or(c.Subject.CommonName, c.Subject.String()))
 }
@@ -89,7 +89,7 @@ func base64Pin(c *x509.Certificate) string {
 	return base64.StdEncoding.EncodeToString(pin[:])
 }
 
-// longestLasting returns the chain that holds for the longest time: any one of them is enough.
+// longestLasting returns the chain that is valid for the longest time, because one valid chain is enough.
 func longestLasting(chains [][]*x509.Certificate) []*x509.Certificate {
 	var best []*x509.Certificate
 	for _, chain := range chains {
@@ -100,7 +100,7 @@ func longestLasting(chains [][]*x509.Certificate) []*x509.Certificate {
 	return best
 }
 
-// endOf returns when the first certificate of a chain ends.
+// endOf returns the earliest end of the certificates of a chain.
 func endOf(chain []*x509.Certificate) time.Time {
 	var end time.Time
 	for _, c := range chain {
@@ -118,7 +118,7 @@ func isSelfSigned(c *x509.Certificate) bool {
 	return bytes.Equal(c.RawSubject, c.RawIssuer) && c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
 }
 
-// topOf follows the issuers of a leaf through what was presented, as far as they are there.
+// topOf follows the issuers of a leaf in the presented certificates, and returns the last.
 func topOf(presented []*x509.Certificate) *x509.Certificate {
 	top := presented[0]
 	for range presented {
@@ -133,8 +133,8 @@ func topOf(presented []*x509.Certificate) *x509.Certificate {
 	return top
 }
 
-// verifies reports whether the presented certificates would verify under other roots, nil being
-// the system's, and for another name, "" being any. It is for advice; nothing is sent that hangs on it.
+// verifies reports whether the presented certificates would verify with other roots, and for another name. Nil means the system's roots,
+// and "" means any name. The result is only for advice.
 func verifies(presented []*x509.Certificate, roots *x509.CertPool, name string, now time.Time) error {
 	intermediates := x509.NewCertPool()
 	for _, c := range presented[1:] {

@@ -1,12 +1,10 @@
-// Package check proves that a route works, before and after it goes live, by doing what the
-// proxy would do: it sends a request through pkg/sni, under the target that the proxy makes of the
-// route, to every address of the origin one by one, and says what came of it, why, and what to
+// Package check proves that a route works, before and after it goes live. It does what the proxy would do: it sends a request through
+// pkg/sni to each address of the origin, with the proxy's target for the route. It reports the result, the cause, and what to
 // change.
 //
-// What is verified here is therefore what the proxy verifies, by the same code. Nothing is sent to
-// an address that the proxy would not dial, and nothing over a connection that did not verify. If the
-// first try leaves open which of two causes a failure has, or whether the origin speaks HTTP/2, further
-// tries tell (see tryAgain).
+// So the same code verifies the same things as in the proxy. Nothing is sent to an address that the proxy would not dial, and
+// nothing on a connection that did not verify. If the first try leaves open which of two causes a failure has, or whether the
+// origin supports HTTP/2, further tries find out (see tryAgain).
 package check
 
 import (
@@ -27,46 +25,46 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// Checker checks routes as a proxy with the same settings would use them. It is safe for concurrent
-// use; its fields must not change after the first check.
+// Checker checks routes as a proxy with the same settings would use them. It is safe for concurrent use. The fields must not change after
+// the first check.
 type Checker struct {
-	// What the proxy has, or is going to have.
-	AllowCIDRs         []netip.Prefix         // networks that may be dialled although not public
-	ForceHTTPS         bool                   // refuses routes with http://
-	ClientCertificates sni.ClientCertificates // what routes refer to; nil has none
-	Timeouts           proxy.Timeouts         // Connect and Handshake, where a route has none of its own
-	LoopID             string                 // by which the proxy knows its own requests again; empty means "sleight"
+	// The settings of the proxy.
+	AllowCIDRs         []netip.Prefix         // networks that may be dialled, although they are not public
+	ForceHTTPS         bool                   // whether routes with http:// are refused
+	ClientCertificates sni.ClientCertificates // the certificates that routes name; nil has no certificates
+	Timeouts           proxy.Timeouts         // Connect and Handshake, for routes without their own
+	LoopID             string                 // the name of the proxy in CDN-Loop; empty means "sleight"
 
-	// RootCAs are trusted where a route brings no roots. Nil means the system's.
+	// RootCAs are the roots for routes without their own. Nil means the system's roots.
 	RootCAs *x509.CertPool
 
-	// Resolver looks names up, the clients' and the origins'. Nil means net.DefaultResolver.
+	// Resolver looks up the names of hosts and of origins. Nil means net.DefaultResolver.
 	Resolver *net.Resolver
 
-	// Target is to where the DNS of hosts has to lead: the names or IP addresses of the proxy, such as
-	// the target of an API Gateway domain. Empty leaves open whether it does.
+	// Target has the names or IP addresses of the proxy, such as the target of an API Gateway domain. The DNS of hosts must
+	// lead there. If it is empty, that is not checked.
 	Target []string
 
-	// Method and Path are those of the request. Empty means GET and /.
+	// Method and Path are those of the request. Empty values mean GET and /.
 	Method, Path string
 
-	// Timeout bounds each look-up, and each address from connecting to the beginning of the
-	// answer. Zero or less means 15 seconds. The waiting for others (see Parallel) does not count.
+	// Timeout bounds each lookup, and the time of each address from connecting to the beginning of the response. Zero or less
+	// means 15 seconds. The wait for other checks (see Parallel) does not count.
 	Timeout time.Duration
 
-	// WarnDays is for how many days certificates have to be valid still, without a warning. Zero
-	// means 14; negative warns of nothing.
+	// WarnDays is the number of days that certificates must still be valid. Fewer days are a warning. Zero means 14. Negative
+	// means no warnings.
 	WarnDays int
 
-	// Parallel bounds how many look-ups and addresses are under way at once, in all checks
-	// together: an address has one file descriptor, a look-up two. Zero or less means 32.
+	// Parallel bounds the lookups and addresses under way in all checks together. An address takes one file descriptor, and a
+	// lookup takes two. Zero or less means 32.
 	Parallel int
 
 	once  sync.Once
 	slots chan struct{}
 
 	targetMu sync.Mutex
-	targets  *clientTarget // once looked up
+	targets  *clientTarget // the result of the lookup; nil before it
 }
 
 const (
@@ -74,7 +72,7 @@ const (
 	defaultWarnDays = 14
 	defaultParallel = 32
 
-	// maxIPs bounds the addresses of one name that are tried. None that is meant well has as many.
+	// maxIPs bounds the addresses of one name that are tried. Ordinary names have fewer.
 	maxIPs = 32
 )
 
@@ -96,7 +94,7 @@ func (c *Checker) timeout() time.Duration {
 	return defaultTimeout
 }
 
-// enter waits for a slot, and returns what gives it back; false where ctx ended before.
+// enter waits for a slot, and returns a function that frees it. It returns false if ctx ended before.
 func (c *Checker) enter(ctx context.Context) (leave func(), ok bool) {
 	c.once.Do(c.init)
 	select {
@@ -107,9 +105,9 @@ func (c *Checker) enter(ctx context.Context) (leave func(), ok bool) {
 	}
 }
 
-// Covered returns a name to check a route with: its host, or one that its wildcard covers. as is a
-// wish for that, and empty where there is none: a label is then made up for a wildcard.
-func Covered(key, as string) (string, error) {
+// HostToCheck returns the name to check a route with: its host, or a name that its wildcard covers. as is the wanted name. If it is
+// empty, HostToCheck makes up a label for a wildcard.
+func HostToCheck(key, as string) (string, error) {
 	pattern, err := hostname.NormalizePattern(key)
 	if err != nil {
 		return "", err
@@ -131,10 +129,10 @@ func Covered(key, as string) (string, error) {
 	return name, nil
 }
 
-// madeUp is the label that stands for the star of a wildcard.
+// madeUp is the label for the star of a wildcard.
 const madeUp = "sleight-check"
 
-// CheckItem is [Checker.Check] for an item as it is stored. One that is no valid route fails.
+// CheckItem is [Checker.Check] for a stored item. An item that is not a valid route fails.
 func (c *Checker) CheckItem(ctx context.Context, host string, item origin.Item) *Result {
 	route, err := item.Route()
 	if err != nil {
@@ -145,8 +143,7 @@ func (c *Checker) CheckItem(ctx context.Context, host string, item origin.Item) 
 	return c.Check(ctx, host, route)
 }
 
-// Check checks a route for a host that it is for. It ends early, with a result that says so, where
-// ctx does.
+// Check checks a route for one of its hosts. If ctx ends, it returns early, and the result says so.
 func (c *Checker) Check(ctx context.Context, host string, route *origin.Route) *Result {
 	began := now()
 	r := &Result{
@@ -154,9 +151,9 @@ func (c *Checker) Check(ctx context.Context, host string, route *origin.Route) *
 		ServerName: serverName(route, host), HostHeader: hostHeader(route, host),
 		Origins: make([]Origin, len(route.Addresses)),
 	}
-	var client *Client
+	var client *ClientDNS
 	var all sync.WaitGroup
-	all.Go(func() { client = c.client(ctx, host) })
+	all.Go(func() { client = c.clientDNS(ctx, host) })
 	for i, address := range route.Addresses {
 		all.Go(func() { r.Origins[i] = c.origin(ctx, host, route, address) })
 	}
@@ -172,7 +169,7 @@ func (c *Checker) Check(ctx context.Context, host string, route *origin.Route) *
 	return r
 }
 
-// serverName is what is sent as SNI and has to be proved, for a host of the route; empty without TLS.
+// serverName returns the name to send as SNI and to verify, for a host of the route. It is empty without TLS.
 func serverName(route *origin.Route, host string) string {
 	if route.Scheme != "https" {
 		return ""
@@ -180,13 +177,13 @@ func serverName(route *origin.Route, host string) string {
 	return cmp.Or(route.ServerName, host)
 }
 
-// hostHeader is what is sent as Host.
+// hostHeader returns the Host to send.
 func hostHeader(route *origin.Route, host string) string { return cmp.Or(route.HostHeader, host) }
 
 // origin checks one entry of a route's origin.
 func (c *Checker) origin(ctx context.Context, host string, route *origin.Route, address string) Origin {
 	at, port, err := hostname.SplitAddress(address)
-	if err != nil { // which no valid route has
+	if err != nil { // valid routes have no such entry
 		return Origin{Address: address, Error: err.Error(), Status: Fail, IPs: []Probe{}}
 	}
 	if port == "" {
@@ -222,8 +219,8 @@ type Mapping struct {
 	Item origin.Item
 }
 
-// All checks many routes, and returns what came of each, in the order in which they ended. done, where it
-// is not nil, is called after each, by one goroutine at a time. The error is the context's.
+// All checks many routes. It returns the results in the order of their ends. done, if it is not nil, is called after each
+// check, by one goroutine at a time. The error is that of ctx.
 func (c *Checker) All(ctx context.Context, mappings []Mapping, done func(*Result)) ([]*Result, error) {
 	var (
 		mu      sync.Mutex
@@ -260,5 +257,5 @@ func (c *Checker) All(ctx context.Context, mappings []Mapping, done func(*Result
 
 func (c *Checker) method() string { return cmp.Or(c.Method, http.MethodGet) }
 
-// now returns the time without its monotonic reading: it is compared with what certificates say.
+// now returns the time without its monotonic reading, because it is compared with the times in certificates.
 func now() time.Time { return time.Now().Round(0) }

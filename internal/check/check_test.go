@@ -17,10 +17,10 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// A verdict is a case of the tables of advice: an origin, and what has to be said of it.
+// A verdict is a case of the tables of advice: an origin, and the expected finding.
 type verdict struct {
 	code    string
-	name    string // of the case, where there are several for a code
+	name    string // of the case, if a code has several
 	level   check.Level
 	origin  func(w *world) (port string)
 	change  func(w *world, r *origin.Route)
@@ -34,7 +34,7 @@ const (
 	fail = check.LevelFail
 )
 
-// closedPort returns one that nothing listens on.
+// closedPort returns a port that nobody listens on.
 func closedPort(w *world) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -45,7 +45,7 @@ func closedPort(w *world) string {
 }
 
 var verdicts = []verdict{
-	// What is refused before anything is dialled.
+	// Routes that are refused before anything is dialled.
 	{code: "plain_http_refused", level: fail, origin: func(w *world) string { p := w.plain(nil); w.checker.ForceHTTPS = true; return p },
 		change: http_, message: "the proxy refuses", advice: "FORCE_HTTPS=false"},
 	{code: "client_cert_missing", level: fail, origin: func(w *world) string { return w.good(nil) }, change: func(w *world, r *origin.Route) { r.ClientCert = "shop" },
@@ -55,7 +55,7 @@ var verdicts = []verdict{
 	{code: "prohibited_network", level: fail, origin: func(w *world) string { w.checker.AllowCIDRs = nil; return w.good(nil) },
 		message: "127.0.0.1, in a network that is not dialled (loopback)", advice: "--allow-cidr"},
 
-	// The way there.
+	// The connection.
 	{code: "connection_refused", level: fail, origin: closedPort, message: "connection refused: nothing listens on port ", advice: "correct the port"},
 	{code: "handshake_timeout", level: fail, origin: func(w *world) string { return portOf(tlstest.Listen(w.t, func(c net.Conn) { io.Copy(io.Discard, c) })) },
 		change: func(w *world, r *origin.Route) { r.Timeouts.Handshake = 50 * time.Millisecond }, message: "handshake does not end in time", advice: "MTU"},
@@ -218,10 +218,10 @@ var verdicts = []verdict{
 	{code: "header_too_large", level: fail, origin: func(w *world) string { return w.good(status(200, "X-Large", strings.Repeat("x", 300<<10))) },
 		message: "larger than the proxy takes", advice: "256 KiB"},
 	{code: "header_too_large", name: "without a protocol, while HTTP/2 is there", level: fail, origin: func(w *world) string {
-		return w.good(status(200, "X-Large", strings.Repeat("x", 300<<10)), func(c *tls.Config) { c.NextProtos = []string{"h2"} }) // crypto/tls lets HTTP/1.1 in
+		return w.good(status(200, "X-Large", strings.Repeat("x", 300<<10)), func(c *tls.Config) { c.NextProtos = []string{"h2"} }) // crypto/tls accepts HTTP/1.1
 	}, message: "larger than the proxy takes", advice: "256 KiB"},
 
-	// The answer.
+	// The response.
 	{code: "loop", level: fail, origin: func(w *world) string {
 		return w.good(status(502, "Proxy-Status", "sleight; error=proxy_loop_detected"))
 	},
@@ -329,22 +329,22 @@ func (w *world) another(name string) *devca.Authority {
 	return a
 }
 
-// at names the origin instead of giving its address.
+// at sets the name of the origin instead of its address.
 func at(name string) func(*world, *origin.Route) {
 	return func(_ *world, r *origin.Route) { r.Addresses = []string{name + ":" + portOf(r.Addresses[0])} }
 }
 
 func http_(_ *world, r *origin.Route) { r.Scheme, r.TLSMin = "http", tls.VersionTLS12 }
 
-// protocols are those that the route lists.
+// protocols sets the protocols of the route.
 func protocols(all ...string) func(*world, *origin.Route) {
 	return func(_ *world, r *origin.Route) { r.Protocols = all }
 }
 
 func onlyHTTP1(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }
 
-// onlyHTTP2 ends the handshake of those who do not offer it, as OpenSSL does. crypto/tls would let a
-// client with HTTP/1.1 alone in without a word.
+// onlyHTTP2 ends the handshake of clients that do not offer it, as OpenSSL does. crypto/tls would silently accept a client that offers
+// only HTTP/1.1.
 func onlyHTTP2(c *tls.Config) {
 	c.NextProtos = []string{"h2"}
 	other := c.Clone()
@@ -357,7 +357,7 @@ func onlyHTTP2(c *tls.Config) {
 	}
 }
 
-// answerHTTP2 answers whatever comes with an empty SETTINGS frame.
+// answerHTTP2 answers everything with an empty SETTINGS frame.
 func answerHTTP2(c net.Conn) {
 	c.Read(make([]byte, 2048))
 	io.WriteString(c, "\x00\x00\x00\x04\x00\x00\x00\x00\x00")
@@ -370,7 +370,7 @@ func answerHTTP1(c net.Conn) {
 	io.Copy(io.Discard, c)
 }
 
-// clientCert has the proxy show a certificate to an origin that asks for one.
+// clientCert makes the proxy send a certificate to an origin that asks for one.
 func clientCert(w *world, r *origin.Route) {
 	r.ClientCert = "shop"
 	w.checker.ClientCertificates = certificateMap{"shop": w.leaf([]string{"shop"}, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })}
@@ -396,7 +396,7 @@ func TestVerdictsSayWhatIsWrongAndWhatToChange(t *testing.T) {
 			if f.Level != v.level || !strings.Contains(f.Message, v.message) || !strings.Contains(f.Advice, v.advice) || (f.Advice == "") != (v.advice == "") {
 				t.Errorf("%+v", f)
 			}
-			if v.level == fail && v.code != "untrusted" { // which is said beside another
+			if v.level == fail && v.code != "untrusted" { // it comes beside another finding
 				for n, other := range r.Findings {
 					if n != i && (other.Level == fail || other.Level == warn && other.Address != "") {
 						t.Errorf("says %q beside", other.Code)
@@ -440,7 +440,7 @@ func TestErrorPageWithoutAnErrorIsAnAnswer(t *testing.T) {
 	}
 }
 
-// A row that no case reaches is one of which nobody knows whether it is ever said.
+// A row without a case might never apply.
 func TestEveryRowOfAdviceHasACase(t *testing.T) {
 	t.Parallel()
 	for _, code := range check.Codes() {
@@ -450,9 +450,9 @@ func TestEveryRowOfAdviceHasACase(t *testing.T) {
 	}
 }
 
-// elsewhere are the codes that other tests come to, or that nothing on loopback does for certain.
+// elsewhere are the codes of other tests, and those that loopback cannot produce reliably.
 var elsewhere = []string{
-	"connection_timeout", "not_reachable_from_here", "invalid_route", "many_addresses", "interrupted", // which have tests of their own
-	"no_ipv6", "unroutable", "invalid_certificate", "failed", // what is left over
-	"renegotiation", "ping_timeout", "reset", // which TestCausesOfTheTransportAreTold makes
+	"connection_timeout", "not_reachable_from_here", "invalid_route", "many_addresses", "interrupted", // these have tests of their own
+	"no_ipv6", "unroutable", "invalid_certificate", "failed", // the last rows
+	"renegotiation", "ping_timeout", "reset", // TestCausesOfTheTransportAreTold makes these
 }

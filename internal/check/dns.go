@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// found is what DNS says of a name.
+// found is the result of a lookup.
 type found struct {
 	ips   []netip.Addr
-	cname string // the name that has the addresses, where it is another one
+	cname string // the name that has the addresses, if it is another name
 	err   error
 	took  Millis
 }
 
-// lookup resolves a name as a dialler would. Of a chain of aliases, Go tells the end.
+// lookup resolves a name as a dialer does. Go returns only the end of a chain of aliases.
 func (c *Checker) lookup(ctx context.Context, name string) found {
 	leave, ok := c.enter(ctx)
 	if !ok {
@@ -52,13 +52,13 @@ func (c *Checker) lookup(ctx context.Context, name string) found {
 
 func plainName(s string) string { return strings.ToLower(strings.TrimSuffix(s, ".")) }
 
-// isNowhere reports whether DNS says for certain that there is nothing under the name.
+// isNowhere reports whether DNS says for certain that the name has no addresses.
 func isNowhere(err error) bool {
 	dns, ok := errors.AsType[*net.DNSError](err)
 	return ok && dns.IsNotFound
 }
 
-// dnsText says what DNS came to, without the addresses of the servers that were asked.
+// dnsText returns the text of an error of DNS, without the addresses of the name servers.
 func dnsText(err error) string {
 	dns, ok := errors.AsType[*net.DNSError](err)
 	switch {
@@ -72,10 +72,10 @@ func dnsText(err error) string {
 	return "DNS failed: " + dns.Err
 }
 
-// client looks at where clients of the host are led to.
-func (c *Checker) client(ctx context.Context, host string) *Client {
+// clientDNS finds where the DNS of the host leads clients.
+func (c *Checker) clientDNS(ctx context.Context, host string) *ClientDNS {
 	f := c.lookup(ctx, host+".")
-	client := &Client{CNAME: f.cname, Addresses: []string{}, Took: f.took, ips: f.ips}
+	client := &ClientDNS{CNAME: f.cname, Addresses: []string{}, Took: f.took, ips: f.ips}
 	for _, ip := range f.ips {
 		client.Addresses = append(client.Addresses, ip.String())
 	}
@@ -88,14 +88,14 @@ func (c *Checker) client(ctx context.Context, host string) *Client {
 	return client
 }
 
-// clientTarget is what the names and addresses of the proxy come to.
+// clientTarget has the names and the addresses of the proxy.
 type clientTarget struct {
 	names []string
 	ips   []netip.Addr
 	err   error
 }
 
-// target looks the Target up, once for all checks.
+// target looks up the Target, once for all checks.
 func (c *Checker) target(ctx context.Context) *clientTarget {
 	c.targetMu.Lock()
 	defer c.targetMu.Unlock()
@@ -124,13 +124,13 @@ func (c *Checker) target(ctx context.Context) *clientTarget {
 	return t
 }
 
-// has reports whether the name or one of the addresses belongs to the target.
+// has reports whether the name or one of the addresses is one of the target.
 func (t *clientTarget) has(names []string, ips []netip.Addr) bool {
 	return slices.ContainsFunc(names, func(n string) bool { return slices.Contains(t.names, n) }) ||
 		slices.ContainsFunc(ips, func(ip netip.Addr) bool { return slices.Contains(t.ips, ip) })
 }
 
-// clientFindings says where clients are led to, and whether the origin leads back to the proxy.
+// clientFindings returns the findings about where clients are led, and whether the origin leads back to the proxy.
 func (c *Checker) clientFindings(ctx context.Context, r *Result) []Finding {
 	client := r.Client
 	var target *clientTarget
@@ -152,7 +152,7 @@ func (c *Checker) clientFindings(ctx context.Context, r *Result) []Finding {
 	var all []Finding
 	names := []string{r.Host, client.CNAME}
 	switch {
-	case client.LeadsTo != "": // or it has no address
+	case client.LeadsTo != "": // otherwise it has no address
 	case target != nil && target.has(names, client.ips):
 		client.LeadsTo = ToTarget
 	case origins.has(names, client.ips):
@@ -167,21 +167,21 @@ func (c *Checker) clientFindings(ctx context.Context, r *Result) []Finding {
 	case target == nil:
 	case target.has(origins.names, nil), slices.ContainsFunc(origins.ips, func(ip netip.Addr) bool { return slices.Contains(c.Target, ip.String()) }):
 		all = append(all, Finding{Level: LevelFail, Code: "origin_is_proxy", Message: "the origin leads to the proxy itself", Advice: "set origin to the customer's load balancer"})
-	case target.has(nil, origins.ips): // which names of one service may have in common
+	case target.has(nil, origins.ips): // names of one service may share addresses
 		all = append(all, Finding{Level: LevelWarn, Code: "origin_is_proxy", Message: "the origin has an address that the proxy has too", Advice: "see that origin is the customer's load balancer, and not the proxy under another name"})
 	}
 	return append(all, c.leadsTo(client, target, r.Host)...)
 }
 
-// leadsTo says what clients will meet. Without a target nobody knows what is right, and a host that is not
-// switched over yet is what most checks are about; with one, all else is a warning.
-func (c *Checker) leadsTo(client *Client, target *clientTarget, host string) []Finding {
+// leadsTo returns the finding about where clients are led. If there is no target, it is only a note, because most checks are about hosts
+// that have not moved to the proxy yet. If there is a target, all other places are a warning.
+func (c *Checker) leadsTo(client *ClientDNS, target *clientTarget, host string) []Finding {
 	to, level := "the proxy", LevelNote
 	if target != nil {
 		to, level = c.Target[0], LevelWarn
 	}
 	by := "a CNAME record (at the apex of a zone, by an alias)"
-	if ip, err := netip.ParseAddr(to); err == nil { // which a CNAME record cannot have
+	if ip, err := netip.ParseAddr(to); err == nil { // a CNAME record cannot have one
 		by = "an A record"
 		if ip.Is6() {
 			by = "an AAAA record"
@@ -203,7 +203,7 @@ func (c *Checker) leadsTo(client *Client, target *clientTarget, host string) []F
 	return nil
 }
 
-// dnsFinding says why an entry has no addresses.
+// dnsFinding returns the finding for an entry without addresses.
 func dnsFinding(o *Origin) Finding {
 	f := Finding{Level: LevelFail}
 	dns, _ := errors.AsType[*net.DNSError](o.dnsErr)

@@ -36,7 +36,7 @@ func (r routes) Lookup(_ context.Context, host string) (*origin.Route, error) {
 	return nil, origin.ErrNotFound
 }
 
-// A check that asks for something else than the proxy proves nothing.
+// A check whose request differs from the proxy's proves nothing.
 func TestCheckSendsWhatTheProxySends(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*origin.Route){
@@ -86,7 +86,7 @@ func TestCheckSendsWhatTheProxySends(t *testing.T) {
 	}
 }
 
-// An origin that leads back to a real proxy is found by what that says.
+// An origin that leads back to a real proxy is found by the proxy's answer.
 func TestLoopIsFoundByTheProxysOwnRefusal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -147,7 +147,7 @@ func TestEveryAddressOfANameIsTried(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	port := w.good(nil)
-	w.names["many.test"] = []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"} // the origin listens on the first alone
+	w.names["many.test"] = []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"} // the origin listens only on the first
 	for i := range 40 {
 		w.names["lots.test"] = append(w.names["lots.test"], fmt.Sprintf("127.0.0.%d", i+1))
 	}
@@ -223,13 +223,13 @@ func TestCovered(t *testing.T) {
 		{"one.test", "", "one.test"}, {"*.x.test", "", "sleight-check.x.test"}, {"*.x.test", "a.x.test", "a.x.test"}, {"one.test", "one.test", "one.test"},
 		{"*.x.test", "a.b.x.test", ""}, {"*.x.test", "a.y.test", ""}, {"one.test", "two.test", ""}, {"127.0.0.1", "", ""}, {"", "", ""},
 	} {
-		if got, err := check.Covered(c.key, c.as); got != c.want || (err == nil) != (c.want != "") {
+		if got, err := check.HostToCheck(c.key, c.as); got != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("%q as %q: %q, %v", c.key, c.as, got, err)
 		}
 	}
 }
 
-// Nothing hangs, and what is given up is given up at once.
+// Nothing hangs, and a canceled check ends at once.
 func TestInterruptedCheckEnds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -267,7 +267,7 @@ func TestAddressesOfOneRouteKeepToTheBound(t *testing.T) {
 		route.Addresses = append(route.Addresses, hanging)
 	}
 	r := w.check(route)
-	// A connection that was given up may be counted there for a moment longer.
+	// The origin may count a closed connection for a moment longer.
 	if m := most.Load(); m > 2*3 || m < 1 {
 		t.Errorf("%d connections were open at once", m)
 	}
@@ -279,7 +279,7 @@ func TestAddressesOfOneRouteKeepToTheBound(t *testing.T) {
 	}
 }
 
-// Of many routes, those come first that need somebody; and no more connections are open than may be.
+// In a check of many routes, the urgent ones come first, and no more connections are open than allowed.
 func TestAllIsReportedByUrgencyWithinItsBounds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -295,7 +295,7 @@ func TestAllIsReportedByUrgencyWithinItsBounds(t *testing.T) {
 			open.Add(-1)
 		}
 	}
-	// As a root ends within a day, what is to be fine trusts the leaf itself, which does not.
+	// The root expires within a day, so the routes that must be fine trust the leaf itself, which is valid for longer.
 	serve := func(days int) (string, string) {
 		c := w.leaf([]string{"*.test"}, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(time.Duration(days)*24*time.Hour + time.Hour) })
 		s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
@@ -350,7 +350,7 @@ func TestAllIsReportedByUrgencyWithinItsBounds(t *testing.T) {
 	if s := report.Summary; s != (check.Summary{Routes: 300, OK: 293, Warn: 2, Fail: 3, Inactive: 2, InactiveFail: 1}) {
 		t.Errorf("%+v", s)
 	}
-	// A connection that was closed here may be counted there for a moment longer.
+	// The origin may count a closed connection for a moment longer.
 	if m := most.Load(); m > 2*7 || m < 2 {
 		t.Errorf("%d connections were open at once", m)
 	}

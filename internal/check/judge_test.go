@@ -16,7 +16,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// Days are those of the certificate that ends first, wherever it is: who sorts by them would see it too late.
+// Days are those of the certificate that expires first. People who sort by days would see it too late otherwise.
 func TestDaysLeftAreOfTheCertificateThatEndsFirst(t *testing.T) {
 	t.Parallel()
 	probe := func(days int) Probe { return Probe{Status: OK, daysLeft: &days} }
@@ -25,7 +25,7 @@ func TestDaysLeftAreOfTheCertificateThatEndsFirst(t *testing.T) {
 		{{IPs: []Probe{probe(90)}}, {IPs: []Probe{{Status: Fail}, probe(3)}}},
 		{{IPs: []Probe{probe(3)}}, {IPs: []Probe{probe(90)}}},
 	} {
-		r := &Result{Host: "one.test", Client: &Client{LeadsTo: ToElsewhere}, Origins: origins}
+		r := &Result{Host: "one.test", Client: &ClientDNS{LeadsTo: ToElsewhere}, Origins: origins}
 		r.judge(t.Context(), &Checker{})
 		if r.DaysLeft == nil || *r.DaysLeft != 3 {
 			t.Errorf("%v days of %+v", r.DaysLeft, origins)
@@ -33,8 +33,7 @@ func TestDaysLeftAreOfTheCertificateThatEndsFirst(t *testing.T) {
 	}
 }
 
-// What an address comes to, and what the route then does: the proxy goes on where one cannot be reached,
-// and not where one has answered.
+// The status of a route follows from its addresses: the proxy tries the next address if one cannot be reached, and not after an answer.
 func TestJudgementGoesTheWayOfTheProxy(t *testing.T) {
 	t.Parallel()
 	var (
@@ -68,7 +67,7 @@ func TestJudgementGoesTheWayOfTheProxy(t *testing.T) {
 		{"no such name, then one that works", [][]Probe{{}, {ok}}, Warn, "dns_not_found"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := &Result{Host: "one.test", Client: &Client{LeadsTo: ToElsewhere}}
+			r := &Result{Host: "one.test", Client: &ClientDNS{LeadsTo: ToElsewhere}}
 			for _, probes := range c.origins {
 				o := Origin{IPs: probes}
 				if len(probes) == 0 {
@@ -88,7 +87,7 @@ func TestJudgementGoesTheWayOfTheProxy(t *testing.T) {
 	}
 }
 
-// Many machines have no IPv6, which says nothing of the proxy's. None is without IPv4.
+// Many machines have no IPv6, and the proxy may have it. Each machine has IPv4.
 func TestIPv4AddressWithoutARouteToItFails(t *testing.T) {
 	t.Parallel()
 	for ip, want := range map[string]bool{"192.0.2.1": false, "2001:db8::1": true} {
@@ -99,7 +98,7 @@ func TestIPv4AddressWithoutARouteToItFails(t *testing.T) {
 	}
 }
 
-// A certificate that ends soon hurts nobody where another chain holds without it.
+// A certificate that expires soon harms nobody if another chain is valid without it.
 func TestTheChainThatLastsLongestCounts(t *testing.T) {
 	t.Parallel()
 	until := func(days int) *x509.Certificate {
@@ -126,7 +125,7 @@ func TestTheChainThatLastsLongestCounts(t *testing.T) {
 	}
 }
 
-// What pkg/sni says of a connection is told with what to do, however the origin came to do it.
+// Each cause of pkg/sni has a finding with advice.
 func TestCausesOfTheTransportAreTold(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -177,7 +176,7 @@ func TestTimesAreToldInWholeUnits(t *testing.T) {
 	}
 }
 
-// Half a character would be shown as another, and a name that is none would be copied into a command.
+// Half a character would be shown as another character. An invalid name would be copied into a command.
 func FuzzTextsOfCertificates(f *testing.F) {
 	for _, s := range []string{"one.test", "x; rm -rf", strings.Repeat("ü", 200), "\xff\xfe", "\x1b[2J", "http://ca.test/i.crt", "https://[::1]/", "a.test:1", "192.0.2.1"} {
 		f.Add(s, 7)
@@ -204,7 +203,7 @@ func FuzzTextsOfCertificates(f *testing.F) {
 	})
 }
 
-// Scripts read these names.
+// Scripts rely on these names.
 func TestFieldsOfTheResultStay(t *testing.T) {
 	t.Parallel()
 	want := "host route state status verdict advice server_name host_header days_left checked_at took_ms " +

@@ -7,17 +7,17 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// Servers such as Tomcat, Jetty, Envoy and ATS refuse a Host that is not the name of the handshake, and
-// say so by statuses that others have for much else. This file finds out, and has the advice.
+// Servers such as Tomcat, Jetty, Envoy and ATS refuse a Host that is not the name of the handshake. Their statuses for that have other
+// meanings in other servers. This file finds out the cause, and has the advice.
 
-// hostHeader is the Host that was sent.
+// hostHeader returns the Host that was sent.
 func (f *facts) hostHeader() string { return hostHeader(f.route, f.host) }
 
-// twoNames reports whether the handshake had another name than the request.
+// twoNames reports whether the handshake and the request had different names.
 func (f *facts) twoNames() bool { return f.name != "" && f.name != f.hostHeader() }
 
-// oneName is the advice if there are two. The Host stays as it is if the certificate is for it too:
-// with another, the origin would make its links of that.
+// oneName is the advice if there are two names. If the certificate is for the Host too, the Host stays, because the origin would make
+// its links with another Host.
 func (f *facts) oneName() string {
 	name, host := f.name, f.hostHeader()
 	asHost, asName := "set server_name to "+host, "set host_header to "+name
@@ -33,7 +33,7 @@ func (f *facts) oneName() string {
 	return "make server_name and Host one name: " + asName + "; or " + asHost + ", if the origin has a certificate for that"
 }
 
-// oneNameFirst puts that advice before another, if it applies.
+// oneNameFirst puts the advice of oneName before other advice, if it applies.
 func (f *facts) oneNameFirst(advice string) string {
 	if !f.twoNames() {
 		return advice
@@ -41,7 +41,7 @@ func (f *facts) oneNameFirst(advice string) string {
 	return f.oneName() + "; if it stays, " + advice
 }
 
-// knownHost is the advice if the origin may not know the Host.
+// knownHost returns the advice for an origin that may not know the Host.
 func (f *facts) knownHost() string {
 	if f.route.HostHeader != "" {
 		return "correct host_header, or have the customer add " + f.hostHeader()
@@ -49,7 +49,7 @@ func (f *facts) knownHost() string {
 	return "set host_header, or have the customer add " + f.hostHeader()
 }
 
-// knownName is the advice if the origin does not know the name of the handshake.
+// knownName returns the advice for an origin that does not know the name of the handshake.
 func (f *facts) knownName() string {
 	if f.route.ServerName != "" {
 		return "correct server_name"
@@ -62,9 +62,8 @@ func invalidSNI(f *facts) bool {
 	return f.response.StatusCode == http.StatusBadRequest && strings.Contains(f.body, "Invalid SNI")
 }
 
-// mayRefuseNames reports whether the answer is of a server that refuses two names, and looks like that
-// refusal. It may look like that for another reason: whether a request with one name fares better
-// decides.
+// mayRefuseNames reports whether the response looks like the refusal of two names, by a server that refuses them. It may have another
+// cause: a request with one name decides.
 func mayRefuseNames(f *facts) bool {
 	if !f.twoNames() || f.err != nil {
 		return false
@@ -81,7 +80,7 @@ func mayRefuseNames(f *facts) bool {
 	return false
 }
 
-// misdirected reports whether the origin refuses the Host under the name of the handshake.
+// misdirected reports whether the origin refuses the Host on a connection with this server name.
 func misdirected(f *facts) bool {
 	if hasStatus(http.StatusMisdirectedRequest)(f) || invalidSNI(f) {
 		return true
@@ -89,7 +88,7 @@ func misdirected(f *facts) bool {
 	return mayRefuseNames(f) && f.renamed != nil && f.renamed.err == nil && f.renamed.response.StatusCode != f.response.StatusCode
 }
 
-// resetForNames reports whether the origin ended the request by what Tomcat says to two names over HTTP/2.
+// resetForNames reports whether the origin reset the request as Tomcat does for two names over HTTP/2.
 func resetForNames(f *facts) bool {
 	reset := resetOf(f)
 	return reset != nil && !reset.GoAway && reset.Code == "PROTOCOL_ERROR" && f.twoNames()

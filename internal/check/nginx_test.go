@@ -18,10 +18,10 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// guard runs a program, and ends it when its standard input ends: when the test does, however it does.
+// guard runs a program, and ends it at the end of its standard input, which is the end of the test.
 const guard = `"$@" </dev/null & exec >/dev/null 2>&1 3<&- 4<&-; trap "" HUP INT QUIT TERM; read -r _; kill $!; wait`
 
-// What many origins are says what is wrong in its own ways.
+// nginx, which many origins are, reports faults in its own ways.
 func TestWhatNginxSaysIsUnderstood(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -43,7 +43,8 @@ func TestWhatNginxSaysIsUnderstood(t *testing.T) {
 	if err := os.WriteFile(clients, []byte(w.stranger.PEM()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// Made here and inherited: no port can be lost to others, and requests may come before nginx is ready.
+	// The test makes the listener, and nginx inherits it: no other program can take the port, and requests can come before nginx
+	// is ready.
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +84,7 @@ func TestWhatNginxSaysIsUnderstood(t *testing.T) {
 	inherited.Close()
 	t.Cleanup(func() {
 		stdin.Close()
-		cmd.Wait() // the guard was told to kill, and says so
+		cmd.Wait() // its error says that it was killed
 		if t.Failed() {
 			t.Logf("nginx: %s", &said)
 		}

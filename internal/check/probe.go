@@ -20,38 +20,38 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// facts are all that is known of one address, for the table of advice.
+// facts has everything that is known about one address, for the tables of advice.
 type facts struct {
 	checker *Checker
-	host    string // that was asked for
-	name    string // that had to be proved; empty without TLS
+	host    string // of the request
+	name    string // to verify; empty without TLS
 	route   *origin.Route
-	origin  string // name or address of the entry, without port
+	origin  string // name or address in the entry, without port
 	port    string
 	ip      netip.Addr
 	now     time.Time
 
 	exchange  sni.Exchange
-	err       *sni.Error // nil where there is an answer
-	asked     bool       // for a client certificate
-	shaken    bool       // the handshake came to an end, and everything verified
+	err       *sni.Error // nil if there is a response
+	asked     bool       // whether the origin asked for a client certificate
+	shaken    bool       // whether the handshake succeeded, and the certificate verified
 	state     tls.ConnectionState
 	presented []*x509.Certificate
-	chain     []*x509.Certificate // that verified, the leaf first
+	chain     []*x509.Certificate // the chain that verified, the leaf first
 	response  *http.Response      // its body is closed
-	body      string              // the beginning of it
+	body      string              // the beginning of the body
 
-	change  func(*sni.Target) // what is different in a further try; nil in the first
+	change  func(*sni.Target) // the change of a further try; nil in the first try
 	offered []string          // protocols, in the handshake
 
-	// What further tries came to (see tryAgain).
-	renamed *facts // of a request with one name; nil if there was none
-	unnamed bool   // a handshake without a name was answered in TLS, after one with the name was not
+	// The results of further tries (see tryAgain).
+	renamed *facts // of a request with one name; nil if there was no such request
+	unnamed bool   // whether only a handshake without a name was answered
 	http2   *bool  // whether the origin agrees to HTTP/2; nil if that is not known
-	instead string // the protocol that the origin speaks, if the request failed since it was not offered; else empty
+	instead string // the protocol of the origin, if the request failed because it was not offered; otherwise empty
 }
 
-// probe sends the request to one address, and judges what came of it.
+// probe sends the request to one address, and returns the result with its findings.
 func (c *Checker) probe(ctx context.Context, host string, route *origin.Route, entry string, ip netip.Addr, port string) Probe {
 	p := Probe{IP: ip.String()}
 	leave, ok := c.enter(ctx)
@@ -92,12 +92,12 @@ func (f *facts) ask(ctx context.Context) {
 		return
 	}
 	f.response = response
-	body, _ := io.ReadAll(io.LimitReader(response.Body, maxBody)) // what broke off is as good as what was there
+	body, _ := io.ReadAll(io.LimitReader(response.Body, maxBody)) // a part of the body is enough
 	response.Body.Close()
 	f.body = string(body)
 }
 
-// shake connects and shakes hands as ask does, and sends no request.
+// shake connects and makes the handshake as ask does, and sends no request.
 func (f *facts) shake(ctx context.Context) {
 	transport := f.transport()
 	defer transport.CloseIdleConnections()
@@ -114,8 +114,8 @@ func (f *facts) setError(err error) {
 	}
 }
 
-// transport makes the transport of one try, to this address alone. Each try has its own, since connections
-// and sessions of another prove nothing.
+// transport returns the transport for one try, to this address only. Each try has its own transport, because connections and sessions
+// of another try prove nothing.
 func (f *facts) transport() *sni.Transport {
 	c := f.checker
 	target := proxy.Target(f.route)
@@ -139,7 +139,7 @@ func (f *facts) transport() *sni.Transport {
 	}
 }
 
-// watch returns a context by which f learns of the handshake.
+// watch returns a context that records the handshake in f.
 func (f *facts) watch(ctx context.Context) context.Context {
 	ctx = sni.WithCertificateRequest(ctx, func(*tls.CertificateRequestInfo) { f.asked = true })
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{TLSHandshakeDone: func(state tls.ConnectionState, err error) {
@@ -152,7 +152,7 @@ func (f *facts) watch(ctx context.Context) context.Context {
 	}})
 }
 
-// request makes the request as the proxy would send it for a client behind an HTTPS front.
+// request returns the request that the proxy would send for a client behind an HTTPS front.
 func (f *facts) request(ctx context.Context) *http.Request {
 	const self = "sleight"
 	u := &url.URL{Path: f.path()}
@@ -164,13 +164,13 @@ func (f *facts) request(ctx context.Context) *http.Request {
 		"Accept":            {"*/*"},
 		"User-Agent":        {"sleight-check"},
 		"Via":               {"1.1 " + self},
-		"Cdn-Loop":          {cmp.Or(f.checker.LoopID, self)}, // by which a proxy of ours refuses it, instead of sending it on
+		"Cdn-Loop":          {cmp.Or(f.checker.LoopID, self)}, // if the origin is a proxy with that name, it refuses the request
 		"X-Forwarded-Host":  {f.host},
 		"X-Forwarded-Proto": {"https"},
 	}}).WithContext(f.watch(ctx))
 }
 
-// describe fills in what was seen.
+// describe fills in the result from the facts.
 func (p *Probe) describe(f *facts) {
 	if f.err != nil {
 		p.Error = &Failure{string(f.err.Type), cutAt(f.err.Error(), maxMessage)}
@@ -213,7 +213,7 @@ func (p *Probe) describe(f *facts) {
 	}
 }
 
-// isElsewhere reports whether an address was out of reach because of where the check runs.
+// isElsewhere reports whether an address could not be reached because of the place where the check runs.
 func isElsewhere(f *facts) bool {
 	return f.err.Type == sni.DestinationIPUnroutable && f.ip.Is6()
 }

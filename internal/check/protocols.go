@@ -9,7 +9,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// The names of ALPN (RFC 7301 section 6) that a route may list.
+// The protocols that a route may list, with their names in ALPN (RFC 7301 section 6).
 const (
 	alpnHTTP1 = "http/1.1"
 	alpnHTTP2 = "h2"
@@ -18,8 +18,8 @@ const (
 // noApplicationProtocol is the alert of RFC 7301 section 3.2.
 const noApplicationProtocol tls.AlertError = 120
 
-// speaksHTTP2 returns whether the origin agrees to HTTP/2, after it has answered; nil if that is not known.
-// It shakes hands once more if the first handshake does not tell.
+// speaksHTTP2 returns whether the origin agrees to HTTP/2, or nil if that is not known. It is called after a response. It makes another
+// handshake if the first handshake does not tell.
 func (f *facts) speaksHTTP2(ctx context.Context) *bool {
 	switch {
 	case f.name == "":
@@ -36,9 +36,9 @@ func (f *facts) speaksHTTP2(ctx context.Context) *bool {
 	return new(agreed == alpnHTTP2)
 }
 
-// mayLackProtocol reports whether the request may have failed because the origin speaks no protocol that it
-// was offered. Some servers say so by an alert. Others end the handshake without a protocol, by which a
-// client expects HTTP/1.1, and then speak HTTP/2 all the same or hang up.
+// mayLackProtocol reports whether the request may have failed because the origin supports no protocol that it was offered. Some servers
+// send an alert. Others complete the handshake without a protocol, which means HTTP/1.1 to a client, and then use HTTP/2 anyway
+// or close the connection.
 func mayLackProtocol(f *facts) bool {
 	if isAlert(noApplicationProtocol)(f) || errors.Is(f.err, sni.ErrHTTP2Only) {
 		return true
@@ -49,27 +49,27 @@ func mayLackProtocol(f *facts) bool {
 	switch f.err.Type {
 	case sni.ConnectionTerminated, sni.HTTPProtocolError:
 		return true
-	case sni.TLSProtocolError: // as pkg/sni refuses an origin without ALPN
+	case sni.TLSProtocolError: // pkg/sni refuses an origin without ALPN so
 		return !slices.Contains(f.offered, alpnHTTP1)
 	}
 	return false
 }
 
-// speaksInstead returns the protocol that was not offered, if the origin speaks it, and else "". It shakes
-// hands once more to find out.
+// speaksInstead returns the protocol that was not offered if the origin supports it, and "" otherwise. It makes another handshake to find
+// out.
 func (f *facts) speaksInstead(ctx context.Context) string {
 	other := f.notOffered()
 	if f.name == "" || other == "" {
 		return ""
 	}
 	agreed, ok := f.agree(ctx, other)
-	if ok && (agreed == other || agreed == "" && other == alpnHTTP1) { // an origin without ALPN speaks HTTP/1.1
+	if ok && (agreed == other || agreed == "" && other == alpnHTTP1) { // an origin without ALPN uses HTTP/1.1
 		return other
 	}
 	return ""
 }
 
-// notOffered returns the protocol that was not offered, and "" if both were.
+// notOffered returns the protocol that was not offered, or "" if both were offered.
 func (f *facts) notOffered() string {
 	for _, p := range []string{alpnHTTP1, alpnHTTP2} {
 		if !slices.Contains(f.offered, p) {
@@ -79,15 +79,15 @@ func (f *facts) notOffered() string {
 	return ""
 }
 
-// agree shakes hands once more, verified as the first time and without a request, and returns which of these
-// protocols the origin agrees to; "" if to none. It returns false if the handshake fails.
+// agree makes another handshake, verified as the first one and without a request. It returns the protocol that the origin agrees to, or
+// "" if it agrees to none of them. It returns false if the handshake fails.
 func (f *facts) agree(ctx context.Context, protocols ...string) (agreed string, ok bool) {
 	another := f.again(func(t *sni.Target) { t.ALPN = protocols })
 	another.shake(ctx)
 	return another.state.NegotiatedProtocol, another.shaken
 }
 
-// answersUnagreed reports whether the origin answers in HTTP/2, and does not agree to it if it is offered.
+// answersUnagreed reports whether the origin answers in HTTP/2 without agreeing to it in the handshake.
 func answersUnagreed(f *facts) bool {
 	if !errors.Is(f.err, sni.ErrHTTP2Only) {
 		return false

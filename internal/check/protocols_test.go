@@ -11,8 +11,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// The origin is spoken to as the route says. Whether it speaks HTTP/2 too is told, and no second request
-// is sent for that.
+// The check uses the protocols of the route. It reports whether the origin supports HTTP/2 too, without a second request.
 func TestProtocolsAreTold(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -60,12 +59,12 @@ func TestProtocolsAreTold(t *testing.T) {
 	}
 }
 
-// A check of many routes is many handshakes as it is. Nothing is asked twice.
+// A check of many routes makes many handshakes. It makes none of them twice.
 func TestAtMostOneMoreHandshakeIsMadeForProtocols(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		origin    []string // the protocols of the origin
-		protocols string   // those of the route
+		protocols string   // the protocols of the route
 		want      int32
 	}{
 		"HTTP/1.1, of both":            {[]string{"h2", "http/1.1"}, "", 2},

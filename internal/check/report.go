@@ -6,13 +6,13 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// Report is what came of the checks of many routes.
+// Report has the results of the checks of many routes.
 type Report struct {
 	Summary Summary   `json:"summary"`
-	Routes  []*Result `json:"routes"` // the most urgent first
+	Routes  []*Result `json:"routes"` // the most urgent result first
 }
 
-// Summary counts routes. Those that are disabled or have expired are counted apart.
+// Summary counts routes. Disabled and expired routes are counted separately.
 type Summary struct {
 	Routes       int `json:"routes"`
 	OK           int `json:"ok"`
@@ -49,7 +49,7 @@ func NewReport(results []*Result) *Report {
 	return r
 }
 
-// Invalid is the result for what is no route.
+// Invalid returns the result for an item that is not a valid route.
 func Invalid(host string, err error) *Result {
 	r := &Result{Host: host, Route: host, State: origin.Invalid, CheckedAt: now(), Origins: []Origin{}}
 	r.add(invalidRoute(err))

@@ -12,11 +12,10 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// Status is what a check comes to.
+// Status is the outcome of a check.
 type Status string
 
-// The statuses, from good to bad. Skipped is what could not be tried from here, which says
-// nothing of it: an IPv6 address, on a machine that has no IPv6.
+// The statuses, from good to bad. Skipped means that it could not be tried here, such as an IPv6 address on a machine without IPv6.
 const (
 	OK      Status = "ok"
 	Skipped Status = "skipped"
@@ -24,7 +23,7 @@ const (
 	Fail    Status = "fail"
 )
 
-// Level is how much a [Finding] matters. A note changes no status.
+// Level is the importance of a [Finding]. A note does not change the status.
 type Level string
 
 // The levels.
@@ -34,47 +33,46 @@ const (
 	LevelFail Level = "fail"
 )
 
-// Finding is something to know, and what to do about it.
+// Finding is a fact for people, with advice.
 type Finding struct {
 	Level   Level    `json:"level"`
-	Code    string   `json:"code"` // stable; docs/check.md lists them
+	Code    string   `json:"code"` // must not change; docs/check.md lists the codes
 	Address string   `json:"address,omitempty"`
 	IPs     []string `json:"ips,omitempty"`
 	Message string   `json:"message"`
 	Advice  string   `json:"advice,omitempty"`
 }
 
-// Millis is a time that something took, in milliseconds in JSON.
+// Millis is a duration. In JSON it is in milliseconds.
 type Millis time.Duration
 
-// MarshalJSON writes milliseconds with three digits after the point.
+// MarshalJSON writes milliseconds, with three digits after the point.
 func (m Millis) MarshalJSON() ([]byte, error) {
 	return fmt.Appendf(nil, "%.3f", time.Duration(m).Seconds()*1000), nil
 }
 
 func took(since time.Time) Millis { return Millis(time.Since(since)) }
 
-// Result is what came of the check of one route. Its form in JSON is documented in docs/check.md, and
-// is not changed but by additions.
+// Result is the result of the check of one route. docs/check.md documents its form in JSON, which changes only by additions.
 type Result struct {
 	Host       string       `json:"host"`  // the name that was checked
 	Route      string       `json:"route"` // the key of the route
 	State      origin.State `json:"state"` // usable, disabled, expired or invalid
 	Status     Status       `json:"status"`
-	Verdict    string       `json:"verdict"`          // in one line
+	Verdict    string       `json:"verdict"`          // one line
 	Advice     string       `json:"advice,omitempty"` // what to do first
 	ServerName string       `json:"server_name,omitempty"`
 	HostHeader string       `json:"host_header,omitempty"`
-	DaysLeft   *int         `json:"days_left"` // of the certificate that ends first; null where none verified
+	DaysLeft   *int         `json:"days_left"` // of the certificate that expires first; null if no chain verified
 	CheckedAt  time.Time    `json:"checked_at"`
 	Took       Millis       `json:"took_ms"`
 	Findings   []Finding    `json:"findings"`
-	Client     *Client      `json:"client,omitempty"`
+	Client     *ClientDNS   `json:"client,omitempty"`
 	Origins    []Origin     `json:"origins"`
 }
 
-// Client is where clients of the host are led to by DNS.
-type Client struct {
+// ClientDNS is where DNS leads the clients of the host.
+type ClientDNS struct {
 	CNAME     string   `json:"cname,omitempty"`
 	Addresses []string `json:"addresses"`
 	LeadsTo   LeadsTo  `json:"leads_to"`
@@ -84,33 +82,33 @@ type Client struct {
 	ips []netip.Addr
 }
 
-// LeadsTo says where the DNS of a host leads to.
+// LeadsTo is a place where the DNS of a host can lead.
 type LeadsTo string
 
-// Where it may lead to.
+// The places.
 const (
-	ToTarget    LeadsTo = "target"    // to what was said to be the proxy
-	ToOrigin    LeadsTo = "origin"    // past the proxy
-	ToNowhere   LeadsTo = "nowhere"   // there is no such name, or it has no address
-	ToElsewhere LeadsTo = "elsewhere" // which may be the proxy, where nobody said what that is
+	ToTarget    LeadsTo = "target"    // one of the names and addresses of the proxy
+	ToOrigin    LeadsTo = "origin"    // clients bypass the proxy
+	ToNowhere   LeadsTo = "nowhere"   // the name does not exist, or has no address
+	ToElsewhere LeadsTo = "elsewhere" // this may be the proxy, if no target was given
 	ToUnknown   LeadsTo = "unknown"   // DNS did not answer
 )
 
-// Origin is one entry of a route's origin.
+// Origin is the result for one entry of a route's origin.
 type Origin struct {
-	Address string  `json:"address"` // with its port
+	Address string  `json:"address"` // with the port
 	Status  Status  `json:"status"`
 	CNAME   string  `json:"cname,omitempty"`
 	DNS     *Millis `json:"dns_ms,omitempty"` // absent for an IP address
-	Error   string  `json:"error,omitempty"`  // of the look-up
+	Error   string  `json:"error,omitempty"`  // of the lookup
 	IPs     []Probe `json:"ips"`
 
 	name   string
 	dnsErr error
-	left   int // how many addresses were left out
+	left   int // number of addresses that were left out
 }
 
-// Probe is what came of one IP address.
+// Probe is the result for one IP address.
 type Probe struct {
 	IP           string        `json:"ip"`
 	Status       Status        `json:"status"`
@@ -119,26 +117,26 @@ type Probe struct {
 	Handshake    *Millis       `json:"tls_ms,omitempty"`
 	FirstByte    *Millis       `json:"first_byte_ms,omitempty"`
 	TLS          *TLS          `json:"tls,omitempty"`
-	Certificates []Certificate `json:"certificates,omitempty"` // the origin's own first
+	Certificates []Certificate `json:"certificates,omitempty"` // the origin's own certificate first
 	HTTP         *HTTP         `json:"http,omitempty"`
 
 	findings []Finding
 	daysLeft *int
-	answered bool // there was a connection, or a wrong certificate: the proxy goes on to no other address
+	answered bool // there was a connection or a wrong certificate, so that the proxy tries no other address
 }
 
-// Failure is an error as the proxy has it.
+// Failure is the proxy's error.
 type Failure struct {
-	Type    string `json:"type"` // RFC 9209, as in the proxy's Proxy-Status
+	Type    string `json:"type"` // the error type of RFC 9209, as in Proxy-Status
 	Message string `json:"message"`
 }
 
-// TLS is what was agreed on in the handshake.
+// TLS is the result of the handshake.
 type TLS struct {
 	Version           string   `json:"version,omitempty"`
 	CipherSuite       string   `json:"cipher_suite,omitempty"`
 	ALPN              string   `json:"alpn,omitempty"`
-	SpeaksHTTP2       *bool    `json:"speaks_http2,omitempty"` // whether it would if the route listed h2 first; absent if not known
+	SpeaksHTTP2       *bool    `json:"speaks_http2,omitempty"` // whether it would agree to h2; absent if that is not known
 	ServerName        string   `json:"server_name"`
 	Verified          bool     `json:"verified"`
 	ClientCertWanted  bool     `json:"client_cert_wanted"`
@@ -146,7 +144,7 @@ type TLS struct {
 	VerificationError string   `json:"verification_error,omitempty"`
 }
 
-// HTTP is the answer to the request.
+// HTTP is the response.
 type HTTP struct {
 	Protocol string `json:"protocol"`
 	Method   string `json:"method"`
@@ -156,28 +154,26 @@ type HTTP struct {
 	Server   string `json:"server,omitempty"`
 }
 
-// add takes a finding in, with its sentences bounded and safe for terminals: they have strangers' words.
+// add adds a finding. It bounds the sentences and makes them safe for terminals, because they have text from origins.
 func (r *Result) add(f Finding) {
 	f.Message, f.Advice = sentence(f.Message), sentence(f.Advice)
 	r.Findings = append(r.Findings, f)
 }
 
-// InForce reports whether the route is what the proxy uses now. One that is disabled or expired is
-// checked, but its failure hurts nobody.
+// InForce reports whether the proxy uses the route now. A disabled or expired route is checked too, but its failure harms nobody.
 func (r *Result) InForce() bool { return r.State == origin.Usable || r.State == origin.Invalid }
 
-// CannotWork reports whether requests through the route would fail for as long as neither it nor the
-// origin is changed. An origin that answers with a server error may be having a bad moment; one
-// that cannot be reached, or does not prove its name, is not where requests should be sent.
+// CannotWork reports whether requests through the route fail until somebody changes the route or the origin. An origin that answers with
+// a server error may recover by itself. Requests should not go to an origin that cannot be reached or does not prove its name.
 func (r *Result) CannotWork() bool {
 	return r.Status == Fail && slices.ContainsFunc(r.Findings, func(f Finding) bool {
 		return f.Level == LevelFail && f.Code != codeServerError
 	})
 }
 
-// judge comes to a conclusion about what was found, by the way that the proxy goes: on to the
-// next address where one cannot be reached, but not where one has answered, be it with a certificate
-// that does not verify. What is not on that way is worth a warning at most.
+// judge sets the status from the findings. It follows the proxy's order: the proxy tries the next address if an address cannot be
+// reached, and not after an answer, even if the certificate does not verify. Findings about addresses that the proxy would not
+// reach are warnings at most.
 func (r *Result) judge(ctx context.Context, c *Checker) {
 	decisive, works := -1, false
 	for i := range r.Origins {
@@ -210,7 +206,7 @@ func (r *Result) judge(ctx context.Context, c *Checker) {
 	r.conclude()
 }
 
-// conclude sets what follows from the findings, and puts the worst first.
+// conclude sets the verdict and the advice from the findings, and puts the worst finding first.
 func (r *Result) conclude() {
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int { return cmp.Compare(b.Level.rank(), a.Level.rank()) })
 	if r.Findings == nil {
@@ -231,7 +227,7 @@ func (r *Result) conclude() {
 	}
 }
 
-// Where names the addresses that a finding is about, in short.
+// Where returns the addresses of a finding, as a short text.
 func (f Finding) Where() string {
 	switch len(f.IPs) {
 	case 0:
@@ -245,7 +241,7 @@ func (f Finding) Where() string {
 	return fmt.Sprintf("%s, %s and %d more", f.Address, f.IPs[0], len(f.IPs)-1)
 }
 
-// summary says what works.
+// summary returns the verdict of a route that works.
 func (r *Result) summary() string {
 	ips, status := 0, 0
 	for _, o := range r.Origins {
@@ -268,7 +264,7 @@ func (r *Result) summary() string {
 	return s
 }
 
-// findings are those of the entry, of which the same about several addresses is one.
+// findings returns the findings of the entry. The same finding about several addresses is returned once.
 func (o *Origin) findings() []Finding {
 	var all []Finding
 	if o.dnsErr != nil || len(o.IPs) == 0 {
@@ -295,12 +291,12 @@ func (o *Origin) findings() []Finding {
 	return all
 }
 
-// works reports whether requests that come to the entry are answered.
+// works reports whether the entry answers requests.
 func (o *Origin) works() bool {
 	return slices.ContainsFunc(o.IPs, func(p Probe) bool { return p.Status == OK || p.Status == Warn })
 }
 
-// ends reports whether the proxy goes on to no other entry although this one does not work.
+// ends reports whether the entry fails so that the proxy tries no other entry.
 func (o *Origin) ends() bool {
 	return slices.ContainsFunc(o.IPs, func(p Probe) bool { return p.Status == Fail && p.answered })
 }
@@ -324,7 +320,7 @@ func (l Level) status() Status {
 	return map[Level]Status{LevelNote: OK, LevelWarn: Warn, LevelFail: Fail}[l]
 }
 
-// sooner returns the lesser, where nil is none.
+// sooner returns the smaller number. Nil means no number.
 func sooner(a, b *int) *int {
 	if a == nil || b != nil && *b < *a {
 		return b
@@ -332,8 +328,8 @@ func sooner(a, b *int) *int {
 	return a
 }
 
-// byUrgency orders what fails in force before what warns, and that before the rest; within each,
-// by how soon a certificate ends, then by name.
+// byUrgency orders results: routes in force that fail, then warnings, then the rest. In each group the certificate that expires first
+// comes first, and then the order is by name.
 func byUrgency(a, b *Result) int {
 	urgency := func(r *Result) int {
 		if !r.InForce() {

@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	maxText    = 300     // bytes of one thing that an origin says of itself
-	maxMessage = 2000    // bytes of a finding's sentence, which has several
-	maxNames   = 8 << 10 // bytes of the names of one certificate, together
+	maxText    = 300     // bytes of one text from an origin
+	maxMessage = 2000    // bytes of a finding's sentence, which may have several of these texts
+	maxNames   = 8 << 10 // bytes of all names of one certificate
 	maxChain   = 20      // certificates of one address
-	maxBody    = 4 << 10 // bytes of an answer: what says whose error page it is stands at the top
+	maxBody    = 4 << 10 // bytes of a response; the service is named at the top of its error page
 )
 
-// cut shortens what an origin says of itself. A certificate may have 60 KB of it.
+// cut shortens a text from an origin. A certificate can have 60 KB of text.
 func cut(s string) string { return cutAt(s, maxText) }
 
-// cutAt cuts s after at most n bytes, and not within a character.
+// cutAt cuts s after at most n bytes, between characters.
 func cutAt(s string, n int) string {
 	if len(s) <= n {
 		return s
@@ -33,7 +33,7 @@ func cutAt(s string, n int) string {
 	return s[:n] + "..."
 }
 
-// sentence is a text as findings have it: bounded, and safe for terminals.
+// sentence returns a text for findings: bounded, and safe for terminals.
 func sentence(s string) string { return printable.Text(cutAt(s, maxMessage)) }
 
 func plural(n int, one, many string) string {
@@ -43,7 +43,7 @@ func plural(n int, one, many string) string {
 	return many
 }
 
-// span says how long a time is, in its largest whole unit. The sign does not count.
+// span returns the length of a duration in its largest whole unit, without the sign.
 func span(d time.Duration) string {
 	for _, unit := range []struct {
 		is        time.Duration
@@ -56,7 +56,7 @@ func span(d time.Duration) string {
 	return "less than a minute"
 }
 
-// moreDays says for how long a certificate is valid that has not ended.
+// moreDays returns the text for the time that a certificate is still valid.
 func moreDays(left int) string {
 	if left < 1 {
 		return "less than a day more"
@@ -64,14 +64,13 @@ func moreDays(left int) string {
 	return fmt.Sprintf("%d more %s", left, plural(left, "day", "days"))
 }
 
-// hostnameOf returns a name of a certificate, and false if it is no hostname: strangers make certificates,
-// and may put anything there.
+// hostnameOf returns a name of a certificate, and false if it is not a hostname. A certificate can have any text there.
 func hostnameOf(name string) (string, bool) {
 	clean, err := hostname.Normalize(name)
 	return clean, err == nil && strings.EqualFold(clean, name) && !hostname.IsIP(clean)
 }
 
-// issuerURL returns the first URL of those at which a certificate has its issuer's, and "" if none is one to follow.
+// issuerURL returns the first usable URL of the issuer's certificate, or "".
 func issuerURL(said []string) string {
 	for _, s := range said {
 		if u, err := url.Parse(s); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && len(s) <= maxText {

@@ -31,7 +31,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// world is what one case has: an authority that is trusted, one that is not, and names.
+// world has the parts of a case: an authority that is trusted, an authority that is not, and names.
 type world struct {
 	t            *testing.T
 	ca, stranger *devca.Authority
@@ -57,14 +57,14 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// check checks the route, with the names as they are by now.
+// check checks the route, with the current names.
 func (w *world) check(route *origin.Route) *check.Result {
 	w.t.Helper()
 	_, w.checker.Resolver = tlstest.NameServer(w.t, w.names)
 	return w.checker.Check(w.t.Context(), "one.test", route)
 }
 
-// serve starts an origin that presents the certificate under every name, and returns its port.
+// serve starts an origin that presents the certificate for each name. It returns the port.
 func (w *world) serve(c tls.Certificate, handler http.HandlerFunc, change ...func(*tls.Config)) string {
 	w.t.Helper()
 	w.server = &tlstest.Origin{Certificates: map[string]tls.Certificate{}}
@@ -97,7 +97,7 @@ func leafOf(t *testing.T, ca *devca.Authority, key crypto.Signer, names []string
 	return c
 }
 
-// pemOf is the certificate itself as a bundle of roots.
+// pemOf returns the certificate itself as a bundle of roots.
 func pemOf(c tls.Certificate) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}))
 }
@@ -106,7 +106,7 @@ var quiet = log.New(io.Discard, "", 0)
 
 var oneTest = []string{"one.test"}
 
-// good serves a certificate that is good.
+// good serves with a valid certificate.
 func (w *world) good(handler http.HandlerFunc, change ...func(*tls.Config)) string {
 	w.t.Helper()
 	return w.serve(w.leaf(oneTest), handler, change...)
@@ -121,7 +121,7 @@ func (w *world) plain(handler http.HandlerFunc) string {
 	return w.server.Port()
 }
 
-// raw answers each connection with bytes of its own, after it was sent something.
+// raw answers the first bytes of each connection with its own bytes.
 func (w *world) raw(answer string) string {
 	w.t.Helper()
 	return portOf(tlstest.Listen(w.t, func(c net.Conn) {
@@ -131,7 +131,7 @@ func (w *world) raw(answer string) string {
 	}))
 }
 
-// shaken serves a good certificate over TLS, and then what is no answer.
+// shaken serves TLS with a valid certificate, and answers with bytes that are not HTTP.
 func (w *world) shaken(serve func(net.Conn), protocols ...string) string {
 	w.t.Helper()
 	config := &tls.Config{Certificates: []tls.Certificate{w.leaf(oneTest)}, NextProtos: protocols}
@@ -187,7 +187,7 @@ func selfSigned(t *testing.T) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// requireClient asks for a certificate, and takes none but the stranger's.
+// requireClient requires a certificate of the stranger.
 func (w *world) requireClient(config *tls.Config) {
 	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, w.stranger.Pool()
 }
