@@ -17,8 +17,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// pipe is a Conn whose server reads requests and answers each with the next of the answers, in one
-// write, and then hangs up.
+// pipe returns a Conn whose server answers each request with the next of the answers, in one write, and closes the connection after the
+// last.
 func pipe(t testing.TB, answers ...string) (c *Conn, done func() []bool) {
 	t.Helper()
 	ours, theirs := net.Pipe()
@@ -56,7 +56,7 @@ func request(t testing.TB, method string, body io.Reader) *http.Request {
 	return req
 }
 
-// answer is what came of one request.
+// answer is the result of one request.
 type answer struct {
 	status   int
 	header   http.Header
@@ -88,7 +88,7 @@ func ask(t testing.TB, method, raw string) (a answer) {
 
 const ok = "HTTP/1.1 200 OK\r\n"
 
-// What RFC 9112 gives one meaning is read so, and what a server has lost count of ends its connection.
+// An answer with a single meaning in RFC 9112 is read so. If the server has lost count of its bytes, the connection ends.
 func TestAnswersAreReadAsRFC9112Says(t *testing.T) {
 	for _, c := range []struct {
 		name, method, raw string
@@ -143,7 +143,7 @@ func TestAnswersAreReadAsRFC9112Says(t *testing.T) {
 	}
 }
 
-// What has no one meaning is an error, and its text holds nothing of what came.
+// An answer that could have two meanings is an error. The text of the error has no byte of the answer.
 func TestAnswersWithoutOneMeaningAreErrors(t *testing.T) {
 	chunked := ok + "Transfer-Encoding: chunked\r\n\r\n"
 	for name, raw := range map[string]string{
@@ -248,7 +248,7 @@ func TestHeaderSectionsAreBounded(t *testing.T) {
 			t.Errorf("%s: %v", name, got.err)
 		}
 	}
-	// Four bytes for each field, beside its name and value, and none for the status line.
+	// Each field counts four bytes beside its name and value. The status line does not count.
 	exact := ok + "X: " + strings.Repeat("x", 4<<10-1-4-len("Content-Length: 0\r\n")) + "\r\nContent-Length: 0\r\n\r\n"
 	if got := ask(t, "GET", exact); got.err != nil {
 		t.Errorf("a header of just the limit: %v", got.err)
@@ -272,7 +272,7 @@ func TestInterimAnswersWithoutEndAreAnError(t *testing.T) {
 	}
 }
 
-// The rest of a body that is here already costs nobody a connection; one that is not is not waited for.
+// If the rest of a body has arrived, the connection is kept. Close does not wait for the rest.
 func TestBodyThatIsClosedEarlyIsNotWaitedFor(t *testing.T) {
 	for _, c := range []struct {
 		raw      string
@@ -302,7 +302,7 @@ func TestBodyThatIsClosedEarlyIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// Whoever has waited for long enough closes the body, and a Read must not wait for ever.
+// Close must end a Read that waits.
 func TestCloseEndsAReadThatWaits(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
@@ -329,8 +329,8 @@ func TestCloseEndsAReadThatWaits(t *testing.T) {
 	}
 }
 
-// FuzzAnswers reads answers as net/http does, or more strictly: what we take for whole, it does too, with
-// the same status and body.
+// FuzzAnswers compares with net/http, which is less strict: if this package takes an answer for complete, so does net/http, with the same
+// status and body.
 func FuzzAnswers(f *testing.F) {
 	for _, raw := range []string{
 		ok + "Content-Length: 2\r\n\r\n{}", ok + "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX: y\r\n\r\n",
@@ -354,7 +354,7 @@ func FuzzAnswers(f *testing.F) {
 			return
 		}
 		if strings.Contains(raw, " :") || strings.Contains(raw, "\t:") {
-			return // which net/http reads under another name
+			return // net/http reads it under another name
 		}
 		got := ask(t, method, raw)
 		theirs, err := http.ReadResponse(bufio.NewReader(strings.NewReader(raw)), &http.Request{Method: method})

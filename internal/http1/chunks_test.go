@@ -26,7 +26,7 @@ func TestSmallChunksAreReadTogether(t *testing.T) {
 	}
 }
 
-// What is here is told, whatever of the next chunk, or of the end, is still to come.
+// A Read returns the bytes that have arrived, and does not wait for the next chunk or the end.
 func TestChunkDoesNotWaitForTheNext(t *testing.T) {
 	const sent = "3\r\nabc\r\n"
 	for _, next := range []string{"", "1", "1\r\n", "0", "0\r\n", "0\r\nX-A: 1\r\n", "00\r\n", "\r\n"} {

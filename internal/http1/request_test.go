@@ -14,10 +14,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-// wire is a Conn whose server is told what came, byte by byte, and answers when it likes.
+// wire returns a Conn, and the server's end of its connection.
 func wire(t testing.TB) (c *Conn, server net.Conn, ended chan bool) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -32,12 +33,17 @@ func wire(t testing.TB) (c *Conn, server net.Conn, ended chan bool) {
 	if server, err = l.Accept(); err != nil {
 		t.Fatal(err)
 	}
+	return connOn(t, ours, server)
+}
+
+// connOn is [wire] on a given connection. A test in a bubble of testing/synctest gives the ends of a net.Pipe.
+func connOn(t testing.TB, ours, server net.Conn) (*Conn, net.Conn, chan bool) {
 	t.Cleanup(func() { ours.Close(); server.Close() })
-	ended = make(chan bool, 10)
+	ended := make(chan bool, 10)
 	return &Conn{Conn: ours, Abort: func() { ours.Close() }, MaxHeaderBytes: 4 << 10, Done: func(reusable bool) { ended <- reusable }}, server, ended
 }
 
-// readUntil reads what the server gets, up to and with mark.
+// readUntil reads up to and including mark.
 func readUntil(t testing.TB, br *bufio.Reader, mark string) string {
 	t.Helper()
 	var b strings.Builder
@@ -136,10 +142,10 @@ func TestRequestsThatWouldBeOthersAreRefused(t *testing.T) {
 	}
 }
 
-// An origin that answers amid an upload has said all; what of the body is still to come is of no use.
+// If an origin has answered during an upload, the rest of the body is of no use.
 func TestAnswerAmidAnUploadIsSeen(t *testing.T) {
 	conn, server, ended := wire(t)
-	source, writer := io.Pipe() // from which nothing comes but the beginning
+	source, writer := io.Pipe() // only the beginning is written to it
 	go io.WriteString(writer, "beginning")
 	go func() {
 		readUntil(t, bufio.NewReader(server), "beginning")
@@ -162,7 +168,7 @@ func TestAnswerAmidAnUploadIsSeen(t *testing.T) {
 	}
 }
 
-// Answers that come while the body goes on are read on, and both may go on to their ends.
+// If an answer comes during the upload, both may go on to their ends.
 func TestAnswerMayBeginBeforeTheRequestEnds(t *testing.T) {
 	conn, server, ended := wire(t)
 	source, writer := io.Pipe()
@@ -263,7 +269,7 @@ func TestBodyWaitsForContinue(t *testing.T) {
 	}
 }
 
-// atRead is an empty reader that does something when it is read.
+// atRead is an empty reader that calls a function when it is read.
 type atRead func()
 
 func (f atRead) Read([]byte) (int, error) { f(); return 0, io.EOF }
@@ -338,53 +344,56 @@ func readHeader(br *bufio.Reader) {
 }
 
 func TestResponseTimeoutCountsFromTheEndOfTheRequest(t *testing.T) {
-	conn, server, ended := wire(t)
-	conn.ResponseTimeout = 50 * time.Millisecond
-	go io.Copy(io.Discard, server)
-	source, writer := io.Pipe()
-	sent := make(chan time.Time, 1)
-	go func() {
-		io.WriteString(writer, "a")
-		<-time.After(100 * time.Millisecond) // for longer than the timeout
-		io.WriteString(writer, "b")
-		writer.Close()
-		sent <- time.Now()
-	}()
-	_, err := conn.RoundTrip(request(t, "POST", source))
-	if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() {
-		t.Errorf("ended with %v", err)
-	}
-	select {
-	case <-sent:
-	default:
-		t.Error("it ended before the request was sent")
-	}
-	if <-ended {
-		t.Error("the connection may be used again")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		conn, server, ended := connOn(t, ours, theirs)
+		conn.ResponseTimeout = time.Second
+		go io.Copy(io.Discard, server)
+		source, writer := io.Pipe()
+		go func() {
+			io.WriteString(writer, "a")
+			time.Sleep(time.Minute)
+			io.WriteString(writer, "b")
+			writer.Close()
+		}()
+		began := time.Now()
+		_, err := conn.RoundTrip(request(t, "POST", source))
+		if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() {
+			t.Errorf("ended with %v", err)
+		}
+		if took := time.Since(began); took != time.Minute+time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if <-ended {
+			t.Error("the connection may be used again")
+		}
+	})
 }
 
-// An answer in time, and a body that takes longer, are no timeout.
+// A body may take longer than the timeout.
 func TestResponseTimeoutEndsWithTheHeader(t *testing.T) {
-	conn, server, ended := wire(t)
-	conn.ResponseTimeout = 20 * time.Millisecond
-	go func() {
-		br := bufio.NewReader(server)
-		readUntil(t, br, "\r\n\r\n")
-		io.WriteString(server, ok+"Content-Length: 4\r\n\r\nha")
-		<-time.After(60 * time.Millisecond)
-		io.WriteString(server, "lf")
-	}()
-	resp, err := conn.RoundTrip(request(t, "GET", nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if body, err := io.ReadAll(resp.Body); string(body) != "half" || err != nil {
-		t.Errorf("%q, %v", body, err)
-	}
-	if !<-ended {
-		t.Error("the connection cannot be used again")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		conn, server, ended := connOn(t, ours, theirs)
+		conn.ResponseTimeout = time.Second
+		go func() {
+			br := bufio.NewReader(server)
+			readUntil(t, br, "\r\n\r\n")
+			io.WriteString(server, ok+"Content-Length: 4\r\n\r\nha")
+			time.Sleep(time.Minute)
+			io.WriteString(server, "lf")
+		}()
+		resp, err := conn.RoundTrip(request(t, "GET", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(resp.Body); string(body) != "half" || err != nil {
+			t.Errorf("%q, %v", body, err)
+		}
+		if !<-ended {
+			t.Error("the connection cannot be used again")
+		}
+	})
 }
 
 func TestSwitchedConnectionIsTheCallers(t *testing.T) {
@@ -403,7 +412,7 @@ func TestSwitchedConnectionIsTheCallers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cancel() // which is none of its business any more
+	cancel() // it has no effect any more
 	both := resp.Body.(interface {
 		io.ReadWriteCloser
 		CloseWrite() error
@@ -450,7 +459,7 @@ func TestHooksTellOfEachStep(t *testing.T) {
 	}
 	resp.Body.Close()
 	<-ended
-	sending, receiving := []string{}, []string{} // on a goroutine each
+	sending, receiving := []string{}, []string{} // each is used by its own goroutine
 	for len(steps) > 0 {
 		switch step := <-steps; step {
 		case "first byte", "continue":

@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// What the system has given up is dead, although the error says timeout: so does the error of a Read
-// that finds nothing.
+// A connection that the kernel has given up is dead. Its error says timeout, as that of a Read without data does.
 func TestConnectionThatTheSystemHasGivenUpIsDead(t *testing.T) {
 	for _, c := range []struct {
 		err  error
@@ -32,7 +31,7 @@ type failingConn struct {
 
 func (c failingConn) Read([]byte) (int, error) { return 0, c.err }
 
-// A server that was told so hangs up, whether or not its answer says it too.
+// A server closes the connection if the request says so, even if its answer does not.
 func TestConnectionIsNotUsedAgainAfterARequestWithClose(t *testing.T) {
 	for name, change := range map[string]func(*http.Request){
 		"Close":  func(r *http.Request) { r.Close = true },

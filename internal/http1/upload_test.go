@@ -17,7 +17,7 @@ type counted struct {
 
 func (c counted) Write(p []byte) (int, error) { *c.writes++; return c.Conn.Write(p) }
 
-// Each Write is a TLS record and a system call, here and at the server.
+// Each Write costs a TLS record, and a system call on both sides.
 func TestHeaderAndBodyThatIsThereGoOutTogether(t *testing.T) {
 	send := func(body io.Reader) (writes int) {
 		conn, server, ended := wire(t)
@@ -47,7 +47,7 @@ func TestHeaderAndBodyThatIsThereGoOutTogether(t *testing.T) {
 		"from elsewhere": func() io.Reader { return io.MultiReader(strings.NewReader("body")) },
 	} {
 		writes := send(body())
-		for n := 0; n < 20 && writes > 1 && name == "from elsewhere"; n++ { // on a busy machine, a millisecond passes before it is read
+		for n := 0; n < 20 && writes > 1 && name == "from elsewhere"; n++ { // on a loaded machine, a millisecond may pass before it is read
 			writes = send(body())
 		}
 		if writes != 1 {
@@ -56,14 +56,14 @@ func TestHeaderAndBodyThatIsThereGoOutTogether(t *testing.T) {
 	}
 }
 
-// A body that is slow to come does not hold its header back.
+// A slow body must not delay the header.
 func TestHeaderDoesNotWaitForTheBodyForLong(t *testing.T) {
 	conn, server, _ := wire(t)
 	source, writer := io.Pipe()
 	go func() {
 		br := bufio.NewReader(server)
 		readUntil(t, br, "\r\n\r\n")
-		io.WriteString(writer, "x") // and not before
+		io.WriteString(writer, "x") // and no earlier
 		writer.Close()
 		readUntil(t, br, "0\r\n\r\n")
 		io.WriteString(server, empty)
@@ -75,8 +75,8 @@ func TestHeaderDoesNotWaitForTheBodyForLong(t *testing.T) {
 	resp.Body.Close()
 }
 
-// A server that answers before it has read the body hangs up over the rest of it, or takes that for another
-// request: also if the rest comes just behind the answer.
+// A server that answers before it has read the body may close the connection at the rest of the body, or take the rest for another
+// request, even if the rest comes just after the answer.
 func TestEarlyAnswerIsTheLastOfItsConnection(t *testing.T) {
 	for name, length := range map[string]int64{"length": 8, "chunked": -1} {
 		conn, server, ended := wire(t)
