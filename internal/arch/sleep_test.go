@@ -50,15 +50,11 @@ var waits = map[string]struct {
 	"pkg/sni.TestBodiesThatAreHeldUpHoldUpNobodyElse":            {1, "must outlast the time after which a body counts as held up"},
 	"pkg/sni.TestBodyThatWasSentKeepsNobodyAway":                 {1, "must outlast the time after which a body counts as held up"},
 	"pkg/sni.TestBusyOriginIsNoDeadPath":                         {1, "must outlast TCP_USER_TIMEOUT, which the kernel keeps"},
-	"pkg/sni.TestBytesOnAnIdleConnectionAreNoSignOfLife":         {2, "waits until bytes were read from an idle connection"},
-	"pkg/sni.TestCancelledRequestIsNoSignOfLife":                 {1, "must outlast UnsafeReuse of a real connection"},
 	"pkg/sni.TestExchangeTellsWhatARequestWentThrough":           {1, "makes the translation take a time that can be measured"},
 	"pkg/sni.TestIdleConnectionsHaveNoGoroutines":                {1, "polls the number of goroutines"},
 	"pkg/sni.TestNginxHangsUpAndNoPostIsLostOrSentTwice":         {1, "the time between two requests is the subject"},
 	"pkg/sni.TestOriginThatDoesNotReadYetIsNoDeadPath":           {1, "must outlast TCP_USER_TIMEOUT, which the kernel keeps"},
-	"pkg/sni.TestOriginsOwnLimitIsKept":                          {1, "must outlast a limit that the origin announces in seconds"},
 	"pkg/sni.TestRepeatedRequestWaitsForItsTurn":                 {1, "must outlast DialTimeout of a real connection"},
-	"pkg/sni.TestUnsafeReuseIsShortByDefault":                    {1, "must outlast UnsafeReuse of a real connection"},
 }
 
 func TestTestsDoNotSleep(t *testing.T) {

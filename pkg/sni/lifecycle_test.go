@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -259,7 +260,17 @@ func TestRequestsBeyondTheStreamsOfAConnection(t *testing.T) {
 	}
 }
 
-// Who waits for another's dialling must not share its end.
+// sharingDial waits until n requests share a dial.
+func sharingDial(t *testing.T, tr *sni.Transport, n int) {
+	t.Helper()
+	for late := time.Now().Add(10 * time.Second); tr.SharingDial() != n; runtime.Gosched() {
+		if time.Now().After(late) {
+			t.Fatalf("%d requests share a dial, want %d", tr.SharingDial(), n)
+		}
+	}
+}
+
+// A request that waits for the dial of another must not be canceled with it.
 func TestRequestThatWaitsOutlivesTheOneItWaitsFor(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -291,6 +302,7 @@ func TestRequestThatWaitsOutlivesTheOneItWaitsFor(t *testing.T) {
 			}
 		})
 	}
+	sharingDial(t, tr, 6)
 	let.Store(true)
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
@@ -302,32 +314,28 @@ func TestRequestThatWaitsOutlivesTheOneItWaitsFor(t *testing.T) {
 	}
 }
 
-// Nor is its failure worth trying again and again for each of those that wait.
+// If a dial fails, the requests that wait for it must not dial one after another.
 func TestFailureToConnectIsSharedByThoseWhoWait(t *testing.T) {
 	t.Parallel()
-	arrived := make(chan struct{}, 100)
 	let := make(chan struct{})
-	address, calls := listening(t, func(net.Conn) { arrived <- struct{}{}; <-let })
+	address, calls := listening(t, func(net.Conn) { <-let })
 	tr := newTransport(t, to(sni.Target{Addresses: []string{address}}))
+	const requests = 10 // as many as share a dial
 	var wg sync.WaitGroup
 	var failed atomic.Int64
-	one := func() {
-		_, err := get(t, tr, "https://a.test/")
-		var e *sni.Error
-		if errors.As(err, &e) && e.Type == sni.ConnectionTerminated {
-			failed.Add(1)
-		}
+	for range requests {
+		wg.Go(func() {
+			_, err := get(t, tr, "https://a.test/")
+			if e, ok := errors.AsType[*sni.Error](err); ok && e.Type == sni.ConnectionTerminated {
+				failed.Add(1)
+			}
+		})
 	}
-	wg.Go(one)
-	<-arrived
-	for range 20 {
-		wg.Go(one)
-	}
+	sharingDial(t, tr, requests)
 	close(let)
 	wg.Wait()
-	// Those that came after the failure have dialled for themselves.
-	if n := calls.Load(); failed.Load() != 21 || n > 21 {
-		t.Errorf("%d of 21 requests failed as they should, with %d connections", failed.Load(), n)
+	if n := calls.Load(); failed.Load() != requests || n != 1 {
+		t.Errorf("%d of %d requests failed as they should, with %d connections", failed.Load(), requests, n)
 	}
 }
 
@@ -388,11 +396,10 @@ func TestTraceHooksAreCalled(t *testing.T) {
 	})
 }
 
-// Where time is up while the request waits for its turn, the wait is what is told.
+// A deadline ends a request that waits for the dial of another. The error says that time ran out while connecting.
 func TestDeadlineWhileAnotherDials(t *testing.T) {
 	t.Parallel()
-	arrived := make(chan struct{}, 10)
-	address := tlstest.Listen(t, func(c net.Conn) { arrived <- struct{}{}; io.Copy(io.Discard, c) })
+	address, calls := listening(t, func(c net.Conn) { io.Copy(io.Discard, c) })
 	tr := newTransport(t, to(sni.Target{Addresses: []string{address}}))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -401,13 +408,21 @@ func TestDeadlineWhileAnotherDials(t *testing.T) {
 		req, _ := http.NewRequestWithContext(ctx, "GET", "https://a.test/", nil)
 		send(tr, req)
 	}()
-	<-arrived
-	short, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer stop()
-	req, _ := http.NewRequestWithContext(short, "GET", "https://a.test/", nil)
-	_, err := send(tr, req)
-	if e := wantType(t, err, sni.ConnectionTimeout); !e.Timeout() {
+	sharingDial(t, tr, 1)
+	short, stop := context.WithCancelCause(t.Context())
+	waited := make(chan error, 1)
+	go func() {
+		req, _ := http.NewRequestWithContext(short, "GET", "https://a.test/", nil)
+		_, err := send(tr, req)
+		waited <- err
+	}()
+	sharingDial(t, tr, 2)
+	stop(context.DeadlineExceeded)
+	if e := wantType(t, <-waited, sni.ConnectionTimeout); !e.Timeout() {
 		t.Errorf("%v does not say that time ran out", e)
+	}
+	if n := calls.Load(); n > 1 {
+		t.Errorf("%d connections: the second request did not wait for the first", n)
 	}
 	cancel()
 	<-done
@@ -534,10 +549,9 @@ func TestCancelledRequestIsNoSignOfLife(t *testing.T) {
 		o := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
 		for range 10 { // net/http notices the cancelled context sooner or later
 			tr := newTransport(t, to(targetOver(over, o.Addr, ca.PEM())))
-			tr.UnsafeReuse = 30 * time.Millisecond
 			mustGet(t, tr, "https://a.test/")
 			before := o.Conns()
-			<-time.After(31 * time.Millisecond)
+			tr.SetIdleFor(time.Second) // longer than UnsafeReuse
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			req, _ := http.NewRequestWithContext(ctx, "GET", "https://a.test/", nil)

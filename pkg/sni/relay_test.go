@@ -272,9 +272,10 @@ func TestUnsafeReuseIsShortByDefault(t *testing.T) {
 		tr, _, relay := relayed(t, over)
 		tr.UnsafeReuse = 0
 		mustSendTo(t, tr, "POST", "/", nil)
+		tr.SetIdleFor(0)
 		mustSendTo(t, tr, "POST", "/", nil)
 		wantFlows(t, relay, 1, "for POSTs in a row")
-		<-time.After(510 * time.Millisecond)
+		tr.SetIdleFor(500 * time.Millisecond)
 		mustSendTo(t, tr, "POST", "/", nil)
 		wantFlows(t, relay, 2, "for POSTs with half a second between them")
 		mustSendTo(t, tr, "GET", "/", nil)
@@ -341,12 +342,10 @@ func TestBytesOnAnIdleConnectionAreNoSignOfLife(t *testing.T) {
 		io.Copy(io.Discard, c)
 	})
 	tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.RootsFromPEM(ca.PEM())}))
-	tr.UnsafeReuse = 100 * time.Millisecond
 	mustSendTo(t, tr, "GET", "/", nil)
-	<-time.After(120 * time.Millisecond)
+	tr.SetIdleFor(time.Second) // longer than UnsafeReuse
 	close(hangUp)
-	<-half
-	<-time.After(20 * time.Millisecond) // until they were read, which nothing shows
+	<-half // over loopback, the bytes have arrived when they are written
 	mustSendTo(t, tr, "POST", "/", strings.NewReader("body"))
 	if posts.Load() != 1 {
 		t.Errorf("the POST arrived %d times", posts.Load())
@@ -508,13 +507,14 @@ func TestOriginsOwnLimitIsKept(t *testing.T) {
 		{"timeout=0", "GET", 0, 2},
 		{"timeout=0", "POST", 0, 2},
 		{"timeout=1", "GET", 0, 1},
-		{"timeout=1", "POST", 610 * time.Millisecond, 2},
+		{"timeout=1", "POST", 500 * time.Millisecond, 2},
 		{"timeout=1", "GET", time.Second, 2},
 		{"max=100, Timeout=1", "GET", time.Second, 2},
 		// Half of it is for requests that are not safe, a second less than it for the others.
-		{"timeout=4", "POST", 2010 * time.Millisecond, 2},
-		{"timeout=4", "GET", 2010 * time.Millisecond, 1},
-		{"", "POST", 2010 * time.Millisecond, 1},
+		{"timeout=4", "POST", 2 * time.Second, 2},
+		{"timeout=4", "GET", 2 * time.Second, 1},
+		{"timeout=4", "GET", 3 * time.Second, 2},
+		{"", "POST", 2 * time.Second, 1},
 	} {
 		ca := tlstest.NewAuthority(t)
 		origin := &tlstest.Origin{
@@ -532,7 +532,7 @@ func TestOriginsOwnLimitIsKept(t *testing.T) {
 		t.Run(fmt.Sprintf("%s %s after %v", c.announces, c.method, c.after), func(t *testing.T) {
 			t.Parallel()
 			mustSendTo(t, tr, "GET", "/", nil)
-			<-time.After(c.after)
+			tr.SetIdleFor(c.after)
 			mustSendTo(t, tr, c.method, "/", nil)
 			if n := origin.Conns(); n != c.conns {
 				t.Errorf("%d connections, want %d", n, c.conns)
