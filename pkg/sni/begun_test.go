@@ -12,7 +12,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// What has come back may be with the client already, and the origin was there.
+// Bytes of a response may have reached the client already, and the origin was there.
 func TestSafeRequestOfWhichSomethingCameBackIsNotRepeated(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		var again atomic.Bool

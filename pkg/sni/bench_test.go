@@ -15,8 +15,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// BenchmarkRequest compares a request, and its kilobyte of an answer, with the same over a
-// plain http.Transport that dials the origin directly. What the origin itself takes is part of both.
+// BenchmarkRequest compares a request with a response of a kilobyte with the same over a plain http.Transport that dials the origin
+// directly. The work of the origin is part of both.
 func BenchmarkRequest(b *testing.B) {
 	for _, protocol := range []struct {
 		name  string
@@ -28,7 +28,7 @@ func BenchmarkRequest(b *testing.B) {
 			TLSClientConfig:    &tls.Config{RootCAs: ca.Pool()},
 			ForceAttemptHTTP2:  true,
 			DisableCompression: true,
-			HTTP2:              &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second}, // as ours
+			HTTP2:              &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second}, // as in this package
 			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, network, o)
 			},
@@ -84,7 +84,7 @@ func exchange(b *testing.B, rt http.RoundTripper, method string) {
 	resp.Body.Close()
 }
 
-// benchOrigin serves a kilobyte under name, and records nothing.
+// benchOrigin serves a kilobyte for name, and records nothing.
 func benchOrigin(b *testing.B, http1 bool, ca *devca.Authority, name string) string {
 
 	b.Helper()

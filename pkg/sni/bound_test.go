@@ -20,7 +20,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// waiting waits until n requests stand in the queue for a connection.
+// waiting waits until n requests are in the queue for a connection.
 func waiting(t *testing.T, tr *sni.Transport, n int) {
 	t.Helper()
 	for tr.Waiting() != n {
@@ -31,7 +31,7 @@ func waiting(t *testing.T, tr *sni.Transport, n int) {
 	}
 }
 
-// Beyond the bound, requests have their turn in the order in which they came.
+// Requests beyond the bound get connections in the order of their arrival.
 func TestRequestsBeyondTheBoundWaitInOrder(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"GET", "POST"} {
@@ -67,7 +67,7 @@ func TestRequestsBeyondTheBoundWaitInOrder(t *testing.T) {
 	}
 }
 
-// Over whatever protocol, there are never more connections than the bound, and nobody is forgotten.
+// There are never more connections than the bound, over each protocol, and each request gets one.
 func TestConnectionsAreNeverMoreThanTheBound(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		for name, c := range map[string]struct {
@@ -143,7 +143,7 @@ func TestRequestThatWaitsForTooLongSaysWhatFor(t *testing.T) {
 	}
 }
 
-// A connection that cannot be made gives its place to the next.
+// If a connection cannot be made, another request gets its place.
 func TestFailedConnectionsLeaveTheirPlace(t *testing.T) {
 	t.Parallel()
 	tr := newTransport(t, to(sni.Target{Addresses: []string{unusedAddress(t)}, MaxConns: 1}))
@@ -157,7 +157,7 @@ func TestFailedConnectionsLeaveTheirPlace(t *testing.T) {
 	wg.Wait()
 }
 
-// A client that asks again and again must not have the origin shake hands each time.
+// A client that repeats its request must not cause a handshake each time.
 func TestFailedHandshakeIsNotRepeatedForEachRequest(t *testing.T) {
 	t.Parallel()
 	ca, other := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
@@ -185,12 +185,12 @@ func TestFailedHandshakeIsNotRepeatedForEachRequest(t *testing.T) {
 		if _, err := get(t, tr, "https://b.test/"); err == nil { // is another one
 			t.Error("another host is trusted")
 		}
-		s.target.Roots = sni.RootsFromPEM(ca.PEM()) // which is another pool
+		s.target.Roots = sni.RootsFromPEM(ca.PEM()) // this is another pool
 		mustGet(t, tr, "https://a.test/")
 	}
 }
 
-// Who was given up says nothing about the origin.
+// A canceled request is not a failure of the origin.
 func TestHandshakeThatWasGivenUpIsNotRemembered(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -204,7 +204,7 @@ func TestHandshakeThatWasGivenUpIsNotRemembered(t *testing.T) {
 	mustGet(t, tr, "https://a.test/")
 }
 
-// A request that is repeated has as long to wait as a new one, however long the first attempt took.
+// A repeated request may wait as long as a new one, whatever time the first attempt took.
 func TestRepeatedRequestWaitsForItsTurn(t *testing.T) {
 	overHTTP1(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -230,7 +230,7 @@ func TestRepeatedRequestWaitsForItsTurn(t *testing.T) {
 		ask := func(path string) { _, err := get(t, tr, "https://a.test"+path); done <- err }
 		go ask("/dies")
 		<-came
-		<-time.After(tr.DialTimeout) // which the first attempt outlasts
+		<-time.After(tr.DialTimeout) // the first attempt takes longer
 		go ask("/other")
 		waiting(t, tr, 1)
 		close(die)
@@ -247,7 +247,7 @@ func TestRepeatedRequestWaitsForItsTurn(t *testing.T) {
 	})
 }
 
-// Who raises the bound in a jam does it for those that wait, too.
+// A raised bound must help the requests that wait already.
 func TestRaisedBoundHoldsForThoseThatWait(t *testing.T) {
 	overHTTP1(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -274,14 +274,14 @@ func TestRaisedBoundHoldsForThoseThatWait(t *testing.T) {
 		waiting(t, tr, 1)
 		bound.Store(3)
 		ask()
-		<-h.began // the one that waited, and
-		<-h.began // the new one
+		<-h.began // the request that waited
+		<-h.began // the new request
 		close(h.let)
 		wg.Wait()
 	})
 }
 
-// Whatever time it is that runs out in the queue: the origin was not asked.
+// If any timeout passes in the queue, the request did not reach the origin.
 func TestTimeThatRunsOutInTheQueueIsTheBounds(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)

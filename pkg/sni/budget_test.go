@@ -11,12 +11,12 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// gate is where connecting or shaking hands waits, until the test lets it go on.
+// gate holds a connect or a handshake until the test opens it.
 type gate struct{ arrived, let chan struct{} }
 
 func newGate() gate { return gate{make(chan struct{}, 100), make(chan struct{})} }
 
-// slowNames is a gate in front of a name server that knows every name.
+// slowNames is a gate in front of a name server that has each name.
 func slowNames(t *testing.T, tr *sni.Transport) gate {
 	_, resolver := tlstest.NameServerFunc(t, func(string) ([]string, bool) { return []string{"127.0.0.1"}, true })
 	g := newGate()
@@ -34,8 +34,8 @@ func slowNames(t *testing.T, tr *sni.Transport) gate {
 	return g
 }
 
-// A Target's own timeouts count in place of the Transport's, and DialTimeout gives way where they need
-// more. What is patient begins first and ends after the other has failed, so no clock is looked at.
+// A Target's own timeouts replace the Transport's, and DialTimeout grows if they need more. The patient request begins first and ends
+// after the quick one has failed, so that the test needs no clock.
 func TestTimeoutsAreTheTargets(t *testing.T) {
 	const short, long = 200 * time.Millisecond, time.Minute
 	for _, c := range []struct {
@@ -100,7 +100,7 @@ func TestTimeoutsAreTheTargets(t *testing.T) {
 	}
 }
 
-// Targets that differ in nothing but their timeouts lead to the same connections.
+// Targets that differ only in their timeouts share connections.
 func TestTimeoutsDoNotKeepConnectionsApart(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)

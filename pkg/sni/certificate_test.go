@@ -6,7 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
-	_ "crypto/md5" // for signatures
+	_ "crypto/md5" // for its signatures
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
@@ -36,13 +36,13 @@ import (
 
 var intermediates atomic.Int64
 
-// An issuer is an authority whose failures are the test's.
+// An issuer is an authority. Its errors fail the test.
 type issuer struct {
 	t testing.TB
 	*devca.Authority
 }
 
-// below makes an intermediate of a name of its own.
+// below makes an intermediate with another name.
 func (i issuer) below(key crypto.Signer, change ...func(*x509.Certificate)) issuer {
 	i.t.Helper()
 	a, err := i.Intermediate(fmt.Sprint("intermediate ", intermediates.Add(1)), key, change...)
@@ -61,8 +61,8 @@ func (i issuer) leaf(key crypto.Signer, names []string, change ...func(*x509.Cer
 	return c
 }
 
-// claiming makes a leaf for a public key whose private key nobody has. The origin signs with
-// another, which a client finds out only if it took the certificate.
+// claiming makes a leaf for a public key without a private key. The origin signs with another key. A client sees that only if it has
+// accepted the certificate.
 func (i issuer) claiming(public crypto.PublicKey) tls.Certificate {
 	i.t.Helper()
 	own := curveKey(elliptic.P256())
@@ -78,7 +78,7 @@ type claimed struct {
 
 func (c claimed) Public() crypto.PublicKey { return c.public }
 
-// selfSigned makes a certificate for a.test of nobody.
+// selfSigned makes a self-signed certificate for a.test.
 func (i issuer) selfSigned(change func(*x509.Certificate)) tls.Certificate {
 	i.t.Helper()
 	key, template := curveKey(elliptic.P256()), plainTemplate()
@@ -94,7 +94,7 @@ func plainTemplate() *x509.Certificate {
 	return &x509.Certificate{DNSNames: aTest, Subject: pkix.Name{CommonName: "a.test"}, NotBefore: hour(-1), NotAfter: hour(1)}
 }
 
-// rewritten is a leaf whose contents edit alters, signed again by key.
+// rewritten returns a leaf with contents that edit has changed. key signs it again.
 func (i issuer) rewritten(leaf tls.Certificate, key crypto.Signer, hash crypto.Hash, edit func(algorithm *pkix.AlgorithmIdentifier, publicKey *asn1.RawValue)) tls.Certificate {
 	i.t.Helper()
 	check := func(err error) {
@@ -125,7 +125,7 @@ func (i issuer) rewritten(leaf tls.Certificate, key crypto.Signer, hash crypto.H
 	return leaf
 }
 
-// Made once, since a race detector makes it slow.
+// The keys are made once, because the race detector makes that slow.
 var (
 	rsa1024 = sync.OnceValue(func() *rsa.PrivateKey { return rsaKey(1024) })
 	rsa2048 = sync.OnceValue(func() *rsa.PrivateKey { return rsaKey(2048) })
@@ -139,7 +139,7 @@ func rsaKey(bits int) *rsa.PrivateKey {
 	return key
 }
 
-// rsaModulus is a public key of the length that has no private one.
+// rsaModulus returns a public key of that length without a private key.
 func rsaModulus(bits int) *rsa.PublicKey {
 	n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
 	return &rsa.PublicKey{N: n.Add(n, big.NewInt(1)), E: 65537}
@@ -157,7 +157,7 @@ func hour(n time.Duration) time.Time { return time.Now().Add(n * time.Hour) }
 
 var aTest = []string{"a.test"}
 
-// pemOf is a bundle of certificates.
+// pemOf returns a bundle of certificates.
 func pemOf(all ...[]byte) string {
 	var b bytes.Buffer
 	for _, der := range all {
@@ -168,8 +168,7 @@ func pemOf(all ...[]byte) string {
 
 var bothVersions = []uint16{tls.VersionTLS12, tls.VersionTLS13}
 
-// shower starts an origin that shows the certificate for every one of the names, in one
-// version of TLS alone.
+// shower starts an origin that presents the certificate for each of the names, with a single version of TLS.
 func shower(t testing.TB, version uint16, c tls.Certificate, names ...string) *tlstest.Origin {
 	t.Helper()
 	origin := &tlstest.Origin{
@@ -183,8 +182,7 @@ func shower(t testing.TB, version uint16, c tls.Certificate, names ...string) *t
 	return origin
 }
 
-// wantCertificateError fails the test unless err is a refusal of a certificate for that
-// reason, and the text of err stays on one line of a log.
+// wantCertificateError fails the test unless err refuses a certificate for that reason, and its text fits into one line of a log.
 func wantCertificateError(t testing.TB, err error, want sni.CertificateReason) *sni.CertificateError {
 	t.Helper()
 	wantType(t, err, sni.TLSCertificateError)
@@ -204,19 +202,19 @@ func wantCertificateError(t testing.TB, err error, want sni.CertificateReason) *
 	return c
 }
 
-// What an origin may show for a name, and what has to come of it.
+// A case is a certificate for a name, with the expected result.
 func TestCertificateMatrix(t *testing.T) {
 	t.Parallel()
 	type row struct {
 		name   string
 		show   func(ca issuer) tls.Certificate
-		reason sni.CertificateReason // empty where the certificate is good
+		reason sni.CertificateReason // empty if the certificate is valid
 
-		host      string   // asked for; a.test where empty
-		names     []string // that a certificate for others has
-		address   string   // dialled; 127.0.0.1 where empty
-		trustLast bool     // the last certificate shown is the one root
-		withheld  bool     // crypto/tls does not say what was shown
+		host      string   // of the request; empty means a.test
+		names     []string // the names of the certificate, if it is for other names
+		address   string   // to dial; empty means 127.0.0.1
+		trustLast bool     // the last certificate presented is the only root
+		withheld  bool     // crypto/tls does not return the certificate
 	}
 	// A leaf for a.test, altered.
 	leaf := func(change ...func(*x509.Certificate)) func(issuer) tls.Certificate {
@@ -248,7 +246,7 @@ func TestCertificateMatrix(t *testing.T) {
 	}
 
 	rows := []row{
-		// Good ones.
+		// Valid certificates.
 		{name: "leaf of the root", show: leaf()},
 		{name: "one intermediate", show: under()},
 		{name: "two intermediates", show: func(ca issuer) tls.Certificate { return ca.below(nil).below(nil).leaf(nil, aTest) }},
@@ -275,7 +273,7 @@ func TestCertificateMatrix(t *testing.T) {
 		{name: "second chain past a weak authority", show: func(ca issuer) tls.Certificate {
 			key := curveKey(elliptic.P256())
 			c := ca.below(key, called("twice")).leaf(nil, aTest)
-			weak := ca.below(rsa1024()).below(key, called("twice")).leaf(nil, aTest) // the same authority, certified by a weak one
+			weak := ca.below(rsa1024()).below(key, called("twice")).leaf(nil, aTest) // the same authority, signed by a weak one
 			c.Certificate = append(c.Certificate, weak.Certificate[1:]...)
 			return c
 		}},
@@ -384,7 +382,7 @@ func TestCertificateMatrix(t *testing.T) {
 		{name: "RSA of 512 bits", reason: sni.WeakKey, show: func(ca issuer) tls.Certificate { return ca.claiming(rsaModulus(512)) }},
 		{name: "RSA of 1,024 bits in an intermediate", reason: sni.WeakKey, show: func(ca issuer) tls.Certificate { return ca.below(rsa1024()).leaf(nil, aTest) }},
 		{name: "RSA of 1,024 bits in a root", reason: sni.WeakKey, trustLast: true, show: func(ca issuer) tls.Certificate { return ca.below(rsa1024()).leaf(nil, aTest) }},
-		// The server of crypto/tls has no use for such a key in TLS 1.3; others may.
+		// The server of crypto/tls cannot use such a key in TLS 1.3. Other servers may.
 		{name: "P-224", reason: sni.WeakKey, show: func(ca issuer) tls.Certificate { return ca.claiming(curveKey(elliptic.P224()).Public()) }},
 		{name: "P-224 in an intermediate", reason: sni.WeakKey, show: func(ca issuer) tls.Certificate { return ca.below(curveKey(elliptic.P224())).leaf(nil, aTest) }},
 		{name: "RSA too large to verify in reasonable time", reason: sni.Invalid, withheld: true, show: func(ca issuer) tls.Certificate { return ca.claiming(rsaModulus(8193)) }},
@@ -419,7 +417,7 @@ func TestCertificateMatrix(t *testing.T) {
 			})
 		}},
 
-		// Not even a certificate.
+		// No certificate.
 		{name: "garbage", reason: sni.Malformed, withheld: true, show: func(issuer) tls.Certificate {
 			return tls.Certificate{Certificate: [][]byte{[]byte("garbage")}, PrivateKey: curveKey(elliptic.P256())}
 		}},
@@ -465,7 +463,7 @@ func TestCertificateMatrix(t *testing.T) {
 						}
 						return
 					}
-					if n := len(origin.Handshakes()); n != 1 { // one, without a second try
+					if n := len(origin.Handshakes()); n != 1 { // one handshake, without a second try
 						t.Errorf("%d handshakes, want 1", n)
 					}
 					if n := len(origin.Requests()); n != 0 {
@@ -504,7 +502,7 @@ func TestCertificateMatrix(t *testing.T) {
 	}
 }
 
-// TLS 1.3 has no signatures for such a curve, so that an honest server shows nothing.
+// TLS 1.3 has no signatures for such a curve, so that an honest server presents nothing.
 func TestCertificateOfACurveThatTLS13DoesNotHaveIsTheOriginsAlert(t *testing.T) {
 	t.Parallel()
 	ca := issuer{t, tlstest.NewAuthority(t)}
@@ -519,7 +517,7 @@ func TestCertificateOfACurveThatTLS13DoesNotHaveIsTheOriginsAlert(t *testing.T) 
 	}
 }
 
-// Everybody can have the certificate of everybody.
+// Anybody can present anybody's certificate.
 func TestCertificateWithoutItsKeyIsRefused(t *testing.T) {
 	t.Parallel()
 	ca := issuer{t, tlstest.NewAuthority(t)}
@@ -543,15 +541,15 @@ func TestCertificateWithoutItsKeyIsRefused(t *testing.T) {
 	}
 }
 
-// A session is older than what was verified for it.
+// A session must not outlast its certificate.
 func TestExpiredCertificateIsNotAcceptedInAResumedHandshake(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"leaf", "intermediate", "root"} {
 		for _, version := range bothVersions {
 			t.Run(what+"/"+tls.VersionName(version), func(t *testing.T) {
 				t.Parallel()
-				// The transport alone lives in the bubble, whose clock begins here, and stands still
-				// while one of its connections is open. So the origin closes each after its answer.
+				// Only the transport is in the bubble. The clock of the bubble starts here, and stops while a
+				// connection is open. So the origin closes each connection after its response.
 				begin := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 				end := begin.Add(time.Hour)
 				validity := func(name string) func(*x509.Certificate) {
@@ -575,7 +573,7 @@ func TestExpiredCertificateIsNotAcceptedInAResumedHandshake(t *testing.T) {
 					tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.RootsFromPEM(root.PEM())}))
 					mustGet(t, tr, "https://a.test/")
 
-					time.Sleep(time.Until(end)) // the last instant at which it is valid
+					time.Sleep(time.Until(end)) // the last instant of its validity
 					mustGet(t, tr, "https://a.test/")
 					if !origin.Last(t).Resumed {
 						t.Fatal("the second handshake was not resumed: nothing is tested")
@@ -595,7 +593,7 @@ func TestExpiredCertificateIsNotAcceptedInAResumedHandshake(t *testing.T) {
 	}
 }
 
-// Who makes a certificate chooses what our logs say of it.
+// The maker of a certificate chooses its text, which goes to the log.
 func TestCertificateErrorIsBoundedAndQuoted(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 50_000)
@@ -629,7 +627,7 @@ func TestCertificateErrorIsBoundedAndQuoted(t *testing.T) {
 	t.Run("name of an authority", func(t *testing.T) {
 		for _, name := range append(hostile, "\u202etset.a") {
 			parent := ca.below(nil, func(c *x509.Certificate) {
-				c.Subject.CommonName, c.KeyUsage = name, x509.KeyUsageDigitalSignature // which x509 tells of
+				c.Subject.CommonName, c.KeyUsage = name, x509.KeyUsageDigitalSignature // x509 reports it
 			})
 			refused(t, parent.leaf(nil, aTest), sni.UnknownAuthority)
 		}
@@ -642,7 +640,7 @@ func TestCertificateErrorIsBoundedAndQuoted(t *testing.T) {
 				t.Fatal(err)
 			}
 			template := plainTemplate()
-			template.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: names}} // in place of DNSNames
+			template.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: names}} // instead of DNSNames
 			der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 			if err != nil {
 				t.Fatal(err)

@@ -37,7 +37,7 @@ func newCertDir(t *testing.T) *certDir {
 	return d
 }
 
-// write puts a file into its place in one step, as those do who rotate certificates.
+// write replaces a file in one step, as people do who rotate certificates.
 func (d *certDir) write(name string, content string) {
 	d.t.Helper()
 	tmp := filepath.Join(d.path, ".new")
@@ -88,7 +88,7 @@ func TestClientCertificatesAreReadAgainWhenTheyChange(t *testing.T) {
 	d.write("together.pem", c2+k2)
 	d.has("together", "two")
 	d.write("apart.crt", c2)
-	d.has("apart", "one") // until the key is there as well
+	d.has("apart", "one") // until the key is there too
 	d.write("apart.key", k2)
 	d.has("apart", "two")
 	if err := os.Remove(filepath.Join(d.path, "together.pem")); err != nil {
@@ -99,7 +99,7 @@ func TestClientCertificatesAreReadAgainWhenTheyChange(t *testing.T) {
 	}
 }
 
-// A renewal that went wrong must come to light, and not when the old certificate expires.
+// A failed renewal must be reported before the old certificate expires.
 func TestBrokenRenewalOfAClientCertificateCountsAfterAWhile(t *testing.T) {
 	d := newCertDir(t)
 	c, k := d.pair("one")
@@ -120,11 +120,11 @@ func TestBrokenRenewalOfAClientCertificateCountsAfterAWhile(t *testing.T) {
 		d.write("shop.pem", c+k)
 		d.has("shop", "one")
 		d.write("shop.pem", "x")
-		d.has("shop", "one") // it is given its time again
+		d.has("shop", "one") // it has its time again
 	})
 }
 
-// Who writes routes must not get to read files with them.
+// A route must not be able to read other files.
 func TestNameOfAClientCertificateDoesNotLeaveTheDirectory(t *testing.T) {
 	t.Parallel()
 	d := newCertDir(t)
@@ -188,8 +188,7 @@ func TestFaultOfAClientCertificateIsTold(t *testing.T) {
 	}
 }
 
-// A server that lists other authorities gets the certificate all the same, and one that asks
-// for none gets none.
+// A server that lists other authorities gets the certificate too. A server that asks for no certificate gets none.
 func TestClientCertificateIsShownToWhoAsksForOne(t *testing.T) {
 	overTLS(t, func(t *testing.T, over protocol) {
 		ca, clients, others := tlstest.NewAuthority(t), tlstest.NewAuthority(t), tlstest.NewAuthority(t)
@@ -214,7 +213,7 @@ func TestClientCertificateIsShownToWhoAsksForOne(t *testing.T) {
 	})
 }
 
-// An origin that wants another certificate says so by an alert, which is to reach the log.
+// The alert of an origin that wants another certificate must reach the log.
 func TestRefusedClientCertificateIsTold(t *testing.T) {
 	overTLS(t, func(t *testing.T, over protocol) {
 		ca, clients := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
@@ -282,8 +281,7 @@ func TestCertificateRequestIsToldWithAndWithoutACertificate(t *testing.T) {
 	})
 }
 
-// While a certificate is renewed, every request shows the old or the new one, and those after
-// it the new.
+// During a renewal, each request presents the old certificate or the new one. After it, each request presents the new one.
 func TestClientCertificateIsRenewedWhileRequestsRun(t *testing.T) {
 	overTLS(t, func(t *testing.T, over protocol) {
 		d := newCertDir(t)

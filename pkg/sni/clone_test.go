@@ -13,7 +13,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// A setting that Clone forgets would be the default without a word.
+// A setting that Clone forgets would silently be the default.
 func TestCloneHasEverySetting(t *testing.T) {
 	t.Parallel()
 	original := &sni.Transport{

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -16,8 +17,8 @@ import (
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
-// net/http tells of changes one at a time, and may miss that a request has begun and ended
-// meanwhile. A connection that nobody knows to be idle is bounded by nothing.
+// net/http reports changes one at a time, and may miss a request that begins and ends meanwhile. If the package does not know that a
+// connection is idle, no bound applies to it.
 func TestConnectionWhoseEndOfUseWasMissedIsFoundByTheSweeper(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -43,16 +44,16 @@ func TestConnectionWhoseEndOfUseWasMissedIsFoundByTheSweeper(t *testing.T) {
 		t.Fatal("the connection was not kept")
 	}
 	c := first.Value.(*conn)
-	for idle := false; !idle; { // a moment after the answer
+	for idle := false; !idle; { // it is a moment after the response
 		tr.mu.Lock()
 		idle = c.idle
 		tr.mu.Unlock()
 	}
 	tr.mu.Lock()
 	tr.conns.take(c)
-	c.awaitingHeader-- // and nobody is told
-	if c.idle || tr.conns.sweepAt.IsZero() {
-		t.Errorf("idle is %v, the sweeper is set: %v", c.idle, !tr.conns.sweepAt.IsZero())
+	c.awaitingHeader-- // without a call of the hook
+	if in := tr.conns.sweepAt.Sub(wallClock()); c.idle || tr.conns.sweepAt.IsZero() || in > time.Second {
+		t.Errorf("idle is %v, the next sweep is in %v", c.idle, in)
 	}
 	tr.mu.Unlock()
 	tr.sweep()
@@ -63,7 +64,7 @@ func TestConnectionWhoseEndOfUseWasMissedIsFoundByTheSweeper(t *testing.T) {
 	}
 }
 
-// BenchmarkLook is what a request pays for the look at its connection.
+// BenchmarkLook measures the look at a connection before a request.
 func BenchmarkLook(b *testing.B) {
 	address := tlstest.Listen(b, func(c net.Conn) { io.Copy(io.Discard, c) })
 	c, err := net.Dial("tcp", address)
@@ -82,8 +83,7 @@ func BenchmarkLook(b *testing.B) {
 	}
 }
 
-// In a handshake, who writes is who reads: waiting for the reader then only keeps the next address
-// waiting.
+// In a handshake, the writing goroutine also reads. If it waited for the reader, it would only delay the next address.
 func TestFailureToWriteWaitsForAnotherReaderAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct {
@@ -108,8 +108,8 @@ type resetConn struct{ net.Conn }
 
 func (resetConn) Write([]byte) (int, error) { return 0, syscall.ECONNRESET }
 
-// A look at an idle connection may be one at all of them, with the Transport's lock. An origin that reads
-// nothing must not hold it up by making TLS answer.
+// The sweeper looks at all idle connections with the Transport's lock. An origin that does not read must not block that with a record
+// that makes TLS write.
 func TestLookDoesNotWaitForAPeerThatReadsNothing(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -121,7 +121,7 @@ func TestLookDoesNotWaitForAPeerThatReadsNothing(t *testing.T) {
 			return
 		}
 		<-garbage
-		c.Write(append([]byte{23, 3, 3, 0, 64}, make([]byte, 64)...)) // which nobody can decrypt: TLS sends an alert
+		c.Write(append([]byte{23, 3, 3, 0, 64}, make([]byte, 64)...)) // it cannot be decrypted, so TLS sends an alert
 		<-release
 	})
 	netConn, err := net.Dial("tcp", address)
@@ -139,7 +139,7 @@ func TestLookDoesNotWaitForAPeerThatReadsNothing(t *testing.T) {
 		t.Fatal("dead already")
 	}
 	netConn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-	for err = nil; err == nil; { // until there is no room
+	for err = nil; err == nil; { // until the buffers are full
 		_, err = netConn.Write(make([]byte, 64<<10))
 	}
 	netConn.SetWriteDeadline(time.Time{})
@@ -155,5 +155,30 @@ func TestLookDoesNotWaitForAPeerThatReadsNothing(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		netConn.Close()
 		t.Error("the look waits")
+	}
+}
+
+// Until the server announces its limit of streams, net/http assumes one. If this package assumed another number, it would take net/http's
+// for the server's, and send requests that the server refuses.
+func TestAssumedLimitOfStreamsIsThatOfNetHTTP(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewAuthority(t)
+	leaf := tlstest.Leaf(t, ca, "a.test")
+	address := tlstest.Listen(t, func(c net.Conn) {
+		silent := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{leaf}, NextProtos: []string{"h2"}})
+		io.Copy(io.Discard, silent) // it sends no SETTINGS
+	})
+	tr := &Transport{AllowCIDRs: tlstest.Loopback, RootCAs: ca.Pool(), Translate: TranslatorFunc(func(context.Context, string) (Target, error) {
+		return Target{Addresses: []string{address}, ALPN: []string{"h2"}}, nil
+	})}
+	defer tr.CloseIdleConnections()
+	if err := tr.Connect(t.Context(), &url.URL{Scheme: "https", Host: "a.test"}); err != nil {
+		t.Fatal(err)
+	}
+	tr.mu.Lock()
+	c := tr.conns.all.Front().Value.(*conn)
+	tr.mu.Unlock()
+	if n := c.h2.http.Available() + c.h2.http.InFlight(); n != assumedStreams {
+		t.Errorf("net/http assumes %d streams, this package %d", n, assumedStreams)
 	}
 }

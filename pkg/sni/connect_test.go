@@ -37,7 +37,7 @@ func TestConnectSparesTheFirstRequestTheHandshake(t *testing.T) {
 		if n := origin.Conns(); n != 1 {
 			t.Errorf("%d connections after the request", n)
 		}
-		// What was made ready for one name is of no use to another.
+		// A connection for one name must not serve another name.
 		mustGet(t, tr, "https://b.test/")
 		origin.WantOwnNames(t, 2)
 		tr.CloseIdleConnections()

@@ -15,9 +15,9 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// BenchmarkCPU compares what the process spends on a request over HTTP/1.1 and TLS, and a kilobyte of an
-// answer, with what it spends over a plain http.Transport. The origin is a process of its own. Run each
-// case in a process of its own too, in turns: docs/performance.md has the command.
+// BenchmarkCPU compares the CPU time of a request with a response of a kilobyte over HTTP/1.1 and TLS with that of a plain
+// http.Transport. The origin is another process. Run each case in a process of its own too, in turns: docs/performance.md has the
+// command.
 func BenchmarkCPU(b *testing.B) {
 	o := startOriginProcess(b)
 	roots := x509.NewCertPool()
@@ -54,7 +54,7 @@ func BenchmarkCPU(b *testing.B) {
 	}
 }
 
-// spent is the CPU time of the process in nanoseconds, its system calls included.
+// spent returns the CPU time of the process in nanoseconds, including system calls.
 func spent(b *testing.B) int64 {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -17,8 +17,7 @@ import (
 
 const fewDescriptors = "SNI_TEST_FEW_DESCRIPTORS"
 
-// runAlone runs the test in a process of its own, in which the variable is set: what it does to its
-// process would disturb the other tests.
+// runAlone runs the test in a process of its own, with the variable set, because it would disturb the other tests.
 func runAlone(t *testing.T, variable string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
@@ -28,8 +27,8 @@ func runAlone(t *testing.T, variable string) {
 	}
 }
 
-// With descriptors used up by idle connections, a new one takes the place of some of them; without any
-// of these the error says what is missing.
+// If idle connections have used up the descriptors, a new connection replaces some of them. If there are no idle connections, the error
+// says what is missing.
 func TestWantOfDescriptorsClosesIdleConnectionsFirst(t *testing.T) {
 	if os.Getenv(fewDescriptors) == "" {
 		runAlone(t, fewDescriptors)
@@ -68,7 +67,7 @@ func TestWantOfDescriptorsClosesIdleConnectionsFirst(t *testing.T) {
 	mustGet(t, tr, "https://h0.many.test/") // it is no fault of the address
 }
 
-// Whoever looks for a fault of the route or the certificate finds none.
+// The route and the certificate have no fault then.
 func TestWantOfDescriptorsIsNotBlamedOnTheClientCertificate(t *testing.T) {
 	if os.Getenv(fewDescriptors) == "" {
 		runAlone(t, fewDescriptors)

@@ -16,9 +16,9 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// What ends a request over HTTP/2, or a connection, and whom else it concerns.
+// The tests of this file end a request or a connection over HTTP/2, beside requests of others.
 
-// Tomcat ends a connection on which some clients have hung up, with the requests of all others.
+// Tomcat ends a connection after some resets, with the requests of all other clients.
 func TestRequestsThatAreGivenUpCostNobodyElse(t *testing.T) {
 	t.Parallel()
 	for name, answers := range map[string]bool{"before their answers": false, "amid them": true} {
@@ -57,7 +57,7 @@ func TestRequestsThatAreGivenUpCostNobodyElse(t *testing.T) {
 			if first := o.Requests()[0].Conn; o.Requests()[1].Conn != first || o.Requests()[2].Conn != first || o.Requests()[3].Conn == first {
 				t.Errorf("connections of %+v: the first GET belongs beside the POST, and the second does not", o.Requests())
 			}
-			for range 4 { // which were alone
+			for range 4 { // each had its own connection
 				<-reset
 			}
 			if len(reset) > 0 {
@@ -67,13 +67,13 @@ func TestRequestsThatAreGivenUpCostNobodyElse(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
-			<-reset // with the connection
+			<-reset // the connection is reset
 			wantHeldSoon(t, tr, 0)
 		})
 	}
 }
 
-// What an origin says by RST_STREAM is told, and a safe request is sent once more.
+// The error has the code of RST_STREAM, and a safe request is sent once more.
 func TestResetsAreNamed(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -122,8 +122,8 @@ func TestGoAwayNamesWhatTheOriginSaid(t *testing.T) {
 	}
 }
 
-// An origin that breaks the rules of HTTP/2 ends the connection of all its clients. Only one of them has met the
-// fault: the safe requests of the others are sent once more.
+// An origin that breaks the rules of HTTP/2 ends the connection of all clients on it. Only one of them caused the fault: the safe requests
+// of the others are sent once more.
 func TestFaultOfASharedConnectionIsNotThatOfEveryRequest(t *testing.T) {
 	t.Parallel()
 	const waiting = 4
@@ -173,8 +173,7 @@ func TestFaultOfASharedConnectionIsNotThatOfEveryRequest(t *testing.T) {
 	}
 }
 
-// wantHeldSoon waits until the transport holds so many connections: net/http may take a moment to reset what was given
-// up.
+// wantHeldSoon waits until the transport has that many connections, because net/http may take a moment to reset a canceled request.
 func wantHeldSoon(t *testing.T, tr *sni.Transport, want int) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); ; runtime.Gosched() {

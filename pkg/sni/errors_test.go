@@ -19,7 +19,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// A missing or malformed server name must never come to mean "do not verify".
+// A missing or malformed server name must never mean "do not verify".
 func TestUnusableTargetIsAnErrorBeforeDialling(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -160,7 +160,7 @@ func garbageOrigin(t testing.TB, ca interface {
 	})
 }
 
-// Networks that cannot be reached are not to be had in every place where tests run.
+// Not all machines that run the tests have unreachable networks.
 func TestErrorsOfTheSystemAreTyped(t *testing.T) {
 	for number, want := range map[syscall.Errno]sni.ErrorType{
 		syscall.ENETUNREACH:   sni.DestinationIPUnroutable,
@@ -178,14 +178,14 @@ func TestErrorsOfTheSystemAreTyped(t *testing.T) {
 	}
 }
 
-// A server that says GOAWAY to the first request, and means an error by it, has ended the connection. What
-// it said is the cause, and a safe request is sent once more.
+// A server that answers the first request with GOAWAY and an error code has ended the connection. The code is the cause, and a safe
+// request is sent once more.
 func TestGoAwayOnTheFirstRequestNamesItsCause(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	address := serveFrames(t, tlstest.Leaf(t, ca, "a.test"), func(c *tls.Conn, _ uint32) bool {
 		const goAway = 0x7
-		frame(c, goAway, 0, 0, []byte{0, 0, 0, 0, 0, 0, 0, 0xb}) // nothing was processed; enhance your calm
+		frame(c, goAway, 0, 0, []byte{0, 0, 0, 0, 0, 0, 0, 0xb}) // nothing was processed; ENHANCE_YOUR_CALM
 		return true
 	})
 	tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.RootsFromPEM(ca.PEM())}))
@@ -197,4 +197,21 @@ func TestGoAwayOnTheFirstRequestNamesItsCause(t *testing.T) {
 	if reset, ok := errors.AsType[*sni.ResetError](err); !ok || *reset != (sni.ResetError{GoAway: true, Code: "ENHANCE_YOUR_CALM"}) {
 		t.Errorf("cause %+v", reset)
 	}
+}
+
+func TestResponseHeaderTimeoutIsKept(t *testing.T) {
+	allProtocols(t, func(t *testing.T, over protocol) {
+		ctx, stop := context.WithTimeout(t.Context(), 10*time.Second) // the origin answers at last, if nobody ends the request
+		_, tr := answering(t, over, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				<-ctx.Done()
+			}
+		})
+		defer stop()
+		tr.ResponseHeaderTimeout = 50 * time.Millisecond
+		_, err := get(t, tr, "https://a.test/slow")
+		if e := wantType(t, err, sni.HTTPResponseTimeout); !e.Timeout() {
+			t.Errorf("%v does not say that time ran out", e)
+		}
+	})
 }

@@ -23,7 +23,7 @@ func Example() {
 	client := &http.Client{Transport: &sni.Transport{
 		Translate: sni.Static{"one.spec-trust.test": balancer.Listener.Addr().String()},
 
-		// Only because this load balancer is on loopback, with a certificate of nobody's.
+		// Only for this example: its load balancer is on loopback, with a certificate of its own authority.
 		AllowCIDRs: onLoopback,
 		RootCAs:    roots.Pool(),
 	}}
@@ -32,8 +32,7 @@ func Example() {
 	// Output: 200 OK: SNI one.spec-trust.test, Host one.spec-trust.test
 }
 
-// The customers' names and their load balancers come from somewhere that changes, such
-// as a database.
+// The names of customers and their load balancers come from a source that changes, such as a database.
 func ExampleFunc() {
 	balancer, roots := startLoadBalancer("one.spec-trust.test")
 	defer balancer.Close()
@@ -45,7 +44,7 @@ func ExampleFunc() {
 			}
 			return sni.Target{Addresses: []string{balancer.Listener.Addr().String()}}, nil
 		}),
-		AllowCIDRs: onLoopback, // only since this is an example
+		AllowCIDRs: onLoopback, // only for this example
 		RootCAs:    roots.Pool(),
 	}
 	client := &http.Client{Transport: transport}
@@ -58,8 +57,7 @@ func ExampleFunc() {
 	// Get "https://two.spec-trust.test/": sni: "two.spec-trust.test": translate: no customer has the host "two.spec-trust.test"
 }
 
-// A customer has a certificate of their own authority, and an internal name in it. Roots hold for
-// this host alone, in place of the public ones.
+// A customer has a certificate of their own authority, with an internal name. The roots replace the public ones, for this host only.
 func ExampleTarget_privateAuthority() {
 	balancer, customer := startLoadBalancer("shop.internal.test")
 	defer balancer.Close()
@@ -72,15 +70,14 @@ func ExampleTarget_privateAuthority() {
 				Roots:      sni.RootsFromPEM(customer.PEM()),
 			}, nil
 		}),
-		AllowCIDRs: onLoopback, // only since this is an example
+		AllowCIDRs: onLoopback, // only for this example
 	}}
 	defer client.CloseIdleConnections()
 	show(client.Get("https://one.spec-trust.test/"))
 	// Output: 200 OK: SNI shop.internal.test, Host one.spec-trust.test
 }
 
-// The origin takes requests only from who shows a certificate: this proxy, and not whoever
-// finds out its address.
+// The origin answers only clients with a certificate, so that only this proxy can use it, even if others know its address.
 func ExampleTarget_clientCertificate() {
 	balancer, roots := startLoadBalancer("one.spec-trust.test", func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert })
 	defer balancer.Close()
@@ -93,9 +90,9 @@ func ExampleTarget_clientCertificate() {
 		Translate: sni.TranslatorFunc(func(context.Context, string) (sni.Target, error) {
 			return sni.Target{Addresses: []string{balancer.Listener.Addr().String()}, ClientCert: "shop"}, nil
 		}),
-		// Certificates that are in files come from OpenCertificateDir.
+		// OpenCertificateDir reads certificates from files.
 		ClientCertificates: certificateMap{"shop": &certificate},
-		AllowCIDRs:         onLoopback, // only since this is an example
+		AllowCIDRs:         onLoopback, // only for this example
 		RootCAs:            roots.Pool(),
 	}}
 	defer client.CloseIdleConnections()
@@ -103,27 +100,26 @@ func ExampleTarget_clientCertificate() {
 	// Output: 200 OK: SNI one.spec-trust.test, Host one.spec-trust.test, client our-proxy
 }
 
-// Pins narrow trust down to keys that the customer has named. Two are wise: the one in use, and
-// one in a drawer.
+// Pins allow only keys that the customer has named. Two pins are wise: the key in use, and a spare key.
 func ExampleTarget_pins() {
 	balancer, roots := startLoadBalancer("one.spec-trust.test")
 	defer balancer.Close()
 
-	// Of a certificate in a file:
+	// The pin of a certificate in a file:
 	//	openssl x509 -in cert.pem -noout -pubkey | openssl pkey -pubin -outform DER | openssl dgst -sha256
 	inUse := sha256.Sum256(balancer.Certificate().RawSubjectPublicKeyInfo)
-	inTheDrawer := sha256.Sum256([]byte("the key to come"))
+	spare := sha256.Sum256([]byte("the key to come"))
 
-	target := sni.Target{Addresses: []string{balancer.Listener.Addr().String()}, SPKIPins: [][32]byte{inUse, inTheDrawer}}
+	target := sni.Target{Addresses: []string{balancer.Listener.Addr().String()}, SPKIPins: [][32]byte{inUse, spare}}
 	client := &http.Client{Transport: &sni.Transport{
 		Translate:  sni.TranslatorFunc(func(context.Context, string) (sni.Target, error) { return target, nil }),
-		AllowCIDRs: onLoopback, // only since this is an example
+		AllowCIDRs: onLoopback, // only for this example
 		RootCAs:    roots.Pool(),
 	}}
 	defer client.CloseIdleConnections()
 	show(client.Get("https://one.spec-trust.test/"))
 
-	target.SPKIPins = [][32]byte{inTheDrawer} // a changed target holds from the next request on
+	target.SPKIPins = [][32]byte{spare} // a changed target applies from the next request on
 	_, err := client.Get("https://one.spec-trust.test/")
 	if problem, ok := errors.AsType[*sni.CertificateError](err); ok {
 		fmt.Println(problem.Reason)
@@ -133,7 +129,7 @@ func ExampleTarget_pins() {
 	// pin mismatch
 }
 
-// What happened to a request, for a log.
+// An Exchange tells what happened to a request, for a log.
 func ExampleTransport_observe() {
 	balancer, roots := startLoadBalancer("one.spec-trust.test")
 	defer balancer.Close()
@@ -143,7 +139,7 @@ func ExampleTransport_observe() {
 		Observe: func(_ context.Context, x *sni.Exchange) {
 			fmt.Printf("%s over %s to %v, reused: %v, %s\n", x.ServerName, x.Protocol, x.RemoteAddr.Addr(), x.Reused, tls.VersionName(x.TLSVersion))
 		},
-		AllowCIDRs: onLoopback, // only since this is an example
+		AllowCIDRs: onLoopback, // only for this example
 		RootCAs:    roots.Pool(),
 	}}
 	defer client.CloseIdleConnections()

@@ -18,7 +18,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// listening is an address that counts who comes, and answers as serve says.
+// listening returns an address that counts connections, and serves each with serve.
 func listening(t *testing.T, serve func(net.Conn)) (address string, calls *atomic.Int64) {
 	calls = new(atomic.Int64)
 	return tlstest.Listen(t, func(c net.Conn) { calls.Add(1); serve(c) }), calls
@@ -29,7 +29,7 @@ func hang(c net.Conn)   { io.Copy(io.Discard, c) }
 func babble(c net.Conn) { io.WriteString(c, "220 mail.test ESMTP\r\n"); io.Copy(io.Discard, c) }
 func refuse(c net.Conn) { c.Read(make([]byte, 1)); c.Write([]byte{21, 3, 3, 0, 2, 2, 40}) } // alert: handshake_failure
 
-// passOn is what answers at one address with another's connection.
+// passOn connects c to another address.
 func passOn(c net.Conn, addr string) {
 	out, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -44,7 +44,7 @@ func quicker(tr *sni.Transport) {
 	tr.HandshakeTimeout, tr.ConnectTimeout = time.Second, time.Second
 }
 
-// One address that does not work must not take its host down while another one does.
+// If one address fails, the host must work with another address.
 func TestNextAddressIsTriedWhateverIsWrongWithTheFirst(t *testing.T) {
 	ca := tlstest.NewAuthority(t)
 	plain := &tlstest.Origin{Plain: true}
@@ -66,7 +66,7 @@ func TestNextAddressIsTriedWhateverIsWrongWithTheFirst(t *testing.T) {
 			tr := newTransport(t, to(sni.Target{Addresses: []string{first(t), o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 			quicker(tr)
 			mustGet(t, tr, "https://a.test/")
-			// A request that must not be repeated has not been sent yet, so it may move on too.
+			// A request that must not be repeated was not sent yet, so it may try the next address too.
 			closeConnections(tr)
 			post, err := http.NewRequestWithContext(t.Context(), "POST", "https://a.test/", io.MultiReader(strings.NewReader("once")))
 			if err != nil {
@@ -79,15 +79,14 @@ func TestNextAddressIsTriedWhateverIsWrongWithTheFirst(t *testing.T) {
 	}
 }
 
-// Who answers under the customer's name with another certificate is to be heard of, not
-// gone around.
+// If an address has another certificate for the customer's name, the request must fail, and not use the next address.
 func TestWrongCertificateIsNotHealedByAnotherAddress(t *testing.T) {
 	overTLS(t, func(t *testing.T, over protocol) {
 		ca, evil := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
 		good := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
 		bad := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, evil, "a.test")})
 		tr := newTransport(t, to(sni.Target{Addresses: []string{bad.Addr, good.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
-		for range 3 { // nor does it become the last to be tried
+		for range 3 { // it does not become the last address either
 			_, err := get(t, tr, "https://a.test/")
 			wantReason(t, err, sni.UnknownAuthority)
 		}
@@ -111,7 +110,7 @@ func TestErrorOfAllAddressesNamesEachOfThem(t *testing.T) {
 	}
 }
 
-// Each request would wait for the address that hangs.
+// Otherwise each request would wait for the address that hangs.
 func TestAddressThatFailedIsTriedLastForAWhile(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -137,7 +136,7 @@ func TestAddressThatFailedIsTriedLastForAWhile(t *testing.T) {
 	}
 }
 
-// A client that goes away says nothing about the origin.
+// A client that leaves is not a failure of the origin.
 func TestCancelledRequestDoesNotMakeItsAddressFail(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -167,7 +166,7 @@ func TestCancelledRequestDoesNotMakeItsAddressFail(t *testing.T) {
 	}
 }
 
-// Nor does one that goes away while its connection is handed over.
+// The same holds if the client leaves while it gets its connection.
 func TestCancellationOnANewConnectionIsTheClients(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		_, tr := answering(t, over, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
@@ -189,7 +188,7 @@ func TestCancellationOnANewConnectionIsTheClients(t *testing.T) {
 	})
 }
 
-// However many addresses hang, a client gets its answer in time.
+// A client gets its response in time, even if many addresses hang.
 func TestOneBudgetForAllAddresses(t *testing.T) {
 	t.Parallel()
 	var addresses []string
@@ -206,8 +205,7 @@ func TestOneBudgetForAllAddresses(t *testing.T) {
 	}
 }
 
-// The answer of a name server may change between a check and its use; what is checked here is
-// the address that is dialled.
+// The response of a name server may change between a check and the dial. The transport checks the address that it dials.
 func TestRebindingGainsNothing(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -216,7 +214,7 @@ func TestRebindingGainsNothing(t *testing.T) {
 		tr := newTransport(t, to(over.target(sni.Target{Addresses: []string{"lb.test:" + o.Port()}, Roots: sni.RootsFromPEM(ca.PEM())})))
 		questions := 0
 		_, tr.Resolver = tlstest.NameServerFunc(t, func(string) ([]string, bool) {
-			if questions++; questions <= 2 { // A and AAAA of the first look-up
+			if questions++; questions <= 2 { // A and AAAA of the first lookup
 				return []string{"127.0.0.1"}, true
 			}
 			return []string{"127.0.0.2", "169.254.169.254"}, true
@@ -233,7 +231,7 @@ func TestRebindingGainsNothing(t *testing.T) {
 	})
 }
 
-// A name with several addresses of which some may not be dialled still has the others.
+// If a name has addresses that may not be dialled, its other addresses are used.
 func TestAllowedAddressOfANameIsDialledAmongProhibitedOnes(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -264,8 +262,7 @@ func TestWhatNameServersSayIsTold(t *testing.T) {
 	}
 }
 
-// HTTPS_PROXY is set for all tests of this package (TestMain): a proxy would be dialled in
-// the origin's place, and checked in its place.
+// HTTPS_PROXY is set for all tests of this package (TestMain). A proxy would be dialled and checked instead of the origin.
 func TestProxyOfTheEnvironmentIsNotDialled(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -280,12 +277,12 @@ func TestProxyOfTheEnvironmentIsNotDialled(t *testing.T) {
 func TestAddressesOfOneNameRaceAsBefore(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
-	o := tlstest.NewOrigin(t, ca, "a.test") // on 127.0.0.1 alone, while localhost is ::1 too
+	o := tlstest.NewOrigin(t, ca, "a.test") // only on 127.0.0.1; localhost is ::1 too
 	tr := newTransport(t, to(sni.Target{Addresses: []string{"localhost:" + o.Port()}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	mustGet(t, tr, "https://a.test/")
 }
 
-// An address that has answered since it failed is as good as it was.
+// An address that has answered after its failure is not avoided.
 func TestAddressThatWasReachedSinceItFailedIsNotAvoided(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)

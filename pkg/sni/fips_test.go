@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// In FIPS mode crypto/tls looks at keys before we do, and has no type for what it says of them.
+// In FIPS mode, crypto/tls checks keys before this package does, and its error has no type.
 func TestWeakKeyIsOneInFIPSModeToo(t *testing.T) {
 	binary, err := os.Executable()
 	if err != nil {

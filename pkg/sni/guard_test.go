@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What must not be reached through a route, and what must be.
+// Addresses that a route must not reach, and addresses that it must reach.
 func TestGuardRefusesNetworksThatAreNotPublic(t *testing.T) {
 	refused := "127.0.0.1 127.255.255.255 ::1 0.0.0.0 0.1.2.3 :: 10.1.2.3 172.16.0.1 172.31.255.255 192.168.1.1 " +
 		"169.254.169.254 169.254.170.2 fd00:ec2::254 fc00::1 fe80::1 fe80::1%eth0 fec0::1 100.64.0.1 100.127.255.255 " +

@@ -20,10 +20,9 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// BenchmarkHosts sends 10,000 requests to one address, for as many hosts in turn. It counts the
-// handshakes, and what is held afterwards: goroutines, connections, and memory in the heap and
-// for stacks. The origin is another process. For comparison, an http.Transport with its defaults
-// that dials the same address for every host.
+// BenchmarkHosts sends 10,000 requests to one address, each for another host. It counts the handshakes, and the goroutines, connections
+// and memory that are left. The origin is another process. An http.Transport with its defaults, which dials the same address for
+// each host, is there for comparison.
 func BenchmarkHosts(b *testing.B) {
 	const requests = 10_000
 	o := startOriginProcess(b)
@@ -106,7 +105,7 @@ func report(b *testing.B, before, after footprint, conns int) {
 	}
 }
 
-// originProcess is an origin for *.many.test in a process of its own.
+// originProcess is an origin for *.many.test in another process.
 type originProcess struct{ Address, Roots string }
 
 const asOrigin = "SNI_TEST_AS_ORIGIN"
@@ -138,7 +137,7 @@ func startOriginProcess(b testing.TB) (o originProcess) {
 	return o
 }
 
-// serveAsOrigin is the other process. It ends with the one that started it.
+// serveAsOrigin is the other process. It ends with the process that started it.
 func serveAsOrigin() error {
 	ca, err := devca.New("origin process")
 	if err != nil {

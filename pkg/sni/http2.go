@@ -344,7 +344,7 @@ var errorCodes = []string{
 	"REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM", "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED",
 }
 
-// resetOf returns how an HTTP/2 server has ended a request, and nil if it has not.
+// resetOf returns how an HTTP/2 server has ended a request, or nil if err does not say so.
 func resetOf(err error) *ResetError {
 	if named, ok := errors.AsType[*ResetError](err); ok {
 		return named

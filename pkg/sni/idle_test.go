@@ -16,8 +16,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// What an origin does to an idle connection is found out before a request goes out on it: nothing is sent
-// on it, and nothing of it is taken for the answer.
+// Bytes or the end of an idle connection are seen before a request is sent on it. The request uses another connection, and the bytes are not
+// read as its response.
 func TestIdleConnectionIsAskedBeforeItIsUsed(t *testing.T) {
 	overHTTP1(t, func(t *testing.T, over protocol) {
 		const page = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright"
@@ -63,8 +63,8 @@ func TestIdleConnectionIsAskedBeforeItIsUsed(t *testing.T) {
 	})
 }
 
-// An answer that is longer than its length leaves a rest behind: in a buffer, in crypto/tls, or in the
-// kernel. Whatever the sizes of the reads, it must not become the beginning of somebody else's answer.
+// If a response is longer than its Content-Length, the rest is in a buffer, in crypto/tls or in the kernel. It must not become the beginning
+// of another response, for any sizes of reads.
 func TestRestOfAnAnswerReachesNobody(t *testing.T) {
 	overHTTP1(t, func(t *testing.T, over protocol) {
 		for _, size := range []int{0, 1, 100, 4 << 10, 5000, 16 << 10, 40_000} {
@@ -74,7 +74,7 @@ func TestRestOfAnAnswerReachesNobody(t *testing.T) {
 						continue
 					}
 					ca := tlstest.NewAuthority(t)
-					written := make(chan struct{}, 10) // a rest that comes after the next request is its answer, for all that HTTP/1.1 can tell
+					written := make(chan struct{}, 10) // HTTP/1.1 cannot tell a rest that arrives after the next request from its response
 					address := startRaw(t, ca, over, func(c net.Conn, _ *bufio.Reader, r *http.Request) bool {
 						defer func() { written <- struct{}{} }()
 						answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size))
@@ -109,7 +109,7 @@ func TestRestOfAnAnswerReachesNobody(t *testing.T) {
 	})
 }
 
-// tcp is the connection below TLS, if there is TLS.
+// tcp returns the connection below TLS, if there is TLS.
 func tcp(c net.Conn) net.Conn {
 	if secure, ok := c.(*tls.Conn); ok {
 		return secure.NetConn()
@@ -126,7 +126,7 @@ func mustRequest(t *testing.T, method string, body io.Reader) *http.Request {
 	return req
 }
 
-// An origin that hangs up on idle connections leaves us with descriptors for nothing, until the sweep.
+// If the origin closes idle connections, their descriptors stay open until the sweep.
 func TestConnectionsThatTheOriginHasEndedAreSwept(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -145,9 +145,9 @@ func TestConnectionsThatTheOriginHasEndedAreSwept(t *testing.T) {
 		}
 	}
 	tr.Sweep()
-	wantHeld(t, tr, 20, 20) // which is not the time to close any
+	wantHeld(t, tr, 20, 20) // no connection was idle for too long
 	h.CloseIdle()
-	for _, _, conns, _ := tr.Held(); conns > 0; _, _, conns, _ = tr.Held() { // until all of their ends have arrived
+	for _, _, conns, _ := tr.Held(); conns > 0; _, _, conns, _ = tr.Held() { // until the end of each has arrived
 		tr.Sweep()
 		runtime.Gosched()
 	}
@@ -163,7 +163,7 @@ func TestIdleConnectionsHaveNoGoroutines(t *testing.T) {
 		mustGet(t, tr, fmt.Sprintf("https://h%d.many.test/", i))
 	}
 	wantHeld(t, tr, 100, 100)
-	for range 100 { // what dialling has left behind may need a moment
+	for range 100 { // goroutines of the dials may need a moment to end
 		if runtime.NumGoroutine() <= before+5 {
 			return
 		}

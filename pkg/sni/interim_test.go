@@ -18,7 +18,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// answering is an origin with one handler, and a transport to it.
+// answering starts an origin with this handler, and returns a transport to it.
 func answering(t *testing.T, over protocol, handler http.HandlerFunc) (*tlstest.Origin, *sni.Transport) {
 	t.Helper()
 	ca := tlstest.NewAuthority(t)
@@ -36,7 +36,7 @@ func post(t *testing.T, body io.Reader) *http.Request {
 	return req
 }
 
-// hearing returns the request with a hook that notes the interim answers to it.
+// hearing returns the request with a hook that records its interim responses.
 func hearing(req *http.Request) (*http.Request, func() []int) {
 	var mu sync.Mutex
 	var codes []int
@@ -55,7 +55,7 @@ func once(s string) io.Reader { return io.MultiReader(strings.NewReader(s)) }
 func TestInterimAnswersAreHeard(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		_, tr := answering(t, over, func(w http.ResponseWriter, r *http.Request) {
-			body, _ := io.ReadAll(r.Body) // which sends 100, over HTTP/2 only before another one
+			body, _ := io.ReadAll(r.Body) // this sends 100; over HTTP/2 only before another interim response
 			w.Header().Set("Link", "</style.css>; rel=preload")
 			w.WriteHeader(http.StatusEarlyHints)
 			w.Write(body)
@@ -71,7 +71,7 @@ func TestInterimAnswersAreHeard(t *testing.T) {
 	})
 }
 
-// net/http leaves it to who has a hook to bound them, and no proxy does.
+// If there is a hook, net/http does not bound interim responses, and proxies do not bound them either.
 func TestInterimAnswersWithoutEndAreAnError(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		_, tr := answering(t, over, func(w http.ResponseWriter, r *http.Request) {
@@ -82,13 +82,13 @@ func TestInterimAnswersWithoutEndAreAnError(t *testing.T) {
 		})
 		req, heard := hearing(post(t, nil))
 		_, err := send(tr, req)
-		// Over HTTP/2, some are dropped if they come faster than they are heard.
+		// Over HTTP/2, some are dropped if they arrive faster than the hook takes them.
 		if n := len(heard()); n > 100 || n < 100 && over != overHTTP2 || n == 0 {
 			t.Errorf("%d were heard, want 100", n)
 		}
 		wantType(t, err, sni.HTTPProtocolError)
 		want := sni.HTTPProtocolError
-		if over == overHTTP2 { // if nobody hears, net/http bounds their size
+		if over == overHTTP2 { // without a hook, net/http bounds their size
 			want = sni.HTTPResponseHeaderSectionSize
 		}
 		_, err = send(tr, post(t, nil))
@@ -96,7 +96,7 @@ func TestInterimAnswersWithoutEndAreAnError(t *testing.T) {
 	})
 }
 
-// A client that takes no interim answer makes the caller's hook wait, and nobody else's answer.
+// If a client does not read interim responses, its hook waits. The responses of others must not wait.
 func TestInterimAnswersThatNobodyTakesHoldUpNobodyElse(t *testing.T) {
 	t.Parallel()
 	sent := make(chan struct{})
@@ -136,7 +136,7 @@ func TestInterimAnswersThatNobodyTakesHoldUpNobodyElse(t *testing.T) {
 	}
 }
 
-// What the caller's hook says, ends the request, over each protocol.
+// An error of the hook ends the request, over each protocol.
 func TestErrorOfAnInterimHookEndsItsRequest(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		_, tr := answering(t, over, func(w http.ResponseWriter, _ *http.Request) {
@@ -152,7 +152,7 @@ func TestErrorOfAnInterimHookEndsItsRequest(t *testing.T) {
 	})
 }
 
-// Taken for an interim answer, it would be passed on to a client that speaks HTTP/1.1.
+// As an interim response, it would be passed on to clients with HTTP/1.1.
 func TestSwitchOverHTTP2IsAnError(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -170,8 +170,7 @@ func TestSwitchOverHTTP2IsAnError(t *testing.T) {
 	}
 }
 
-// fields returns values that make n fields X of a thousand bytes, none like another: HTTP/2 would
-// send them as one.
+// fields returns n different values of a thousand bytes, because HTTP/2 would send equal values only once.
 func fields(n int) (values []string) {
 	for i := range n {
 		values = append(values, fmt.Sprintf("%0*d", 1000-len("X: \r\n"), i))
@@ -179,7 +178,7 @@ func fields(n int) (values []string) {
 	return values
 }
 
-// An origin must not fill our memory with headers, nor end the requests of others with them.
+// An origin must not fill the memory with headers, or end the requests of others with them.
 func TestHeaderOfAnAnswerIsBounded(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		for _, c := range []struct {
@@ -238,7 +237,7 @@ func TestHeaderOfAnAnswerIsBounded(t *testing.T) {
 	})
 }
 
-// Far beyond the limit, net/http ends the reading; over HTTP/1.1 it says why.
+// Far beyond the limit, net/http stops reading. Over HTTP/1.1 the error says why.
 func TestHeaderWithoutEndIsAnError(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		_, tr := answering(t, over, func(w http.ResponseWriter, _ *http.Request) {
@@ -254,7 +253,7 @@ func TestHeaderWithoutEndIsAnError(t *testing.T) {
 	})
 }
 
-// Trailers of a request are set while its body is read, which here is done through another body.
+// Trailers of a request are set while its body is read, and the transport reads the body through another one.
 func TestTrailersArriveBothWays(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		_, tr := answering(t, over, func(w http.ResponseWriter, r *http.Request) {
@@ -263,7 +262,7 @@ func TestTrailersArriveBothWays(t *testing.T) {
 			w.Write(body)
 			w.Header().Set("X-Back", r.Trailer.Get("X-Sum"))
 		})
-		for _, host := range []string{"a.test", "A.test"} { // sent as it is, and as a copy
+		for _, host := range []string{"a.test", "A.test"} { // the request itself, and a copy
 			req := post(t, nil)
 			req.Host, req.ContentLength = host, -1
 			req.Trailer = http.Header{"X-Sum": nil}
@@ -281,12 +280,12 @@ func TestTrailersArriveBothWays(t *testing.T) {
 	})
 }
 
-// atEnd is an empty reader that does something when it is read.
+// atEnd is an empty reader that calls a function when it is read.
 type atEnd func()
 
 func (f atEnd) Read([]byte) (int, error) { f(); return 0, io.EOF }
 
-// A client that asks first must not have its upload taken for nothing.
+// A client that asks with Expect must not upload for nothing.
 func TestBodyIsNotReadForAnOriginThatDoesNotWantIt(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		_, tr := answering(t, over, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusExpectationFailed) })

@@ -18,10 +18,9 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// The requests of strangers share connections over HTTP/2. The tests below are about one who must not
-// cost another anything.
+// Requests of different clients share connections over HTTP/2. The tests of this file are about clients that must not harm others.
 
-// busy is an origin over HTTP/2 that answers /slow only when it is let.
+// busy is an origin over HTTP/2. The test decides when it answers /slow.
 type busy struct {
 	*tlstest.Origin
 	came chan tlstest.Request
@@ -57,7 +56,7 @@ func startBusy(t *testing.T, change ...func(*tlstest.Origin)) (*busy, *sni.Trans
 	return b, tr
 }
 
-// conns are the numbers of the connections that carried requests for a path.
+// conns returns the numbers of the connections with requests for a path.
 func (b *busy) conns(path string) (numbers []int64) {
 	for _, r := range b.Requests() {
 		if strings.HasPrefix(r.URI, path) {
@@ -67,7 +66,7 @@ func (b *busy) conns(path string) (numbers []int64) {
 	return numbers
 }
 
-// A header that is too large for nginx, HAProxy or Tomcat ends the connection that it comes on.
+// A header that is too large for nginx, HAProxy or Tomcat ends its connection.
 func TestLargeHeadersAndBodiesHaveConnectionsOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	b, tr := startBusy(t)
@@ -139,7 +138,7 @@ func TestLargeHeadersAndBodiesHaveConnectionsOfTheirOwn(t *testing.T) {
 	wg.Wait()
 }
 
-// Servers that do not read a body hold up all other bodies on its connection.
+// If a server does not read a body, all other bodies on the connection wait.
 func TestBodiesThatAreHeldUpHoldUpNobodyElse(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]func() (io.Reader, int64){
@@ -149,7 +148,7 @@ func TestBodiesThatAreHeldUpHoldUpNobodyElse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			// Windows as Jetty, Tomcat and hyper have them: 64 KiB for all that is not read.
+			// The windows of Jetty, Tomcat and hyper: 64 KiB for all unread data.
 			b, tr := startBusy(t, func(o *tlstest.Origin) {
 				o.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerConnection: 1<<16 - 1, MaxReceiveBufferPerStream: 1<<16 - 1}
 			})
@@ -168,7 +167,7 @@ func TestBodiesThatAreHeldUpHoldUpNobodyElse(t *testing.T) {
 			for range 5 {
 				<-b.came
 			}
-			<-time.After(100 * time.Millisecond) // for as long as it takes to tell that a body is held up
+			<-time.After(100 * time.Millisecond) // until the body counts as held up
 			for range 20 {
 				if got, err := sendTo(t, tr, "POST", "/", strings.NewReader("abc")); got != "3" || err != nil {
 					t.Fatalf("%q, %v", got, err)
@@ -180,7 +179,7 @@ func TestBodiesThatAreHeldUpHoldUpNobodyElse(t *testing.T) {
 	}
 }
 
-// Servers work on some requests of a connection at a time, and do not say on how many.
+// Servers process only some requests of a connection at a time, and do not announce the number.
 func TestRequestsThatWaitGetFurtherConnections(t *testing.T) {
 	t.Parallel()
 	b, tr := startBusy(t)
@@ -206,7 +205,7 @@ func TestRequestsThatWaitGetFurtherConnections(t *testing.T) {
 	wg.Wait()
 }
 
-// A body that was sent whole is not held up by a server that thinks about it.
+// A body that was sent completely is not held up if the server takes long to answer.
 func TestBodyThatWasSentKeepsNobodyAway(t *testing.T) {
 	t.Parallel()
 	b, tr := startBusy(t)
@@ -215,7 +214,7 @@ func TestBodyThatWasSentKeepsNobodyAway(t *testing.T) {
 	for range 5 {
 		wg.Go(func() { mustSendTo(t, tr, "POST", "/slow", strings.NewReader("abc")) })
 		<-b.came
-		<-time.After(100 * time.Millisecond) // for longer than it takes to tell that a body is held up
+		<-time.After(100 * time.Millisecond) // longer than until a body counts as held up
 	}
 	if n := b.Conns(); n != 1 {
 		t.Errorf("%d connections for 5 requests that wait", n)
@@ -224,7 +223,7 @@ func TestBodyThatWasSentKeepsNobodyAway(t *testing.T) {
 	wg.Wait()
 }
 
-// Of that there is an end, if the target has a bound: then requests share what there is.
+// If the target has a bound of connections, requests share the connections at the bound.
 func TestBoundOfConnectionsHoldsOverHTTP2(t *testing.T) {
 	t.Parallel()
 	b, tr := startBusy(t)
@@ -243,7 +242,7 @@ func TestBoundOfConnectionsHoldsOverHTTP2(t *testing.T) {
 	wg.Wait()
 }
 
-// Tomcat takes an upload in pieces of a byte for an attack, and ends the connection after two.
+// Tomcat takes an upload in pieces of one byte for an attack, and ends the connection after two.
 func TestSmallPiecesOfABodyAreGathered(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -260,12 +259,12 @@ func TestSmallPiecesOfABodyAreGathered(t *testing.T) {
 	if _, err := sendTo(t, tr, "POST", "/", io.MultiReader(pieces...)); err != nil {
 		t.Fatal(err)
 	}
-	if bytes.Load() != 2000 || frames.Load() > 200 { // 5 ms of pieces to a frame, on a busy machine too
+	if bytes.Load() != 2000 || frames.Load() > 200 { // a frame has the pieces of 5 ms, on a loaded machine too
 		t.Errorf("%d bytes in %d frames", bytes.Load(), frames.Load())
 	}
 }
 
-// An upload goes on while its source waits: what is there is sent.
+// If the source of an upload waits, the bytes so far are sent.
 func TestGatheringDoesNotHoldBackWhatIsThere(t *testing.T) {
 	t.Parallel()
 	arrived := make(chan string, 10)
@@ -278,7 +277,7 @@ func TestGatheringDoesNotHoldBackWhatIsThere(t *testing.T) {
 	source, writer := io.Pipe()
 	go func() {
 		io.WriteString(writer, "first")
-		<-arrived // before there is any more
+		<-arrived // before the source has more
 		writer.Close()
 	}()
 	if _, err := send(tr, post(t, source)); err != nil {
@@ -286,13 +285,13 @@ func TestGatheringDoesNotHoldBackWhatIsThere(t *testing.T) {
 	}
 }
 
-// An origin that is busy for longer than a PING may take is not dead, and what it answers is no failure.
+// An origin that is busy for longer than PingTimeout is not dead, and its response is valid.
 func TestOriginThatAnswersNoPINGIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
 	release := make(chan struct{})
 	address := serveFrames(t, tlstest.Leaf(t, ca, "a.test"), func(c *tls.Conn, stream uint32) bool {
-		<-release // and nothing is read meanwhile
+		<-release // it reads nothing meanwhile
 		answerFrame(c, stream)
 		return true
 	})
@@ -318,7 +317,7 @@ func TestOriginThatAnswersNoPINGIsWaitedFor(t *testing.T) {
 	}
 }
 
-// A connection that is not for the name may never be: the requests that follow get another.
+// A connection that was misdirected may stay so. Later requests get another connection.
 func TestConnectionIsGivenUpAtItsFirst421(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		o, tr := answering(t, over, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMisdirectedRequest) })
@@ -338,7 +337,7 @@ func TestConnectionIsGivenUpAtItsFirst421(t *testing.T) {
 	})
 }
 
-// A client that does not read must cost no more than a little memory.
+// A client that does not read must cost only little memory.
 func TestAnswersThatNobodyReadsAreNotBuffered(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		const readers, size = 100, 16 << 20
@@ -358,7 +357,7 @@ func TestAnswersThatNobodyReadsAreNotBuffered(t *testing.T) {
 			}
 			bodies = append(bodies, resp.Body)
 		}
-		<-time.After(200 * time.Millisecond) // in which all comes that is taken
+		<-time.After(200 * time.Millisecond) // everything that would be buffered arrives in that time
 		if grown := heap() - before; grown > 64<<20 {
 			t.Errorf("%d answers that nobody reads take %d MiB", readers, grown>>20)
 		}

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// fromOrigin is a connection of which only what the origin sends counts.
+// fromOrigin is a connection that only reads the origin's bytes.
 type fromOrigin struct {
 	net.Conn
 	r io.Reader
@@ -19,7 +19,7 @@ type fromOrigin struct {
 
 func (c fromOrigin) Read(p []byte) (int, error) { return c.r.Read(p) }
 
-// through returns what net/http reads of the bytes, which come in pieces, and its own errors.
+// through returns the bytes that net/http reads if the origin's bytes arrive in pieces, and the package's own errors.
 func through(t testing.TB, sent []byte, bytewise bool) ([]byte, *lengthReader) {
 	t.Helper()
 	var r io.Reader = bytes.NewReader(sent)
@@ -34,7 +34,7 @@ func through(t testing.TB, sent []byte, bytewise bool) ([]byte, *lengthReader) {
 	return got, l
 }
 
-// answers writes frames of HTTP/2 with one HPACK state, as a server does.
+// answers writes frames of HTTP/2 with one state of HPACK, as a server does.
 type answers struct {
 	bytes.Buffer
 	framer  *http2.Framer
@@ -49,7 +49,7 @@ func newAnswers() *answers {
 	return a
 }
 
-// headers writes a section of pairs in pieces of some bytes, and ends the stream or not.
+// headers writes a header section in pieces, and may end the stream.
 func (a *answers) headers(stream uint32, size int, end bool, pairs ...string) {
 	a.block.Reset()
 	for i := 0; i < len(pairs); i += 2 {
@@ -64,7 +64,7 @@ func (a *answers) headers(stream uint32, size int, end bool, pairs ...string) {
 	}
 }
 
-// What is between two frames, or in pieces, is the same for net/http, but for the answer that is refused.
+// net/http must read the same bytes, for all pieces and other frames, except for a refused response.
 func TestLengthsAreReadInEveryShape(t *testing.T) {
 	for _, size := range []int{1, 3, 16 << 10} {
 		for _, bytewise := range []bool{false, true} {
@@ -121,7 +121,7 @@ func TestLengthsAreReadInEveryShape(t *testing.T) {
 	}
 }
 
-// What is no HTTP/2 is net/http's to refuse, and has to reach it as it is.
+// Bytes that are not HTTP/2 must reach net/http unchanged, because it refuses them.
 func FuzzLengthReader(f *testing.F) {
 	a := newAnswers()
 	a.headers(1, 3, false, ":status", "200", "content-length", "5", "content-length", "6")
@@ -147,7 +147,7 @@ func FuzzLengthReader(f *testing.F) {
 	})
 }
 
-// What comes for streams that nobody waits for is kept by nobody.
+// Frames for unknown streams must not be kept.
 func TestFaultsThatNobodyTakesAreBounded(t *testing.T) {
 	a := newAnswers()
 	const last = 19_999

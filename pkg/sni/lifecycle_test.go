@@ -20,7 +20,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// held is an origin whose answers to /held wait to be let go.
+// held is an origin. The test decides when it answers /held.
 type held struct {
 	*tlstest.Origin
 	began chan struct{}
@@ -42,8 +42,7 @@ func startHeld(t *testing.T, over protocol, certificates map[string]tls.Certific
 	return h
 }
 
-// A change of the target must not break what is under way, and must not leave anything of the
-// target before it.
+// A change of the target must not break requests under way, and must leave no connection of the earlier target.
 func TestRequestUnderWayFinishesAfterAChangeOfItsTarget(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -70,7 +69,7 @@ func TestRequestUnderWayFinishesAfterAChangeOfItsTarget(t *testing.T) {
 		if n := len(second.Requests()); n != 1 {
 			t.Errorf("%d requests at the new address, want 1", n)
 		}
-		first.WaitConns(t, 1) // the one that is in use
+		first.WaitConns(t, 1) // the connection in use
 		close(first.let)
 		body, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
@@ -88,7 +87,7 @@ func TestRequestUnderWayFinishesAfterAChangeOfItsTarget(t *testing.T) {
 	})
 }
 
-// A pool that two hosts share is not given up with the first of them.
+// A pool that two hosts share stays if one of them goes.
 func TestPoolStaysForTheHostsThatStillHaveIt(t *testing.T) {
 	overTLS(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -112,8 +111,7 @@ func TestPoolStaysForTheHostsThatStillHaveIt(t *testing.T) {
 	})
 }
 
-// Rotation under load: no request fails, none goes out under the target of before once the
-// change was made.
+// The target changes under load. No request may fail, and no request may use the earlier target after the change.
 func TestTargetChangesWhileRequestsRun(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -149,7 +147,7 @@ func TestTargetChangesWhileRequestsRun(t *testing.T) {
 		if n := len(origins[0].Requests()) + len(origins[1].Requests()); n != 400 {
 			t.Errorf("%d requests arrived, want 400", n)
 		}
-		// The last target alone has connections.
+		// Only the last target has connections.
 		origins[(current.Load()+1)%2].WaitConns(t, 0)
 		if _, pools, conns, _ := tr.Held(); pools != 1 || conns == 0 {
 			t.Errorf("%d pools, %d connections", pools, conns)
@@ -161,8 +159,7 @@ func TestTargetChangesWhileRequestsRun(t *testing.T) {
 
 type generationKey struct{}
 
-// A middleware that rewrites Host and forgets the URL would send a request for one customer
-// down the verified connection of another.
+// A middleware that rewrites Host and forgets the URL would send a request for one customer on the verified connection of another.
 func TestHostThatIsNotTheURLsIsRefused(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -202,8 +199,7 @@ func TestHostThatIsNotTheURLsIsRefused(t *testing.T) {
 	})
 }
 
-// A hundred requests at once need ten connections over HTTP/2 if all wait for their answers, and no more
-// handshakes.
+// A hundred requests at a time need ten connections over HTTP/2 if all wait for their responses, and ten handshakes.
 func TestRequestsThatComeTogetherShareConnections(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -223,8 +219,7 @@ func TestRequestsThatComeTogetherShareConnections(t *testing.T) {
 	}
 }
 
-// An origin that takes few requests at a time gets more connections, and every request its
-// answer.
+// An origin that allows few requests on a connection gets more connections, and each request gets its response.
 func TestRequestsBeyondTheStreamsOfAConnection(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -339,7 +334,7 @@ func TestFailureToConnectIsSharedByThoseWhoWait(t *testing.T) {
 	}
 }
 
-// A connection over which nothing was read to its end must not serve another request.
+// If a response was not read to its end, its connection must not serve another request.
 func TestAnswerThatIsNotReadToItsEndEndsItsConnection(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -362,7 +357,7 @@ func TestAnswerThatIsNotReadToItsEndEndsItsConnection(t *testing.T) {
 	o.WaitConns(t, 0)
 }
 
-// Hooks of net/http/httptrace see what they see of net/http.
+// The hooks of net/http/httptrace are called as by net/http.
 func TestTraceHooksAreCalled(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -428,8 +423,8 @@ func TestDeadlineWhileAnotherDials(t *testing.T) {
 	<-done
 }
 
-// Before a server has said how many requests it takes at once, net/http assumes a hundred. A burst on
-// a new connection would have most of them refused, and net/http deadlocks over reservations.
+// Before a server has announced its limit of streams, net/http assumes a hundred. The server would refuse most requests of a burst on a new
+// connection, and net/http would deadlock over reservations.
 func TestBurstOnANewConnectionToAServerThatTakesFewRequests(t *testing.T) {
 	for _, streams := range []int{1, 4, 50} {
 		for _, method := range []string{"GET", "POST"} {
@@ -445,7 +440,7 @@ func TestBurstOnANewConnectionToAServerThatTakesFewRequests(t *testing.T) {
 				var wg sync.WaitGroup
 				for i := range 100 {
 					wg.Go(func() {
-						ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // or it would hang
+						ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // otherwise the test would hang
 						defer cancel()
 						var body io.Reader
 						if method == "POST" {
@@ -479,8 +474,7 @@ func TestBurstOnANewConnectionToAServerThatTakesFewRequests(t *testing.T) {
 	}
 }
 
-// An origin that allows just as many requests as net/http assumes says nothing that could be
-// noticed, and its first answer may take long.
+// If an origin allows as many streams as net/http assumes, its announcement changes nothing, and its first response may take long.
 func TestSlowFirstAnswerDoesNotKeepOthersWaiting(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -514,8 +508,7 @@ func TestSlowFirstAnswerDoesNotKeepOthersWaiting(t *testing.T) {
 	}
 }
 
-// What net/http refuses to send has not been processed either, and is none the better for
-// another connection.
+// If net/http refuses to send a request, another connection does not help.
 func TestRequestThatCannotBeSentIsNotDialledForAgain(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -542,12 +535,12 @@ func TestRequestThatCannotBeSentIsNotDialledForAgain(t *testing.T) {
 	})
 }
 
-// A request that was given up before it was sent says nothing about the origin.
+// A request that was canceled before it was sent is not a sign of life of the origin.
 func TestCancelledRequestIsNoSignOfLife(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
 		o := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
-		for range 10 { // net/http notices the cancelled context sooner or later
+		for range 10 { // net/http may see the canceled context early or late
 			tr := newTransport(t, to(targetOver(over, o.Addr, ca.PEM())))
 			mustGet(t, tr, "https://a.test/")
 			before := o.Conns()
@@ -567,7 +560,7 @@ func TestCancelledRequestIsNoSignOfLife(t *testing.T) {
 	})
 }
 
-// A hook of the caller's that panics must not leave those waiting who came after it.
+// If a hook of the caller panics, the requests that wait for its dial must go on.
 func TestPanicOfAHookDoesNotBlockItsTarget(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -587,8 +580,8 @@ func TestPanicOfAHookDoesNotBlockItsTarget(t *testing.T) {
 	}
 }
 
-// A request target may name a host itself, and wins over Host then: another customer's request on a
-// connection that was verified for the first.
+// A request target can contain a host, which wins over Host: it would be a request for another customer on a connection that was verified
+// for the first.
 func TestRequestTargetDoesNotNameAnotherHost(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -615,7 +608,7 @@ func TestRequestTargetDoesNotNameAnotherHost(t *testing.T) {
 		}
 		req, _ := http.NewRequestWithContext(t.Context(), "OPTIONS", "https://a.test/", nil)
 		req.URL.Path = "*"
-		if _, err := send(tr, req); err != nil || o.Conns() != 1 { // net/http's server answers by itself
+		if _, err := send(tr, req); err != nil || o.Conns() != 1 { // net/http's server answers it itself
 			t.Errorf("OPTIONS *: %v, %d connections", err, o.Conns())
 		}
 	})

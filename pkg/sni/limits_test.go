@@ -13,7 +13,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// Thousands of hosts must not become thousands of connections, nor their goroutines.
+// Thousands of hosts must not lead to thousands of connections or goroutines.
 func TestHeldResourcesAreBoundedHoweverManyHostsComeBy(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		const hosts = 600
@@ -37,7 +37,7 @@ func TestHeldResourcesAreBoundedHoweverManyHostsComeBy(t *testing.T) {
 		if n := o.Conns(); n != hosts {
 			t.Errorf("%d connections, want %d", n, hosts)
 		}
-		// The last used are kept.
+		// The connections that were used last are kept.
 		mustGet(t, tr, fmt.Sprintf("https://h%d.many.test/", hosts-20))
 		if n := o.Conns(); n != hosts {
 			t.Error("a connection was closed before one that was used longer ago")
@@ -45,7 +45,7 @@ func TestHeldResourcesAreBoundedHoweverManyHostsComeBy(t *testing.T) {
 	})
 }
 
-// A burst of requests to one host must not keep the connections of all others away.
+// A burst of requests to one host must not close the connections of all other hosts.
 func TestIdleConnectionsOfOneTargetAreBounded(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -73,7 +73,7 @@ func TestIdleConnectionsOfOneTargetAreBounded(t *testing.T) {
 	}
 }
 
-// The host of a wildcard's route that comes by next is another one, but its pool is the same.
+// Different hosts of a wildcard route share a pool.
 func TestHostsWithOneTargetCountWithoutCostingConnections(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -88,7 +88,7 @@ func TestHostsWithOneTargetCountWithoutCostingConnections(t *testing.T) {
 	}
 }
 
-// One timer serves all connections. Those whose time is shorter must not wait for it.
+// All connections share one timer. A connection with a shorter time must not wait for another.
 func TestSweepMindsTheShortestTime(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -113,7 +113,7 @@ func TestSweepMindsTheShortestTime(t *testing.T) {
 	}
 }
 
-// An origin that announces how long it waits is believed, whatever else is in the field.
+// The announced time of an origin counts, also if the field has other parameters.
 func TestKeepAliveOfTheOriginIsMinded(t *testing.T) {
 	for field, conns := range map[string]int{
 		"timeout=0":                       2,
@@ -143,7 +143,7 @@ func TestKeepAliveOfTheOriginIsMinded(t *testing.T) {
 	}
 }
 
-// Each request that needs a new connection would leave the one of before behind.
+// Each request that needs a new connection would leave an idle one behind.
 func TestUnsafeRequestsDoNotPileUpConnections(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -158,7 +158,7 @@ func TestUnsafeRequestsDoNotPileUpConnections(t *testing.T) {
 			if _, err := send(tr, req); err != nil {
 				t.Fatal(err)
 			}
-			// Over HTTP/2, the one of before may be about to become idle.
+			// Over HTTP/2, the earlier connection may become idle a moment later.
 			if _, _, conns, _ := tr.Held(); conns > 2 {
 				t.Fatalf("%d connections are held", conns)
 			}

@@ -15,7 +15,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// misdirecting answers with 421 as long as wrong says so.
+// misdirecting answers with 421 while wrong returns true.
 func misdirecting(t *testing.T, over protocol, wrong func() bool) (*tlstest.Origin, *sni.Transport) {
 	ca := tlstest.NewAuthority(t)
 	o := &tlstest.Origin{HTTP1: over == overTLS1, Plain: over == overPlain, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}}
@@ -31,7 +31,7 @@ func misdirecting(t *testing.T, over protocol, wrong func() bool) (*tlstest.Orig
 	return o, newTransport(t, to(targetOver(over, o.Addr, ca.PEM())))
 }
 
-// status sends a request and returns the status of its answer.
+// status sends a request, and returns the status of the response.
 func status(t *testing.T, tr *sni.Transport, method string, body io.Reader) int {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, "https://a.test/", body)
@@ -62,7 +62,7 @@ func TestMisdirectedRequestIsSentOnceMoreOnAFreshConnection(t *testing.T) {
 		for _, r := range o.Requests() {
 			conns = append(conns, r.Conn)
 		}
-		// The first connection is not asked again after its 421.
+		// The first connection gets no request after its 421.
 		if len(conns) != 4 || conns[0] != 1 || conns[1] != 1 || conns[2] != 2 || conns[3] != 2 {
 			t.Errorf("the requests came over the connections %v, want 1, 1, 2, 2", conns)
 		}
@@ -70,7 +70,7 @@ func TestMisdirectedRequestIsSentOnceMoreOnAFreshConnection(t *testing.T) {
 	})
 }
 
-// A connection of before may be misdirected as well.
+// An existing connection may be misdirected too.
 func TestMisdirectedRequestDoesNotTryAnotherConnectionOfBefore(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -100,7 +100,7 @@ func TestMisdirectedRequestDoesNotTryAnotherConnectionOfBefore(t *testing.T) {
 	}
 }
 
-// An origin that answers everything so must not be asked for ever.
+// If an origin answers each request with 421, the request is repeated only once.
 func TestMisdirectedRequestIsSentNoMoreThanTwice(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		o, tr := misdirecting(t, over, func() bool { return true })
@@ -115,7 +115,7 @@ func TestMisdirectedRequestIsSentNoMoreThanTwice(t *testing.T) {
 	})
 }
 
-// 421 does not say that nothing was done.
+// 421 does not say that the request was not processed.
 func TestMisdirectedRequestThatIsNotSafeIsNotRepeated(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		o, tr := misdirecting(t, over, func() bool { return true })
@@ -127,7 +127,7 @@ func TestMisdirectedRequestThatIsNotSafeIsNotRepeated(t *testing.T) {
 				t.Errorf("%s: %d requests arrived", method, n-i)
 			}
 		}
-		// Nor one that is safe, but whose body is gone.
+		// A safe request whose body was read is not repeated either.
 		before := len(o.Requests())
 		if got := status(t, tr, "OPTIONS", io.MultiReader(strings.NewReader("x"))); got != 421 || len(o.Requests()) != before+1 {
 			t.Errorf("status %d, %d requests", got, len(o.Requests())-before)
@@ -140,7 +140,7 @@ func TestMisdirectedRequestThatIsNotSafeIsNotRepeated(t *testing.T) {
 	})
 }
 
-// A request that met a dead connection has been sent twice then. What the second answer is, counts.
+// A request that met a dead connection has been sent twice then. The second response counts.
 func TestSafeRequestIsRepeatedOnceForWhateverReason(t *testing.T) {
 	overHTTP1(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)

@@ -33,8 +33,8 @@ func TestHostsOfURLsAreReadByTheOneRule(t *testing.T) {
 	}
 }
 
-// net/http encodes names too, but does not take all that are here, nor know that the URL's host
-// and the Host header are the same when one of them is encoded.
+// net/http encodes names too. It refuses some of these names, and does not see that the host of the URL and the Host header are the same
+// if only one of them is encoded.
 func TestNamesInUnicodeGoOutAsALabels(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)

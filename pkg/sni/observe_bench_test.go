@@ -9,7 +9,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
-// BenchmarkObserve is what Transport.Observe costs a request on a connection of before.
+// BenchmarkObserve measures the cost of Transport.Observe for a request on an existing connection.
 func BenchmarkObserve(b *testing.B) {
 	ca := tlstest.NewAuthority(b)
 	o := tlstest.NewOrigin(b, ca, "a.test")

@@ -16,7 +16,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// watch makes tr tell what it does, and returns what it told last. It is for requests in sequence.
+// watch sets Observe, and returns the last Exchange. It is for requests in sequence.
 func watch(tr *sni.Transport) *sni.Exchange {
 	var last sni.Exchange
 	tr.Observe = func(_ context.Context, x *sni.Exchange) { last = *x }
@@ -97,7 +97,7 @@ func TestExchangeTellsOfFailures(t *testing.T) {
 	}
 }
 
-// What nobody looks at must cost nothing.
+// There must be no cost if Observe is nil.
 func TestUnobservedRequestsAllocateNoMore(t *testing.T) {
 	ca := tlstest.NewAuthority(t)
 	o := &tlstest.Origin{HTTP1: true, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}}
@@ -120,7 +120,7 @@ func TestUnobservedRequestsAllocateNoMore(t *testing.T) {
 	quiet, loud := newTransport(t, target), newTransport(t, target)
 	loud.Observe = func(context.Context, *sni.Exchange) {}
 	q, l := uint64(math.MaxUint64), uint64(math.MaxUint64)
-	for round := 0; round < 5 || q+runs/2 > l && round < 50; round++ { // what else happens in the process disturbs some
+	for round := 0; round < 5 || q+runs/2 > l && round < 50; round++ { // other work of the process disturbs some rounds
 		q, l = min(q, allocated(quiet)), min(l, allocated(loud))
 	}
 	if q+runs/2 > l {

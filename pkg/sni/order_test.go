@@ -37,14 +37,14 @@ func TestOrderOfAddressesForgetsFailuresInTime(t *testing.T) {
 	})
 }
 
-// The monotonic clock may stand still in a frozen sandbox.
+// The monotonic clock may stop in a frozen sandbox.
 func TestAgesAreByTheWallClock(t *testing.T) {
 	if s := wallClock().String(); strings.Contains(s, "m=") {
 		t.Errorf("%s has a monotonic reading", s)
 	}
 }
 
-// With one budget for all, the first address that hangs must not use it up.
+// All addresses share a budget. The first address that hangs must not use it up.
 func TestAddressesShareTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		share := func(total time.Duration, left int, granted time.Duration) time.Duration {
@@ -63,7 +63,7 @@ func TestAddressesShareTheBudget(t *testing.T) {
 		}{
 			{15 * time.Second, 1, 0, 15 * time.Second},
 			{15 * time.Second, 3, 0, 5 * time.Second},
-			{15 * time.Second, 30, 0, 2 * time.Second}, // too little to connect in is of no use to anyone
+			{15 * time.Second, 30, 0, 2 * time.Second}, // a time that is too short to connect would help nobody
 			{time.Second, 3, 0, time.Second},
 			{75 * time.Second, 3, 25 * time.Second, 25 * time.Second},
 			{50 * time.Second, 3, 25 * time.Second, 25 * time.Second},
@@ -75,7 +75,7 @@ func TestAddressesShareTheBudget(t *testing.T) {
 	})
 }
 
-// Who shortens a timeout does not ask for more time, and who makes it longer gets it for each address.
+// A shorter timeout of a target does not lengthen the budget. A longer one applies to each address.
 func TestBudgetOfATarget(t *testing.T) {
 	for _, c := range []struct {
 		transport *Transport

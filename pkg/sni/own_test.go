@@ -11,7 +11,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// Over HTTP/2, who waits for a connection of its own is not in the way of those that share.
+// Over HTTP/2, a request that waits for its own connection must not block those that share one.
 func TestWaitForAConnectionOfItsOwnHoldsUpNobodyElse(t *testing.T) {
 	t.Parallel()
 	b, tr := startBusy(t)
@@ -45,7 +45,7 @@ func TestWaitForAConnectionOfItsOwnHoldsUpNobodyElse(t *testing.T) {
 	}
 }
 
-// asked is an origin over HTTP/2 whose answers to /held/ID come when they are let.
+// asked is an origin over HTTP/2. The test decides when it answers /held/ID.
 type asked struct {
 	*tlstest.Origin
 	tr   *sni.Transport
@@ -72,7 +72,7 @@ func startAsked(t *testing.T, change func(*tlstest.Origin)) *asked {
 	return a
 }
 
-// ask sends a request that will be held, for a connection of its own if alone says so.
+// ask sends a request that is held. If alone is set, the request needs its own connection.
 func (a *asked) ask(t *testing.T, id int, alone bool) {
 	path := fmt.Sprint("/held/", id)
 	a.let.Store(path, make(chan struct{}))
@@ -87,7 +87,7 @@ func (a *asked) ask(t *testing.T, id int, alone bool) {
 	})
 }
 
-// on returns the paths that were asked for over a connection.
+// on returns the paths of the requests on a connection.
 func (a *asked) on(conn int64) (paths []string) {
 	for _, r := range a.Requests() {
 		if r.Conn == conn {
@@ -97,7 +97,7 @@ func (a *asked) on(conn int64) (paths []string) {
 	return paths
 }
 
-// answer lets requests be answered.
+// answer answers requests.
 func (a *asked) answer(paths ...string) {
 	for _, path := range paths {
 		if let, ok := a.let.LoadAndDelete(path); ok {
@@ -106,27 +106,27 @@ func (a *asked) answer(paths ...string) {
 	}
 }
 
-// answerAll lets all requests be answered that have come.
+// answerAll answers all requests that have arrived.
 func (a *asked) answerAll() {
 	for _, r := range a.Requests() {
 		a.answer(r.URI)
 	}
 }
 
-// And it gets one, although others share all that there are.
+// It gets one, although others share all connections.
 func TestWaitForAConnectionOfItsOwnHasAnEnd(t *testing.T) {
 	t.Parallel()
 	a := startAsked(t, func(*tlstest.Origin) {})
 	a.tr.MaxConnsPerTarget = 2
 	mustGet(t, a.tr, "https://a.test/")
-	for id := range 15 { // more than wait on one
+	for id := range 15 { // more than one connection takes
 		a.ask(t, id, false)
 		<-a.came
 	}
 	a.ask(t, 20, true)
 	waiting(t, a.tr, 1)
 	newer := a.on(2)
-	a.ask(t, 21, false) // would come to the newer connection, and keep it
+	a.ask(t, 21, false) // it would get the newer connection, and keep it in use
 	<-a.came
 	a.answer(newer...)
 	if path := <-a.came; path != "/held/20" {
@@ -136,7 +136,7 @@ func TestWaitForAConnectionOfItsOwnHasAnEnd(t *testing.T) {
 	a.wg.Wait()
 }
 
-// Those that share are called when there is room for them, although they are not the first who wait.
+// Requests that share a connection are called when it has room, although they are not the first in the queue.
 func TestRoomOnASharedConnectionIsUsedBehindAWait(t *testing.T) {
 	t.Parallel()
 	a := startAsked(t, func(o *tlstest.Origin) { o.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 2} })

@@ -18,9 +18,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// A path relays connections, as a network does, and can be cut: then its kernel drops what the client
-// sends, unseen, and so acknowledges nothing. That is what a flow looks like which a firewall forgot, or
-// whose gateway was replaced.
+// A path relays connections, as a network does, and can be cut. After that, its kernel drops what the client sends, and acknowledges
+// nothing, as if a firewall had forgotten the flow or its gateway had been replaced.
 type path struct {
 	addr string
 	mu   sync.Mutex
@@ -35,7 +34,7 @@ func newPath(t *testing.T, origin string) *path {
 		p.mu.Unlock()
 		passOn(c, origin)
 	})
-	t.Cleanup(func() { // of connections that were cut, nothing tells
+	t.Cleanup(func() { // nothing reports the end of connections that were cut
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for _, c := range p.open {
@@ -45,7 +44,7 @@ func newPath(t *testing.T, origin string) *path {
 	return p
 }
 
-// cut cuts all connections that are open.
+// cut cuts all open connections.
 func (p *path) cut(t *testing.T) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,7 +54,7 @@ func (p *path) cut(t *testing.T) {
 			t.Fatal(err)
 		}
 		raw.Control(func(fd uintptr) {
-			drop := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}} // what is kept of a packet: nothing
+			drop := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}} // keeps no byte of a packet
 			err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop[0]})
 		})
 		if err != nil {
@@ -64,8 +63,7 @@ func (p *path) cut(t *testing.T) {
 	}
 }
 
-// Without a word, a flow was dropped. A safe request is there all the same, and one that is not safe fails,
-// long before the origin's own time is over.
+// If a flow was dropped silently, a safe request succeeds, and other requests fail, long before the origin's own timeout.
 func TestDeadPathIsNoticedByTheKernel(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -90,7 +88,7 @@ func TestDeadPathIsNoticedByTheKernel(t *testing.T) {
 	})
 }
 
-// A large body takes the bound away while it is sent, and not from the requests after it.
+// The bound does not apply while a large body is sent, and applies to later requests.
 func TestDeadPathIsNoticedAfterALargeBody(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -105,7 +103,7 @@ func TestDeadPathIsNoticedAfterALargeBody(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = send(tr, req)
-		if over == overHTTP2 { // a connection that was made for an upload carries nothing else
+		if over == overHTTP2 { // a connection for an upload has no other requests
 			if err != nil || o.Conns() != 2 {
 				t.Errorf("%v, %d connections", err, o.Conns())
 			}
@@ -120,7 +118,7 @@ func TestDeadPathIsNoticedAfterALargeBody(t *testing.T) {
 	})
 }
 
-// An origin that has taken the request may think for as long as it likes.
+// An origin that has received the request may take any time to answer.
 func TestBusyOriginIsNoDeadPath(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		_, tr := answering(t, over, func(w http.ResponseWriter, _ *http.Request) {
@@ -134,11 +132,11 @@ func TestBusyOriginIsNoDeadPath(t *testing.T) {
 	})
 }
 
-// Nor is one that does not read a large body yet: its kernel acknowledges, and takes nothing more. Linux
-// counts that for the same (TCP_USER_TIMEOUT).
+// An origin that does not read a large body yet is not a dead path: its kernel acknowledges, with a window of zero. Linux counts that
+// for TCP_USER_TIMEOUT too.
 func TestOriginThatDoesNotReadYetIsNoDeadPath(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
-		const size = 32 << 20 // more than all buffers on the way
+		const size = 32 << 20 // larger than all buffers on the way
 		_, tr := answering(t, over, func(w http.ResponseWriter, r *http.Request) {
 			<-time.After(time.Second)
 			n, _ := io.Copy(io.Discard, r.Body)

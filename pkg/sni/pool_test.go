@@ -24,7 +24,7 @@ func TestOneConnectionForRequestsInSequence(t *testing.T) {
 		ca := tlstest.NewAuthority(t)
 		origin := startOrigin(t, over, map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")})
 		tr := newTransport(t, to(targetOver(over, origin.Addr, ca.PEM())))
-		// Spellings of one name share one pool and one SNI, in lower case.
+		// All spellings of a name share a pool and an SNI, in lower case.
 		hosts := []string{"a.test", "A.Test", "a.test.", "a.test:443"}
 		if over == overPlain {
 			hosts[3] = "a.test:80"
@@ -41,7 +41,7 @@ func TestOneConnectionForRequestsInSequence(t *testing.T) {
 	})
 }
 
-// No request may ride on a connection that was made under another target.
+// No request may use a connection of another target.
 func TestChangedTargetIsNotServedByTheOldConnection(t *testing.T) {
 	overTLS(t, func(t *testing.T, over protocol) {
 		ca, other := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
@@ -92,7 +92,7 @@ func TestChangedTargetIsNotServedByTheOldConnection(t *testing.T) {
 	})
 }
 
-// Connections and pools stay bounded, however many hosts come by.
+// Connections and pools stay bounded for any number of hosts.
 func TestPoolsAreBoundedAndEvictedOnesCloseTheirConnections(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -105,7 +105,7 @@ func TestPoolsAreBoundedAndEvictedOnesCloseTheirConnections(t *testing.T) {
 		origin := startOrigin(t, over, certificates)
 		tr := newTransport(t, to(targetOver(over, origin.Addr, ca.PEM())))
 		tr.MaxTargets = 3
-		tr.IdleConnTimeout = time.Hour // only eviction may close
+		tr.IdleConnTimeout = time.Hour // only eviction may close connections
 		for _, host := range hosts {
 			mustGet(t, tr, "https://"+host+"/")
 		}
@@ -145,7 +145,7 @@ func TestNegativeIdleConnTimeoutReusesNothing(t *testing.T) {
 	})
 }
 
-// The header is a stranger's in a proxy, and no permission to send a POST twice.
+// In a proxy, the header is from a client, and does not permit sending a POST twice.
 func TestIdempotencyKeyOfAClientDoesNotWidenRetries(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -153,7 +153,7 @@ func TestIdempotencyKeyOfAClientDoesNotWidenRetries(t *testing.T) {
 			for _, header := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
 				origin := &tlstest.Origin{HTTP1: over == overTLS1, Plain: over == overPlain, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 					if r.Method == "POST" {
-						panic(http.ErrAbortHandler) // done, but nobody will know
+						panic(http.ErrAbortHandler) // processed, but the client gets no answer
 					}
 				})}
 				origin.Start(t)
@@ -207,7 +207,7 @@ func TestConnectionThatWentSilentIsGivenUp(t *testing.T) {
 			if err != nil {
 				break
 			}
-			if !first || !mute.Load() { // the first connection falls silent, later ones do not
+			if !first || !mute.Load() { // only the first connection goes silent
 				out.Write(b[:n])
 			}
 		}
@@ -229,7 +229,7 @@ func TestConnectionThatWentSilentIsGivenUp(t *testing.T) {
 	mustGet(t, tr, "https://a.test/")
 }
 
-// Many hosts under one server name are one pool, with one bound.
+// Many hosts with one server name share a pool, and its bound.
 func TestHostsWithOneServerNameShareConnections(t *testing.T) {
 	overTLS(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -247,7 +247,7 @@ func TestHostsWithOneServerNameShareConnections(t *testing.T) {
 	})
 }
 
-// Without addresses, each host is dialled itself, whatever name all of them have to prove.
+// If a target has no addresses, each host itself is dialled, even if all of them have the same server name.
 func TestServerNameAloneDoesNotJoinHosts(t *testing.T) {
 	overTLS(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -264,7 +264,7 @@ func TestServerNameAloneDoesNotJoinHosts(t *testing.T) {
 	})
 }
 
-// Nothing may go on after a Lambda function has replied.
+// No work may be left after the reply of a Lambda function.
 func TestDiallingEndsWithTheRequestsDeadline(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -285,7 +285,7 @@ func TestDiallingEndsWithTheRequestsDeadline(t *testing.T) {
 	req, _ := http.NewRequestWithContext(ctx, "GET", "https://a.test/", nil)
 	_, err := send(newTransport(t, to(sni.Target{Addresses: addresses})), req)
 	wantType(t, err, sni.ConnectionTimeout)
-	<-closed // the one that was being tried, long before HandshakeTimeout
+	<-closed // the attempt under way ends long before HandshakeTimeout
 	mu.Lock()
 	defer mu.Unlock()
 	if len(dialled) != 1 || dialled[0] != 1 {
@@ -293,7 +293,7 @@ func TestDiallingEndsWithTheRequestsDeadline(t *testing.T) {
 	}
 }
 
-// Two ports are two origins, and neither is part of a name.
+// Two ports are two origins. The port is not part of the server name.
 func TestPortIsPartOfWhatIsPooled(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -312,7 +312,7 @@ func TestPortIsPartOfWhatIsPooled(t *testing.T) {
 	})
 }
 
-// HAProxy's health checks once changed the name under which traffic went out.
+// In HAProxy, a health check once changed the server name of traffic.
 func TestRequestUnderAnotherNameDoesNotChangeTheNameOfOthers(t *testing.T) {
 	overTLS(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -335,7 +335,7 @@ func TestRequestUnderAnotherNameDoesNotChangeTheNameOfOthers(t *testing.T) {
 	})
 }
 
-// A bundle that is lost or broken is the failure of its own host, and of no other.
+// A missing or broken bundle fails only its own host.
 func TestBrokenRootsFailTheirOwnHostAlone(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -347,7 +347,7 @@ func TestBrokenRootsFailTheirOwnHostAlone(t *testing.T) {
 	tr := newTransport(t, sni.TranslatorFunc(func(_ context.Context, host string) (sni.Target, error) {
 		return sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(bundles[host])}, nil
 	}))
-	tr.RootCAs = ca.Pool() // which would vouch for all of them
+	tr.RootCAs = ca.Pool() // it would verify all of them
 	for range 2 {
 		for host := range bundles {
 			if host == "good.test" {
@@ -363,7 +363,7 @@ func TestBrokenRootsFailTheirOwnHostAlone(t *testing.T) {
 	}
 }
 
-// What only TLS can keep must not be promised without it.
+// A setting that needs TLS must be refused without TLS.
 func TestTargetThatNeedsTLSIsRefusedOverPlainHTTP(t *testing.T) {
 	t.Parallel()
 	plain := &tlstest.Origin{Plain: true}
@@ -386,7 +386,7 @@ func TestTargetThatNeedsTLSIsRefusedOverPlainHTTP(t *testing.T) {
 	}
 }
 
-// An origin without HTTP/2 is not spoken to in HTTP/1.1 where that was excluded.
+// If only HTTP/2 is allowed, an origin without HTTP/2 must not get HTTP/1.1.
 func TestProtocolsAreThoseOfTheTarget(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)

@@ -22,11 +22,10 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// These tests are about what may be repeated, and on which connection: the promise in the
-// comment on Transport. Where they wait for real time, its passing is the subject.
+// These tests are about the repetition of requests, and the connections for that: the promise in the comment on Transport.
 
 const (
-	idle   = 200 * time.Millisecond // without a byte, after which the relay forgets its flows
+	idle   = 200 * time.Millisecond // the relay forgets its flows after this time without a byte
 	lately = 50 * time.Millisecond  // UnsafeReuse
 )
 
@@ -46,7 +45,7 @@ func relayed(t *testing.T, over protocol, change ...func(*tlstest.Relay)) (*sni.
 	return tr, origin, relay
 }
 
-// observe returns what the Transport's last request went through.
+// observe returns a function that returns the last Exchange of a Transport.
 func observe(tr *sni.Transport) func() sni.Exchange {
 	var mu sync.Mutex
 	var last sni.Exchange
@@ -62,7 +61,7 @@ func observe(tr *sni.Transport) func() sni.Exchange {
 	}
 }
 
-// stream is a body of unknown length that can be had only once.
+// stream is a body of unknown length that can be read only once.
 type stream struct{ io.Reader }
 
 func sendTo(t *testing.T, tr *sni.Transport, method, path string, body io.Reader) (string, error) {
@@ -81,7 +80,7 @@ func mustSendTo(t *testing.T, tr *sni.Transport, method, path string, body io.Re
 	}
 }
 
-// arrivals returns the requests for a path that an origin saw.
+// arrivals returns the requests for a path that reached an origin.
 func arrivals(o *tlstest.Origin, path string) (seen []tlstest.Request) {
 	for _, r := range o.Requests() {
 		if r.URI == path {
@@ -98,7 +97,7 @@ func wantFlows(t *testing.T, relay *tlstest.Relay, want int, when string) {
 	}
 }
 
-// Nothing of the tests below means anything unless the relay does what a gateway does.
+// The other tests rely on the relay, which must act as a gateway does.
 func TestRelayForgetsSilently(t *testing.T) {
 	t.Parallel()
 	got := make(chan string)
@@ -193,7 +192,7 @@ func TestSafeRequestOnAForgottenFlowIsRepeatedOnce(t *testing.T) {
 	})
 }
 
-// What ended one connection has most likely ended its neighbours.
+// The cause that ended one connection has most likely ended its neighbours.
 func TestRepeatedRequestDoesNotTryAnotherConnectionOfBefore(t *testing.T) {
 	t.Parallel()
 	tr, origin, relay := relayed(t, overTLS1)
@@ -206,7 +205,7 @@ func TestRepeatedRequestDoesNotTryAnotherConnectionOfBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustSendTo(t, tr, "GET", "/", nil) // while the first answer keeps its connection
+	mustSendTo(t, tr, "GET", "/", nil) // while the first response keeps its connection in use
 	io.Copy(io.Discard, resp.Body)
 	resp.Body.Close()
 	wantFlows(t, relay, 2, "for two requests at once")
@@ -218,7 +217,7 @@ func TestRepeatedRequestDoesNotTryAnotherConnectionOfBefore(t *testing.T) {
 	}
 }
 
-// What was read of a long body that comes only once is gone. The rest must not be sent for it.
+// If a part of a body was read, and the body cannot be read again, the rest must not be sent as the whole.
 func TestBodyThatIsGoneIsNotSentAgain(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		for _, long := range []bool{false, true} {
@@ -231,7 +230,7 @@ func TestBodyThatIsGoneIsNotSentAgain(t *testing.T) {
 			}
 			_, err := sendTo(t, tr, "GET", "/again", stream{strings.NewReader(body)})
 			switch seen := arrivals(origin, "/again"); {
-			case err == nil && len(seen) == 1 && seen[0].Body == body: // for a long one, only if nothing had been read
+			case err == nil && len(seen) == 1 && seen[0].Body == body: // for a long body, only if no byte had been read
 			case !long || err == nil || len(seen) > 0:
 				t.Errorf("%v; it arrived %d times", err, len(seen))
 			default:
@@ -241,11 +240,11 @@ func TestBodyThatIsGoneIsNotSentAgain(t *testing.T) {
 	})
 }
 
-// Over HTTP/2 a ping finds a flow dead that nobody resets.
+// Over HTTP/2, a PING finds a dead flow that nobody resets.
 func TestSafeRequestThatFellIntoABlackHoleIsRepeated(t *testing.T) {
 	t.Parallel()
 	tr, origin, relay := relayed(t, overHTTP2, func(r *tlstest.Relay) { r.Blackhole = true })
-	tr.PingTimeout = 2 * idle // a shorter one would keep the flow
+	tr.PingTimeout = 2 * idle // a shorter time would keep the flow alive
 	last := observe(tr)
 	mustSendTo(t, tr, "GET", "/", nil)
 	relay.Forget(idle)
@@ -315,8 +314,7 @@ func TestNegativeUnsafeReuseGivesEachUnsafeRequestAConnection(t *testing.T) {
 	})
 }
 
-// Bytes that nobody asked for, such as the first of those by which the peer hangs up, do not
-// make an idle connection over HTTP/1.1 fit for a POST.
+// Bytes on an idle connection over HTTP/1.1, such as the beginning of an alert, must not count as a sign of life for a POST.
 func TestBytesOnAnIdleConnectionAreNoSignOfLife(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -336,7 +334,7 @@ func TestBytesOnAnIdleConnectionAreNoSignOfLife(t *testing.T) {
 			<-hangUp
 			c.Write([]byte{21, 3, 3}) // the beginning of an alert
 			close(half)
-			tlsConn.Read(b) // the POST, if it comes here, is not answered
+			tlsConn.Read(b) // a POST on this connection is not answered
 			return
 		}
 		io.Copy(io.Discard, c)
@@ -352,12 +350,12 @@ func TestBytesOnAnIdleConnectionAreNoSignOfLife(t *testing.T) {
 	}
 }
 
-// rude is an origin of a.test that reads a request for /reset, and then resets its connection. One
-// for /slow it keeps until the body has come.
+// rude is an origin of a.test. It reads a request for /reset, and resets the connection. It holds a request for /slow until the body has
+// arrived.
 type rude struct {
 	addr   string
 	server *http.Server
-	slow   chan struct{} // gets one when the headers have come
+	slow   chan struct{} // receives when the headers have arrived
 
 	mu   sync.Mutex
 	seen map[string]int // by URI
@@ -404,8 +402,8 @@ func (o *rude) times(uri string) int {
 	return o.seen[uri]
 }
 
-// What is on its way when the origin hangs up is lost or not. Nobody can know, so nobody may
-// send it again, unless it is safe.
+// A request that is sent when the origin closes the connection may have been processed or not. So it must not be sent again unless it is
+// safe.
 func TestOriginThatHangsUpAfterEachAnswer(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		for name, hangUp := range map[string]func(*tls.Conn){
@@ -438,7 +436,7 @@ func TestOriginThatHangsUpAfterEachAnswer(t *testing.T) {
 				})
 			}
 			tr := newTransport(t, to(sni.Target{Addresses: []string{address}, Roots: sni.RootsFromPEM(ca.PEM())}))
-			tr.UnsafeReuse = time.Minute // worse than it is by default
+			tr.UnsafeReuse = time.Minute // worse than the default
 			lost := 0
 			for range 30 {
 				before := arrived.Load()
@@ -510,7 +508,7 @@ func TestOriginsOwnLimitIsKept(t *testing.T) {
 		{"timeout=1", "POST", 500 * time.Millisecond, 2},
 		{"timeout=1", "GET", time.Second, 2},
 		{"max=100, Timeout=1", "GET", time.Second, 2},
-		// Half of it is for requests that are not safe, a second less than it for the others.
+		// The limit is half of it for requests that are not safe, and a second less for other requests.
 		{"timeout=4", "POST", 2 * time.Second, 2},
 		{"timeout=4", "GET", 2 * time.Second, 1},
 		{"timeout=4", "GET", 3 * time.Second, 2},
@@ -528,7 +526,7 @@ func TestOriginsOwnLimitIsKept(t *testing.T) {
 		}
 		origin.Start(t)
 		tr := newTransport(t, to(sni.Target{Addresses: []string{origin.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
-		tr.UnsafeReuse, tr.IdleConnTimeout = time.Hour, time.Hour // only what is announced counts
+		tr.UnsafeReuse, tr.IdleConnTimeout = time.Hour, time.Hour // only the announced time counts
 		t.Run(fmt.Sprintf("%s %s after %v", c.announces, c.method, c.after), func(t *testing.T) {
 			t.Parallel()
 			mustSendTo(t, tr, "GET", "/", nil)
@@ -541,8 +539,7 @@ func TestOriginsOwnLimitIsKept(t *testing.T) {
 	}
 }
 
-// Go's server says GOAWAY where a handler sets Connection: close, without regard for what is on
-// its way by then.
+// Go's server sends GOAWAY if a handler sets Connection: close, even if other requests are on the way.
 func TestNothingIsLostOrDoubledAroundAGoAway(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -582,7 +579,7 @@ func TestNothingIsLostOrDoubledAroundAGoAway(t *testing.T) {
 	}
 }
 
-// As behind a load balancer, while a server is replaced.
+// A load balancer does this when a server is replaced.
 func TestNothingIsLostOrDoubledWhenAnOriginShutsDown(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -602,7 +599,7 @@ func TestNothingIsLostOrDoubledWhenAnOriginShutsDown(t *testing.T) {
 	<-first.slow
 	down := make(chan error)
 	go func() { down <- first.server.Shutdown(t.Context()) }()
-	for i := 0; i < 50 || second.times("/?"+fmt.Sprint(i-1)) == 0; i++ { // until the first takes no more
+	for i := 0; i < 50 || second.times("/?"+fmt.Sprint(i-1)) == 0; i++ { // until the first accepts no more
 		uri := fmt.Sprintf("/?%d", i)
 		mustSendTo(t, tr, "POST", uri, strings.NewReader("body"))
 		if n := first.times(uri) + second.times(uri); n != 1 {
@@ -618,8 +615,7 @@ func TestNothingIsLostOrDoubledWhenAnOriginShutsDown(t *testing.T) {
 	}
 }
 
-// An HTTP/2 server may say that it did nothing about a request. Only then a POST is repeated,
-// and not for ever.
+// An HTTP/2 server can say that it did not process a request. A POST is repeated only then, and only a few times.
 func TestOnlyWhatHTTP2SaysWasNotProcessedIsRepeated(t *testing.T) {
 	t.Parallel()
 	const (
@@ -633,7 +629,7 @@ func TestOnlyWhatHTTP2SaysWasNotProcessedIsRepeated(t *testing.T) {
 			return true
 		}
 	}
-	// goes says GOAWAY with the last stream that far below the request's, and hangs up if so asked.
+	// goes sends GOAWAY whose last stream is below that of the request, and closes the connection if asked to.
 	goes := func(below, code uint32, hangUp bool) func(*tls.Conn, uint32) bool {
 		return func(c *tls.Conn, stream uint32) bool {
 			frame(c, goAway, 0, 0, append(u32(stream-min(below, stream)), u32(code)...))
@@ -641,14 +637,14 @@ func TestOnlyWhatHTTP2SaysWasNotProcessedIsRepeated(t *testing.T) {
 		}
 	}
 	body := func() io.Reader { return strings.NewReader("body") }
-	once := func() io.Reader { return stream{strings.NewReader(strings.Repeat("x", 48<<10))} } // within the first window
+	once := func() io.Reader { return stream{strings.NewReader(strings.Repeat("x", 48<<10))} } // it fits into the first window
 	kept := func() io.Reader { return stream{strings.NewReader("body")} }
 	for _, c := range []struct {
 		name   string
 		method string
 		body   func() io.Reader
-		refuse func(c *tls.Conn, stream uint32) bool // what is done about the request; false hangs up
-		times  int                                   // how often, until it is answered
+		refuse func(c *tls.Conn, stream uint32) bool // answers the request; false closes the connection
+		times  int                                   // how often, before the request is answered
 		sent   int
 		ok     bool
 	}{
@@ -698,12 +694,12 @@ func TestOnlyWhatHTTP2SaysWasNotProcessedIsRepeated(t *testing.T) {
 	}
 }
 
-// serveFrames is as much of an HTTP/2 server as these tests need. request is called when a
-// request has arrived with its body; false closes the connection.
+// serveFrames is a small HTTP/2 server. It calls request when a request and its body have arrived. If request returns false, it closes
+// the connection.
 func serveFrames(t *testing.T, leaf tls.Certificate, request func(c *tls.Conn, stream uint32) bool, sent ...func(length int)) (address string) {
 	config := serverConfig(leaf)
 	config.NextProtos = []string{"h2"}
-	var conns sync.Map // a stream may end a moment after its request, and with it miss CloseIdleConnections
+	var conns sync.Map // a stream may end a moment after its request, so that CloseIdleConnections misses it
 	address = tlstest.Listen(t, func(raw net.Conn) {
 		conns.Store(raw, nil)
 		const (
@@ -747,7 +743,7 @@ func serveFrames(t *testing.T, leaf tls.Certificate, request func(c *tls.Conn, s
 	return address
 }
 
-// answerFrame answers 200.
+// answerFrame answers with 200.
 func answerFrame(w io.Writer, stream uint32) {
 	const headers, endStreamAndHeaders, status200 = 0x1, 0x5, 0x88
 	frame(w, headers, endStreamAndHeaders, stream, []byte{status200})

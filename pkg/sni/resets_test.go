@@ -10,7 +10,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// toOrigin is a connection of which the test has what was written.
+// toOrigin is a connection that records what is written.
 type toOrigin struct {
 	net.Conn
 	got *bytes.Buffer
@@ -18,7 +18,7 @@ type toOrigin struct {
 
 func (c toOrigin) Write(p []byte) (int, error) { return c.got.Write(p) }
 
-// A request that is given up is no reset for the server as long as others are on the connection.
+// A canceled request must not be reset while other requests are on the connection.
 func TestResetsAreKeptBackBesideOtherRequests(t *testing.T) {
 	t.Parallel()
 	header := func(f *http2.Framer, stream uint32) {
@@ -89,7 +89,7 @@ func TestResetsAreKeptBackBesideOtherRequests(t *testing.T) {
 	}
 }
 
-// writer writes byte by byte, or all at once.
+// writer returns a function that writes byte by byte, or everything in one write.
 type writer struct {
 	w        *resetWriter
 	bytewise bool
@@ -127,7 +127,7 @@ func kindsOf(t testing.TB, sent []byte) (kinds []string) {
 	return kinds
 }
 
-// FuzzResetWriter writes frames in pieces: what comes out are whole frames, all but resets, in order.
+// FuzzResetWriter writes frames in pieces. The output must be whole frames in the same order, without the resets.
 func FuzzResetWriter(f *testing.F) {
 	f.Add([]byte{1, 5, 3, 0, 1, 9, 6, 2}, []byte{3, 40, 1})
 	f.Add([]byte{0, 200, 6, 0, 3, 0, 3, 7}, []byte{9})

@@ -15,12 +15,12 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// switchable is a Translator whose Target a test changes between requests.
+// switchable is a Translator. The test can change its Target between requests.
 type switchable struct{ target sni.Target }
 
 func (s *switchable) Translate(context.Context, string) (sni.Target, error) { return s.target, nil }
 
-// anew sends a GET over a connection that begins with it, and returns what the origin saw.
+// anew sends a GET on a new connection, and returns the request as the origin got it.
 func anew(t *testing.T, tr *sni.Transport, o *tlstest.Origin, host string) (tlstest.Request, error) {
 	t.Helper()
 	closeConnections(tr)
@@ -32,8 +32,7 @@ func anew(t *testing.T, tr *sni.Transport, o *tlstest.Origin, host string) (tlst
 	return tlstest.Request{}, err
 }
 
-// closeConnections leaves no connection open: over HTTP/2, one becomes idle a moment after its
-// last answer was read.
+// closeConnections closes all connections. Over HTTP/2, a connection becomes idle a moment after its last response was read.
 func closeConnections(tr *sni.Transport) {
 	for conns := 1; conns > 0; {
 		tr.CloseIdleConnections()
@@ -42,7 +41,7 @@ func closeConnections(tr *sni.Transport) {
 	}
 }
 
-// versions runs a test over both versions of TLS: they resume sessions in different ways.
+// versions runs a test with both versions of TLS, because they resume sessions in different ways.
 func versions(t *testing.T, test func(t *testing.T, config func(*tls.Config))) {
 	for name, v := range map[string]uint16{"TLS1.2": tls.VersionTLS12, "TLS1.3": tls.VersionTLS13} {
 		t.Run(name, func(t *testing.T) {
@@ -74,8 +73,7 @@ func TestSessionsAreResumedForTheSameTarget(t *testing.T) {
 	})
 }
 
-// nginx offers one host's session for the next, and then takes the wrong certificate for the
-// origin's fault.
+// nginx offers the session of one host to another, and then reports the wrong certificate as a fault of the origin.
 func TestSessionOfOneHostIsNotOfferedForAnother(t *testing.T) {
 	versions(t, func(t *testing.T, config func(*tls.Config)) {
 		ca := tlstest.NewAuthority(t)
@@ -89,7 +87,7 @@ func TestSessionOfOneHostIsNotOfferedForAnother(t *testing.T) {
 	})
 }
 
-// A session that was made under one trust must not spare a handshake under another.
+// A session must not replace a handshake under other trust.
 func TestSessionMadeUnderOtherTrustIsNotResumed(t *testing.T) {
 	versions(t, func(t *testing.T, config func(*tls.Config)) {
 		ca, other := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
@@ -107,7 +105,7 @@ func TestSessionMadeUnderOtherTrustIsNotResumed(t *testing.T) {
 			t.Errorf("under wider trust: resumed %v, %v", r.Resumed, err)
 		}
 
-		// What was verified under the first trust does not come back with it either.
+		// A session from before must not return with the first trust either.
 		s.target.Roots = sni.RootsFromPEM(ca.PEM())
 		if r, err := anew(t, tr, o, "a.test"); err != nil || r.Resumed {
 			t.Errorf("back under the first trust: resumed %v, %v", r.Resumed, err)
@@ -115,8 +113,7 @@ func TestSessionMadeUnderOtherTrustIsNotResumed(t *testing.T) {
 	})
 }
 
-// A pin that is added has to hold for the next request, whatever sessions and connections
-// there are.
+// A new pin must apply to the next request, even if there are sessions and connections.
 func TestPinsHoldFromTheNextRequestOn(t *testing.T) {
 	versions(t, func(t *testing.T, config func(*tls.Config)) {
 		ca := tlstest.NewAuthority(t)
@@ -135,11 +132,11 @@ func TestPinsHoldFromTheNextRequestOn(t *testing.T) {
 			t.Errorf("%d requests reached the origin against the pins", n-seen)
 		}
 
-		// One pin that fits is enough: the other is for the key to come.
+		// One matching pin is enough: the other is for the next key.
 		s.target.SPKIPins = append(s.target.SPKIPins, pin(o.Certificates["a.test"]))
 		mustGet(t, tr, "https://a.test/")
 
-		// The authority's key may be pinned as well.
+		// The authority's key may be pinned too.
 		root, err := x509.ParseCertificate(authority(t, ca))
 		if err != nil {
 			t.Fatal(err)
@@ -149,8 +146,7 @@ func TestPinsHoldFromTheNextRequestOn(t *testing.T) {
 	})
 }
 
-// What is pinned is the chain that was verified. A server can append whatever certificate
-// it likes.
+// Pins apply to the chain that was verified, because a server can append any certificate.
 func TestPinIsNotMetByACertificateThatTheServerMerelySends(t *testing.T) {
 	t.Parallel()
 	ca, pinned := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
@@ -164,7 +160,7 @@ func TestPinIsNotMetByACertificateThatTheServerMerelySends(t *testing.T) {
 	wantReason(t, err, sni.PinMismatch)
 }
 
-// Pins are no substitute for verification.
+// Pins do not replace verification.
 func TestPinDoesNotVouchForAnUnknownAuthority(t *testing.T) {
 	t.Parallel()
 	ca, other := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
@@ -174,8 +170,8 @@ func TestPinDoesNotVouchForAnUnknownAuthority(t *testing.T) {
 	wantReason(t, err, sni.UnknownAuthority)
 }
 
-// curl and others have sent one customer's request under the client certificate of another,
-// over a pooled connection or a resumed session.
+// curl and other clients have sent a request with the client certificate of another customer, on a pooled connection or a resumed
+// session.
 func TestClientCertificateFollowsTheTarget(t *testing.T) {
 	overTLS(t, func(t *testing.T, over protocol) {
 		versions(t, func(t *testing.T, config func(*tls.Config)) {
@@ -189,7 +185,7 @@ func TestClientCertificateFollowsTheTarget(t *testing.T) {
 			s := &switchable{sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}}
 			tr := newTransport(t, s)
 			tr.ClientCertificates = certificates
-			for _, closed := range []bool{false, true} { // over the pool, over sessions
+			for _, closed := range []bool{false, true} { // with the pool, and with sessions
 				for _, name := range []string{"one", "two", "", "one", "", "two", "two"} {
 					s.target.ClientCert = name
 					if closed {
@@ -201,7 +197,7 @@ func TestClientCertificateFollowsTheTarget(t *testing.T) {
 					}
 				}
 			}
-			// The reference is the same, what it refers to is not.
+			// The name is the same, and the certificate has changed.
 			s.target.ClientCert = "one"
 			mustGet(t, tr, "https://a.test/")
 			certificates["one"] = clientLeaf(t, ca, "renewed")
@@ -209,7 +205,7 @@ func TestClientCertificateFollowsTheTarget(t *testing.T) {
 			if got := o.Last(t).ClientCert; got != "renewed" {
 				t.Errorf("the origin saw the certificate %q after the renewal", got)
 			}
-			o.WaitConns(t, 1) // those made with the certificates of before are closed
+			o.WaitConns(t, 1) // connections with earlier certificates are closed
 		})
 	})
 }
@@ -241,7 +237,7 @@ func authority(t testing.TB, ca *devca.Authority) []byte {
 	return chains[0][1].Raw
 }
 
-// wantReason fails the test unless err says that the certificate is wrong for the reason.
+// wantReason fails the test unless err refuses the certificate for that reason.
 func wantReason(t testing.TB, err error, want sni.CertificateReason) *sni.CertificateError {
 	t.Helper()
 	wantType(t, err, sni.TLSCertificateError)

@@ -13,15 +13,15 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// Tomcat ends a connection on which bodies come in small pieces, also if their length is known. So what goes out over a
-// connection that others share is whole.
+// Tomcat ends a connection if bodies arrive in small pieces, also if their length is known. So a body on a shared connection is sent as
+// a whole.
 func TestBodiesOnSharedConnectionsAreWhole(t *testing.T) {
 	t.Parallel()
 	arrived := make(chan string, 10)
 	o, tr := answering(t, overHTTP2, func(w http.ResponseWriter, r *http.Request) {
 		arrived <- r.Method
 		if r.Method == "POST" {
-			b := make([]byte, 100) // of which all has to be there at once
+			b := make([]byte, 100) // all of it must be there at once
 			n, _ := r.Body.Read(b)
 			w.Write(b[:n])
 		}
@@ -54,7 +54,7 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// A body that is not what it says costs nobody anything: nothing of it is sent.
+// If the length of a body is wrong, nothing of it is sent, so that it costs no connection.
 func TestBodyThatIsNotWholeIsNotSentOnASharedConnection(t *testing.T) {
 	t.Parallel()
 	o, tr := answering(t, overHTTP2, func(http.ResponseWriter, *http.Request) {})
@@ -81,7 +81,7 @@ func TestBodyThatIsNotWholeIsNotSentOnASharedConnection(t *testing.T) {
 	}
 }
 
-// And a client that leaves meanwhile is not waited for.
+// If the client leaves meanwhile, the request ends at once.
 func TestBodyThatIsWaitedForEndsWithItsRequest(t *testing.T) {
 	t.Parallel()
 	_, tr := answering(t, overHTTP2, func(http.ResponseWriter, *http.Request) {})
@@ -98,7 +98,7 @@ func TestBodyThatIsWaitedForEndsWithItsRequest(t *testing.T) {
 	}
 }
 
-// A client that has all bytes of an answer may leave before the server has said that these are all.
+// A client may leave after the last byte of a response, before the server has ended the stream.
 func TestWholeAnswerOfAClientThatHasLeftIsWhole(t *testing.T) {
 	t.Parallel()
 	let := make(chan struct{})

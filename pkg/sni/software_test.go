@@ -26,9 +26,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// The tests of this file run against software of others: nginx, which many origins are, and
-// OpenSSL, which most of the rest have for their TLS. All else here is Go on both sides,
-// which may agree with itself on a mistake.
+// The tests of this file run with nginx, which many origins are, and with OpenSSL, which many other servers use. The other tests have Go
+// on both sides, which could share a fault.
 
 // Alerts of RFC 8446 section 6.
 const (
@@ -47,7 +46,7 @@ func TestNginxServersNeverShareAConnection(t *testing.T) {
 	overTLS(t, func(t *testing.T, over protocol) {
 		tr := n.transport(t, over)
 		var mu sync.Mutex
-		names := map[string]string{} // by the number of the connection
+		names := map[string]string{} // by number of the connection
 		check := func(host string) {
 			a, _, err := n.ask(t, tr, "GET", "https://"+host+"/", "")
 			if err != nil || a.sni != host || a.host != host || a.http2 != (over == overHTTP2) {
@@ -121,7 +120,7 @@ func TestNginxSessionsAreResumedForTheirNameOnly(t *testing.T) {
 		tr := n.transport(t, over)
 		for i := range 4 {
 			for _, host := range []string{hostOne, hostTwo} {
-				// Over HTTP/2 a connection may become idle a moment after its answer has ended.
+				// Over HTTP/2, a connection may become idle a moment after the end of its response.
 				var a nginxAnswer
 				x := sni.Exchange{Reused: true}
 				for begin := time.Now(); x.Reused; {
@@ -142,8 +141,8 @@ func TestNginxSessionsAreResumedForTheirNameOnly(t *testing.T) {
 	})
 }
 
-// Servers hang up after some idle time, and tell so only as they do: a request that is on its
-// way then is lost. The gaps are around that moment.
+// A server closes an idle connection after some time, without notice before. A request that is on the way then is lost. The gaps of this
+// test are around that moment.
 func TestNginxHangsUpAndNoPostIsLostOrSentTwice(t *testing.T) {
 	t.Parallel()
 	n := startNginx(t)
@@ -152,9 +151,9 @@ func TestNginxHangsUpAndNoPostIsLostOrSentTwice(t *testing.T) {
 		mu    sync.Mutex
 		posts []string // as nginx logs them
 	)
-	for i := range 128 { // all at once: there is a lot of waiting
+	for i := range 128 { // all at once, because they mostly wait
 		over, method := []protocol{overTLS1, overHTTP2}[i%2], []string{"POST", "GET"}[i/2%2]
-		offset := time.Duration(i/8-8) * 200 * time.Microsecond // the moment is short
+		offset := time.Duration(i/8-8) * 200 * time.Microsecond // the critical time is short
 		host := []string{"hasty.spec-trust.test", "announcing.spec-trust.test"}[i/4%2]
 		tr := n.transport(t, over)
 		gaps := []time.Duration{0, 900 * time.Millisecond, time.Second + offset, time.Second - offset, 1100 * time.Millisecond}
@@ -199,7 +198,7 @@ func TestOpenSSLChoosesTheCertificateByName(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				resumed := i > 0 // s_server hangs up after each page
+				resumed := i > 0 // s_server closes the connection after each page
 				if x.ServerName != host || x.LeafSHA256 != sha256.Sum256(leaf[host].Certificate[0]) ||
 					x.TLSVersion != version || x.Protocol != "HTTP/1.1" || x.Reused || x.Resumed != resumed {
 					t.Errorf("request %d for %s: %+v", i, host, x)
@@ -296,7 +295,7 @@ func eachVersion(t *testing.T, test func(t *testing.T, version uint16, flag stri
 	t.Run("TLS13", func(t *testing.T) { t.Parallel(); test(t, tls.VersionTLS13, "-tls1_3") })
 }
 
-// wantPage fails the test unless the status page of s_server tells the same as the transport.
+// wantPage fails the test unless the status page of s_server agrees with the transport.
 func wantPage(t testing.TB, page string, version uint16, resumed bool) {
 	t.Helper()
 	name := map[uint16]string{tls.VersionTLS12: "TLSv1.2", tls.VersionTLS13: "TLSv1.3"}[version]
@@ -311,14 +310,14 @@ func wantPage(t testing.TB, page string, version uint16, resumed bool) {
 
 type observedKey struct{}
 
-// observedTransport makes a transport for ask.
+// observedTransport returns a transport for ask.
 func observedTransport(t testing.TB, target sni.Target) *sni.Transport {
 	tr := newTransport(t, to(target))
 	tr.Observe = func(ctx context.Context, x *sni.Exchange) { *ctx.Value(observedKey{}).(*sni.Exchange) = *x }
 	return tr
 }
 
-// ask sends a request, and returns the answer's body and what the transport tells of it.
+// ask sends a request. It returns the body of the response, and the Exchange.
 func ask(t testing.TB, tr *sni.Transport, method, url, body string) (string, sni.Exchange, error) {
 	var x sni.Exchange
 	ctx := context.WithValue(t.Context(), observedKey{}, &x)
@@ -337,9 +336,8 @@ type nginx struct {
 	http1, http2 string // addresses
 }
 
-// startNginx runs one until the test ends. Its sockets are made here and inherited, as those of
-// an nginx that upgrades itself: so no port can be lost to others, and requests may come
-// before it is ready.
+// startNginx runs nginx until the test ends. The test makes the sockets, and nginx inherits them, as during an upgrade of nginx: no other
+// program can take the ports, and requests may arrive before it is ready.
 func startNginx(t testing.TB) *nginx {
 	t.Helper()
 	n := &nginx{ca: tlstest.NewAuthority(t)}
@@ -394,7 +392,7 @@ func startNginx(t testing.TB) *nginx {
 	return n
 }
 
-// transport makes one that sends all hosts to the nginx.
+// transport returns a transport that sends all hosts to nginx.
 func (n *nginx) transport(t testing.TB, over protocol) *sni.Transport {
 	target := sni.Target{Addresses: []string{n.http2}, Roots: sni.RootsFromPEM(n.ca.PEM())}
 	if over == overTLS1 {
@@ -403,7 +401,7 @@ func (n *nginx) transport(t testing.TB, over protocol) *sni.Transport {
 	return observedTransport(t, target)
 }
 
-// An nginxAnswer is what nginx saw of a request.
+// An nginxAnswer is a request as nginx got it.
 type nginxAnswer struct {
 	sni, host, conn, body string
 	http2, resumed        bool
@@ -423,10 +421,10 @@ func (n *nginx) ask(t testing.TB, tr *sni.Transport, method, url, body string) (
 	}, x, nil
 }
 
-// log returns a line for each request until now: method, host, body, status.
+// log returns a line for each request so far: method, host, body, status.
 func (n *nginx) log(t testing.TB) []string {
 	t.Helper()
-	last := rand.Text() // nginx writes in the order of the requests, a moment after it has answered
+	last := rand.Text() // nginx writes its log in order, a moment after it has answered
 	if _, _, err := n.ask(t, n.transport(t, overTLS1), "POST", "https://"+hostOne+"/echo", last); err != nil {
 		t.Fatal(err)
 	}
@@ -436,15 +434,14 @@ func (n *nginx) log(t testing.TB) []string {
 	return slices.Clone(n.lines)
 }
 
-// startOpenSSL runs openssl s_server, which answers with a page about the connection and hangs
-// up, and returns its address.
+// startOpenSSL runs openssl s_server, and returns its address. It answers with a page about the connection, and closes the connection.
 func startOpenSSL(t testing.TB, args ...string) string {
 	t.Helper()
 	p := runProgram(t, nil, nil, "openssl", append([]string{"s_server", "-accept", "127.0.0.1:0", "-www"}, args...)...)
 	return p.wait(t, "ACCEPT ")
 }
 
-// A program is one that runs until the test ends.
+// A program runs until the test ends.
 type program struct {
 	mu      sync.Mutex
 	changed *sync.Cond
@@ -452,11 +449,11 @@ type program struct {
 	ended   bool
 }
 
-// guard runs a program, and ends it when its standard input ends: when the test does, however
-// it does. It lets go of what the program inherits.
+// guard runs a program, and ends it at the end of its standard input, which is the end of the test. It closes the files that the program
+// inherits.
 const guard = `"$@" </dev/null & exec >/dev/null 2>&1 3<&- 4<&- 5<&-; trap "" HUP INT QUIT TERM; read -r _; kill $!; wait`
 
-// runProgram starts a program, which inherits files from descriptor 3 on, and ends it with the test.
+// runProgram starts a program, and ends it with the test. The program inherits files from descriptor 3 on.
 func runProgram(t testing.TB, files []*os.File, env []string, name string, args ...string) *program {
 	t.Helper()
 	cmd := exec.Command("sh", append([]string{"-c", guard, "sh", testdeps.Path(t, name)}, args...)...)
@@ -490,7 +487,7 @@ func runProgram(t testing.TB, files []*os.File, env []string, name string, args 
 	t.Cleanup(func() {
 		stdin.Close()
 		<-done
-		cmd.Wait() // the guard was told to kill, and says so
+		cmd.Wait() // its error says that it was killed
 		if t.Failed() {
 			t.Logf("%s has written:\n%s", name, strings.Join(p.lines, "\n"))
 		}
@@ -505,8 +502,8 @@ func (p *program) change(f func()) {
 	p.changed.Broadcast()
 }
 
-// wait waits for a line that begins with prefix, and returns the rest of it. It fails the test
-// where the program ends before, or ten seconds have passed.
+// wait waits for a line that begins with prefix, and returns the rest of the line. It fails the test if the program ends before, or
+// after ten seconds.
 func (p *program) wait(t testing.TB, prefix string) string {
 	t.Helper()
 	late := false

@@ -16,8 +16,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// streaming is an origin over HTTP/2 that takes so many requests at once. Its answers to /stream have no end, and
-// those to /slow do not begin.
+// streaming is an origin over HTTP/2 with a limit of streams. Its responses to /stream have no end, and those to /slow do not begin.
 func streaming(t *testing.T, streams int) (tr *sni.Transport, came chan struct{}) {
 	ca := tlstest.NewAuthority(t)
 	came = make(chan struct{}, 1000)
@@ -46,8 +45,8 @@ func streaming(t *testing.T, streams int) (tr *sni.Transport, came chan struct{}
 	return tr, came
 }
 
-// The only connection that there may be is used on after a request on it was given up: others would wait for as long
-// as somebody reads a long answer.
+// If only one connection is allowed, it stays in use after a canceled request. Otherwise others would wait until the end of a long
+// response.
 func TestOnlyConnectionIsUsedOnAfterARequestWasGivenUp(t *testing.T) {
 	t.Parallel()
 	tr, came := streaming(t, 100)
@@ -65,7 +64,7 @@ func TestOnlyConnectionIsUsedOnAfterARequestWasGivenUp(t *testing.T) {
 	}
 }
 
-// net/http knows of the end of an answer a little later than its reader, who calls the next in the queue.
+// net/http knows of the end of a response a moment after the reader, which calls the next request in the queue.
 func TestQueueIsNotCalledTooEarlyForGood(t *testing.T) {
 	t.Parallel()
 	tr, _ := streaming(t, 2)
@@ -84,7 +83,7 @@ func TestQueueIsNotCalledTooEarlyForGood(t *testing.T) {
 	wg.Wait()
 }
 
-// A bound that was lowered holds as soon as the connections beyond it are idle.
+// A lowered bound applies when the connections beyond it are idle.
 func TestLoweredBoundClosesConnections(t *testing.T) {
 	overHTTP1(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -110,7 +109,7 @@ func TestLoweredBoundClosesConnections(t *testing.T) {
 	})
 }
 
-// Over HTTP/2 the hook is called on a goroutine on which nobody recovers.
+// Over HTTP/2, the hook is called on a goroutine without recover.
 func TestPanicOfAnInterimHookIsAnError(t *testing.T) {
 	t.Parallel()
 	_, tr := answering(t, overHTTP2, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusEarlyHints) })

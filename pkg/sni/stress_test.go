@@ -16,8 +16,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// However requests end, no connection is lost count of, nobody is left in the queue, and no answer is
-// another's.
+// Requests end in all ways at the same time. The counts of connections must stay right, the queue must become empty, and each request must
+// get its own response.
 func TestNothingIsLostCountOfHoweverRequestsEnd(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -57,7 +57,7 @@ func TestNothingIsLostCountOfHoweverRequestsEnd(t *testing.T) {
 					}
 					resp, err := tr.RoundTrip(req)
 					if err == nil {
-						if i%7 != 0 { // else it is closed unread
+						if i%7 != 0 { // otherwise it is closed unread
 							got, err := io.ReadAll(resp.Body)
 							if err == nil && string(got) != strings.Repeat(path, 500) {
 								t.Errorf("%s was answered by %.20q", path, got)
@@ -87,7 +87,7 @@ func TestNothingIsLostCountOfHoweverRequestsEnd(t *testing.T) {
 	})
 }
 
-// mustGetEventually shows that the transport still works: the origin breaks off some answers.
+// mustGetEventually shows that the transport works. It tries several times, because the origin breaks some responses off.
 func mustGetEventually(t *testing.T, tr *sni.Transport) {
 	t.Helper()
 	for range 50 {

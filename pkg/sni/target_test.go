@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// keyed is all of a target that has to be in its key, for one host.
+// keyed has the parts of a target that must be in its key, for one host.
 type keyed struct {
 	host       hostKey
 	serverName string
@@ -24,7 +24,7 @@ func (k keyed) key() key {
 	return k.target.key(k.host, k.serverName, c)
 }
 
-// Two different targets under one key would share connections, and with them customers.
+// Two different targets with one key would share connections.
 func FuzzKeyTellsTargetsApart(f *testing.F) {
 	add := func(a, b [8]string) {
 		f.Add(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], uint16(0), uint16(0))
@@ -41,7 +41,7 @@ func FuzzKeyTellsTargetsApart(f *testing.F) {
 		add(with(i, "x,y"), with(i, "x,z"))
 		add(with(i, "x,ab,c"), with(i, "x,a,bc"))
 	}
-	add(with(2, "r"), with(4, "r")) // one field's text in another's place
+	add(with(2, "r"), with(4, "r")) // the text of one field in another field
 	add(with(4, "c"), with(5, "c"))
 	f.Fuzz(func(t *testing.T, name1, addr1, roots1, pins1, cert1, chain1, alpn1, port1, name2, addr2, roots2, pins2, cert2, chain2, alpn2, port2 string, min1, min2 uint16) {
 		a := parseKeyed(name1, addr1, roots1, pins1, cert1, chain1, alpn1, port1, min1)
@@ -78,10 +78,10 @@ func parseKeyed(name, addresses, roots, pins, cert, chain, alpn, port string, mi
 	return k
 }
 
-// A field that is added to Target and forgotten in the key would let connections cross.
+// If a new field of Target were missing in the key, targets would share connections.
 func TestKeyHasEveryFieldOfTarget(t *testing.T) {
 	inKey := []string{"Addresses", "Scheme", "ServerName", "Roots", "SPKIPins", "ClientCert", "MinVersion", "ALPN"}
-	notInKey := []string{"HostHeader", "ConnectTimeout", "HandshakeTimeout", "MaxConns"} // of the request, not of the connection
+	notInKey := []string{"HostHeader", "ConnectTimeout", "HandshakeTimeout", "MaxConns"} // they belong to the request, not to the connection
 	for f := range reflect.TypeFor[Target]().Fields() {
 		if !slices.Contains(inKey, f.Name) && !slices.Contains(notInKey, f.Name) {
 			t.Errorf("Target.%s: put it into the key, and say so here", f.Name)
@@ -89,7 +89,7 @@ func TestKeyHasEveryFieldOfTarget(t *testing.T) {
 	}
 }
 
-// Where all hosts have to prove one name and none has an address, what is dialled is the host.
+// If all hosts have the same server name and no addresses, each host itself is dialled.
 func TestKeyHasTheHostWhereItIsDialled(t *testing.T) {
 	target := Target{ServerName: "internal.test"}
 	a := target.key(hostKey{"https", "a.test", "443", ""}, "internal.test", nil)

@@ -23,9 +23,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// All tests run with a dead proxy in the environment: plain net/http would ask the
-// dialler for the proxy's address, and so past the guard. It has to be there before the
-// first request, since net/http looks only once.
+// All tests run with a dead proxy in the environment. net/http alone would dial the proxy, and bypass the guard. The variable is set before
+// the first request, because net/http reads it only once.
 func TestMain(m *testing.M) {
 	if os.Getenv(asOrigin) != "" {
 		if err := serveAsOrigin(); err != nil {
@@ -43,8 +42,7 @@ func serverConfig(leaf tls.Certificate) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{leaf}}
 }
 
-// eitherProtocol lets the origin choose, if its target says nothing: so a test runs over the protocol
-// that its origin speaks.
+// eitherProtocol offers both protocols if the target has no ALPN, so that the origin of a test chooses.
 func eitherProtocol(translate sni.Translator) sni.Translator {
 	return sni.TranslatorFunc(func(ctx context.Context, host string) (sni.Target, error) {
 		var (
@@ -61,8 +59,8 @@ func eitherProtocol(translate sni.Translator) sni.Translator {
 	})
 }
 
-// newTransport makes a transport that may dial loopback, has time on a busy machine, tries each
-// handshake, and leaves nothing open.
+// newTransport returns a transport for loopback, with long timeouts for loaded machines. It does not remember failed handshakes. It is
+// closed at the end of the test.
 func newTransport(t testing.TB, translate sni.Translator) *sni.Transport {
 	tr := &sni.Transport{
 		Translate: eitherProtocol(translate), RememberFailure: -1, AllowCIDRs: tlstest.Loopback,
@@ -72,7 +70,7 @@ func newTransport(t testing.TB, translate sni.Translator) *sni.Transport {
 	return tr
 }
 
-// to sends every host to one target.
+// to returns a Translator that sends each host to one target.
 func to(target sni.Target) sni.Translator {
 	return sni.TranslatorFunc(func(context.Context, string) (sni.Target, error) { return target, nil })
 }
@@ -118,7 +116,7 @@ func wantType(t testing.TB, err error, want sni.ErrorType) *sni.Error {
 	return e
 }
 
-// protocol is what an origin speaks, for tests of what holds over each.
+// protocol is the protocol of an origin, for tests that run over several.
 type protocol string
 
 const (
@@ -127,17 +125,17 @@ const (
 	overPlain protocol = "plain" // HTTP/1.1 without TLS
 )
 
-// allProtocols runs a test over each of them.
+// allProtocols runs a test over each protocol.
 func allProtocols(t *testing.T, test func(t *testing.T, over protocol)) {
 	overEach(t, test, overTLS1, overHTTP2, overPlain)
 }
 
-// overTLS runs a test of what is about TLS.
+// overTLS runs a test over the protocols with TLS.
 func overTLS(t *testing.T, test func(t *testing.T, over protocol)) {
 	overEach(t, test, overTLS1, overHTTP2)
 }
 
-// overHTTP1 runs a test of what HTTP/1.1 alone has.
+// overHTTP1 runs a test over HTTP/1.1, with and without TLS.
 func overHTTP1(t *testing.T, test func(t *testing.T, over protocol)) {
 	overEach(t, test, overTLS1, overPlain)
 }
@@ -148,7 +146,7 @@ func overEach(t *testing.T, test func(t *testing.T, over protocol), protocols ..
 	}
 }
 
-// target returns the target without what is about TLS, if the origin speaks none.
+// target returns the target, without the settings of TLS if the origin has no TLS.
 func (p protocol) target(target sni.Target) sni.Target {
 	if p == overPlain {
 		target.Scheme, target.Roots = "http", sni.Roots{}
@@ -156,7 +154,7 @@ func (p protocol) target(target sni.Target) sni.Target {
 	return target
 }
 
-// targetOver is the Target for an origin of a.test that speaks the protocol.
+// targetOver returns the Target for an origin of a.test with that protocol.
 func targetOver(over protocol, address, roots string) sni.Target {
 	return over.target(sni.Target{Addresses: []string{address}, Roots: sni.RootsFromPEM(roots)})
 }
@@ -188,12 +186,11 @@ func TestDialsOneHostAndNamesAnother(t *testing.T) {
 	})
 }
 
-// nginx, Caddy and plain net/http send b's request down a's
-// connection here.
+// nginx, Caddy and plain net/http send the request for b on the connection of a.
 func TestTwoHostsAtOneAddressNeverShareAConnection(t *testing.T) {
 	overTLS(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
-		both, err := ca.Leaf([]string{"a.test", "b.test"}) // one certificate: no excuse for coalescing
+		both, err := ca.Leaf([]string{"a.test", "b.test"}) // one certificate for both, as coalescing needs it
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -231,7 +228,7 @@ func TestTwoHostsAtOneAddressNeverShareAConnection(t *testing.T) {
 	})
 }
 
-// A warm pool must not vouch for a neighbour whose own certificate does not verify.
+// An open connection of one host must not help another host whose certificate does not verify.
 func TestUntrustedNeighbourFailsEveryTime(t *testing.T) {
 	overTLS(t, func(t *testing.T, over protocol) {
 		ca, evil := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
@@ -295,7 +292,7 @@ func TestHostWithoutTranslationPassesThrough(t *testing.T) {
 	if got := plain.Last(t).Host; got != "localhost:"+plain.Port() {
 		t.Errorf("Host %q", got)
 	}
-	mustGet(t, tr, "http://"+plain.Addr+"/") // an IP address needs no name where there is no TLS
+	mustGet(t, tr, "http://"+plain.Addr+"/") // an IP address needs no name without TLS
 
 	ca := tlstest.NewAuthority(t)
 	secure := tlstest.NewOrigin(t, ca, "localhost")
@@ -324,7 +321,7 @@ func TestIPv6LiteralKeepsItsBrackets(t *testing.T) {
 	if got := mustGet(t, tr, "http://"+addr+"/"); got != addr {
 		t.Errorf("with a server name: Host %q, want %q", got, addr)
 	}
-	// And as the address of a target.
+	// The name is the address of a target too.
 	tr = newTransport(t, to(sni.Target{Addresses: []string{addr}}))
 	if got := mustGet(t, tr, "http://a.test/"); got != "a.test" {
 		t.Errorf("Host %q", got)
@@ -377,7 +374,7 @@ func TestNextAddressIsTriedWhenOneDoesNotAnswer(t *testing.T) {
 	wantType(t, err, sni.TLSCertificateError)
 }
 
-// Where a redirect leads is the client's decision.
+// The client decides whether to follow a redirect.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	allProtocols(t, func(t *testing.T, over protocol) {
 		origin, tr := answering(t, over, http.RedirectHandler("http://169.254.169.254/", http.StatusFound).ServeHTTP)

@@ -11,7 +11,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
-// Who comes when a connection has just become free does not overtake those who wait for it.
+// A request that arrives when a connection becomes free must not overtake those in the queue.
 func TestNobodyOvertakesTheQueue(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -40,8 +40,7 @@ func TestNobodyOvertakesTheQueue(t *testing.T) {
 	s.conn.unused()
 }
 
-// The goroutine that sent an attempt may notice late that this is over. What it reads then would be missing
-// in the next one.
+// The goroutine of an attempt may see the end of the attempt late. If it read from the body then, the next attempt would miss that part.
 func TestAttemptThatIsOverReadsNothing(t *testing.T) {
 	t.Parallel()
 	req, _ := http.NewRequestWithContext(t.Context(), "POST", "https://a.test/", io.MultiReader(strings.NewReader("body")))

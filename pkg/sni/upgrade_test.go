@@ -20,11 +20,10 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// switched is the head of an answer that agrees to a WebSocket.
+// switched is the head of a response that accepts a WebSocket.
 const switched = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
-// startRaw serves HTTP/1.1 as the test says: serve gets each request once its head has come, and with
-// false ends the connection.
+// startRaw serves HTTP/1.1 with serve, which gets each request after its head. If serve returns false, the connection ends.
 func startRaw(t *testing.T, ca *devca.Authority, over protocol, serve func(c net.Conn, br *bufio.Reader, r *http.Request) bool) (address string) {
 	t.Helper()
 	config := serverConfig(tlstest.Leaf(t, ca, "a.test"))
@@ -44,7 +43,7 @@ func startRaw(t *testing.T, ca *devca.Authority, over protocol, serve func(c net
 	})
 }
 
-// echo answers with 101 and then with what it hears, line by line. /plain is answered plainly.
+// echo answers with 101, and then echoes each line. It answers /plain without an upgrade.
 func echo(c net.Conn, br *bufio.Reader, r *http.Request) bool {
 	if r.URL.Path == "/plain" {
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nplain")
@@ -60,7 +59,7 @@ func echo(c net.Conn, br *bufio.Reader, r *http.Request) bool {
 	}
 }
 
-// toHTTP1 is a transport to one address that speaks HTTP/1.1.
+// toHTTP1 returns a transport to one address with HTTP/1.1.
 func toHTTP1(t *testing.T, ca *devca.Authority, over protocol, address string) *sni.Transport {
 	return newTransport(t, to(http1Target(ca, over, address)))
 }
@@ -80,7 +79,7 @@ func handshake(t *testing.T, ctx context.Context) *http.Request {
 	return req
 }
 
-// wantHeld fails the test unless the transport holds as many connections, and idle ones.
+// wantHeld fails the test unless the transport has that many connections and idle connections.
 func wantHeld(t *testing.T, tr *sni.Transport, conns, idle int) {
 	t.Helper()
 	if _, _, c, i := tr.Held(); c != conns || i != idle {
@@ -88,8 +87,7 @@ func wantHeld(t *testing.T, tr *sni.Transport, conns, idle int) {
 	}
 }
 
-// What was upgraded belongs to its request: nothing that ends unused connections may end it, and
-// no other request may get it.
+// An upgraded connection belongs to its request. Bounds and sweeps of idle connections must not end it, and no other request may get it.
 func TestUpgradedConnectionIsItsRequestsUntilItIsClosed(t *testing.T) {
 	overHTTP1(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -113,14 +111,14 @@ func TestUpgradedConnectionIsItsRequestsUntilItIsClosed(t *testing.T) {
 			t.Errorf("answer %+v, exchange %+v", resp, x)
 		}
 		wantHeld(t, tr, 1, 0)
-		cancel() // the request is over; what came of it is not
+		cancel() // the request has ended, and the upgraded connection goes on
 		mustGet(t, tr, "https://a.test/plain")
 		if last().Reused {
 			t.Error("a request went out on the upgraded connection")
 		}
 		wantHeld(t, tr, 2, 1)
 		tr.Sweep()
-		s.target.Addresses = []string{address, address} // the pool of before is given up
+		s.target.Addresses = []string{address, address} // the earlier pool is retired
 		mustGet(t, tr, "https://a.test/plain")
 		tr.CloseIdleConnections()
 		wantHeld(t, tr, 1, 0)
@@ -151,7 +149,7 @@ func TestUpgradedConnectionIsItsRequestsUntilItIsClosed(t *testing.T) {
 			t.Errorf("after the end: %q, %v", rest, err)
 		}
 		wantHeld(t, tr, 1, 0)
-		for range 2 { // proxies close more than once
+		for range 2 { // a proxy may close it more than once
 			both.Close()
 		}
 		wantHeld(t, tr, 0, 0)
@@ -178,13 +176,14 @@ func TestOriginThatHangsUpAfterAnUpgradeIsHeard(t *testing.T) {
 	})
 }
 
-// Neither the limits on unused connections nor what they close may touch those in use, however many.
+// The bounds of idle connections must not apply to connections in use.
 func TestManyUpgradesAtOnceLeaveNothingBehind(t *testing.T) {
 	overHTTP1(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
 		tr := toHTTP1(t, ca, over, startRaw(t, ca, over, echo))
 		tr.MaxIdleConns, tr.MaxIdleConnsPerTarget = 2, 2
 		const many = 50
+		held := make(chan struct{})
 		var open, spoken, wg sync.WaitGroup
 		open.Add(many)
 		spoken.Add(many)
@@ -198,7 +197,7 @@ func TestManyUpgradesAtOnceLeaveNothingBehind(t *testing.T) {
 					return
 				}
 				defer resp.Body.Close()
-				open.Wait()
+				<-held
 				fmt.Fprintf(resp.Body.(io.Writer), "n%d\n", i)
 				br := bufio.NewReader(resp.Body)
 				br.ReadString('\n')
@@ -211,14 +210,14 @@ func TestManyUpgradesAtOnceLeaveNothingBehind(t *testing.T) {
 		}
 		open.Wait()
 		wantHeld(t, tr, many, 0)
+		close(held)
 		mustGet(t, tr, "https://a.test/plain")
 		wg.Wait()
 		wantHeld(t, tr, 1, 1)
 	})
 }
 
-// What follows an unasked 101 is whatever the origin likes; as an answer it would be a tunnel into the
-// client of another protocol.
+// After a 101 that nobody asked for, the origin can send anything. Passed on, it would be a tunnel to the client.
 func TestSwitchThatNobodyAskedForIsAnError(t *testing.T) {
 	overHTTP1(t, func(t *testing.T, over protocol) {
 		for name, c := range map[string]struct {
@@ -252,14 +251,14 @@ func TestSwitchThatNobodyAskedForIsAnError(t *testing.T) {
 				wantType(t, err, sni.HTTPProtocolError)
 				<-ended
 				for _, _, conns, _ := tr.Held(); conns > 0; _, _, conns, _ = tr.Held() {
-					runtime.Gosched() // until net/http has noticed
+					runtime.Gosched() // until net/http has seen it
 				}
 			})
 		}
 	})
 }
 
-// Of a handshake that met a dead connection, nobody has heard; as any GET, it is sent once more.
+// A WebSocket handshake that met a dead connection did not reach the origin. As a GET, it is sent once more.
 func TestUpgradeOnADeadConnectionIsSentOnceMore(t *testing.T) {
 	overHTTP1(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -296,7 +295,7 @@ func TestUpgradeOnADeadConnectionIsSentOnceMore(t *testing.T) {
 	})
 }
 
-// The body of a request is the request's, also where the origin switches after it.
+// The body of a request is sent before the origin can switch protocols.
 func TestUpgradeAfterABody(t *testing.T) {
 	overHTTP1(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
@@ -321,7 +320,7 @@ func TestUpgradeAfterABody(t *testing.T) {
 	})
 }
 
-// closing is a body that tells when it is closed.
+// closing is a body that reports when it is closed.
 type closing struct {
 	io.Reader
 	once   sync.Once
@@ -343,8 +342,7 @@ func TestUpgradeOverHTTP2IsRefusedBeforeItIsSent(t *testing.T) {
 	}
 }
 
-// What all of this is for: the standard library's proxy passes a WebSocket on, and what each side
-// says last reaches the other.
+// The standard library's proxy passes a WebSocket on. The last bytes of each side must reach the other.
 func TestReverseProxyPassesAnUpgradeOn(t *testing.T) {
 	overHTTP1(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)

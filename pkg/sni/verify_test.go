@@ -12,8 +12,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
-// A transport never shows a session to a target of other trust. This is about what would
-// happen if it did: each check has to hold by itself.
+// A transport never offers a session to a target with other trust. These tests show that each check would hold even if it did.
 func TestResumedHandshakeIsVerifiedInFull(t *testing.T) {
 	for name, version := range map[string]uint16{"TLS1.2": tls.VersionTLS12, "TLS1.3": tls.VersionTLS13} {
 		t.Run(name, func(t *testing.T) {
@@ -44,7 +43,7 @@ func TestResumedHandshakeIsVerifiedInFull(t *testing.T) {
 			c.ClientSessionCache = first.ClientSessionCache
 			_, err = shake(t, address, c)
 			wantReason(t, err, PinMismatch)
-			// The failure has thrown the session away.
+			// The failure has discarded the session.
 			if state, err := shake(t, address, first); err != nil || state.DidResume {
 				t.Errorf("after the failure: resumed %v, %v", state.DidResume, err)
 			}
@@ -75,7 +74,7 @@ func wantReason(t *testing.T, err error, want CertificateReason) {
 	}
 }
 
-// shake makes a handshake and exchanges a byte after it, so that session tickets arrive.
+// shake makes a handshake, and exchanges a byte after it so that session tickets arrive.
 func shake(t *testing.T, address string, config *tls.Config) (tls.ConnectionState, error) {
 	t.Helper()
 	c, err := tls.Dial("tcp", address, config)
@@ -97,7 +96,7 @@ func echoServer(t *testing.T, config *tls.Config) string {
 	})
 }
 
-// A pool of system roots that cannot be loaded is not a reason to trust anybody.
+// If the system's roots cannot be loaded, nobody is trusted.
 func TestEmptyRootsOfTheTransportTrustNobody(t *testing.T) {
 	ca, err := devca.New("nobody's")
 	if err != nil {
