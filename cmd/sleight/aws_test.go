@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Temporary keys expire while the proxy serves, and whoever logs in again writes others in their place.
+// Temporary keys expire while the proxy serves, and the next login replaces them.
 func TestKeysThatAreReplacedInTheirFileAreTaken(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "credentials")
@@ -49,7 +49,7 @@ func TestKeysThatAreReplacedInTheirFileAreTaken(t *testing.T) {
 	})
 }
 
-// Where a machine's own service fails for a while, the SDK goes on with the role's keys that it has.
+// If a machine's metadata service fails for a while, the SDK uses the role's keys that it has.
 func TestKeysOfARoleOutliveAFailureOfItsService(t *testing.T) {
 	var down atomic.Bool
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

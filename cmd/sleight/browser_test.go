@@ -16,11 +16,11 @@ import (
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
-// visit has a browser log in and read the site, and returns the report, and what the origin was asked.
+// visit makes a browser log in and read the site. It returns the report, and the requests that reached the origin.
 func visit(t *testing.T, s *site, o *tlstest.Origin, url, host, addr string, flags ...string) (report map[string]any, asked []string) {
 	t.Helper()
 	stop := browsertest.Open(t, url, host, addr, append(flags,
-		"--disable-features=HttpsUpgrades")...) // which asks for https first, and waits for what comes of it
+		"--disable-features=HttpsUpgrades")...) // it would try https first, and wait for that
 	var said string
 	select {
 	case said = <-s.result:
@@ -28,7 +28,7 @@ func visit(t *testing.T, s *site, o *tlstest.Origin, url, host, addr string, fla
 	}
 	printed := stop()
 	for _, r := range o.Requests() {
-		if r.URI != "/hinted.css" { // browsers heed hints over HTTP/2 alone
+		if r.URI != "/hinted.css" { // browsers use hints only over HTTP/2
 			asked = append(asked, fmt.Sprintf("%s %s %s", r.Method, r.URI, r.Header["Cookie"]))
 		}
 	}
@@ -40,8 +40,7 @@ func visit(t *testing.T, s *site, o *tlstest.Origin, url, host, addr string, fla
 	return report, slices.Compact(asked)
 }
 
-// seenHeader takes the header out of a report that reached the origin, without what is known to
-// differ.
+// seenHeader returns the header that reached the origin from a report, without the fields that must differ.
 func seenHeader(t *testing.T, report map[string]any, name string) map[string]any {
 	t.Helper()
 	answer := report[name].(map[string]any)
@@ -55,12 +54,12 @@ func seenHeader(t *testing.T, report map[string]any, name string) map[string]any
 	delete(answer["headers"].(map[string]any), "content-length")
 	for _, field := range []string{
 		"Via", "Cdn-Loop", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", // of the proxy
-		"Connection", "Priority", // of one version of HTTP
-		"Accept-Encoding", // browsers take br and zstd over TLS alone
+		"Connection", "Priority", // of a single version of HTTP
+		"Accept-Encoding", // browsers accept br and zstd only over TLS
 	} {
 		delete(header, field)
 	}
-	maps.DeleteFunc(header, func(field string, _ any) bool { return strings.HasPrefix(field, "Sec-") }) // sent over TLS alone
+	maps.DeleteFunc(header, func(field string, _ any) bool { return strings.HasPrefix(field, "Sec-") }) // sent only over TLS
 	return header
 }
 
@@ -68,7 +67,7 @@ func TestBrowserReadsTheSameAsDirectly(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name  string
-		self  string // by which the site knows itself
+		self  string // the name of the site itself
 		http1 bool
 	}{
 		{"HTTP/1.1", "", true},
@@ -94,7 +93,7 @@ func TestBrowserReadsTheSameAsDirectly(t *testing.T) {
 			_, url, _ := startServe(t, routesFile(t, route))
 			got, gotAsked := visit(t, s, o, "http://shop.test/", "shop.test", strings.TrimPrefix(url, "http://"))
 
-			for name, value := range map[string]any{ // or both could be wrong in the same way
+			for name, value := range map[string]any{ // otherwise both could have the same fault
 				"host": "shop.test", "path": "/", "cookies": "shared=1; theme=dark", "navigation": "reload", "color": "rgb(0, 128, 0)", "cookiesAfter": "theme=dark",
 				"after": "opaqueredirect", "pieces": []any{"one", "two", "three"}, "events": []any{"first", "after 41"},
 				"closedByServer": map[string]any{"protocol": "echo", "got": []any{"5 hello", "3 one", "50000 üüüüü", []any{0., 255., 10., 13.}}, "code": 4001., "reason": "enough", "clean": true},
@@ -124,7 +123,7 @@ func TestBrowserReadsTheSameAsDirectly(t *testing.T) {
 				if r.Host != own || r.SNI != "shop.test" {
 					t.Errorf("%s %s came to %s by the name of %s", r.Method, r.URI, r.Host, r.SNI)
 				}
-				// Of plain HTTP; what only the proxy could decode is not asked for.
+				// Over plain HTTP, the proxy asks for no coding that the client does not accept.
 				if encodings := r.Header.Get("Accept-Encoding"); r.URI == "/text" && encodings != "gzip, deflate" {
 					t.Errorf("%s: Accept-Encoding: %s", r.URI, encodings)
 				}

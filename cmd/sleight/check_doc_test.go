@@ -19,7 +19,7 @@ import (
 
 const checkDocument = "../../docs/check.md"
 
-// inExamples are the values that are others in each run, and in the document are likely ones.
+// inExamples replaces values that differ in each run with typical values.
 var inExamples = []struct {
 	pattern *regexp.Regexp
 	with    string
@@ -38,7 +38,7 @@ func example(s string) string {
 	return s
 }
 
-// Scripts are written by the example.
+// People write scripts after the example.
 func TestExamplesOfTheDocumentAreWhatTheCommandSays(t *testing.T) {
 	t.Parallel()
 	b, err := os.ReadFile(checkDocument)
@@ -62,7 +62,7 @@ func TestExamplesOfTheDocumentAreWhatTheCommandSays(t *testing.T) {
 	o := &tlstest.Origin{Certificates: map[string]tls.Certificate{"one.spec-trust.com": leaf}, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Server", "nginx") })}
 	o.Start(t)
 	roots := filepath.Join(t.TempDir(), "roots.pem")
-	// The intermediate is trusted, since a root of devca ends within a day.
+	// The intermediate is trusted, because a root of devca expires within a day.
 	if err := os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Certificate[1]}), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -33,10 +33,10 @@ func TestPutIsRefusedWhatCannotWork(t *testing.T) {
 		name    string
 		env     map[string]string
 		route   origin.Route
-		refused string // is in the error; empty where there is none
-		said    string // is on standard error
+		refused string // a part of the error; empty if there is no error
+		said    string // a part of standard error
 	}{
-		{"works", allowed, origin.Route{Host: "a.test", Addresses: []string{o.Addr}}, "", "warn: a.test: "}, // its certificate ends within a day
+		{"works", allowed, origin.Route{Host: "a.test", Addresses: []string{o.Addr}}, "", "warn: a.test: "}, // its certificate expires within a day
 		{"a wildcard works", allowed, origin.Route{Host: "*.x.test", Addresses: []string{o.Addr}}, "", "warn: sleight-check.x.test: "},
 		{"nobody listens", allowed, origin.Route{Host: "a.test", Addresses: []string{closed}}, "connection refused", ""},
 		{"another name", allowed, origin.Route{Host: "a.test", ServerName: "other.test", Addresses: []string{o.Addr}}, "With --force, it is written all the same", ""},

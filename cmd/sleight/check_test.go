@@ -29,7 +29,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
-// checked is what a process of the command has said.
+// checked is the result of a run of the command.
 type checked struct {
 	out, err string
 	status   int
@@ -40,7 +40,7 @@ func (c checked) String() string { return fmt.Sprintf("status %d\n%s%s", c.statu
 func checkCommand(t *testing.T, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "sleight")
-	if err := os.Link(lambdatest.BuildPackage(t, "./cmd/sleight"), binary); err != nil { // a link: see runKeeping
+	if err := os.Link(lambdatest.BuildPackage(t, "./cmd/sleight"), binary); err != nil { // a link, as in runKeeping
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), binary, args...)
@@ -65,8 +65,7 @@ func runCheck(t *testing.T, env []string, stdin string, args ...string) checked 
 	return checked{out.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
-// target is an origin on loopback for one.test and all of *.x.test, a name server, and the flags by which they
-// are reached.
+// target is an origin on loopback for one.test and *.x.test, a name server, and the flags for them.
 type target struct {
 	addr, caFile, pem, resolver string
 	flags                       []string
@@ -78,7 +77,7 @@ func newTarget(t *testing.T, handler http.Handler) *target {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Trusted by itself, since a root of devca ends within a day.
+	// The leaf itself is trusted, because a root of devca expires within a day.
 	leaf, err := ca.Leaf([]string{"one.test", "*.x.test"}, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(90*24*time.Hour + time.Hour) })
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +113,7 @@ var variable = []struct {
 	{regexp.MustCompile(`file "[^"]*"`), `file "FILE"`},
 }
 
-// fixed replaces what is another thing in each run.
+// fixed replaces the values that differ in each run.
 func fixed(s string) string {
 	for _, v := range variable {
 		s = v.pattern.ReplaceAllString(s, v.with)
@@ -269,7 +268,7 @@ FAIL  old.test    -     (expired) the origin ends the handshake (alert: tls: int
 		t.Errorf("%v: %v", err, c)
 	}
 
-	// What is not in force fails the run only where that is wanted.
+	// A route that is not in force fails the run only with a flag.
 	inactive := routesFile(t, routeTo(s, "one.test"), routeTo(s, "off.test", "enabled", false))
 	for _, v := range []struct {
 		args   []string
@@ -312,7 +311,7 @@ func TestCheckFindsTheRouteThatTheProxyWouldTake(t *testing.T) {
 		args   []string
 		stdin  string
 		status int
-		says   string // in the JSON, or on standard error
+		says   string // a part of the JSON or of standard error
 	}{
 		{[]string{"a.x.test", "--routes", routes}, "", 0, `"route": "*.x.test"`},
 		{[]string{"*.x.test", "--routes", routes}, "", 0, `"host": "sleight-check.x.test"`},
@@ -387,7 +386,7 @@ func TestCheckAndExplainReadTheTable(t *testing.T) {
 	s := newTarget(t, nil)
 	text := func(v string) types.AttributeValue { return &types.AttributeValueMemberS{Value: v} }
 	db.Put(t, table, map[string]types.AttributeValue{"host": text("one.test"), "origin": text(s.addr), "ca_pem": text(s.pem)})
-	for i := range 120 { // more than a page of a scan would be in a large table; here it is for the count
+	for i := range 120 { // enough to see the count
 		db.Put(t, table, map[string]types.AttributeValue{"host": text(fmt.Sprintf("h%d.x.test", i)), "origin": text(s.addr), "ca_pem": text(s.pem), "server_name": text("a.x.test")})
 	}
 	db.Put(t, table, map[string]types.AttributeValue{"host": text("off.test"), "origin": text(s.addr), "enabled": &types.AttributeValueMemberBOOL{}})
@@ -413,7 +412,7 @@ func TestCheckAndExplainReadTheTable(t *testing.T) {
 	}
 }
 
-// onPTY runs the command on a terminal of 80 columns, and returns what is shown and the exit status.
+// onPTY runs the command on a terminal of 80 columns. It returns the output and the exit status.
 func onPTY(t *testing.T, env []string, interrupt func(*exec.Cmd), args ...string) (string, int) {
 	t.Helper()
 	cmd := checkCommand(t, env, args...)
@@ -425,7 +424,7 @@ func onPTY(t *testing.T, env []string, interrupt func(*exec.Cmd), args ...string
 	if interrupt != nil {
 		interrupt(cmd)
 	}
-	shown, _ := io.ReadAll(f) // ends with an error, as a terminal does that was hung up
+	shown, _ := io.ReadAll(f) // the end of a closed terminal is an error
 	cmd.Wait()
 	return string(shown), cmd.ProcessState.ExitCode()
 }

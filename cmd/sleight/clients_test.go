@@ -15,16 +15,17 @@ import (
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
-// heard is what curl was answered.
+// heard is the result of curl.
 type heard struct {
-	version, status string      // of the last answer, such as "1.1" and "200"
+	version, status string      // of the last response, such as "1.1" and "200"
 	uploaded        string      // bytes of the body that were sent
-	header          http.Header // of the last answer, with its trailers
-	dump            string      // the headers of all answers
+	header          http.Header // of the last response, with its trailers
+	dump            string      // the headers of all responses
 	body            []byte
 }
 
-// curl calls an URL of a server by the name of the host in it, on the default port, and sends it the input, if told to.
+// curl requests a URL. The host in the URL is a name, with the default port, and curl connects to the server. It sends the input if its
+// arguments say so.
 func curl(t *testing.T, server, input, url string, args ...string) heard {
 	t.Helper()
 	dir := t.TempDir()
@@ -43,7 +44,7 @@ func curl(t *testing.T, server, input, url string, args ...string) heard {
 		t.Fatal(err)
 	}
 	h.dump = string(dump)
-	if h.body, err = os.ReadFile(body); err != nil && !os.IsNotExist(err) { // which it is where there is no body
+	if h.body, err = os.ReadFile(body); err != nil && !os.IsNotExist(err) { // the file is missing if there is no body
 		t.Fatal(err)
 	}
 	h.header = http.Header{}
@@ -51,22 +52,21 @@ func curl(t *testing.T, server, input, url string, args ...string) heard {
 		if name, value, ok := strings.Cut(line, ": "); ok {
 			h.header.Add(name, value)
 		} else if strings.HasPrefix(line, "HTTP/") {
-			h.header = http.Header{} // of the next answer
+			h.header = http.Header{} // for the next response
 		}
 	}
 	return h
 }
 
-// curls are the versions of HTTP that serve speaks, and what it has to be told for that.
+// curls are the versions of HTTP, with the flags of curl and of serve.
 var curls = []struct{ flag, serve, version string }{
-	{"--http1.0", "--h2c=false", "1"}, // as curl calls 1.0
+	{"--http1.0", "--h2c=false", "1"}, // this is how curl writes 1.0
 	{"--http1.1", "--h2c=false", "1.1"},
 	{"--http1.1", "--h2c", "1.1"},
 	{"--http2-prior-knowledge", "--h2c", "2"},
 }
 
-// everyCurl serves the site for shop.test, and runs test with each version of HTTP, of the client and
-// of the origin.
+// everyCurl serves the site for shop.test, and runs test with each version of HTTP on both sides.
 func everyCurl(t *testing.T, test func(t *testing.T, o *tlstest.Origin, version string, call func(input, path string, args ...string) heard)) {
 	for _, c := range curls {
 		for _, http1 := range []bool{true, false} {
@@ -93,7 +93,7 @@ func everyCurl(t *testing.T, test func(t *testing.T, o *tlstest.Origin, version 
 	}
 }
 
-// wantBody compares bodies that are too large to print.
+// wantBody compares bodies that are too large for a message.
 func wantBody(t *testing.T, what string, got, want []byte) {
 	t.Helper()
 	if !bytes.Equal(got, want) {
@@ -128,7 +128,7 @@ func TestCurlGetsWhatTheOriginSends(t *testing.T) {
 			if got.status != c.status || got.header.Get(name) != value {
 				t.Errorf("%s: %s %v, want %s", c.name, got.status, got.header, c.header)
 			}
-			if len(c.args) != 1 || c.args[0] != "-I" { // of which curl makes a body of the headers
+			if len(c.args) != 1 || c.args[0] != "-I" { // curl prints the headers as the body then
 				wantBody(t, c.name, got.body, []byte(c.body))
 			}
 			want := map[string]string{"compressed": "gzip", "decompressed by curl": "deflate, gzip, br, zstd"}[c.name]
@@ -138,10 +138,10 @@ func TestCurlGetsWhatTheOriginSends(t *testing.T) {
 		}
 
 		hint, trailer := call("", "/hints"), call("", "/trailers")
-		if has := strings.Contains(hint.dump, " 103"); has != (version != "1") || hint.status != "200" { // 1.0 has no interim answers
+		if has := strings.Contains(hint.dump, " 103"); has != (version != "1") || hint.status != "200" { // HTTP/1.0 has no interim responses
 			t.Errorf("early hints: %s", hint.dump)
 		}
-		if sum := trailer.header.Get("X-Sum"); (sum == "42") != (version != "1") || string(trailer.body) != "body" { // nor trailers
+		if sum := trailer.header.Get("X-Sum"); (sum == "42") != (version != "1") || string(trailer.body) != "body" { // HTTP/1.0 has no trailers either
 			t.Errorf("trailers: %s\n%s", trailer.dump, trailer.body)
 		}
 	})
@@ -154,7 +154,7 @@ func TestOriginGetsWhatCurlSends(t *testing.T) {
 			name   string
 			args   []string
 			method string
-			length bool // whether the origin is told one
+			length bool // whether the origin gets a length
 		}{
 			{"a body", []string{"--data-binary", "@-", "-H", "Content-Type: application/x-blob"}, "POST", true}, // with Expect, over HTTP/1.1
 			{"without Expect", []string{"--data-binary", "@-", "-H", "Expect:"}, "POST", true},
@@ -162,7 +162,7 @@ func TestOriginGetsWhatCurlSends(t *testing.T) {
 			{"PUT", []string{"-T", "-"}, "PUT", false},
 		} {
 			if !c.length && version == "1" {
-				continue // it has to tell a length
+				continue // it needs a length
 			}
 			path := "/echo?" + strings.ReplaceAll(c.name, " ", "%20")
 			got := call(string(blob), path, c.args...)
@@ -246,10 +246,10 @@ func TestRefusalsAreExplainedToCurl(t *testing.T) {
 				{"TRACE", "", "http://shop.test/", []string{"-X", "TRACE"}, "405", "Allow", ""},
 			} {
 				if r.name == "body without a length" && c.version == "1" {
-					continue // there is none
+					continue // there is no such case
 				}
-				// Of curl 7.88, HTTP/2 has a limit that is close to ours, and takes an answer that comes
-				// before the end of the body for a broken one.
+				// curl 7.88 has a similar limit over HTTP/2, and takes a response before the end of the body for
+				// a broken one.
 				if c.version == "2" && (r.name == "headers" || r.input != "") {
 					continue
 				}
@@ -291,7 +291,7 @@ func TestRefusalsAreExplainedToCurl(t *testing.T) {
 		})
 	}
 	t.Cleanup(func() {
-		for _, r := range o.Requests() { // the beginning of a body without a length comes
+		for _, r := range o.Requests() { // the beginning of a body without a length arrives
 			if len(r.Body) > 1_000_000 || r.Method != "PUT" {
 				t.Errorf("the origin saw %s %.100s with %d bytes", r.Method, r.URI, len(r.Body))
 			}

@@ -15,7 +15,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
-// serveWith runs serve under limits that a shell sets, and returns its URLs.
+// serveWith runs serve with limits that a shell sets. It returns the URLs.
 func serveWith(t *testing.T, limits, routes string, args ...string) (p *process, url, admin string) {
 	t.Helper()
 	args = append([]string{"-c", limits + `; exec "$0" "$@"`, linked(t), "serve", "--routes", routes, "--allow-cidr", "127.0.0.0/8", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args...)
@@ -24,7 +24,7 @@ func serveWith(t *testing.T, limits, routes string, args ...string) (p *process,
 	return p, m[1], m[2]
 }
 
-// Measured without a bound: two clients had used up 400 descriptors, and ten others got 500.
+// If there was no bound, two clients used up 400 descriptors, and ten others got 500.
 func TestTwoGreedyClientsLeaveRoomForOthers(t *testing.T) {
 	t.Parallel()
 	const streams, others = 250, 10
@@ -43,14 +43,14 @@ func TestTwoGreedyClientsLeaveRoomForOthers(t *testing.T) {
 	t.Cleanup(let)
 	p, url, _ := serveWith(t, "ulimit -n 400", routesFile(t, map[string]any{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}), "--h2c")
 	go func() {
-		for range p.lines { // some hundred, which must not fill it up
+		for range p.lines { // some hundred lines, which must not fill the channel
 		}
 	}()
 
 	answers := make(chan string, 2*streams)
 	for range 2 {
 		greedy := client(t, true)
-		if got, _ := ask(t, greedy, url); got != "200 here" { // so that all streams find the connection there
+		if got, _ := ask(t, greedy, url); got != "200 here" { // so that all streams find the connection
 			t.Fatal(got)
 		}
 		for range streams {
@@ -91,7 +91,7 @@ func TestTwoGreedyClientsLeaveRoomForOthers(t *testing.T) {
 	}
 }
 
-// Whoever sets the bounds too high can still be seen to live, and serves again once there is room.
+// If the bounds are too high, the server stays alive, and serves again when descriptors are free.
 func TestAdminAnswersWhileNoDescriptorIsLeft(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -99,7 +99,7 @@ func TestAdminAnswersWhileNoDescriptorIsLeft(t *testing.T) {
 	p, url, admin := serveWith(t, "ulimit -n 100", routesFile(t, map[string]any{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()}), "--max-connections", "0", "--max-requests", "0")
 	p.waitFor(t, "level=WARN .*lower --max-connections and --max-requests.* descriptors=100 ")
 	expect(t, client(t, false), url, "200 a.test")
-	o.WaitConns(t, 1) // which stays, idle
+	o.WaitConns(t, 1) // it stays idle
 	var idle []net.Conn
 	defer func() {
 		for _, c := range idle {
@@ -114,7 +114,7 @@ func TestAdminAnswersWhileNoDescriptorIsLeft(t *testing.T) {
 		idle = append(idle, c)
 	}
 	p.waitFor(t, `level=ERROR msg="no file descriptor is left to accept connections;.* of=clients `)
-	o.WaitConns(t, 0) // it could be spared
+	o.WaitConns(t, 0) // it was closed for its descriptor
 	for i := range 3 * 8 {
 		if got, _ := ask(t, client(t, false), admin+"/livez"); got != "200 ok" {
 			t.Fatalf("livez, time %d: %s", i, got)
@@ -140,7 +140,7 @@ func TestBoundsFollowFromTheDescriptorsThatThereMayBe(t *testing.T) {
 	t.Parallel()
 	for limits, want := range map[string]string{
 		"ulimit -n 1000": `descriptors=1000 max_connections=320 max_requests=320`,
-		// Shells and service managers give few to programs that do not ask for more.
+		// Shells and service managers allow few descriptors unless a program raises its limit.
 		"ulimit -S -n 100; ulimit -H -n 1000": `descriptors=(999|1000) max_connections=(319|320) max_requests=(319|320)`,
 	} {
 		p, _, _ := serveWith(t, limits, routesFile(t))
@@ -156,7 +156,7 @@ func TestBoundsFollowFromTheDescriptorsThatThereMayBe(t *testing.T) {
 	}
 }
 
-// With the 256 that a function keeps, each of these hosts would shake hands for each request.
+// With the 256 idle connections of a function, each of these hosts would need a handshake for each request.
 func TestManyBusyHostsKeepTheirConnections(t *testing.T) {
 	t.Parallel()
 	const hosts = 300
@@ -180,7 +180,7 @@ func TestManyBusyHostsKeepTheirConnections(t *testing.T) {
 	}
 }
 
-// With the 100 that a transport keeps for one host by itself, the others would shake hands each time.
+// With the default of 100 idle connections for one host, the other requests would need a handshake each time.
 func TestBusyHostKeepsItsConnections(t *testing.T) {
 	t.Parallel()
 	const rounds, atOnce = 5, 150
@@ -189,7 +189,7 @@ func TestBusyHostKeepsItsConnections(t *testing.T) {
 	o := &tlstest.Origin{HTTP1: true, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}}
 	o.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		arrived.Done()
-		arrived.Wait() // for all of the round
+		arrived.Wait() // all requests of the round
 		io.WriteString(w, "here")
 	})
 	o.Start(t)
@@ -203,7 +203,7 @@ func TestBusyHostKeepsItsConnections(t *testing.T) {
 		}
 		all.Wait()
 	}
-	if n := o.Conns(); n > 2*atOnce { // some may be on their way to be idle, but not 50 each time
+	if n := o.Conns(); n > 2*atOnce { // some may become idle late, but not 50 each time
 		t.Errorf("%d connections for %d requests at a time", n, atOnce)
 	}
 }
@@ -238,7 +238,7 @@ func TestConnectionsToOneOriginAreBounded(t *testing.T) {
 			}
 			<-held
 			<-held
-			for range 50 { // time enough for the third, were it let through
+			for range 50 { // enough time for the third request, if it got through
 				if status, body := get(t, url, "b.test"); status != 200 || body != "b.test" {
 					t.Errorf("another host: %d %s", status, body)
 				}

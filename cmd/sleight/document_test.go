@@ -13,7 +13,7 @@ import (
 
 const documentFile, documentCommand = "../../docs/commands.md", "go test ./cmd/sleight -run TestCommandsDocument -update"
 
-// commands are all commands that a person calls, each behind the one it belongs to.
+// commands returns all commands for people, each after its parent.
 func commands(c *cobra.Command) []*cobra.Command {
 	all := []*cobra.Command{c}
 	for _, sub := range c.Commands() {
@@ -24,7 +24,7 @@ func commands(c *cobra.Command) []*cobra.Command {
 	return all
 }
 
-// The document is what --help says.
+// The document has the text of --help.
 func TestCommandsDocument(t *testing.T) {
 	want := commandsDocument()
 	if *update {
@@ -147,7 +147,7 @@ func TestHelpIsWhole(t *testing.T) {
 	}
 }
 
-// checkExample parses an example's flags, which are easily forgotten where a flag is renamed.
+// checkExample parses the flags of an example, which are easily forgotten when a flag is renamed.
 func checkExample(t *testing.T, c *cobra.Command, line string) {
 	t.Helper()
 	words := strings.Fields(strings.NewReplacer("'", "", `"`, "", "\n", "").Replace(line))

@@ -1,4 +1,4 @@
 package main
 
-// Run is for tests that need no process: those of signals, terminals and limits do.
+// Run is for tests that need no process. Tests of signals, terminals and limits need one.
 var Run = run

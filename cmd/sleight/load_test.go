@@ -28,36 +28,34 @@ import (
 )
 
 const (
-	connsPerHost = 250 // of clients; with eight hosts 2,000
+	connsPerHost = 250 // of clients; 2,000 with eight hosts
 	changeEvery  = 100 * time.Millisecond
 	restartEvery = 2 * time.Second
 )
 
-// loadHost is a name that one wrk asks for, over connections of its own. Most of their routes ask for
-// HTTP/2: with a connection for each request at once, the origins, which may be built with the
-// race detector, would do little but handshakes.
+// loadHost is a host that one wrk requests, on its own connections. Most of the routes have HTTP/2. Otherwise there would be a connection
+// for each request at a time, and the origins, which may have the race detector, would mostly make handshakes.
 type loadHost struct {
 	name    string
 	method  string
-	http1   bool          // what its origins speak; HTTP/2 otherwise
-	origins []*loadOrigin // its route goes to one of them at a time
-	comes   bool          // and goes: its route is taken out and put in again
-	dies    bool          // so does its origin
+	http1   bool          // its origins have HTTP/1.1; otherwise HTTP/2
+	origins []*loadOrigin // its route has one of them at a time
+	comes   bool          // its route is removed and added again
+	dies    bool          // its origin is restarted
 }
 
-// loadOrigin counts requests and answers them with the names that it was asked for, by the
-// handshake and by the request. It can be restarted at its address.
+// loadOrigin counts requests. It answers with the server name and the host of the request. It can be restarted at its address.
 type loadOrigin struct {
-	addr    string                   // "127.0.0.1:port" once it was started
+	addr    string                   // "127.0.0.1:port" after the start
 	configs map[string]*tls.Config   // by server name
 	seen    map[string]*atomic.Int64 // requests by host
-	late    atomic.Int64             // connections that it gave up
+	late    atomic.Int64             // connections that it closed
 	server  *http.Server
 	ended   chan struct{}
 }
 
-// Write takes a line of the server's log. On a busy machine net/http gives up connections over HTTP/2
-// of which it has not got to read the first frame within two seconds, and says nothing to the client.
+// Write takes a line of the server's log. On a loaded machine, net/http silently closes connections over HTTP/2 if it could not read the
+// first frame within two seconds.
 func (o *loadOrigin) Write(line []byte) (int, error) {
 	if bytes.Contains(line, []byte("timeout waiting for SETTINGS")) {
 		o.late.Add(1)
@@ -77,10 +75,10 @@ func (o *loadOrigin) add(t *testing.T, ca *devca.Authority, name string, http1 b
 	}
 }
 
-// start listens and serves. What it returns is closed once each of the names was asked for.
+// start listens and serves. The channel that it returns is closed when each of the names was requested.
 func (o *loadOrigin) start() (met <-chan struct{}, err error) {
 	listener, err := net.Listen("tcp", o.addr)
-	// An outgoing connection of somebody else's may have got the port meanwhile.
+	// An outgoing connection of another process may have got the port meanwhile.
 	for late := time.After(patience); errors.Is(err, syscall.EADDRINUSE); {
 		select {
 		case <-late:
@@ -131,7 +129,7 @@ func (o *loadOrigin) start() (met <-chan struct{}, err error) {
 	return all, nil
 }
 
-// stop closes the listener, and then all connections, whatever is on its way on them.
+// stop closes the listener, and then all connections, with the requests on them.
 func (o *loadOrigin) stop() {
 	o.server.Close()
 	<-o.ended
@@ -146,15 +144,14 @@ type load struct {
 	routes   string
 	url      string
 	p        *process
-	step     int // of the changes
+	step     int // number of changes so far
 	runs     int
 	restarts int
-	seen     []tally // by host, of all runs
+	seen     []tally // by host, for all runs
 }
 
-// startLoad starts the origins and the server. Of what the server logs, that is kept which
-// is not there by the thousand. Its heap may hold a quarter of garbage, so that how much memory it
-// has says more of what it needs.
+// startLoad starts the origins and the server. It keeps the lines of the log that do not occur by the thousand. The heap may have only a
+// quarter of garbage, so that its memory is close to what it needs.
 func startLoad(t *testing.T) *load {
 	t.Helper()
 	a, b, c := newLoadOrigin(), newLoadOrigin(), newLoadOrigin()
@@ -195,13 +192,13 @@ func startLoad(t *testing.T) *load {
 	}, []string{"GOGC=25"}, "serve", "--routes", l.routes, "--allow-cidr", "127.0.0.0/8", "--listen", "127.0.0.1:0")
 	l.url = l.p.waitFor(t, `msg=serving url=(http://\S+)$`)[1]
 	go func() {
-		for range l.p.lines { // or else it would come to wait for somebody to read them
+		for range l.p.lines { // otherwise it would wait for a reader
 		}
 	}()
 	return l
 }
 
-// document is the routes file of this step.
+// document returns the routes file of this step.
 func (l *load) document(t *testing.T) string {
 	t.Helper()
 	var routes []map[string]any
@@ -211,7 +208,7 @@ func (l *load) document(t *testing.T) string {
 		}
 		at := l.step + i
 		if h.http1 {
-			at /= 5 // each change costs it a handshake per connection
+			at /= 5 // each change costs a handshake for each connection
 		}
 		protocols := []string{"h2"}
 		if h.http1 {
@@ -219,7 +216,7 @@ func (l *load) document(t *testing.T) string {
 		}
 		routes = append(routes, map[string]any{
 			"protocols": protocols, "host": h.name, "origin": h.origins[at%len(h.origins)].addr, "ca_pem": l.ca.PEM(),
-			"connect_timeout": "20s", "handshake_timeout": "20s", // for a busy machine
+			"connect_timeout": "20s", "handshake_timeout": "20s", // for a loaded machine
 		})
 	}
 	b, err := json.Marshal(map[string]any{"routes": routes})
@@ -229,8 +226,7 @@ func (l *load) document(t *testing.T) string {
 	return string(b)
 }
 
-// run puts load on the server for as long as said, and meanwhile changes its routes and
-// restarts an origin.
+// run puts load on the server for that time. Meanwhile it changes the routes and restarts an origin.
 func (l *load) run(t *testing.T, d time.Duration) {
 	t.Helper()
 	wrk, dir := testdeps.Path(t, "wrk"), t.TempDir()
@@ -263,7 +259,7 @@ func (l *load) run(t *testing.T, d time.Duration) {
 	}
 }
 
-// keepRestarting restarts the dying origin until ctx ends.
+// keepRestarting restarts the origin of the host with dies, until ctx ends.
 func (l *load) keepRestarting(ctx context.Context, t *testing.T) {
 	tick := time.NewTicker(restartEvery)
 	defer tick.Stop()
@@ -290,12 +286,12 @@ func (l *load) keepRestarting(ctx context.Context, t *testing.T) {
 	}
 }
 
-// settle waits until the server has no more files open than before the load, once clients
-// and then origins are gone, and returns how much memory it has then, in KiB.
+// settle waits until the server has no more files open than before the load, after the clients and then the origins have gone. It returns
+// the memory of the server, in KiB.
 func (l *load) settle(t *testing.T, before int) (memory int) {
 	t.Helper()
 	const few = 10
-	unused := len(l.hosts) * connsPerHost // connections to origins that it may keep, of as many requests at a time
+	unused := len(l.hosts) * connsPerHost // idle connections to origins that it may keep
 	l.waitFiles(t, before+unused+few)
 	for _, o := range l.origins {
 		o.stop()
@@ -309,7 +305,7 @@ func (l *load) settle(t *testing.T, before int) (memory int) {
 	return memory
 }
 
-// waitFiles waits until the server has at most so many files open, and returns its memory.
+// waitFiles waits until the server has at most that many files open. It returns its memory.
 func (l *load) waitFiles(t *testing.T, most int) (memory int) {
 	t.Helper()
 	for late := time.After(patience); ; {
@@ -325,11 +321,11 @@ func (l *load) waitFiles(t *testing.T, most int) (memory int) {
 	}
 }
 
-// judge compares what the clients and the origins have seen.
+// judge compares the counts of the clients and the origins.
 func (l *load) judge(t *testing.T) {
 	t.Helper()
 	for i, h := range l.hosts {
-		seen, inFlight, arrived, cuts := l.seen[i], l.runs*connsPerHost, 0, 0 // in flight when the time was over
+		seen, inFlight, arrived, cuts := l.seen[i], l.runs*connsPerHost, 0, 0 // in flight at the end of the time
 		for _, o := range h.origins {
 			n := int(o.seen[h.name].Load())
 			if n == 0 {
@@ -341,10 +337,10 @@ func (l *load) judge(t *testing.T) {
 		if h.dies {
 			cuts += l.restarts * connsPerHost
 		}
-		// The end of a connection cuts off what is in flight, which is a request of each client at most.
+		// The end of a connection cuts off at most one request of each client.
 		cut := min(seen.Read+seen.Failed["502 connection_terminated"], cuts)
 		failed, lost, most := seen.Connect+seen.Read+seen.Write+seen.Timeout, cut, seen.Right+inFlight+cut
-		if h.method == "GET" { // which is sent once more
+		if h.method == "GET" { // it is sent once more
 			most += cuts
 		}
 		for _, n := range seen.Failed {
@@ -356,7 +352,7 @@ func (l *load) judge(t *testing.T) {
 			if lost += missing; missing == 0 {
 				t.Errorf("%s: its route was always there", h.name)
 			}
-		case h.dies: // that nobody listens for a moment is for the kernel to say
+		case h.dies: // the kernel refuses connections for a moment
 			lost += seen.Failed["502 connection_refused"]
 		}
 		if failed != lost || seen.Wrong > 0 || seen.Right == 0 || arrived < seen.Right || arrived > most {
@@ -366,7 +362,7 @@ func (l *load) judge(t *testing.T) {
 	}
 }
 
-// resources returns how much memory the process has, in KiB, and how many open files.
+// resources returns the memory of a process, in KiB, and the number of its open files.
 func resources(t *testing.T, pid int) (memory, files int) {
 	t.Helper()
 	var status string
@@ -398,7 +394,7 @@ func resources(t *testing.T, pid int) (memory, files int) {
 	return memory, files
 }
 
-// The load test goes by a line of net/http's log.
+// The load test relies on a line of net/http's log.
 func TestConnectionThatAnOriginGivesUpIsCounted(t *testing.T) {
 	t.Parallel()
 	o, ca := newLoadOrigin(), tlstest.NewAuthority(t)
@@ -419,8 +415,7 @@ func TestConnectionThatAnOriginGivesUpIsCounted(t *testing.T) {
 	}
 }
 
-// Two thousand clients keep both of a small machine's processors busy for half a minute. How
-// fast it goes does not matter here, and nothing in it is measured by the clock.
+// Two thousand clients keep two processors busy for half a minute. The test does not measure speed.
 func TestLoadLosesAndMixesUpNothing(t *testing.T) {
 	t.Parallel()
 	needOpenFiles(t, 6000)
@@ -429,9 +424,8 @@ func TestLoadLosesAndMixesUpNothing(t *testing.T) {
 	_, files := resources(t, pid)
 	l.run(t, 5*time.Second)
 	kept := []int{l.settle(t, files)}
-	// The first run has made room for as many connections. The others are longer, so that what
-	// leaks by the request shows too. It does so in each of them; more at once than ever before,
-	// as on a machine that has become busy, does not.
+	// The first run has allocated memory for the connections. The other runs are longer, so that a leak for each request is
+	// visible. Such a leak is in each run. More requests at a time than before, as on a loaded machine, are in a single run.
 	for grows := true; grows; {
 		if len(kept) == 4 {
 			t.Errorf("the server grows with each run of load: to %d KiB", kept)
@@ -453,7 +447,7 @@ func TestLoadLosesAndMixesUpNothing(t *testing.T) {
 		t.Errorf("exit status %d", status)
 	}
 	for line := range strings.Lines(l.p.output()) {
-		// What failed for clients, they have told. The rest is of those who had gone already.
+		// The clients have counted their failures. The others are of clients that had gone.
 		if !strings.Contains(line, " level=WARN msg=request ") && !strings.Contains(line, " msg=serving ") && !strings.Contains(line, ` msg="stopping, `) &&
 			!strings.Contains(line, ` msg="the bounds of connections and requests follow `) {
 			t.Errorf("unexpected in the log: %s", line)

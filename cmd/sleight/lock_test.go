@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 )
 
-// Somebody who sees nothing takes the command for hung, and ends it or starts another one.
+// People who see no output take the command for hung, and end it or start another one.
 func TestWaitingForAnotherProcessIsSaidAndEnds(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -27,7 +27,7 @@ func TestWaitingForAnotherProcessIsSaidAndEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil { // as another process would
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil { // as another process does
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = 30 * time.Second
 
-// process is the command as a user runs it.
+// process is the command, run as a user does.
 type process struct {
 	cmd   *exec.Cmd
 	mu    sync.Mutex
@@ -44,18 +44,17 @@ func run(t *testing.T, env []string, args ...string) *process {
 	return runKeeping(t, nil, env, args...)
 }
 
-// runKeeping is run with no lines in the output but those that keep says are to be kept. Nil
-// keeps all.
+// runKeeping is run, and keeps only lines of output that keep accepts. Nil keeps all.
 func runKeeping(t *testing.T, keep func(line []byte) bool, env []string, args ...string) *process {
 	t.Helper()
 	return start(t, keep, env, exec.Command(linked(t), args...))
 }
 
-// linked returns a name of the command's own.
+// linked returns another name for the command.
 func linked(t *testing.T) string {
 	t.Helper()
-	// A link and not a copy: a process that another test starts meanwhile would hold the copy
-	// open for writing, and it could not be run.
+	// A link and not a copy: a process that another test starts meanwhile would have the copy open for writing, and it could not be
+	// run.
 	binary := filepath.Join(t.TempDir(), "sleight")
 	if err := os.Link(lambdatest.BuildPackage(t, "./cmd/sleight"), binary); err != nil {
 		t.Fatal(err)
@@ -106,7 +105,7 @@ func (p *process) output() string {
 	return p.out.String()
 }
 
-// waitFor returns what pattern matches in a line of the output.
+// waitFor waits for a line of output that matches, and returns the submatches.
 func (p *process) waitFor(t *testing.T, pattern string) []string {
 	t.Helper()
 	re, late := regexp.MustCompile(pattern), time.After(patience)
@@ -125,7 +124,7 @@ func (p *process) waitFor(t *testing.T, pattern string) []string {
 	}
 }
 
-// exit waits for the end and returns the status.
+// exit waits for the end, and returns the status.
 func (p *process) exit(t *testing.T) int {
 	t.Helper()
 	go func() {
@@ -226,7 +225,7 @@ func TestServeTakesFlagsBeforeVariables(t *testing.T) {
 	}
 }
 
-// Profiles are what people have on their machines; the function itself cannot read them.
+// People have profiles on their machines. The function itself cannot read them.
 func TestServeReadsTheTable(t *testing.T) {
 	t.Parallel()
 	db := dynamodbtest.Start(t)
@@ -278,7 +277,7 @@ func TestServeConnectsToWarmHostsBeforeItListens(t *testing.T) {
 	}
 }
 
-// The SDK warns of each answer whose checksum is missing, as it is where something in between refuses.
+// The SDK warns about each response without a checksum, such as the refusal of a proxy in between.
 func TestServeSaysOnceThatTheTableCannotBeRead(t *testing.T) {
 	t.Parallel()
 	relay := dynamodbtest.NewRelay(t, "http://127.0.0.1:1")

@@ -11,8 +11,7 @@ import (
 	"unicode"
 )
 
-// What a table, a document or an origin says would clear the screen, rename the window, or pass for a line of
-// the command's own.
+// Text from a table, a document or an origin could clear the screen, rename the window, or look like a line of the command.
 func TestLastLineOfACommandIsSafeForTerminals(t *testing.T) {
 	t.Parallel()
 	const evil = `\u001b]0;owned\u0007\u001b[2J\nsleight: all is well\r\u202e\u009b`

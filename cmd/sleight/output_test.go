@@ -12,7 +12,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
-// What an origin sends belongs to the client, and libraries quote it.
+// Libraries quote bytes from an origin, which belong to the client.
 func TestServesOutputIsItsOwnWhateverAnOriginSends(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
@@ -30,7 +30,7 @@ func TestServesOutputIsItsOwnWhateverAnOriginSends(t *testing.T) {
 					t.Fatal(err)
 				}
 				r.Host = "a.test"
-				if resp, err := c.RoundTrip(r); err == nil { // some answers break off
+				if resp, err := c.RoundTrip(r); err == nil { // some responses are incomplete
 					io.Copy(io.Discard, resp.Body)
 					resp.Body.Close()
 				}

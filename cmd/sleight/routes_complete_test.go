@@ -19,7 +19,7 @@ func TestCompletion(t *testing.T) {
 	flag := "--routes=" + p.name
 	for _, c := range []struct {
 		args      []string
-		want      string // some of the lines, or all with a dot before
+		want      string // some of the lines; all lines if it begins with a dot
 		directive string
 	}{
 		{[]string{"routes", "get", ""}, ".a.test one.x.test *.x.test", "4"},
@@ -33,7 +33,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"routes", ""}, "list get put edit rm enable disable diff", "4"},
 		{[]string{"routes", "get", "--output", ""}, ".table json yaml", "4"},
 		{[]string{"routes", "edit", "--output", ""}, ".yaml json", "4"},
-		{[]string{"routes", "put", "--unset", "n"}, "note", "4"}, // the shell picks
+		{[]string{"routes", "put", "--unset", "n"}, "note", "4"}, // the shell filters
 		{[]string{"routes", "put", "--unset", ""}, "ca_pem tls_min", "4"},
 		{[]string{"routes", "put", "--tls-min", ""}, ".1.2 1.3", "4"},
 		{[]string{"routes", "put", "--protocols", ""}, ".http/1.1 h2,http/1.1 h2 http/1.1,h2", "4"},
@@ -83,10 +83,10 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// A Tab is no place to complain, nor to wait.
+// Completion must not print errors or wait.
 func TestCompletionIsSilentWhereItFails(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and says nothing
+	l, err := net.Listen("tcp", "127.0.0.1:0") // it accepts connections, and sends nothing
 	if err != nil {
 		t.Fatal(err)
 	}

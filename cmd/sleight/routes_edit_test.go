@@ -85,7 +85,7 @@ func testEdit(t *testing.T, p *place) {
 		t.Errorf("%v, %v; want %v", now, err, got)
 	}
 
-	// Somebody else is first.
+	// Somebody else writes first.
 	self := built(t)
 	race := `env ` + strings.Join(p.env, " ") + ` USER=mallory ` + self + ` routes put --force a.test --note theirs --tls-min 1.3 >/dev/null; edit 's/d.test/mine.test/'`
 	o = run(race, "--dry-run")
@@ -101,14 +101,14 @@ func testEdit(t *testing.T, p *place) {
 	}
 	wantSays(t, "a lost race", o.err, `Somebody else has changed "a.test" meanwhile by "mallory@`, "+ note: theirs", "+ tls_min: 1.3", "nothing was written", "--replace")
 	p.want(t, "a.test", `{"host":"a.test","origin":"d.test","note":"theirs","tls_min":"1.3"}`)
-	// As it says, one goes on.
+	// The command that the message names continues.
 	command := regexp.MustCompile(`run "sleight (routes put .*)"`).FindStringSubmatch(o.err)
 	if command == nil {
 		t.Fatalf("%s does not say how to go on", o.err)
 	}
 	wantSays(t, "going on", p.must(t, append(strings.Fields(command[1])[1:], "--force")...), "Changed")
 	p.want(t, "a.test", `{"host":"a.test","origin":"mine.test"}`)
-	// Where the routes are may have been said by flags alone, and the variables mean another table.
+	// Only flags may name the routes, while the variables name another table.
 	p.put(t, `{"host":"a.test","origin":"d.test"}`)
 	flag := map[bool]string{true: "--routes", false: "--table"}[strings.HasPrefix(p.env[0], "ROUTES_FILE=")]
 	wantSays(t, "a lost race in what flags say", run(race, flag, p.name).err, " --replace "+flag+" "+p.name+`"`)
@@ -132,7 +132,7 @@ case $(wc -l <`+count+`) in
 esac`)
 	s := onTerminal(t, append(p.env, "EDITOR="+again), "routes", "edit", "--force", "a.test")
 	text, status := s.exit(t)
-	if status != 0 || strings.Count(text, "ERROR") != 3 { // one line of it, however often
+	if status != 0 || strings.Count(text, "ERROR") != 3 { // one line of it each time
 		t.Errorf("%d %s", status, text)
 	}
 	wantSays(t, "on a terminal", text, `opened 1: # Route`, `opened 2: # ERROR: origin: route "a.test": attribute "tls_min" is "1.1"`, `opened 3: # ERROR: origin: route "a.test": attribute "tls_min" is "1.0"`, "Changed")
@@ -152,7 +152,7 @@ esac`)
 	if text, status := s.exit(t); status != 2 || !strings.Contains(text, `attribute "tls_min"`) || !strings.Contains(text, "kept in") {
 		t.Errorf("giving up: %d %s", status, text)
 	}
-	// Ctrl-C goes to the editor and to us.
+	// Ctrl-C reaches the editor and the command.
 	s = onTerminal(t, append(p.env, "EDITOR="+editor(t, `trap 'exit 0' INT; edit s/b.test/c.test/; echo waiting; while :; do sleep 0.05; done`)), "routes", "edit", "--force", "a.test")
 	s.waitFor(t, "waiting")
 	s.press(t, "\x03")

@@ -18,7 +18,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/dynamodbtest"
 )
 
-// Engines that are not AWS's, and answers that do not arrive.
+// Other engines than AWS's, and responses that do not arrive.
 func TestRoutesOfOtherEngines(t *testing.T) {
 	t.Parallel()
 	db := dynamodbtest.Start(t)
@@ -48,7 +48,7 @@ func testRemovedIsGone(t *testing.T, db *dynamodbtest.Server) {
 		ready := make(chan struct{})
 		p = newTablePlace(t, db, db.Altered(t, func(action string, answer *httptest.ResponseRecorder) {
 			<-ready
-			if action == "GetItem" || action == "BatchGetItem" { // somebody is quicker than the write that follows
+			if action == "GetItem" || action == "BatchGetItem" { // somebody writes before the next write
 				once.Do(func() { p.put(t, theirs) })
 			}
 			dynamodbtest.WithoutItem(action, answer)
@@ -56,7 +56,7 @@ func testRemovedIsGone(t *testing.T, db *dynamodbtest.Server) {
 		p.put(t, mine)
 		close(ready)
 		o := p.run(t, args...)
-		if args[0] == "disable" { // which looks at what there is now
+		if args[0] == "disable" { // it reads the route again
 			if o.status != 0 {
 				t.Errorf("%q: %+v", args, o)
 			}
@@ -132,7 +132,7 @@ func testNotKnownIsCounted(t *testing.T, db *dynamodbtest.Server) {
 	}
 }
 
-// The SDK asks again, and its error is that of the last attempt.
+// The SDK retries, and its error is that of the last attempt.
 func testNotKnownAfterARefusal(t *testing.T, db *dynamodbtest.Server) {
 	for action, args := range map[string][]string{
 		"DeleteItem": {"rm", "--yes", "a.test", "b.test"}, "PutItem": {"disable", "a.test", "b.test"},
@@ -180,7 +180,7 @@ func testVersionAsStored(t *testing.T, db *dynamodbtest.Server) {
 		p.put(t, `{"host":"a.test","origin":"o.test"`+attribute+`}`)
 		wantSays(t, version, p.must(t, "put", "--force", "a.test", "--note", "n"), "(version 1, was "+was+")")
 	}
-	// What "routes get" prints can be written back.
+	// The output of "routes get" can be written back.
 	p := newTablePlace(t, db, db.Endpoint)
 	p.put(t, `{"host":"a.test","origin":"o.test","version":-3}`)
 	file := filepath.Join(t.TempDir(), "route.json")
@@ -199,7 +199,7 @@ func testVersionAsStored(t *testing.T, db *dynamodbtest.Server) {
 }
 
 func testExportNamesHosts(t *testing.T, db *dynamodbtest.Server) {
-	// As moto and roto keep numbers: as they were written.
+	// moto and roto keep numbers as they were written.
 	p := newTablePlace(t, db, db.Altered(t, func(action string, answer *httptest.ResponseRecorder) {
 		if action == "Scan" {
 			altered := strings.ReplaceAll(answer.Body.String(), `"4102444800"`, `"+4102444800"`)
@@ -227,7 +227,7 @@ func testExportNamesHosts(t *testing.T, db *dynamodbtest.Server) {
 	}
 }
 
-// What is exported although it cannot be used is in the document. What is left out is named here or nowhere.
+// An unusable route is exported. Standard error must name the items that are left out.
 func testExportNamesAllItLeavesOut(t *testing.T, db *dynamodbtest.Server) {
 	p := newTablePlace(t, db, db.Endpoint)
 	for n := range 25 {
@@ -249,7 +249,7 @@ func testExportNamesAllItLeavesOut(t *testing.T, db *dynamodbtest.Server) {
 	}
 }
 
-// Whatever is given for an endpoint.
+// Wrong endpoints of all kinds.
 func TestEndpointsThatAreNoneAreExplained(t *testing.T) {
 	t.Parallel()
 	aws := []string{"ROUTES_TABLE=t", "AWS_REGION=eu-west-1", "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test"}

@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// What goes live is checked by whichever command it does, and written unchecked where that is wanted, or
-// harms nobody.
+// Each command that puts a route in force checks it. With --force, or if no client is affected, it writes without a check.
 func TestRouteThatCannotWorkIsWrittenByForceAlone(t *testing.T) {
 	t.Parallel()
 	o, p := newTarget(t, nil), newFilePlace(t)
@@ -52,7 +51,7 @@ func TestRouteThatCannotWorkIsWrittenByForceAlone(t *testing.T) {
 	p.must(t, strings.Fields(command[1])[1:]...)
 	p.want(t, "one.test", broken)
 
-	// A route that is down already can still be described and switched off.
+	// The note of a broken route can be changed, and the route can be disabled.
 	p.must(t, "put", "one.test", "--note", "being moved")
 	if got := edit(`edit 's/moved/mended/'`); got.status != 0 {
 		t.Errorf("edit of a note: %+v", got)
@@ -77,7 +76,7 @@ func TestRouteThatCannotWorkIsWrittenByForceAlone(t *testing.T) {
 	p.want(t, "one.test", strings.Replace(broken, "{", `{"enabled":true,`, 1))
 }
 
-// The networks that "sleight check" may be told of, the commands that check before they write may too.
+// The commands that check before they write have the flag for networks of "sleight check".
 func TestNetworksAreAllowedByFlagWhereRoutesAreChecked(t *testing.T) {
 	t.Parallel()
 	o, p := newTarget(t, nil), newFilePlace(t)
@@ -103,7 +102,7 @@ func TestNetworksAreAllowedByFlagWhereRoutesAreChecked(t *testing.T) {
 	}
 }
 
-// A mistake that is taken without a word is made again where it matters.
+// If a mistake were accepted silently, people would make it again in a command that needs it.
 func TestWrongNetworkIsRefusedIfNothingIsChecked(t *testing.T) {
 	t.Parallel()
 	p := newFilePlace(t)
@@ -112,7 +111,7 @@ func TestWrongNetworkIsRefusedIfNothingIsChecked(t *testing.T) {
 	p.put(t, stored)
 	p.put(t, disabled)
 	edited := append(p.env, "EDITOR=true")
-	want := p.run(t, "put", "new.test", "--origin", "127.0.0.1:1", "--allow-cidr", "nonsense") // which is checked
+	want := p.run(t, "put", "new.test", "--origin", "127.0.0.1:1", "--allow-cidr", "nonsense") // it is checked
 	if want.status != 2 || !strings.HasPrefix(want.err, `sleight: --allow-cidr is "nonsense"`) {
 		t.Fatalf("%+v", want)
 	}
@@ -132,7 +131,7 @@ func TestWrongNetworkIsRefusedIfNothingIsChecked(t *testing.T) {
 	}
 	p.want(t, "one.test", stored)
 	p.want(t, "off.test", disabled)
-	// A variable is of no matter if nothing is checked.
+	// A wrong variable has no effect if nothing is checked.
 	if o := execute(t, append(edited, "ORIGIN_ALLOW_CIDRS=nonsense"), "", "routes", "put", "one.test", "--note", "q", "--routes", p.name); o.status != 0 {
 		t.Errorf("%+v", o)
 	}

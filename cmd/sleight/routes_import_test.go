@@ -30,7 +30,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
 
-// tableTool runs the command on a table of DynamoDB Local, as scripts do and as people do.
+// tableTool runs the command on a table of DynamoDB Local, with and without a terminal.
 type tableTool struct {
 	db  *dynamodbtest.Server
 	dir string
@@ -46,7 +46,7 @@ func (o *tableTool) command(t *testing.T, args ...string) *exec.Cmd {
 	return c
 }
 
-// run returns the status and what was written to either output.
+// run returns the status and both outputs.
 func (o *tableTool) run(t *testing.T, stdin string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	c := o.command(t, args...)
@@ -60,8 +60,7 @@ func (o *tableTool) run(t *testing.T, stdin string, args ...string) (status int,
 	return c.ProcessState.ExitCode(), out.String(), err.String()
 }
 
-// onTerminal runs a command whose input and standard error are a terminal. See is called with each
-// piece that is shown.
+// onTerminal runs a command whose input and standard error are a terminal. see is called with the output so far, after each piece.
 func (o *tableTool) onTerminal(t *testing.T, see func(c *exec.Cmd, keys io.Writer, shown string), args ...string) (status int, stdout, shown string) {
 	t.Helper()
 	keys, tty, err := pty.Open()
@@ -91,7 +90,7 @@ func (o *tableTool) onTerminal(t *testing.T, see func(c *exec.Cmd, keys io.Write
 				see(c, keys, screen.String())
 			}
 			if err != nil {
-				return // EIO: nobody has the terminal any more
+				return // EIO: no process has the terminal any more
 			}
 		}
 	})
@@ -139,7 +138,7 @@ func writeFile(t *testing.T, name, document string) string {
 	return name
 }
 
-// routesDocument is a routes document.
+// routesDocument returns a routes document.
 func routesDocument(t *testing.T, items ...origin.Item) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -234,7 +233,7 @@ func TestRoutesImportAndExport(t *testing.T) {
 		if left, _ := os.ReadDir(filepath.Dir(file)); len(left) != 1 {
 			t.Errorf("%v", left)
 		}
-		// A routes file is read and written as a table is.
+		// A routes file is imported and exported like a table.
 		if status, out, err := o.run(t, first, "import", "-", "--as-is", "--routes", file); status != 0 || !strings.Contains(out, "5 unchanged") {
 			t.Errorf("%d %q %q", status, out, err)
 		}
@@ -353,16 +352,16 @@ func TestRoutesImportAndExport(t *testing.T) {
 	})
 }
 
-// many is enough to interrupt an import twice. 100,000 routes take four times as long, and nothing else happens.
+// many is enough to interrupt an import twice. 100,000 routes take four times as long, and prove nothing more.
 const many = 20_000
 
-// interruptTwice imports with Ctrl-C after about a third, with SIGKILL after about two, and to the end.
+// interruptTwice imports with Ctrl-C after about a third, with SIGKILL after about two thirds, and then to the end.
 func (o *tableTool) interruptTwice(t *testing.T) {
 	table := o.db.CreateRoutesTable(t)
 	host := func(n int) string { return fmt.Sprintf("shop-%05d.customers.example.com", n) }
 
-	// Every 100th is in the table before: in turns the same, older than the document, as the document has
-	// seen it, and newer.
+	// Each 100th route is in the table before: in turns the same, older than the document, as the document has seen it, and
+	// newer.
 	var all []origin.Item
 	for n := range many {
 		version := 0
@@ -423,7 +422,7 @@ func (o *tableTool) interruptTwice(t *testing.T) {
 	}
 	status, out, shown = o.onTerminal(t, nil, "import", file, "--table", table, "-o", "json")
 	last := readSum(t, out)
-	// What was under way when the second was killed may have been written after it was counted.
+	// Writes under way when the second was killed may be finished after the count.
 	if late := many - last.Created - killed; late < 0 || late > 32 {
 		t.Errorf("%d routes after the second run, and the third made %d", killed, last.Created)
 	} else {

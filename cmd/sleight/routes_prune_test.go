@@ -14,7 +14,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// importSum is what --output json says.
+// importSum is the output of --output json.
 type importSum struct {
 	Routes, Created, Updated, Unchanged, Conflicts, Failed, Unknown, Left, Removed int
 
@@ -39,8 +39,8 @@ func readSum(t *testing.T, document string) (s importSum) {
 	return s
 }
 
-// refusing returns the URL of a relay that refuses the requests of one action which are numbered from first to last, with an
-// error of this type.
+// refusing returns the URL of a relay. It refuses the requests of one action from number first to number last, with this type of
+// error.
 func refusing(t *testing.T, db *dynamodbtest.Server, action, kind string, first, last int64) string {
 	t.Helper()
 	relay := dynamodbtest.NewRelay(t, db.Endpoint)
@@ -60,7 +60,7 @@ func refusing(t *testing.T, db *dynamodbtest.Server, action, kind string, first,
 	return relay.Endpoint
 }
 
-// newPruned makes a table with so many routes, which a command reaches at an endpoint.
+// newPruned makes a table with that many routes, for a command at an endpoint.
 func newPruned(t *testing.T, db *dynamodbtest.Server, endpoint string, routes int) (o *tableTool, table string) {
 	t.Helper()
 	table = db.CreateRoutesTable(t)
@@ -161,7 +161,7 @@ func testRefusedRemoval(t *testing.T, db *dynamodbtest.Server) {
 	}
 }
 
-// As "routes rm" leaves it. Somebody else is quicker than the answer to the question, or than the removal itself.
+// As in "routes rm", somebody else may write before the question is answered, or before the removal.
 func testChangedBeforeRemoval(t *testing.T, db *dynamodbtest.Server) {
 	for _, action := range []string{"BatchGetItem", "DeleteItem"} {
 		for _, as := range []string{"table", "json"} {

@@ -16,7 +16,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/routetable"
 )
 
-// raceOn returns a place where others write once, just before the command's first write arrives.
+// raceOn returns a place where another writer writes once, just before the command's first write.
 func raceOn(t *testing.T, db *dynamodbtest.Server, theirs func(p *place)) *place {
 	var p *place
 	var once sync.Once
@@ -37,7 +37,7 @@ func testLostRaces(t *testing.T, db *dynamodbtest.Server) {
 		name           string
 		stored, theirs string
 		args           []string
-		want           string // with this version, or a conflict, which leaves theirs
+		want           string // with version; empty for a conflict, which leaves theirs
 		version        string
 		says           []string
 	}{
@@ -45,7 +45,7 @@ func testLostRaces(t *testing.T, db *dynamodbtest.Server) {
 		{"of the same, to the same", stored, `{"host":"a.test","origin":"c.test","note":"n","version":2}`, []string{"put", "--force", "a.test", "--origin", "c.test"}, `{"host":"a.test","origin":"c.test","note":"n"}`, "2", nil},
 		{"of the same", stored, `{"host":"a.test","origin":"x.test","version":2,"updated_by":"eve@host","updated_at":"2030-01-31T11:00:00Z"}`, []string{"put", "--force", "a.test", "--origin", "c.test"}, "", "", []string{
 			`Somebody else has changed "a.test" meanwhile by "eve@host" at 2030-01-31T11:00:00Z. From what you saw to what is there now:`, "  - origin: b.test\n  + origin: x.test\n", "run the same command again"}},
-		// It is given, so it is meant, although it would have been no change of what was seen.
+		// The flag is meant, even if it would not have changed the route as it was seen.
 		{"of one that was given unchanged", stored, `{"host":"a.test","origin":"x.test","version":2}`, []string{"put", "--force", "a.test", "--origin", "b.test", "--note", "n"}, "", "", []string{"+ origin: x.test"}},
 		{"without counting", stored, `{"host":"a.test","origin":"x.test","version":1}`, []string{"put", "--force", "a.test", "--origin", "c.test"}, "", "", []string{"+ origin: x.test"}},
 		{"while replacing", stored, `{"host":"a.test","origin":"b.test","note":"n","version":2}`, []string{"put", "--force", "a.test", "--replace", "--origin", "c.test"}, "", "", []string{"+ note: n"}},
@@ -103,7 +103,7 @@ func removeNow(t *testing.T, p *place, host string) error {
 	return p.table.Write(t.Context(), routetable.Change{Before: before})
 }
 
-// The SDK asks again where an answer is lost: what it meets then is its own write.
+// If a response is lost, the SDK retries, and meets its own write.
 func testLostAnswer(t *testing.T, db *dynamodbtest.Server) {
 	var lost atomic.Int64
 	p := newTablePlace(t, db, db.Relay(t, nil, func(action string) bool {
@@ -138,7 +138,7 @@ func testInterruptedWhileWriting(t *testing.T, db *dynamodbtest.Server) {
 			before, drop = nil, hold
 		}
 		p := newTablePlace(t, db, db.Relay(t, before, drop))
-		t.Cleanup(func() { close(release) }) // ahead of the relay's end
+		t.Cleanup(func() { close(release) }) // before the relay ends
 		s := onTerminal(t, p.env, "routes", "put", "--force", "a.test", "--origin", "b.test")
 		<-arrived
 		s.press(t, "\x03")
@@ -154,7 +154,7 @@ func testInterruptedWhileWriting(t *testing.T, db *dynamodbtest.Server) {
 	}
 }
 
-// Of several, those stay as they were that were not reached.
+// After an interruption, the routes that were not reached are unchanged.
 func testInterruptedBetween(t *testing.T, db *dynamodbtest.Server) {
 	arrived, release := make(chan struct{}), make(chan struct{})
 	var asked atomic.Int64
@@ -260,7 +260,7 @@ func testTableErrors(t *testing.T, db *dynamodbtest.Server) {
 	env := []string{"ROUTES_TABLE=routes", "AWS_REGION=eu-west-1", "AWS_ENDPOINT_URL_DYNAMODB=" + db.Endpoint}
 	wantOutcome(t, "no credentials", execute(t, env, "", "routes", "list"), 1, "", "sleight: [^\n]*no AWS credentials[^\n]*--profile[^\n]*\n")
 
-	// What JSON cannot say is kept, listed for people, and left out for scripts, which are told.
+	// Values that JSON does not have are kept and listed for people. Scripts get a list without them, and an error.
 	db.Put(t, p.name, map[string]types.AttributeValue{
 		"host": &types.AttributeValueMemberS{Value: "a.test"}, "origin": &types.AttributeValueMemberS{Value: "b.test"}, "blob": &types.AttributeValueMemberB{Value: []byte{1}},
 	})
@@ -273,8 +273,7 @@ func testTableErrors(t *testing.T, db *dynamodbtest.Server) {
 	p.want(t, "a.test", `{"host":"a.test","origin":"b.test"}`)
 }
 
-// A server that takes connections and says nothing, as one behind a broken firewall or tunnel, must not
-// keep an operator waiting without a word.
+// If a server accepts connections and sends nothing, as behind a broken firewall or tunnel, the command must not wait silently.
 func TestMuteTableIsGivenUp(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

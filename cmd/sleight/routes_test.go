@@ -17,12 +17,12 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// place is where routes are kept in a test: a table or a file. The command finds it by its environment.
+// place is a table or a file with routes. The environment of the command names it.
 type place struct {
 	env   []string
 	table routetable.Table
 	name  string // of the table or the file
-	named string // as messages name it
+	named string // its name in messages
 }
 
 func (p *place) run(t *testing.T, args ...string) outcome {
@@ -30,7 +30,7 @@ func (p *place) run(t *testing.T, args ...string) outcome {
 	return execute(t, p.env, "", append([]string{"routes"}, args...)...)
 }
 
-// must runs the command, which has to succeed.
+// must runs the command, and fails the test unless it succeeds.
 func (p *place) must(t *testing.T, args ...string) string {
 	t.Helper()
 	o := p.run(t, args...)
@@ -53,7 +53,7 @@ func (p *place) put(t *testing.T, document string) origin.Item {
 	return i
 }
 
-// want compares a route with what it has to be, but for what tools write beside it. "" is none.
+// want compares a route without its audit attributes. "" means that there must be no route.
 func (p *place) want(t *testing.T, host, document string) origin.Item {
 	t.Helper()
 	got, err := p.table.Get(t.Context(), host)
@@ -97,7 +97,7 @@ func newTablePlace(t *testing.T, db *dynamodbtest.Server, endpoint string) *plac
 	}
 }
 
-// wantSays reports what is lacking in a text.
+// wantSays fails the test if a text lacks a part.
 func wantSays(t *testing.T, what, text string, parts ...string) {
 	t.Helper()
 	for _, part := range parts {
@@ -114,7 +114,7 @@ func wantOutcome(t *testing.T, what string, o outcome, status int, out, err stri
 	}
 }
 
-// The same has to hold in a table and in a file.
+// The same must hold in a table and in a file.
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	tests := map[string]func(*testing.T, *place){
@@ -246,19 +246,19 @@ func testPutFile(t *testing.T, p *place) {
 		}
 		return f.Name()
 	}
-	// YAML, from a pipe; whatever YAML makes of it, text is text.
+	// YAML from a pipe. Text stays text, even if YAML reads it as another type.
 	o := execute(t, p.env, "# of the customer\nhost: a.test\norigin: [b.test, c.test]\ntls_min: 1.3\nnote: 2030-01-31\nenabled: true\nexpires_at: 2096-10-02T07:06:40Z\n", "routes", "put", "--force", "--file", "-")
 	wantOutcome(t, "YAML", o, 0, "Created .*", "")
 	p.want(t, "a.test", `{"host":"a.test","origin":["b.test","c.test"],"tls_min":"1.3","note":"2030-01-31","enabled":true,"expires_at":4000000000}`)
 
-	// What get prints can be put again, changed.
+	// The output of get can be changed and put again.
 	for _, format := range []string{"json", "yaml"} {
 		text := p.must(t, "get", "a.test", "-o", format)
 		wantSays(t, "put again", p.must(t, "put", "--force", "--file", file(text), "--replace"), "so already")
 		changed := file(strings.Replace(text, "b.test", format+".test", 1))
 		wantSays(t, "put changed", p.must(t, "put", "--force", "--file", changed, "--replace", "--by", "eve"), "Changed", ": origin\n")
 		before := p.must(t, "get", "a.test", "-o", "json")
-		// It is of an older version now.
+		// The document has an older version now.
 		o := p.run(t, "put", "--force", "--file", file(strings.Replace(text, "b.test", "stale.test", 1)))
 		if o.status != 3 {
 			t.Errorf("an old file: %+v", o)
@@ -270,7 +270,7 @@ func testPutFile(t *testing.T, p *place) {
 		p.must(t, "put", "--force", "a.test", "--origin", "b.test", "--origin", "c.test")
 	}
 
-	// Flags win, attributes that are not there stay, and a version means nothing where there is no route.
+	// Flags win, other attributes stay, and a version has no effect if there is no route.
 	p.must(t, "put", "--force", "b.test", "--file", file(`{"origin":"x.test","note":"n","version":17,"updated_by":"eve"}`), "--origin", "y.test")
 	if got := p.want(t, "b.test", `{"host":"b.test","origin":"y.test","note":"n"}`); got["version"] != json.Number("1") || got["updated_by"] == "eve" {
 		t.Errorf("%v", got)
@@ -278,13 +278,13 @@ func testPutFile(t *testing.T, p *place) {
 	p.must(t, "put", "--force", "b.test", "--file", file(`{"tls_min":"1.3"}`))
 	p.want(t, "b.test", `{"host":"b.test","origin":"y.test","note":"n","tls_min":"1.3"}`)
 
-	// Version 0 is what was there before anybody counted.
+	// Version 0 is that of a route without a version.
 	if o := p.run(t, "put", "--force", "b.test", "--file", file(`{"note":"stale","version":0}`)); o.status != 3 {
 		t.Errorf("a file of version 0: %+v", o)
 	}
 	p.want(t, "b.test", `{"host":"b.test","origin":"y.test","note":"n","tls_min":"1.3"}`)
 
-	// A document of one route is as good as the route: what export writes, and what check reads.
+	// A document with one route works like the route: export writes it, and check reads it.
 	for n, content := range []string{
 		`{"routes":[{"host":"r.test","origin":"b.test","expires_at":"2096-10-02T07:06:40Z"}]}`, "routes:\n- host: r.test\n  origin: b.test\n  expires_at: 2096-10-02T07:06:40Z\n", "routes: [{host: r.test, origin: b.test, expires_at: 4000000000}]\n",
 	} {
@@ -306,7 +306,7 @@ func testPutFile(t *testing.T, p *place) {
 		"origin: x\nnote: caf\xe9\n":                                                 "UTF-8",
 		"{\"host\":\"c.test\",\"origin\":\"x\",\n\"note\":\"\ufffd caf\xe9\"}":       "line 2, column 16: is not UTF-8",
 		"- a\n- b":                            "has to be an object",
-		`{"note":"x",}`:                       `"c.test" has no route yet`, // which is YAML
+		`{"note":"x",}`:                       `"c.test" has no route yet`, // it is YAML
 		`{"host":"c.test" "origin":"x"}`:      "line 1, column 18: ",
 		`{"host":"c.test","host":"d.test"}`:   `has "host" twice`,
 		"host: c.test\nhost: d.test\n":        `has "host" twice`,
@@ -328,7 +328,7 @@ func testPutFile(t *testing.T, p *place) {
 	p.want(t, "c.test", "")
 }
 
-// attributesOfWriters are changes that have nothing to do with each other.
+// attributesOfWriters are independent changes.
 var attributesOfWriters = map[string]string{
 	"note": "n", "server_name": "s.test", "host_header": "h.test", "tls_min": "1.3",
 	"connect_timeout": "1s", "response_timeout": "2s", "idle_timeout": "3s", "request_timeout": "4s",
@@ -395,7 +395,7 @@ func testRemove(t *testing.T, p *place) {
 	wantOutcome(t, "without a terminal", p.run(t, "rm", "a.test"), 2, "", "sleight: .*--yes\n")
 	o := p.run(t, "rm", "--yes", "a.test", "A.test", "gone.test", "one.x.test", "b.test")
 	wantOutcome(t, "several", o, 1, `Removed "a.test" in .*\nRemoved "b.test" in .*\n2 of 4 routes removed, 2 not there\n`, `sleight: .* has no route for "gone.test"\nsleight: .* has no route for "one.x.test"; "\*.x.test" covers it\nsleight: 2 routes not there\n`)
-	// Scripts are told in JSON, and in nothing else on standard output.
+	// Standard output has only the JSON for scripts.
 	for _, dry := range []string{"--dry-run", "--yes"} {
 		p.put(t, `{"host":"a.test","origin":"o.test"}`)
 		o = p.run(t, "rm", dry, "a.test", "gone.test", "-o", "json")
@@ -426,7 +426,7 @@ func testRemove(t *testing.T, p *place) {
 	p.want(t, "*.x.test", `{"host":"*.x.test","origin":"o.test"}`)
 }
 
-// compact is JSON in one line.
+// compact returns JSON in one line.
 func compact(t *testing.T, document string) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -548,7 +548,7 @@ func testList(t *testing.T, p *place) {
 	}
 }
 
-// Whatever is stored can be looked at, mended, and removed.
+// Any stored item can be shown, corrected and removed.
 func testUnusableItemsAreMended(t *testing.T, p *place) {
 	p.put(t, `{"host":"a.test","orgin":"b.test","version":"x","updated_by":7}`)
 	p.put(t, `{"host":"Upper.test.","origin":"b.test"}`)
@@ -566,12 +566,12 @@ func testUnusableItemsAreMended(t *testing.T, p *place) {
 	wantOutcome(t, "no name at all", p.run(t, "get", "no name"), 2, "", "sleight: hostname: .*\n")
 }
 
-// editor makes a script that is an editor; its file is "$1". In it, edit is "sed -i", which not every sed has.
+// editor returns an editor that runs a script, whose file is "$1". The script can call edit, which is "sed -i" for all kinds of sed.
 func editor(t *testing.T, script string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "editor")
 	if err := os.WriteFile(name, []byte("file=$1\nedit() { edited=$(sed \"$1\" \"$file\"); printf '%s\\n' \"$edited\" >\"$file\"; }\nset -e\n"+script+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return "sh " + name // which nobody can find busy
+	return "sh " + name // a script that is run by sh cannot be busy
 }

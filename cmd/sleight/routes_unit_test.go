@@ -23,7 +23,7 @@ import (
 
 var update = flag.Bool("update", false, "write golden files and docs/commands.md anew")
 
-// golden compares with a file of testdata.
+// golden compares text with a file of testdata.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name+".golden")
@@ -43,7 +43,7 @@ func golden(t *testing.T, name, got string) {
 
 var noon = time.Date(2030, 1, 31, 12, 0, 0, 0, time.UTC)
 
-// everyKind are routes in all states, with all that there is to show.
+// everyKind are routes in all states, with all attributes.
 func everyKind(t *testing.T) []origin.Item {
 	t.Helper()
 	root := func(name string) string {
@@ -94,7 +94,7 @@ func TestTablesOfRoutes(t *testing.T) {
 	for _, i := range items {
 		printItem(term, i, noon)
 	}
-	// Certificates made a moment ago end at a day that no file knows.
+	// New certificates expire at a day that the file cannot have.
 	text := get.String()
 	for _, i := range items {
 		if s, ok := i["ca_pem"].(string); ok {
@@ -111,7 +111,7 @@ func TestDifferencesOfRoutes(t *testing.T) {
 	full := items[8]
 	other := full.WithoutAudit()
 	other["ca_pem"] = strings.Replace(full["ca_pem"].(string), "-----BEGIN", "\n-----BEGIN", 1) // the same certificates
-	other["origin"] = []any{full["origin"]}                                                     // the same, of another type
+	other["origin"] = []any{full["origin"]}                                                     // the same with another type
 	other["note"] = ""
 	delete(other, "x")
 	other["blob"] = []byte{2}
@@ -149,7 +149,7 @@ func TestInWords(t *testing.T) {
 	}
 }
 
-// What is shown of an item can be read again, and is the same.
+// The output for an item can be read again, and gives the same item.
 func FuzzParseItem(f *testing.F) {
 	for _, s := range []string{
 		`{"host":"a.test","origin":["b.test"],"spki_pins":["b","a"],"expires_at":"+48h"}`, "host: a.test\norigin: b.test\ntls_min: 1.3\nnote: |\n  two\n  lines\n",
@@ -241,7 +241,7 @@ func TestDiffFailsAlsoWhereRoutesAreOnlyRemoved(t *testing.T) {
 	}
 }
 
-// What is wrapped has to stay in its column.
+// Wrapped text must stay in its column.
 func TestOriginsStandInTheirColumn(t *testing.T) {
 	keys, tty, err := pty.Open()
 	if err != nil {
@@ -253,7 +253,7 @@ func TestOriginsStandInTheirColumn(t *testing.T) {
 	}
 	showOrigin(terminal.New(nil, tty, tty, func(string) string { return "" }), &check.Origin{Address: "a.test:443", Error: "there is no such name, or it has no address"})
 	tty.Close()
-	shown, _ := io.ReadAll(keys) // its end is an error on Linux
+	shown, _ := io.ReadAll(keys) // the end is an error on Linux
 	want := "\norigin    a.test:443: there is no such\n          name, or it has no address\n"
 	if got := strings.ReplaceAll(string(shown), "\r\n", "\n"); got != want {
 		t.Errorf("%q, want %q", got, want)

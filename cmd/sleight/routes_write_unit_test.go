@@ -18,7 +18,7 @@ import (
 	"github.com/sleightproxy/sleight/pkg/origin"
 )
 
-// The check is asked before anything is written, and --force goes without it.
+// A write is checked before, except with --force.
 func TestPutChecksFirst(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "routes.json")
 	var checked []string
@@ -46,13 +46,13 @@ func TestPutChecksFirst(t *testing.T) {
 	if err := run("a.test", "--origin", "b.test", "--force"); err != nil {
 		t.Error(err)
 	}
-	if err := run("a.test", "--origin", "b.test"); err != nil { // as it is
+	if err := run("a.test", "--origin", "b.test"); err != nil { // no change
 		t.Error(err)
 	}
-	if err := run("a.test", "--note", "n"); err != nil { // which is for people
+	if err := run("a.test", "--note", "n"); err != nil { // a note is for people
 		t.Error(err)
 	}
-	if err := run("a.test", "--origin", "c.test", "--note", "moved"); err == nil { // no note hides the rest
+	if err := run("a.test", "--origin", "c.test", "--note", "moved"); err == nil { // a note must not hide another change
 		t.Error("an origin that does not work was written beside a note")
 	}
 	if got := fmt.Sprint(checked); got != "[b.test b.test c.test]" {
@@ -74,7 +74,7 @@ func TestExitStatuses(t *testing.T) {
 	}
 }
 
-// A script that merges on conflicts (3) must not take a failure for one.
+// A script that merges at conflicts (3) must not take a failure for a conflict.
 func TestImportThatFailedAndHasConflictsFails(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ failed, conflicts, want int }{{1, 1, 1}, {1, 0, 1}, {0, 1, 3}} {
@@ -87,7 +87,7 @@ func TestImportThatFailedAndHasConflictsFails(t *testing.T) {
 	}
 }
 
-// taken is a table in which others have always been quicker with one host.
+// taken is a table. A write of one host always conflicts.
 type taken struct {
 	routetable.Table
 	host string
@@ -186,12 +186,12 @@ func TestAttributeAboveTheLevelIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 	}
 }
 
-// full is a disk that is full.
+// full is a full disk.
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
 
-// Who keeps what a command has printed must be told where it is not all of it.
+// A command must fail if its output is incomplete.
 func TestWhatCannotBePrintedFails(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "routes.json")
@@ -213,7 +213,7 @@ func TestWhatCannotBePrintedFails(t *testing.T) {
 	}
 }
 
-// A script whose variable is not set means no table, and by no means that of the environment.
+// If the variable of a script is empty, the command must not use the table of the environment.
 func TestEmptyTableIsNotThatOfTheEnvironment(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "routes.json")
 	if err := os.WriteFile(name, []byte(`{"routes":[{"host":"a.test","origin":"b.test"}]}`), 0o600); err != nil {
@@ -233,8 +233,7 @@ func TestEmptyTableIsNotThatOfTheEnvironment(t *testing.T) {
 	}
 }
 
-// An export that fails half way must leave neither half a document nor another file beside it, and one that
-// succeeds takes a link's target, not the link.
+// A failed export must leave no half document and no other file. A successful export replaces the target of a link, and not the link.
 func TestExportReplacesAFileWhollyOrNotAtAll(t *testing.T) {
 	dir := t.TempDir()
 	file, link := filepath.Join(dir, "routes.json"), filepath.Join(dir, "link")
@@ -272,7 +271,7 @@ func TestExportReplacesAFileWhollyOrNotAtAll(t *testing.T) {
 	is("new")
 }
 
-// What is no regular file, a pipe or /dev/null, must not become one.
+// An export must not replace a pipe or /dev/null with a regular file.
 func TestExportWritesToAPipe(t *testing.T) {
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -304,7 +303,7 @@ func TestEnabledAndDisabledMeanWhatTheirValueSays(t *testing.T) {
 	}
 }
 
-// What is not known is not done, and what a dry run has not written is not gone on from.
+// An unknown result does not count as done, and after a dry run there is nothing to continue.
 func TestLastLineOfAnImportDoesNotCountWhatIsNotKnownAsDone(t *testing.T) {
 	for want, sum := range map[string]importSum{
 		"19 of 60 routes done, 41 not known; the same command goes on from there":                              {Routes: 60, Created: 10, Updated: 9, Unknown: 41},
@@ -318,7 +317,7 @@ func TestLastLineOfAnImportDoesNotCountWhatIsNotKnownAsDone(t *testing.T) {
 	}
 }
 
-// A list that is cut off by its first kind says nothing of the others, such as what a dry run would remove.
+// The list of changes is bounded for each kind, so that one kind does not hide another, such as removals.
 func TestManyOfOneKindDoNotHideTheOthersOfAnImport(t *testing.T) {
 	t.Parallel()
 	route := func(kind routetable.Result, n int) origin.Item {

@@ -19,7 +19,7 @@ import (
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
-// startServe serves the routes, with an admin address, and returns the URLs.
+// startServe serves the routes, with an admin address. It returns the URLs.
 func startServe(t *testing.T, routes string, args ...string) (p *process, url, admin string) {
 	t.Helper()
 	p = run(t, nil, append([]string{"serve", "--routes", routes, "--allow-cidr", "127.0.0.0/8,::1/128", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args...)...)
@@ -27,8 +27,7 @@ func startServe(t *testing.T, routes string, args ...string) (p *process, url, a
 	return p, m[1], m[2]
 }
 
-// slowOrigin answers for a.test with what it is called. It holds back the answer to /slow
-// until told.
+// slowOrigin is an origin of a.test that answers with its name. The test decides when it answers /slow.
 func slowOrigin(t *testing.T, ca *devca.Authority, name string) (o *tlstest.Origin, arrived <-chan struct{}, release chan<- struct{}) {
 	t.Helper()
 	in, out := make(chan struct{}), make(chan struct{})
@@ -44,7 +43,7 @@ func slowOrigin(t *testing.T, ca *devca.Authority, name string) (o *tlstest.Orig
 	return o, in, out
 }
 
-// client is one that keeps its connections.
+// client returns a client that keeps its connections.
 func client(t *testing.T, http2 bool) *http.Transport {
 	c := &http.Transport{Protocols: new(http.Protocols)}
 	c.Protocols.SetUnencryptedHTTP2(http2)
@@ -53,7 +52,7 @@ func client(t *testing.T, http2 bool) *http.Transport {
 	return c
 }
 
-// ask returns the status and the body of the answer, and whether the connection ends with it.
+// ask returns the status and the body of the response, and whether it closes the connection.
 func ask(t *testing.T, c *http.Transport, url string) (string, bool) {
 	r, err := http.NewRequestWithContext(t.Context(), "GET", url, nil)
 	if err != nil {
@@ -100,7 +99,7 @@ func TestServeFinishesRunningRequests(t *testing.T) {
 			probe := &http.Transport{DisableKeepAlives: true}
 			expect(t, probe, admin+"/livez", "200 ok")
 			expect(t, probe, admin+"/readyz", "200 ok")
-			p.cmd.Process.Signal(syscall.SIGHUP) // whatever runs, it does not end
+			p.cmd.Process.Signal(syscall.SIGHUP) // it does not end with requests under way
 			p.waitFor(t, "read again")
 			slow := make(chan string, 1)
 			go func() {
@@ -121,7 +120,7 @@ func TestServeFinishesRunningRequests(t *testing.T) {
 			}
 			expect(t, probe, admin+"/readyz", "503 shutting down")
 			close(release)
-			if got, want := <-slow, fmt.Sprint("200 o, the last: ", !c.http2); got != want { // HTTP/2 says so by GOAWAY
+			if got, want := <-slow, fmt.Sprint("200 o, the last: ", !c.http2); got != want { // HTTP/2 has GOAWAY for that
 				t.Errorf("the running request: %s, want %s", got, want)
 			}
 			if status := p.exit(t); status != 0 {
@@ -135,7 +134,7 @@ func TestServeFinishesRunningRequests(t *testing.T) {
 	}
 }
 
-// Balancers go on sending until they have noticed.
+// Load balancers send requests until their health check fails.
 func TestShutdownDelayServesWhileNotReady(t *testing.T) {
 	t.Parallel()
 	for _, http2 := range []bool{false, true} {
@@ -169,7 +168,7 @@ func TestAdminAnswersNothingElse(t *testing.T) {
 	p, url, admin := startServe(t, routesFile(t))
 	for path, want := range map[string]string{
 		"GET " + admin + "/": "404", "GET " + admin + "/livez/": "404", "HEAD " + admin + "/livez": "200", "HEAD " + admin + "/readyz": "200",
-		"POST " + admin + "/livez": "405", "GET " + url + "/livez": "404", // the proxy's paths are the origins'
+		"POST " + admin + "/livez": "405", "GET " + url + "/livez": "404", // all paths of the proxy belong to the origins
 	} {
 		method, target, _ := strings.Cut(path, " ")
 		args := []string{"-sS", "-o", os.DevNull, "-w", "%{http_code}", "-X", method, target}
@@ -194,7 +193,7 @@ func TestHTTP2WithPriorKnowledgeWhenAskedFor(t *testing.T) {
 	for _, c := range []struct{ serve, curl, want string }{
 		{"--h2c", "--http2-prior-knowledge", "2 200"},
 		{"--h2c", "--http1.1", "1.1 200"},
-		{"--h2c", "--http2", "1.1 200"}, // with Upgrade: h2c, which is not taken up
+		{"--h2c", "--http2", "1.1 200"}, // with Upgrade: h2c, which the server ignores
 		{"--h2c=false", "--http2-prior-knowledge", ""},
 		{"--h2c=false", "--http1.1", "1.1 200"},
 	} {
@@ -219,7 +218,7 @@ func TestConnectionsAboveTheLimitWait(t *testing.T) {
 	expect(t, second, url, "200 a.test")
 	waiting := make(chan string, 1)
 	go func() { got, _ := ask(t, third, url+"/third"); waiting <- got }()
-	for range 50 { // time enough, were it let in
+	for range 50 { // enough time, if it got in
 		expect(t, first, url, "200 a.test")
 		expect(t, second, url, "200 a.test")
 	}
@@ -234,7 +233,7 @@ func TestConnectionsAboveTheLimitWait(t *testing.T) {
 	}
 }
 
-// replaceRoutes does as editors and deployments do: the new file takes the old one's name.
+// replaceRoutes replaces the file as editors and deployments do: a new file gets its name.
 func replaceRoutes(t *testing.T, name, content string) {
 	t.Helper()
 	if err := os.WriteFile(name+".new", []byte(content), 0o600); err != nil {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A misspelt name would have the flag be taken and mean nothing.
+// A flag with a misspelt name would have no effect.
 func TestEachMirroredFlagIsOneOfServe(t *testing.T) {
 	flags := newServe(os.Getenv).Flags()
 	for _, m := range mirrors() {

@@ -26,15 +26,15 @@ import (
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
-// site is a web site as many are: behind a login, compressed, with redirects to its own name, cookies, a
-// stream, events and WebSockets. It is for one client, and holds what that does to it.
+// site is a typical web site: it has a login, compression, redirects to its own name, cookies, a stream, events and WebSockets. It is for one
+// client, and has the state of that client.
 type site struct {
-	self   string        // the name by which alone it knows itself; empty means that it believes what it is asked for
-	next   chan struct{} // lets the stream go on
-	result chan string   // what the page reports
+	self   string        // its own name; empty means the name of the request
+	next   chan struct{} // continues the stream
+	result chan string   // the report of the page
 }
 
-// newSite starts an origin with the site, for the name by which it is asked.
+// newSite starts an origin with the site for a name.
 func newSite(t *testing.T, ca *devca.Authority, self string, http1 bool, names ...string) (*site, *tlstest.Origin) {
 	t.Helper()
 	s := &site{self: self, next: make(chan struct{}, 1), result: make(chan string, 1)}
@@ -46,8 +46,7 @@ func newSite(t *testing.T, ca *devca.Authority, self string, http1 bool, names .
 	return s, o
 }
 
-// offers is the attribute protocols of a route to a site that is to be asked in HTTP/1.1 alone, or
-// rather in HTTP/2.
+// offers returns the attribute protocols for a route to a site: only HTTP/1.1, or HTTP/2 first.
 func offers(http1 bool) []string {
 	if http1 {
 		return []string{"http/1.1"}
@@ -55,7 +54,7 @@ func offers(http1 bool) []string {
 	return []string{"h2", "http/1.1"}
 }
 
-// blob is large, and no two parts of it are alike.
+// blob is large, and all its parts differ.
 var blob = func() []byte {
 	b := make([]byte, 5<<20)
 	rand.NewChaCha8([32]byte{1}).Read(b)
@@ -77,7 +76,7 @@ const (
 
 func (s *site) handler() http.Handler {
 	mux := http.NewServeMux()
-	// The way in: by a relative redirect, an absolute one, and one after a form.
+	// The login: a relative redirect, an absolute redirect, and a redirect after a form.
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		if c, err := r.Cookie("session"); err != nil || c.Value != session {
 			w.Header().Set("Location", "gate")
@@ -104,7 +103,7 @@ func (s *site) handler() http.Handler {
 			"theme=dark; Path=/; Expires=Wed, 21 Oct 2099 07:28:00 GMT",
 			"shared=1; Path=/; Domain=" + cmp.Or(s.self, r.Host),
 			"account=7; Path=/seen/account",
-			"foreign=1; Path=/; Domain=elsewhere.test", // which no client takes
+			"foreign=1; Path=/; Domain=elsewhere.test", // clients refuse it
 		} {
 			w.Header().Add("Set-Cookie", cookie)
 		}
@@ -117,7 +116,7 @@ func (s *site) handler() http.Handler {
 		w.WriteHeader(http.StatusNoContent)
 	})
 
-	// What the page is made of.
+	// The parts of the page.
 	for path, content := range map[string][2]string{
 		"/app.js":        {"text/javascript", appScript},
 		"/part.js":       {"text/javascript", `export const part = "a part";`},
@@ -139,10 +138,10 @@ func (s *site) handler() http.Handler {
 	})
 	mux.HandleFunc("GET /chunks", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/x-blob")
-		w.Write(blob) // more than the server buffers, so that it cannot know a length
+		w.Write(blob) // larger than the server's buffer, so that it has no length
 	})
 
-	// What is said both ways.
+	// Requests with a body.
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/x-echo")
 		io.Copy(w, r.Body)
@@ -167,7 +166,7 @@ func (s *site) handler() http.Handler {
 	mux.HandleFunc("GET /trailers", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Trailer", "X-Sum")
 		io.WriteString(w, "body")
-		http.NewResponseController(w).Flush() // or it would tell a length, beside which HTTP/1.1 has no trailers
+		http.NewResponseController(w).Flush() // otherwise it would have a length, and no trailers in HTTP/1.1
 		w.Header().Set("X-Sum", "42")
 	})
 	mux.HandleFunc("GET /stream", s.stream)
@@ -184,7 +183,7 @@ func (s *site) handler() http.Handler {
 	return mux
 }
 
-// absolute returns an URL of the site. The scheme is its own where it knows of no proxy.
+// absolute returns a URL of the site. The scheme is that of X-Forwarded-Proto, or of the connection.
 func (s *site) absolute(r *http.Request, path string) string {
 	if s.self != "" {
 		return "https://" + s.self + path
@@ -192,8 +191,7 @@ func (s *site) absolute(r *http.Request, path string) string {
 	return cmp.Or(r.Header.Get("X-Forwarded-Proto"), "https") + "://" + r.Host + path
 }
 
-// document answers with a text, compressed for who takes that, or says that the client has it. X-Turn
-// tells which.
+// document answers with a text, compressed if the client accepts that, or with 304. X-Turn says which.
 func document(w http.ResponseWriter, r *http.Request, contentType, text string) {
 	h := w.Header()
 	h.Set("Content-Type", contentType)
@@ -224,10 +222,10 @@ func zipped(text string) []byte {
 	return b.Bytes()
 }
 
-// stream sends each piece only once the client has told that it has the one before.
+// stream sends each piece after the client has confirmed the piece before.
 func (s *site) stream(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-pieces")
-	w.Header().Set("X-Content-Type-Options", "nosniff") // browsers would wait for more to sniff at
+	w.Header().Set("X-Content-Type-Options", "nosniff") // otherwise browsers would wait for more bytes to sniff
 	for _, piece := range []string{"one", "two", "three"} {
 		io.WriteString(w, piece)
 		http.NewResponseController(w).Flush()
@@ -239,7 +237,7 @@ func (s *site) stream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// events ends after the first event, and goes on where the client says it was.
+// events ends after the first event, and continues after the event that the client names.
 func events(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	if last := r.Header.Get("Last-Event-Id"); last != "" {
@@ -256,8 +254,7 @@ const (
 	closeFrame = 0x88
 )
 
-// webSocket greets, and gives back what it is sent, frame by frame. It closes when it is sent "end",
-// or was called with "bye".
+// webSocket sends a greeting, and echoes each frame. It closes at "end", or at once if the query is "bye".
 func webSocket(w http.ResponseWriter, r *http.Request) {
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -289,7 +286,7 @@ func webSocket(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// accept is what RFC 6455 section 4.2.2 makes of a client's key.
+// accept returns the answer to a client's key (RFC 6455 section 4.2.2).
 func accept(key string) string {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	return base64.StdEncoding.EncodeToString(sum[:])

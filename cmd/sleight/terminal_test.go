@@ -21,23 +21,23 @@ import (
 	"github.com/sleightproxy/sleight/internal/lambdatest"
 )
 
-// built returns the command under its name.
+// built returns the built command, with its own name.
 func built(t *testing.T) string {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "sleight") // a link: see runKeeping
+	name := filepath.Join(t.TempDir(), "sleight") // a link, as in runKeeping
 	if err := os.Link(lambdatest.BuildPackage(t, "./cmd/sleight"), name); err != nil {
 		t.Fatal(err)
 	}
 	return name
 }
 
-// environment is what the command is run in.
+// environment returns the environment for the command.
 func environment(t *testing.T, env []string) []string {
 	return append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TMPDIR=" + t.TempDir(), "USER=tester", "TERM=xterm",
 		"AWS_EC2_METADATA_DISABLED=true"}, env...)
 }
 
-// outcome is what a process has printed, and its exit status.
+// outcome is the output of a process, and its exit status.
 type outcome struct {
 	out, err string
 	status   int
@@ -80,7 +80,7 @@ func execute(t *testing.T, env []string, stdin string, args ...string) outcome {
 	if !needsProcess(env, args) {
 		return inProcess(t, env, stdin, args...)
 	}
-	name := built(t) // which takes a while, the first time
+	name := built(t) // the first build takes a while
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
@@ -94,7 +94,7 @@ func execute(t *testing.T, env []string, stdin string, args ...string) outcome {
 	return outcome{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
-// screen is a terminal with the command on it.
+// screen is a terminal that runs the command.
 type screen struct {
 	keys *os.File
 	cmd  *exec.Cmd
@@ -102,7 +102,7 @@ type screen struct {
 
 	mu    sync.Mutex
 	shown bytes.Buffer
-	more  chan struct{} // closed and renewed with each output
+	more  chan struct{} // closed and replaced at each output
 }
 
 // onTerminal runs the command on a terminal of 120 columns.
@@ -125,7 +125,7 @@ func onTerminal(t *testing.T, env []string, args ...string) *screen {
 			close(s.more)
 			s.more = make(chan struct{})
 			s.mu.Unlock()
-			if err != nil { // the other side is closed
+			if err != nil { // the command has closed it
 				s.done <- s.cmd.Wait()
 				return
 			}
@@ -145,7 +145,7 @@ func (s *screen) text() (string, <-chan struct{}) {
 	return strings.ReplaceAll(s.shown.String(), "\r\n", "\n"), s.more
 }
 
-// waitFor waits until the pattern is shown.
+// waitFor waits until the output matches the pattern.
 func (s *screen) waitFor(t *testing.T, pattern string) {
 	t.Helper()
 	re, late := regexp.MustCompile(pattern), time.After(patience)
@@ -169,7 +169,7 @@ func (s *screen) press(t *testing.T, keys string) {
 	}
 }
 
-// exit waits for the end, and returns what was shown and the exit status.
+// exit waits for the end, and returns the output and the exit status.
 func (s *screen) exit(t *testing.T) (string, int) {
 	t.Helper()
 	select {

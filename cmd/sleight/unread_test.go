@@ -19,15 +19,15 @@ import (
 	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
-// stubborn is an origin that sends large answers, and takes no body until it is told to.
+// stubborn is an origin with large responses. It reads no body until the test says so.
 type stubborn struct {
 	*tlstest.Origin
-	begun atomic.Int64  // answers of /large, and bodies of /stuck
+	begun atomic.Int64  // responses of /large, and bodies to /stuck
 	sent  atomic.Int64  // bytes of /large, and by clients to /stuck
 	take  chan struct{} // closed to answer /stuck
 }
 
-const large = 16 << 20 // more than the systems on both sides take
+const large = 16 << 20 // more than the kernels on both sides buffer
 
 func newStubborn(t *testing.T) (o *stubborn, routes string) {
 	t.Helper()
@@ -45,7 +45,7 @@ func (o *stubborn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(large))
 		for part := make([]byte, 16<<10); ; {
 			n, err := w.Write(part)
-			if o.sent.Add(int64(n)); err != nil { // or all was sent
+			if o.sent.Add(int64(n)); err != nil { // or everything was sent
 				return
 			}
 		}
@@ -61,15 +61,15 @@ func (o *stubborn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// end ends all requests, and waits until they are gone.
+// end ends all requests, and waits for their ends.
 func (o *stubborn) end(t *testing.T, p *process) {
 	close(o.take)
 	p.cmd.Process.Kill()
 	o.WaitConns(t, 0)
 }
 
-// moved returns what counts the bytes that were sent, once so many requests have arrived. Before, nothing
-// stays the same.
+// moved returns a function that counts the bytes that were sent. It waits until that many requests have arrived, because the count means
+// nothing before.
 func (o *stubborn) moved(requests int64) func() int64 {
 	before := int64(0)
 	return func() int64 {
@@ -81,8 +81,7 @@ func (o *stubborn) moved(requests int64) func() int64 {
 	}
 }
 
-// settle waits until a count does not change any more: while another client gets some answers, which takes
-// time enough to fill whatever there is to be filled.
+// settle waits until a count stays the same while another client gets some responses. That is enough time to fill all buffers.
 func settle(t *testing.T, url string, count func() int64) {
 	t.Helper()
 	other := client(t, false)
@@ -96,13 +95,13 @@ func settle(t *testing.T, url string, count func() int64) {
 	}
 }
 
-// frames is a client of HTTP/2 that chooses its own windows.
+// frames is an HTTP/2 client with its own windows.
 type frames struct {
 	*http2.Framer
 	id uint32 // of the next request
 }
 
-// speak begins to speak HTTP/2, with a window for each answer, and one for all that never ends.
+// speak starts HTTP/2, with a window for each response, and an unlimited window for the connection.
 func speak(t *testing.T, c net.Conn, window uint32) *frames {
 	t.Helper()
 	if _, err := io.WriteString(c, http2.ClientPreface); err != nil {
@@ -133,7 +132,7 @@ func (f *frames) get(t *testing.T, path string) {
 	f.id += 2
 }
 
-// upload sends a body without end until the origin answers or the test ends.
+// upload sends an endless body until the origin answers or the test ends.
 func upload(t *testing.T, c *http.Transport, url string, o *stubborn) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), "POST", url+"/stuck", endless{&o.sent})
@@ -158,11 +157,11 @@ func dial(t *testing.T, url string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.(*net.TCPConn).SetReadBuffer(64 << 10) // or else the system would take most of an answer
+	c.(*net.TCPConn).SetReadBuffer(64 << 10) // otherwise the kernel would buffer most of a response
 	return c
 }
 
-// What is buffered for those who stand still would otherwise grow with what they have asked for.
+// The buffers for clients that do not read must not grow with their requests.
 func TestClientsThatStandStillTakeLittleMemory(t *testing.T) {
 	t.Parallel()
 	const clients, most = 100, 64 << 10 // KiB above idle
@@ -227,13 +226,13 @@ func TestClientsThatStandStillTakeLittleMemory(t *testing.T) {
 	}
 }
 
-// With net/http's windows, one body that an origin does not take was all that a connection has room for.
+// With net/http's windows, one body that an origin does not read filled the window of the connection.
 func TestBodyThatAnOriginDoesNotTakeHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
 	o, routes := newStubborn(t)
 	p, url, _ := startServe(t, routes, "--h2c")
 	c := client(t, true)
-	expect(t, c, url, "200 got 0") // so that all go over this connection
+	expect(t, c, url, "200 got 0") // so that all requests use this connection
 	upload(t, c, url, o)
 	settle(t, url, o.moved(1))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -256,7 +255,7 @@ func TestBodyThatAnOriginDoesNotTakeHoldsUpNoOther(t *testing.T) {
 	o.end(t, p)
 }
 
-// endless is a body that counts what is read of it.
+// endless is a body that counts the bytes that are read.
 type endless struct{ n *atomic.Int64 }
 
 func (e endless) Read(p []byte) (int, error) {

@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// tally is what one wrk has seen.
+// tally has the counts of one wrk.
 type tally struct {
 	Right, Wrong                  int
-	Sample                        string         // a wrong answer
+	Sample                        string         // a wrong response
 	Failed                        map[string]int // by status and type of error
 	Connect, Read, Write, Timeout int            // failures of sockets
 }
@@ -32,8 +32,7 @@ func (a *tally) add(b tally) {
 	}
 }
 
-// wrkScript has the method, the host, and a body as its verbs. wrk's thread has another state
-// of it than setup and done.
+// wrkScript has three verbs: the method, the host, and a body. The thread of wrk runs it with another state than setup and done.
 const wrkScript = `
 wrk.method, wrk.headers["Host"], wrk.body = %[1]q, %[2]q, %[3]q
 local want, thread = %[2]q .. " " .. %[2]q, nil
@@ -61,7 +60,7 @@ function done(summary, latency, requests)
 end
 `
 
-// runWrk asks for the host for as long as said.
+// runWrk sends requests for the host for that time.
 func runWrk(ctx context.Context, wrk, dir, url string, h loadHost, d time.Duration) (result tally, err error) {
 	script, body := filepath.Join(dir, h.name+".lua"), ""
 	if h.method == "POST" {
