@@ -15,6 +15,13 @@ $(error scripts/toolchain names no release of Go to build with)
 endif
 export GOTOOLCHAIN
 
+# Most tests wait for something, so more of them run at a time than there are processors.
+PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
+PACKAGES := $(shell expr $(PROCESSORS) + 1)
+PARALLEL := $(shell expr $(PROCESSORS) + $(PROCESSORS))
+# The race detector lets each process sleep for a second at its end, for goroutines that are left. goleak finds these.
+RACE := atexit_sleep_ms=10 $(GORACE)
+
 RELEASE := -trimpath -ldflags "-s -w"
 # lambda.norpc leaves out the old Go 1.x runtime's RPC server.
 FUNCTION := -tags lambda.norpc $(RELEASE)
@@ -49,7 +56,7 @@ build-ProxyFunction: ## Build the function for Lambda into ARTIFACTS_DIR; sam bu
 
 .PHONY: test
 test: testdeps ## Run all tests under the race detector; TESTFLAGS adds flags
-	$(GO) test -race -timeout 15m $(TESTFLAGS) ./...
+	GORACE="$(RACE)" $(GO) test -race -timeout 15m -p $(PACKAGES) -parallel $(PARALLEL) $(TESTFLAGS) ./...
 
 .PHONY: testdeps
 testdeps: ## Make ready what the tests need: a C compiler, nginx, OpenSSL, curl, wrk, Chromium, Java, DynamoDB Local

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -22,12 +21,7 @@ func TestPutIsRefusedWhatCannotWork(t *testing.T) {
 	o := tlstest.NewOrigin(t, ca, "a.test", "sleight-check.x.test")
 	down := &tlstest.Origin{Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })}
 	down.Start(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := l.Addr().String()
-	l.Close()
+	closed := tlstest.Refusing(t)
 	allowed := map[string]string{"ORIGIN_ALLOW_CIDRS": "127.0.0.0/8"}
 	for _, c := range []struct {
 		name    string

@@ -219,12 +219,7 @@ func routeTo(s *target, host string, more ...any) map[string]any {
 func TestCheckOfAllRoutes(t *testing.T) {
 	t.Parallel()
 	s := newTarget(t, nil)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := l.Addr().String()
-	l.Close()
+	closed := tlstest.Refusing(t)
 	routes := routesFile(t,
 		routeTo(s, "one.test"), routeTo(s, "*.x.test"), routeTo(s, "two.test"), routeTo(s, "off.test", "enabled", false), routeTo(s, "old.test", "expires_at", 1),
 		routeTo(s, "bad.test", "orgin", "x"), routeTo(s, "a.x.test", "origin", []string{closed, s.addr}), routeTo(s, "twice.test"), routeTo(s, "twice.test"))

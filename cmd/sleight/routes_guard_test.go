@@ -2,10 +2,11 @@ package main_test
 
 import (
 	"fmt"
-	"net"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
 // Each command that puts a route in force checks it. With --force, or if no client is affected, it writes without a check.
@@ -13,12 +14,7 @@ func TestRouteThatCannotWorkIsWrittenByForceAlone(t *testing.T) {
 	t.Parallel()
 	o, p := newTarget(t, nil), newFilePlace(t)
 	p.env = append(p.env, "ORIGIN_ALLOW_CIDRS=127.0.0.0/8")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := l.Addr().String()
-	l.Close()
+	closed := tlstest.Refusing(t)
 	works := fmt.Sprintf(`{"host":"one.test","origin":%q,"ca_pem":%q}`, o.addr, o.pem)
 	broken := fmt.Sprintf(`{"host":"one.test","origin":%q,"ca_pem":%q}`, closed, o.pem)
 	const refused = `(?s)^(warn: .*|)sleight: nothing was written, since the route of "one.test" cannot work: .*connection refused.* With --force, it is written all the same`

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sleightproxy/sleight/internal/dynamodbtest"
 	"github.com/sleightproxy/sleight/internal/routetable"
+	"github.com/sleightproxy/sleight/internal/tlstest"
 )
 
 // raceOn returns a place where another writer writes once, just before the command's first write.
@@ -236,11 +237,7 @@ func testDiffOfTables(t *testing.T, db *dynamodbtest.Server) {
 
 func testTableErrors(t *testing.T, db *dynamodbtest.Server) {
 	p := newTablePlace(t, db, db.Endpoint)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
+	closed := tlstest.Refusing(t)
 	for _, c := range []struct {
 		args []string
 		says []string
@@ -248,7 +245,7 @@ func testTableErrors(t *testing.T, db *dynamodbtest.Server) {
 		{[]string{"get", "a.test", "--table", "nowhere"}, []string{`table "nowhere"`, "there is no such table", `region "eu-west-1"`}},
 		{[]string{"list", "--region", "eu-central-1", "--table", "nowhere"}, []string{`region "eu-central-1"`}},
 		{[]string{"put", "--force", "a.test", "--origin", "b.test", "--table", "nowhere"}, []string{"there is no such table"}},
-		{[]string{"get", "a.test", "--endpoint-url", "http://" + l.Addr().String()}, []string{"cannot be reached", l.Addr().String()}},
+		{[]string{"get", "a.test", "--endpoint-url", "http://" + closed}, []string{"cannot be reached", closed}},
 		{[]string{"get", "a.test", "--profile", "nobody"}, []string{"AWS configuration", "nobody"}},
 	} {
 		o := p.run(t, c.args...)

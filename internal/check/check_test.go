@@ -35,14 +35,7 @@ const (
 )
 
 // closedPort returns a port that nobody listens on.
-func closedPort(w *world) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer l.Close()
-	return portOf(l.Addr().String())
-}
+func closedPort(w *world) string { return portOf(tlstest.Refusing(w.t)) }
 
 var verdicts = []verdict{
 	// Routes that are refused before anything is dialled.

@@ -284,6 +284,19 @@ func (o *Origin) CloseIdle() {
 // Port returns the port of Addr.
 func (o *Origin) Port() string { return o.Addr[strings.LastIndexByte(o.Addr, ':')+1:] }
 
+// Refusing returns an address on loopback that refuses connections until the end of the test. It is the client's end of an open
+// connection, so that no listener can get the port meanwhile.
+func Refusing(t testing.TB) string {
+	t.Helper()
+	address := Listen(t, func(c net.Conn) { io.Copy(io.Discard, c) })
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c.LocalAddr().String()
+}
+
 // Listen accepts connections on loopback, calls serve with each, and closes them when the test ends. It returns its address.
 func Listen(t testing.TB, serve func(net.Conn)) string {
 	t.Helper()

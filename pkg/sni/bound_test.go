@@ -146,7 +146,7 @@ func TestRequestThatWaitsForTooLongSaysWhatFor(t *testing.T) {
 // If a connection cannot be made, another request gets its place.
 func TestFailedConnectionsLeaveTheirPlace(t *testing.T) {
 	t.Parallel()
-	tr := newTransport(t, to(sni.Target{Addresses: []string{unusedAddress(t)}, MaxConns: 1}))
+	tr := newTransport(t, to(sni.Target{Addresses: []string{tlstest.Refusing(t)}, MaxConns: 1}))
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {

@@ -74,7 +74,7 @@ func TestErrorsNameTheirCause(t *testing.T) {
 		address string
 		want    sni.ErrorType
 	}{
-		{"nobody listens", unusedAddress(t), sni.ConnectionRefused},
+		{"nobody listens", tlstest.Refusing(t), sni.ConnectionRefused},
 		{"no such name", "no-such-name.invalid:443", sni.DNSError},
 		{"private address", "10.0.0.1:443", sni.DestinationIPProhibited},
 		{"not TLS", plain.Addr, sni.TLSProtocolError},

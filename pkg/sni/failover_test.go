@@ -51,7 +51,7 @@ func TestNextAddressIsTriedWhateverIsWrongWithTheFirst(t *testing.T) {
 	plain.Start(t)
 	for name, first := range map[string]func(t *testing.T) string{
 		"no such name":          func(*testing.T) string { return "no-such-name.invalid:443" },
-		"nobody listens":        func(t *testing.T) string { return unusedAddress(t) },
+		"nobody listens":        func(t *testing.T) string { return tlstest.Refusing(t) },
 		"hangs up":              func(t *testing.T) string { return tlstest.Listen(t, hangUp) },
 		"hangs":                 func(t *testing.T) string { return tlstest.Listen(t, hang) },
 		"does not speak TLS":    func(t *testing.T) string { return tlstest.Listen(t, babble) },
@@ -98,7 +98,7 @@ func TestWrongCertificateIsNotHealedByAnotherAddress(t *testing.T) {
 
 func TestErrorOfAllAddressesNamesEachOfThem(t *testing.T) {
 	t.Parallel()
-	refused := unusedAddress(t)
+	refused := tlstest.Refusing(t)
 	tr := newTransport(t, to(sni.Target{Addresses: []string{"no-such-name.invalid:443", refused}}))
 	_, err := get(t, tr, "https://a.test/")
 	if e := wantType(t, err, sni.DNSError); e.Address != "no-such-name.invalid:443" || !strings.Contains(e.Error(), refused) {

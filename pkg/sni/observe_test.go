@@ -27,7 +27,7 @@ func TestExchangeTellsWhatARequestWentThrough(t *testing.T) {
 	overTLS(t, func(t *testing.T, over protocol) {
 		ca := tlstest.NewAuthority(t)
 		o := startOrigin(t, over, map[string]tls.Certificate{"internal.test": tlstest.Leaf(t, ca, "internal.test")})
-		target := sni.Target{Addresses: []string{unusedAddress(t), "lb.test:" + o.Port()}, Roots: sni.RootsFromPEM(ca.PEM()), ServerName: "internal.test"}
+		target := sni.Target{Addresses: []string{tlstest.Refusing(t), "lb.test:" + o.Port()}, Roots: sni.RootsFromPEM(ca.PEM()), ServerName: "internal.test"}
 		tr := newTransport(t, sni.TranslatorFunc(func(context.Context, string) (sni.Target, error) {
 			<-time.After(time.Millisecond)
 			return target, nil
@@ -77,7 +77,7 @@ func TestExchangeTellsOfFailures(t *testing.T) {
 		want   sni.ErrorType
 		sent   int
 	}{
-		{"refused", sni.Target{Addresses: []string{unusedAddress(t)}}, sni.ConnectionRefused, 0},
+		{"refused", sni.Target{Addresses: []string{tlstest.Refusing(t)}}, sni.ConnectionRefused, 0},
 		{"untrusted", sni.Target{Addresses: []string{o.Addr}, Roots: sni.RootsFromPEM(other.PEM())}, sni.TLSCertificateError, 0},
 		{"unusable", sni.Target{Addresses: []string{"/"}}, sni.ProxyConfigurationError, 0},
 	} {

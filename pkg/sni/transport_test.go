@@ -363,7 +363,7 @@ func TestNextAddressIsTriedWhenOneDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	ca, evil := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
 	origin := tlstest.NewOrigin(t, ca, "a.test")
-	dead := unusedAddress(t)
+	dead := tlstest.Refusing(t)
 	tr := newTransport(t, to(sni.Target{Addresses: []string{dead, origin.Addr}, Roots: sni.RootsFromPEM(ca.PEM())}))
 	mustGet(t, tr, "https://a.test/")
 
@@ -398,14 +398,4 @@ func TestCompressedBodiesArePassedAsTheyAre(t *testing.T) {
 			t.Errorf("Accept-Encoding %q was invented", h)
 		}
 	})
-}
-
-func unusedAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
