@@ -2,7 +2,6 @@
 package dynamodbtest
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -17,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,23 +40,34 @@ type Server struct {
 
 	// Client is a client of the server.
 	Client *dynamodb.Client
-
-	tables atomic.Int64
 }
 
-// Start runs DynamoDB Local, in memory and on its own port, until the test or its process ends, even if the process is killed. A
-// JVM takes a second or more to start, so the tests of a package are subtests that share a server. If a file is missing,
-// the test fails with a line that says what to do.
+// shared is the server of this process. A JVM takes a second or more of a processor to start, so all tests use the same one.
+var shared struct {
+	mu      sync.Mutex
+	server  *Server
+	process *process // is kept, since the JVM ends if its standard input is closed
+}
+
+// Start returns a server that all tests of the process share. The first call runs DynamoDB Local, in memory and on its own port,
+// until the process ends, even if the process is killed. So a test creates its own table. If a file is missing, the test fails
+// with a line that says what to do. Start is safe for concurrent use.
 func Start(t testing.TB) *Server {
 	t.Helper()
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	if shared.server != nil {
+		return shared.server
+	}
 	java, jar, err := find(testdeps.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range attempts {
-		var endpoint string
-		if endpoint, err = start(t, java, jar); err == nil {
-			return &Server{Endpoint: endpoint, Client: NewClient(endpoint)}
+		var p *process
+		if p, err = start(java, jar); err == nil {
+			shared.server, shared.process = &Server{Endpoint: p.endpoint, Client: NewClient(p.endpoint)}, p
+			return shared.server
 		}
 		if !errors.Is(err, errPortTaken) {
 			break
@@ -94,102 +103,125 @@ func find(cache string) (java, jar string, err error) {
 
 func libraries(jar string) string { return filepath.Join(filepath.Dir(jar), "DynamoDBLocal_lib") }
 
-// guard runs the JVM, and kills it at the end of standard input. That is the end of the test, even if the test is killed. The
-// guard ignores the signals that the terminal or the system sends to end the test.
-const guard = `"$@" </dev/null & exec >/dev/null 2>&1; trap "" HUP INT QUIT TERM; read -r _; kill -9 $!; wait`
+// guard runs the JVM in a folder. At the end of standard input it kills the JVM and removes the folder. That is the end of the
+// tests, even if their process is killed. The guard ignores the signals that the terminal or the system sends to end the tests.
+// It closes file 3, so that only the JVM holds it.
+const guard = `cd "$1" || exit; dir=$1; shift; "$@" </dev/null & exec >/dev/null 2>&1 3>&-
+trap "" HUP INT QUIT TERM; read -r _; kill -9 $!; wait; cd /; rm -rf "$dir"`
 
 // errPortTaken says that another process took the port.
 var errPortTaken = errors.New("dynamodbtest: the port was taken before DynamoDB Local could have it")
 
-// start starts DynamoDB Local, and returns when it responds. DynamoDB Local ends with the test, or at once if start fails.
-func start(t testing.TB, java, jar string) (endpoint string, err error) {
+// process is a running DynamoDB Local. It has no goroutine.
+type process struct {
+	endpoint string
+	dir      string // the JVM leaves files there
+	cmd      *exec.Cmd
+	stdin    io.Closer
+}
+
+// output is the name of the file in dir with the output of the JVM.
+const output = "output"
+
+// start starts DynamoDB Local, and returns when it responds.
+func start(java, jar string) (*process, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	port := listener.Addr().(*net.TCPAddr).Port
 	listener.Close() // the jar takes the number of a port, and not a socket
-	return startOn(t, java, jar, port)
+	return startOn(java, jar, port)
 }
 
-func startOn(t testing.TB, java, jar string, port int) (endpoint string, err error) {
+func startOn(java, jar string, port int) (_ *process, err error) {
+	dir, err := os.MkdirTemp("", "dynamodbtest-")
+	if err != nil {
+		return nil, fmt.Errorf("dynamodbtest: %w", err)
+	}
+	started := false
+	defer func() {
+		if !started {
+			os.RemoveAll(dir)
+		}
+	}()
+	out, err := os.Create(filepath.Join(dir, output))
+	if err != nil {
+		return nil, fmt.Errorf("dynamodbtest: %w", err)
+	}
+	defer out.Close()
+	alive, held, err := os.Pipe() // alive is at its end when the JVM has ended
+	if err != nil {
+		return nil, fmt.Errorf("dynamodbtest: %w", err)
+	}
+	defer alive.Close()
+	defer held.Close()
 	// Responses have the allowed origin for browsers. A random one identifies this server, since another one
 	// may be on that port.
 	token := rand.Text()
-	cmd := exec.Command("sh", "-c", guard, "sh", java,
+	cmd := exec.Command("sh", "-c", guard, "sh", dir, java,
 		"-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
 		"-XX:-UsePerfData", // a file that the killed JVM would leave
 		"-Djava.library.path="+libraries(jar), "-jar", jar,
 		"-inMemory", "-sharedDb", "-disableTelemetry", "-cors", token, "-port", strconv.Itoa(port))
-	cmd.Dir = t.TempDir() // it leaves files there
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = out, out, []*os.File{held}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
-		return "", err
+		return nil, fmt.Errorf("dynamodbtest: %w", err)
 	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return "", err
-	}
-	cmd.Stderr = cmd.Stdout
 	if err := cmd.Start(); err != nil {
-		return "", fmt.Errorf("dynamodbtest: %w", err)
+		return nil, fmt.Errorf("dynamodbtest: %w", err)
 	}
-	out := collect(stdout)
-	stop := sync.OnceFunc(func() {
-		stdin.Close()
-		<-out.ended
-		cmd.Wait()
-	})
-	t.Cleanup(stop)
-	endpoint = fmt.Sprintf("http://127.0.0.1:%d", port)
-	if err := waitReady(endpoint, token, out); err != nil {
-		stop()
-		return "", fmt.Errorf("%w; DynamoDB Local printed:\n%s", err, out)
+	started = true // from now on the guard removes the folder
+	held.Close()
+	p := &process{endpoint: fmt.Sprintf("http://127.0.0.1:%d", port), dir: dir, cmd: cmd, stdin: stdin}
+	if err := p.waitReady(token, alive); err != nil {
+		printed := p.printed()
+		p.stop()
+		return nil, fmt.Errorf("%w; DynamoDB Local printed:\n%s", err, printed)
 	}
-	return endpoint, nil
+	return p, nil
 }
 
-// output is the output of the JVM. It is safe for concurrent use.
-type output struct {
-	mu    sync.Mutex
-	b     bytes.Buffer
-	ended chan struct{} // closed when the JVM has ended
+// stop ends the JVM, and returns when its folder is removed.
+func (p *process) stop() {
+	p.stdin.Close()
+	p.cmd.Wait()
 }
 
-func collect(r io.Reader) *output {
-	o := &output{ended: make(chan struct{})}
-	go func() {
-		defer close(o.ended)
-		io.Copy(o, r)
-	}()
-	return o
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return strings.TrimSpace(o.b.String())
+// printed returns the output of the JVM.
+func (p *process) printed() string {
+	b, err := os.ReadFile(filepath.Join(p.dir, output))
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(b))
 }
 
 // waitReady sends requests until the server with that token responds, or fails to start. If the port is taken, the JVM prints
 // that and goes on without it.
-func waitReady(endpoint, token string, out *output) error {
+func (p *process) waitReady(token string, alive *os.File) error {
+	ended, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		if _, err := alive.Read(make([]byte, 1)); errors.Is(err, io.EOF) {
+			close(ended)
+		}
+	}()
+	defer func() {
+		alive.Close()
+		<-watched
+	}()
 	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if strings.Contains(out.String(), "Failed to bind") {
+		if strings.Contains(p.printed(), "Failed to bind") {
 			return errPortTaken
 		}
-		r, err := http.NewRequestWithContext(ctx, http.MethodOptions, endpoint, nil)
+		r, err := http.NewRequestWithContext(ctx, http.MethodOptions, p.endpoint, nil)
 		if err != nil {
 			return err
 		}
@@ -202,10 +234,10 @@ func waitReady(endpoint, token string, out *output) error {
 		}
 		select {
 		case <-tick.C:
-		case <-out.ended:
+		case <-ended:
 			return errors.New("dynamodbtest: the JVM ended")
 		case <-ctx.Done():
-			return fmt.Errorf("dynamodbtest: no answer from %s within %v", endpoint, maxWait)
+			return fmt.Errorf("dynamodbtest: no answer from %s within %v", p.endpoint, maxWait)
 		}
 	}
 }
@@ -225,7 +257,7 @@ func (s *Server) CreateRoutesTable(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := fmt.Sprintf("routes-%d", s.tables.Add(1))
+	name := "routes-" + strings.ToLower(rand.Text())
 	input.TableName = &name
 	if _, err := s.Client.CreateTable(t.Context(), input); err != nil {
 		t.Fatal(err)

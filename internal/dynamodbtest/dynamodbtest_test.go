@@ -93,11 +93,46 @@ func TestPortThatAnotherServerTook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	endpoint, err := startOn(t, java, jar, other.Listener.Addr().(*net.TCPAddr).Port)
+	folder := t.TempDir()
+	t.Setenv("TMPDIR", folder)
+	p, err := startOn(java, jar, other.Listener.Addr().(*net.TCPAddr).Port)
 	if !errors.Is(err, errPortTaken) {
-		t.Errorf("%q, %v", endpoint, err)
+		t.Errorf("%+v, %v", p, err)
 	}
 	<-asked
+	checkEmpty(t, folder)
+}
+
+func TestStartIsTheSameServer(t *testing.T) {
+	if first, second := Start(t), Start(t); first != second {
+		t.Errorf("%+v and %+v", first, second)
+	}
+}
+
+func TestStoppedServerLeavesNothing(t *testing.T) {
+	java, jar, err := find(testdeps.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	t.Setenv("TMPDIR", folder)
+	p, err := start(java, jar)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.stop()
+	if conn, err := net.Dial("tcp", strings.TrimPrefix(p.endpoint, "http://")); err == nil {
+		conn.Close()
+		t.Error("something still listens")
+	}
+	checkEmpty(t, folder)
+}
+
+func checkEmpty(t *testing.T, folder string) {
+	t.Helper()
+	if left, err := os.ReadDir(folder); err != nil || len(left) != 0 {
+		t.Errorf("%v is left, %v", left, err)
+	}
 }
 
 func TestJVMThatEndsAtOnce(t *testing.T) {
@@ -105,10 +140,13 @@ func TestJVMThatEndsAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = start(t, java, "no-such.jar")
+	folder := t.TempDir()
+	t.Setenv("TMPDIR", folder)
+	_, err = start(java, "no-such.jar")
 	if err == nil || !strings.Contains(err.Error(), "JVM ended") || !strings.Contains(err.Error(), "no-such.jar") {
 		t.Error(err)
 	}
+	checkEmpty(t, folder)
 }
 
 func TestServerDoesNotOutliveATestThatIsKilled(t *testing.T) {
