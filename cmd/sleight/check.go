@@ -77,7 +77,7 @@ func checkBeforeWrite(getenv func(string) string) func(c *cobra.Command, route *
 type unworkableError struct{ host, verdict, advice string }
 
 func (e *unworkableError) Error() string {
-	return fmt.Sprintf("nothing was written, since the route of %s cannot work: %s. To mend it: %s. With --force, it is written all the same", quoteHost(e.host), e.verdict, e.advice)
+	return fmt.Sprintf("nothing was written, since the route of %s cannot work: %s. To fix it: %s. --force writes it anyway", quoteHost(e.host), e.verdict, e.advice)
 }
 
 // checkCommand is "sleight check".
@@ -303,7 +303,7 @@ func (k *checkCommand) pick(c *cobra.Command, source routes.Source, args []strin
 	}
 	switch {
 	case errors.Is(err, origin.ErrNotFound), errors.Is(err, routetable.ErrNotFound):
-		return "", nil, fmt.Errorf("%v has no route for %s; with --origin, a route is checked that is not there yet", source, asked)
+		return "", nil, fmt.Errorf("%v has no route for %s; give --origin to check a route that does not exist yet", source, asked)
 	case ctx.Err() != nil:
 		return "", nil, ctx.Err()
 	case err != nil:

@@ -33,7 +33,7 @@ func TestPutIsRefusedWhatCannotWork(t *testing.T) {
 		{"works", allowed, origin.Route{Host: "a.test", Addresses: []string{o.Addr}}, "", "warn: a.test: "}, // its certificate expires within a day
 		{"a wildcard works", allowed, origin.Route{Host: "*.x.test", Addresses: []string{o.Addr}}, "", "warn: sleight-check.x.test: "},
 		{"nobody listens", allowed, origin.Route{Host: "a.test", Addresses: []string{closed}}, "connection refused", ""},
-		{"another name", allowed, origin.Route{Host: "a.test", ServerName: "other.test", Addresses: []string{o.Addr}}, "With --force, it is written all the same", ""},
+		{"another name", allowed, origin.Route{Host: "a.test", ServerName: "other.test", Addresses: []string{o.Addr}}, "--force writes it anyway", ""},
 		{"a prohibited network", nil, origin.Route{Host: "a.test", Addresses: []string{o.Addr}}, "ORIGIN_ALLOW_CIDRS", ""},
 		{"a bad moment", allowed, origin.Route{Host: "a.test", Addresses: []string{down.Addr}}, "", "fail: a.test: "},
 		{"disabled", allowed, origin.Route{Host: "a.test", Addresses: []string{closed}, Disabled: true}, "", ""},

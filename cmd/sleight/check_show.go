@@ -38,7 +38,7 @@ func showResult(t *terminal.Terminal, r *check.Result, source string) {
 	}
 	showFindings(t, r)
 	if !r.InForce() {
-		line("      %s", t.Wrap(indent, fmt.Sprintf("the route is %s: what fails does not count, unless --fail-inactive is given", r.State)))
+		line("      %s", t.Wrap(indent, fmt.Sprintf("the route is %s: a failure does not count, unless --fail-inactive is given", r.State)))
 	}
 	line("")
 	field := func(name, v string) { showField(t, name, v) }
@@ -85,7 +85,7 @@ func clients(r *check.Result) string {
 	case check.ToOrigin:
 		return where + ": the origin, past the proxy"
 	case check.ToElsewhere:
-		return where + "; whether that is the proxy, --target tells"
+		return where + "; give --target to find out whether that is the proxy"
 	}
 	return r.Client.Error
 }
@@ -228,7 +228,7 @@ func trees(t *terminal.Terminal, chain []check.Certificate, state *check.TLS) []
 	for i := range chain {
 		if !used[i] {
 			tree := grow(i)
-			tree.Text += ", sent beside"
+			tree.Text += ", also sent"
 			all = append(all, tree)
 		}
 	}
@@ -316,7 +316,7 @@ func summaryLine(s check.Summary, source string) string {
 	if s.Inactive > 0 {
 		line += fmt.Sprintf("; %d disabled or expired", s.Inactive)
 		if s.InactiveFail > 0 {
-			line += fmt.Sprintf(", of which %d would fail, and do not count", s.InactiveFail)
+			line += fmt.Sprintf(", which do not count (%d of them fail)", s.InactiveFail)
 		}
 	}
 	return line + "; in " + source

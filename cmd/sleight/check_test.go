@@ -182,22 +182,22 @@ func TestCheckOfARouteThatFails(t *testing.T) {
 	}
 	same(t, c.out, `
 FAIL  two.test
-FAIL  127.0.0.1:PORT: origin presents a certificate for one.test, *.x.test, not for two.test
-      -> set server_name to one.test, if that is the customer's too; or have the customer install a certificate for two.test
-warn  nowhere.test:443: nowhere.test: there is no such name, or it has no address
-      -> correct the name in origin, or have the customer make an A or AAAA record for it
-note  DNS leads clients of two.test nowhere: there is no such name, or it has no address
-      -> when the route is to go live, have the customer point two.test to the proxy by a CNAME record (at the apex of a zone, by an alias)
+FAIL  127.0.0.1:PORT: the origin presents a certificate for one.test, *.x.test, not for two.test
+      -> set server_name to one.test, if that name belongs to the customer too; or have the customer install a certificate for two.test
+warn  nowhere.test:443: nowhere.test: the name does not exist, or has no address
+      -> correct the name in origin, or have the customer create an A or AAAA record for it
+note  DNS has no address for clients of two.test: the name does not exist, or has no address
+      -> when the route shall go live, have the customer point two.test to the proxy with a CNAME record (or an alias record, at the apex of a zone)
 
 route     two.test of the command line
-clients   there is no such name, or it has no address, DNS N ms
+clients   the name does not exist, or has no address, DNS N ms
 named     two.test (SNI, verified), Host two.test
 
 origin    127.0.0.1:PORT
       ADDRESS    CONNECT TLS ANSWER HTTP
 FAIL  127.0.0.1 N ms N ms - tls_certificate_error
 
-origin    nowhere.test:443, DNS N ms: there is no such name, or it has no address
+origin    nowhere.test:443, DNS N ms: the name does not exist, or has no address
 
 chain     NOT verified: certificate: wrong name: it is for "one.test", "*.x.test"
 ── one.test, 90 days left (DATE)
@@ -230,16 +230,16 @@ func TestCheckOfAllRoutes(t *testing.T) {
 	same(t, c.out, `
       ROUTE       DAYS  VERDICT
 FAIL  bad.test    -     the route is not valid: orgin is not known; correct its spelling or remove it (comments go into "note")
-FAIL  twice.test  -     the route is not valid: host is there more than once
-FAIL  twice.test  -     the route is not valid: host is there more than once
-FAIL  two.test    -     origin presents a certificate for one.test, *.x.test, not for two.test (at 127.0.0.1:PORT)
+FAIL  twice.test  -     the route is not valid: host occurs more than once
+FAIL  twice.test  -     the route is not valid: host occurs more than once
+FAIL  two.test    -     the origin presents a certificate for one.test, *.x.test, not for two.test (at 127.0.0.1:PORT)
 warn  a.x.test    90    connection refused: nothing listens on port `+closed[strings.LastIndexByte(closed, ':')+1:]+` (at 127.0.0.1:PORT)
 ok    *.x.test    90    works at 1 address, certificate for 90 more days, HTTP 200
 ok    one.test    90    works at 1 address, certificate for 90 more days, HTTP 200
 FAIL  off.test    -     (disabled) the origin ends the handshake (alert: tls: internal error) (at 127.0.0.1:PORT)
 FAIL  old.test    -     (expired) the origin ends the handshake (alert: tls: internal error) (at 127.0.0.1:PORT)
 
-9 routes: 4 FAIL, 1 warn, 2 ok; 2 disabled or expired, of which 2 would fail, and do not count; in file "FILE"
+9 routes: 4 FAIL, 1 warn, 2 ok; 2 disabled or expired, which do not count (2 of them fail); in file "FILE"
 `)
 
 	// For scripts.
@@ -276,7 +276,7 @@ FAIL  old.test    -     (expired) the origin ends the handshake (alert: tls: int
 			t.Errorf("%q: %v", v.args, c)
 		}
 	}
-	if c := runCheck(t, nil, "", s.args("check", "--routes", inactive, "--all", "-v")...); !strings.Contains(c.out, "the route is disabled: what fails does not count") || !strings.Contains(c.out, "── one.test") {
+	if c := runCheck(t, nil, "", s.args("check", "--routes", inactive, "--all", "-v")...); !strings.Contains(c.out, "the route is disabled: a failure does not count") || !strings.Contains(c.out, "── one.test") {
 		t.Errorf("%v", c)
 	}
 }
@@ -311,7 +311,7 @@ func TestCheckFindsTheRouteThatTheProxyWouldTake(t *testing.T) {
 		{[]string{"a.x.test", "--routes", routes}, "", 0, `"route": "*.x.test"`},
 		{[]string{"*.x.test", "--routes", routes}, "", 0, `"host": "sleight-check.x.test"`},
 		{[]string{"*.x.test", "--as", "a.x.test", "--routes", routes}, "", 0, `"host": "a.x.test"`},
-		{[]string{"a.x.test", "--as", "b.x.test", "--routes", routes}, "", 2, `"b.x.test" is not covered`},
+		{[]string{"a.x.test", "--as", "b.x.test", "--routes", routes}, "", 2, `does not cover "b.x.test"`},
 		{[]string{"ONE.test.", "--routes", routes, "--method", "HEAD", "--path", "/a?b=c"}, "", 0, `"method": "HEAD"`},
 		{[]string{"other.test", "--routes", routes}, "", 1, "has no route for other.test"},
 		{[]string{"one.test", "--routes", routes, "--server-name", "two.test"}, "", 1, `"server_name": "two.test"`},
@@ -327,7 +327,7 @@ func TestCheckFindsTheRouteThatTheProxyWouldTake(t *testing.T) {
 		{[]string{"one.test", "--routes", routes, "--ca-file", "-"}, s.pem, 0, `"route": "one.test"`},
 		{[]string{"one.test", "--routes", "/no/such/file"}, "", 1, "/no/such/file"},
 		{[]string{"one.test", "--origin", "ftp://x"}, "", 1, `the scheme \"ftp\"`},
-		{[]string{"one.test", "--from-file", "-"}, `{"routes":[` + string(one) + "," + string(one) + `]}`, 1, "is there more than once"},
+		{[]string{"one.test", "--from-file", "-"}, `{"routes":[` + string(one) + "," + string(one) + `]}`, 1, "occurs more than once"},
 	} {
 		t.Run(strings.Join(v.args, " "), func(t *testing.T) {
 			t.Parallel()

@@ -92,7 +92,7 @@ func TestExplainSaysWhyThereIsNoRoute(t *testing.T) {
 		{"off.alone.test", nil, false, "disabled* absent", `"off.alone.test" is disabled: requests`, ""},
 		{"old.x.test", nil, true, "expired usable*", `the route "old.x.test" has expired, and counts as absent`, ""},
 		{"bad.x.test", nil, false, "invalid* usable", `is not valid (attribute orgin is not known`, ""},
-		{"twice.x.test", nil, false, "invalid* usable", `is there more than once`, ""},
+		{"twice.x.test", nil, false, "invalid* usable", `occurs more than once`, ""},
 		{"a.b.x.test", nil, false, "absent absent", "there is no route", ""},
 		{"gone.test", nil, false, "expired", `there is no route for the host: requests are answered with 404, and nothing is dialled; the route "gone.test" has expired`, ""},
 		{"sotp.test", nil, false, "absent", "there is no route", "shop.test stop.test"},

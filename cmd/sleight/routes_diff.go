@@ -133,7 +133,7 @@ func byHost(ctx context.Context, t *terminal.Terminal, table routetable.Table) (
 		case host == "":
 			return nil, fmt.Errorf("%v: route %d of the list has no host", table, n+1)
 		case all[host] != nil:
-			return nil, fmt.Errorf("%v: %s is there more than once", table, quoteHost(host))
+			return nil, fmt.Errorf("%v: %s occurs more than once", table, quoteHost(host))
 		}
 		all[host] = i
 	}

@@ -17,7 +17,7 @@ func TestRouteThatCannotWorkIsWrittenByForceAlone(t *testing.T) {
 	closed := tlstest.Refusing(t)
 	works := fmt.Sprintf(`{"host":"one.test","origin":%q,"ca_pem":%q}`, o.addr, o.pem)
 	broken := fmt.Sprintf(`{"host":"one.test","origin":%q,"ca_pem":%q}`, closed, o.pem)
-	const refused = `(?s)^(warn: .*|)sleight: nothing was written, since the route of "one.test" cannot work: .*connection refused.* With --force, it is written all the same`
+	const refused = `(?s)^(warn: .*|)sleight: nothing was written, since the route of "one.test" cannot work: .*connection refused.* --force writes it anyway`
 	wantRefused := func(what string, got outcome) {
 		t.Helper()
 		if got.status != 1 || got.out != "" || !regexp.MustCompile(refused).MatchString(got.err) {

@@ -72,7 +72,7 @@ interrupted.`,
 		},
 	}
 	flags.add(c)
-	c.Flags().BoolVar(&flags.overwrite, "overwrite", false, "write conflicts all the same")
+	c.Flags().BoolVar(&flags.overwrite, "overwrite", false, "write conflicts anyway")
 	c.Flags().BoolVar(&flags.prune, "prune", false, "remove the routes that the document has not")
 	c.Flags().BoolVarP(&flags.yes, "yes", "y", false, "do not ask")
 	c.Flags().BoolVar(&flags.asIs, "as-is", false, "also write routes that cannot be used, as an exact copy needs them")
@@ -457,7 +457,7 @@ func (r *importRun) end(err error) error {
 	case s.NotRemoved > 0:
 		return statusError{1, fmt.Errorf("%s not removed", count(s.NotRemoved, "route"))}
 	case s.Conflicts > 0:
-		return statusError{3, fmt.Errorf("%s: export again and make your changes to that, or write them all the same with --overwrite", count(s.Conflicts, "conflict"))}
+		return statusError{3, fmt.Errorf("%s: export again and make your changes to that, or write them anyway with --overwrite", count(s.Conflicts, "conflict"))}
 	case s.Staying > 0:
 		return statusError{3, fmt.Errorf("%s changed by others meanwhile and not removed; to go by what is there now, run the same command again", count(s.Staying, "route"))}
 	}

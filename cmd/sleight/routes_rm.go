@@ -27,7 +27,7 @@ If a wildcard covers the host, it is in force once the host's own route is remov
 route in force, disable the route instead.
 
 Exit status: 0 if all were removed; 1 if one was not there, or the answer was no; 3 if one was
-changed meanwhile. The others are removed all the same. A route counts as "not known" if its
+changed meanwhile. The others are still removed. A route counts as "not known" if its
 removal got no answer. --output json and yaml print the result for each.`,
 		Example: `  sleight routes rm one.spec-trust.com --table routes
   sleight routes rm --yes one.spec-trust.com two.spec-trust.com --routes routes.json`,

@@ -251,7 +251,7 @@ func TestOriginsStandInTheirColumn(t *testing.T) {
 	if err := pty.Setsize(keys, &pty.Winsize{Rows: 24, Cols: 40}); err != nil {
 		t.Fatal(err)
 	}
-	showOrigin(terminal.New(nil, tty, tty, func(string) string { return "" }), &check.Origin{Address: "a.test:443", Error: "there is no such name, or it has no address"})
+	showOrigin(terminal.New(nil, tty, tty, func(string) string { return "" }), &check.Origin{Address: "a.test:443", Error: "the name does not exist, or has no address"})
 	tty.Close()
 	shown, _ := io.ReadAll(keys) // the end is an error on Linux
 	want := "\norigin    a.test:443: there is no such\n          name, or it has no address\n"

@@ -53,7 +53,7 @@ func invalidRoute(err error) Finding {
 	f := Finding{Level: LevelFail, Code: "invalid_route", Message: err.Error(), Advice: "correct the route"}
 	if invalid, ok := errors.AsType[*origin.InvalidRouteError](err); ok {
 		f.Message = fmt.Sprintf("the route is not valid: %s %s", invalid.Attribute, invalid.Reason)
-		f.Advice = fmt.Sprintf("correct the attribute %s; until then the host is answered with 500", invalid.Attribute)
+		f.Advice = fmt.Sprintf("correct the attribute %s; until then the proxy answers requests for the host with 500", invalid.Attribute)
 	}
 	return f
 }
@@ -61,11 +61,11 @@ func invalidRoute(err error) Finding {
 // failures are the rows for addresses without a response. The first row that applies counts.
 var failures = []rule{
 	{code: "plain_http_refused", level: LevelFail, when: func(f *facts) bool { return errors.Is(f.err, sni.ErrPlainHTTP) },
-		say: fixed("the route has http://, which the proxy refuses", "make the origin https://, or set FORCE_HTTPS=false for the proxy and here (\"sleight check\" has --force-https=false) if what passes may be read on the way")},
+		say: fixed("the origin of the route is http://, and the proxy refuses that", "change the origin to https://; or set FORCE_HTTPS=false for the proxy and for this command (or --force-https=false here), if others on the network may read the requests")},
 	{code: "client_cert_missing", level: LevelFail, when: func(f *facts) bool { t, ok := targetError(f); return ok && t.Field == "ClientCert" },
 		say: func(f *facts) (string, string) {
 			t, _ := targetError(f)
-			return "the client certificate of the route: " + t.Reason, fmt.Sprintf("put %s.pem into the CLIENT_CERTS_DIR of the proxy and of here (\"sleight check\" has --client-certs), or correct client_cert", f.route.ClientCert)
+			return "the client certificate of the route: " + t.Reason, fmt.Sprintf("put %s.pem into CLIENT_CERTS_DIR of the proxy and of this command (or --client-certs here), or correct client_cert", f.route.ClientCert)
 		}},
 	{code: "route_unusable", level: LevelFail, when: func(f *facts) bool { _, ok := targetError(f); return ok },
 		say: func(f *facts) (string, string) { t, _ := targetError(f); return t.Error(), "correct the route" }},
@@ -73,43 +73,43 @@ var failures = []rule{
 		say: func(f *facts) (string, string) {
 			what := "a prohibited network"
 			if p, ok := errors.AsType[*sni.ProhibitedError](error(f.err)); ok {
-				what = fmt.Sprintf("%s, in a network that is not dialled (%s)", p.IP, p.Range)
+				what = fmt.Sprintf("%s, in a network that the proxy does not dial (%s)", p.IP, p.Range)
 			}
-			return "the origin is " + what, "set origin to a public address; if this one is meant, allow its network by ORIGIN_ALLOW_CIDRS for the proxy and here (or by --allow-cidr here)"
+			return "the origin is " + what, "set origin to a public address; or allow the network in ORIGIN_ALLOW_CIDRS of the proxy and of this command (or with --allow-cidr here), if this address is right"
 		}},
 	{code: "connection_refused", level: LevelFail, when: isType(sni.ConnectionRefused),
 		say: func(f *facts) (string, string) {
-			return "connection refused: nothing listens on port " + f.port, "correct the port in origin, or have the customer start the server, or open the port in the firewall that rejects"
+			return "connection refused: nothing listens on port " + f.port, "correct the port in origin, or have the customer start the server, or open the port in the firewall that rejects connections"
 		}},
 	{code: "handshake_timeout", level: LevelFail, when: func(f *facts) bool { return f.err.Type == sni.ConnectionTimeout && f.exchange.Handshake > 0 },
-		say: fixed("TCP connects, but the TLS handshake does not end in time", "see that the port is one for TLS; else have the customer look at the load of the origin, or at a firewall that lets only the beginning through (MTU)")},
+		say: fixed("TCP connects, but the TLS handshake does not end in time", "make sure that the port is for TLS; if it is, have the customer look at the load of the origin, or at a firewall that drops large packets (MTU)")},
 	{code: "connection_timeout", level: LevelFail, when: isType(sni.ConnectionTimeout),
-		say: fixed("no answer to TCP in time", "have the customer's firewall let in the addresses that the proxy dials from (of a function in a VPC those of its NAT gateways, which are fixed), or correct origin; that this machine is shut out says nothing of the proxy where only that is let in")},
+		say: fixed("TCP does not connect in time", "have the customer's firewall allow the addresses that the proxy dials from (for a function in a VPC, the fixed addresses of its NAT gateways), or correct origin; if the firewall allows only the proxy, check from where the proxy runs")},
 	{code: "no_ipv6", level: LevelNote, when: isElsewhere,
-		say: fixed("not tried: no way leads to IPv6 addresses from this machine", "check from where the proxy runs, if that has IPv6")},
+		say: fixed("not tried: this machine has no route to IPv6 addresses", "check from where the proxy runs, if it has IPv6")},
 	{code: "unroutable", level: LevelFail, when: isType(sni.DestinationIPUnroutable),
-		say: fixed("no way leads to the address from this machine", "correct origin, or check from where the proxy runs")},
+		say: fixed("this machine has no network route to the address", "correct origin, or check from where the proxy runs")},
 
 	// The certificate. The first error of the proxy's verification decides.
 	{code: "certificate_expired", level: LevelFail, when: isReason(sni.Expired),
 		say: func(f *facts) (string, string) {
 			c := reasonOf(f).Certificate
 			if c != f.leaf() {
-				return fmt.Sprintf("the certificate of the authority %q in the chain has expired on %s", subjectOf(c), day(c.NotAfter)),
+				return fmt.Sprintf("the certificate of the authority %q in the chain expired on %s", subjectOf(c), day(c.NotAfter)),
 					"have the customer install the chain that belongs to the certificate now"
 			}
-			return fmt.Sprintf("the origin's certificate has expired on %s, %s ago", day(c.NotAfter), span(c.NotAfter.Sub(f.now))), f.install("a renewed certificate")
+			return fmt.Sprintf("the origin's certificate expired on %s, %s ago", day(c.NotAfter), span(c.NotAfter.Sub(f.now))), f.install("a renewed certificate")
 		}},
 	{code: "certificate_not_yet_valid", level: LevelFail, when: isReason(sni.NotYetValid),
 		say: func(f *facts) (string, string) {
-			return "the origin's certificate is valid from " + reasonOf(f).Certificate.NotBefore.UTC().Format(time.RFC3339) + ", which is not yet", "wait until then, or see that the clock of this machine is right"
+			return "the origin's certificate is not valid before " + reasonOf(f).Certificate.NotBefore.UTC().Format(time.RFC3339), "wait until then, or set the clock of this machine if it is wrong"
 		}},
 	{code: "wrong_name", level: LevelFail, when: isReason(sni.WrongName),
 		say: func(f *facts) (string, string) {
 			names := reasonOf(f).Names()
-			message := fmt.Sprintf("origin presents a certificate for %s, not for %s", list(names), f.name)
+			message := fmt.Sprintf("the origin presents a certificate for %s, not for %s", list(names), f.name)
 			if f.route.ServerName != "" {
-				return message, fmt.Sprintf("correct server_name, which asks for %s; without it, the name would be %s", f.route.ServerName, f.host)
+				return message, fmt.Sprintf("correct server_name, which is %s; if the route had none, the name would be %s", f.route.ServerName, f.host)
 			}
 			return message, f.serverNameFor(names)
 		}},
@@ -127,11 +127,11 @@ var failures = []rule{
 					break
 				}
 			}
-			return "the certificate has " + weak + " that can be forged", f.install("a certificate with ECDSA P-256 or RSA of 2048 bits or more")
+			return "the certificate has " + weak + " that can be broken", f.install("a certificate with a stronger key (ECDSA P-256, or RSA with at least 2048 bits)")
 		}},
 	{code: "insecure_signature", level: LevelFail, when: isReason(sni.InsecureSignature),
 		say: func(f *facts) (string, string) {
-			return "the certificate is signed with SHA-1 or MD5, which can be forged", f.install("a certificate with a signature of SHA-256")
+			return "the certificate has a SHA-1 or MD5 signature, which can be forged", f.install("a certificate with a SHA-256 signature")
 		}},
 	{code: "wrong_usage", level: LevelFail, when: isReason(sni.WrongUsage),
 		say: func(f *facts) (string, string) {
@@ -139,19 +139,19 @@ var failures = []rule{
 		}},
 	{code: "name_constraint", level: LevelFail, when: isReason(sni.NameConstraint),
 		say: func(f *facts) (string, string) {
-			return "the authority may not certify this name: " + cut(reasonOf(f).Err.Error()), f.install("a certificate of an authority that may")
+			return "the authority may not certify this name: " + cut(reasonOf(f).Err.Error()), f.install("a certificate of another authority")
 		}},
 	{code: "self_signed", level: LevelFail, when: func(f *facts) bool { return isReason(sni.UnknownAuthority)(f) && isSelfSigned(f.presented[0]) },
 		say: func(f *facts) (string, string) {
-			return "the origin's certificate is self-signed, and proves nothing", f.install("a certificate of a public authority") + "; or, where the customer vouches for this very one, put it into ca_pem"
+			return "the origin's certificate is self-signed, and proves nothing", f.install("a certificate of a public authority") + "; or put this certificate into ca_pem, after the customer has confirmed it"
 		}},
 	{code: "ca_pem_mismatch", level: LevelFail, when: func(f *facts) bool { return isReason(sni.UnknownAuthority)(f) && f.route.CAPEM != "" },
 		say: func(f *facts) (string, string) {
-			message := fmt.Sprintf("ca_pem holds no authority that leads to the certificate, which %q has issued", issuerOf(topOf(f.presented)))
+			message := fmt.Sprintf("no certificate in ca_pem is an authority of the origin's certificate, which %q issued", issuerOf(topOf(f.presented)))
 			if verifies(f.presented, f.checker.RootCAs, f.name, f.now) == nil {
-				return message, "remove ca_pem: the certificate is of a public authority now"
+				return message, "remove ca_pem: the certificate is now of a public authority"
 			}
-			return message, "add the root of that authority to ca_pem, or have the customer send the intermediates up to the one that is there"
+			return message, "add the root of that authority to ca_pem, or have the customer send the intermediate certificates up to the authority in ca_pem"
 		}},
 	{code: "missing_intermediate", level: LevelFail, when: func(f *facts) bool {
 		if !isReason(sni.UnknownAuthority)(f) {
@@ -164,9 +164,9 @@ var failures = []rule{
 			top := topOf(f.presented)
 			at := ""
 			if u := issuerURL(top.IssuingCertificateURL); u != "" {
-				at = "; what is missing is at " + u
+				at = "; the missing certificate is at " + u
 			}
-			return fmt.Sprintf("the origin does not send the intermediate certificate %q, or that is of an authority which is not trusted", issuerOf(top)),
+			return fmt.Sprintf("the origin does not send the intermediate certificate %q, or its authority is not trusted", issuerOf(top)),
 				fmt.Sprintf("have the customer install the full chain (fullchain.pem)%s. If the authority is private, put its root into ca_pem", at)
 		}},
 	{code: "private_authority", level: LevelFail, when: isReason(sni.UnknownAuthority),
@@ -175,8 +175,8 @@ var failures = []rule{
 			if isSelfSigned(top) {
 				return fmt.Sprintf("the certificate is of the private authority %q", issuerOf(top)), f.install("a certificate of a public authority") + "; or put that authority's certificate into ca_pem, after the customer has confirmed it"
 			}
-			return fmt.Sprintf("the certificate is of %q, which is not trusted, and whose own certificate the origin does not send", issuerOf(top)),
-				"if that is a private authority, put its root into ca_pem; if it is a public one, have the customer install the full chain"
+			return fmt.Sprintf("the certificate is of the authority %q, which is not trusted; the origin does not send the certificate of that authority", issuerOf(top)),
+				"if the authority is private, put its root into ca_pem; if it is public, have the customer install the full chain"
 		}},
 	{code: "malformed_certificate", level: LevelFail, when: isReason(sni.Malformed),
 		say: func(f *facts) (string, string) {
@@ -190,53 +190,52 @@ var failures = []rule{
 	// The handshake.
 	{code: "no_tls_http", level: LevelFail, when: func(f *facts) bool { return string(f.record()) == "HTTP/" },
 		say: func(f *facts) (string, string) {
-			return fmt.Sprintf("no TLS on port %s: plain HTTP answered", f.port), "correct the port in origin (443 is TLS by custom); or, if what passes may be read on the way, make it http:// and set FORCE_HTTPS=false"
+			return fmt.Sprintf("no TLS on port %s: the origin answers in plain HTTP", f.port), "correct the port in origin (443 is usual for TLS); or change the origin to http:// and set FORCE_HTTPS=false, if others on the network may read the requests"
 		}},
 	{code: "no_tls", level: LevelFail, when: func(f *facts) bool { return f.record() != nil },
 		say: func(f *facts) (string, string) {
-			return fmt.Sprintf("no TLS on port %s: what answered begins with %q", f.port, f.record()), "correct the port in origin"
+			return fmt.Sprintf("no TLS on port %s: the answer begins with %q", f.port, f.record()), "correct the port in origin"
 		}},
 	{code: "tls_too_old", level: LevelFail, when: (*facts).tlsVersionRefused,
 		say: func(f *facts) (string, string) {
-			wants := "TLS 1.2 or 1.3"
 			if f.route.TLSMin == tls.VersionTLS13 {
-				return "the origin does not speak TLS 1.3, which tls_min asks for", "have the customer enable TLS 1.3, or set tls_min to 1.2"
+				return "the origin does not speak TLS 1.3, which tls_min requires", "have the customer enable TLS 1.3, or set tls_min to 1.2"
 			}
 			if old := f.oldVersion(); old != "" {
-				return fmt.Sprintf("the origin speaks %s and not %s", old, wants), "have the customer enable TLS 1.2 or later; older versions are broken, and never used"
+				return fmt.Sprintf("the origin speaks %s, and neither TLS 1.2 nor TLS 1.3", old), "have the customer enable TLS 1.2 or later; the proxy never uses older versions, which are broken"
 			}
-			return "the origin does not speak " + wants + ", so it speaks only older versions", "have the customer enable TLS 1.2 or later; older versions are broken, and never used"
+			return "the origin speaks neither TLS 1.2 nor TLS 1.3", "have the customer enable TLS 1.2 or later; the proxy never uses older versions, which are broken"
 		}},
 	{code: "unrecognized_name", level: LevelFail, when: isAlert(112),
 		say: func(f *facts) (string, string) {
-			return "the origin knows no server of the name " + f.name + " (alert: unrecognized name)",
+			return "the origin has no server with the name " + f.name + " (alert: unrecognized name)",
 				"have the customer add " + f.name + " to the load balancer, with a certificate; or " + f.knownName()
 		}},
 	{code: "client_cert_refused", level: LevelFail, when: func(f *facts) bool { return f.asked && f.route.ClientCert != "" && f.err.Type == sni.TLSAlertReceived },
 		say: func(f *facts) (string, string) {
-			return fmt.Sprintf("the origin refuses the client certificate %q (alert: %v)", f.route.ClientCert, f.err.Alert), "have the customer trust the certificate's authority, or set client_cert to one that is trusted"
+			return fmt.Sprintf("the origin refuses the client certificate %q (alert: %v)", f.route.ClientCert, f.err.Alert), "have the customer trust the certificate's authority, or set client_cert to a certificate that it trusts"
 		}},
 	{code: "client_cert_wanted", level: LevelFail, when: func(f *facts) bool { return f.asked && f.route.ClientCert == "" && f.err.Type == sni.TLSAlertReceived },
 		say: func(f *facts) (string, string) {
-			return fmt.Sprintf("the origin wants a client certificate (alert: %v)", f.err.Alert), "put one that the customer trusts into CLIENT_CERTS_DIR, and its name into client_cert"
+			return fmt.Sprintf("the origin wants a client certificate (alert: %v)", f.err.Alert), "put a certificate that the customer trusts into CLIENT_CERTS_DIR, and its name into client_cert"
 		}},
 	{code: "http2_without_alpn", level: LevelFail, when: answersUnagreed,
 		say: func(f *facts) (string, string) {
 			if f.name == "" {
-				return "the origin answers in HTTP/2, which the proxy does not speak over http://", `have the customer enable HTTP/1.1 on the port; or make the origin https://, and set protocols to ["h2"]`
+				return "the origin answers in HTTP/2, which the proxy does not speak over http://", `have the customer enable HTTP/1.1 on the port; or change the origin to https://, and set protocols to ["h2"]`
 			}
-			return "the origin answers in HTTP/2 without having agreed to it", `have the customer enable ALPN for h2 on the port, and set protocols to ["h2"]; or have the customer enable HTTP/1.1`
+			return "the origin answers in HTTP/2, and did not agree to it in the handshake", `have the customer enable ALPN for h2 on the port, and set protocols to ["h2"]; or have the customer enable HTTP/1.1`
 		}},
 	{code: "http2_only", level: LevelFail, when: func(f *facts) bool { return f.instead == alpnHTTP2 || errors.Is(f.err, sni.ErrHTTP2Only) },
 		say: fixed("the origin speaks only HTTP/2, and the route offers it HTTP/1.1", `set protocols to ["h2"] (--protocols h2), or have the customer enable HTTP/1.1 on the port`)},
 	{code: "no_http2", level: LevelFail, when: func(f *facts) bool { return f.instead == alpnHTTP1 },
 		say: fixed("the origin does not speak HTTP/2, the only protocol that the route lists", "add http/1.1 to protocols, or remove protocols, or have the customer enable HTTP/2 on the port")},
 	{code: "no_common_protocol", level: LevelFail, when: isAlert(noApplicationProtocol),
-		say: fixed("the origin speaks neither HTTP/2 nor HTTP/1.1 (alert: no application protocol)", "have the customer enable one of them for TLS on this port, or correct the port")},
+		say: fixed("the origin speaks neither HTTP/2 nor HTTP/1.1 (alert: no application protocol)", "have the customer enable one of them for TLS on the port, or correct the port in origin")},
 	{code: "handshake_refused", level: LevelFail, when: isAlert(40),
 		say: func(f *facts) (string, string) {
 			return "the origin refuses the handshake (alert: handshake failure)",
-				"it has no certificate for " + f.name + ", no cipher suite in common, or a key of a kind that the proxy does not take (ML-DSA, RSASSA-PSS, brainpool): have the customer add the name, enable ECDHE with AES-GCM or ChaCha20, or use a key of ECDSA P-256 or RSA"
+				"it has no certificate for " + f.name + ", no cipher suite in common with the proxy, or a kind of key that the proxy does not support (ML-DSA, RSASSA-PSS, brainpool): have the customer add the name, enable ECDHE with AES-GCM or ChaCha20, or use a key of ECDSA P-256 or RSA"
 		}},
 	{code: "alert", level: LevelFail, when: isType(sni.TLSAlertReceived),
 		say: func(f *facts) (string, string) {
@@ -249,11 +248,11 @@ var failures = []rule{
 			if f.route.ClientCert == "" {
 				advice += "; then put a certificate that the customer trusts into CLIENT_CERTS_DIR, and its name into client_cert"
 			}
-			return "the origin asks for TLS renegotiation, which the proxy does not do: most often for a client certificate", advice
+			return "the origin asks for TLS renegotiation, which the proxy does not support; most often this is for a client certificate", advice
 		}},
 	{code: "misdirected", level: LevelFail, when: resetForNames,
 		say: func(f *facts) (string, string) {
-			return fmt.Sprintf("the origin does not serve %s under the server name %s (RST_STREAM PROTOCOL_ERROR, as Tomcat says it over HTTP/2)", f.hostHeader(), f.name), f.oneName()
+			return fmt.Sprintf("the origin does not serve %s under the server name %s (it sent RST_STREAM with PROTOCOL_ERROR, as Tomcat does over HTTP/2)", f.hostHeader(), f.name), f.oneName()
 		}},
 	{code: "ping_timeout", level: LevelFail, when: func(f *facts) bool { return errors.Is(f.err, sni.ErrPingTimeout) },
 		say: fixed("the origin did not answer an HTTP/2 PING in time", "have the customer look at the load of the origin; or leave h2 out of protocols, since HTTP/1.1 has no PING")},
@@ -264,42 +263,42 @@ var failures = []rule{
 	{code: "hung_up", level: LevelFail, when: func(f *facts) bool { return f.err.Type == sni.ConnectionTerminated && f.asked },
 		say: func(f *facts) (string, string) { // Node and others send no alert
 			if f.route.ClientCert == "" {
-				return "the origin asks for a client certificate, and hangs up without one",
-					"put one that the customer trusts into CLIENT_CERTS_DIR, and its name into client_cert; if it wants none, have the customer look at the origin's log"
+				return "the origin asks for a client certificate, and closes the connection if it gets none",
+					"put a certificate that the customer trusts into CLIENT_CERTS_DIR, and its name into client_cert; if the origin needs none, have the customer look at its log"
 			}
-			return fmt.Sprintf("the origin asks for a client certificate, and hangs up after it was sent %q", f.route.ClientCert),
-				"have the customer trust the certificate's authority, or set client_cert to one that is trusted; if it is trusted, have the customer look at the origin's log"
+			return fmt.Sprintf("the origin asks for a client certificate, gets %q, and closes the connection", f.route.ClientCert),
+				"have the customer trust the certificate's authority, or set client_cert to a certificate that it trusts; if it trusts this one, have the customer look at the origin's log"
 		}},
 	{code: "handshake_cut", level: LevelFail, when: cutShort,
 		say: func(f *facts) (string, string) {
-			known := "have the customer add " + f.name + ", with a certificate, to what ends TLS there (a filter chain of Envoy or Istio, the SNICallback of Node); or " + f.knownName()
+			known := "have the customer add " + f.name + ", with a certificate, to the configuration of TLS there (a filter chain of Envoy or Istio, the SNICallback of Node); or " + f.knownName()
 			if f.unnamed {
-				return "the origin hangs up during the TLS handshake for " + f.name + ", while it answers one without a name", known
+				return "the origin closes the connection during the TLS handshake for " + f.name + ", and answers a handshake without a name", known
 			}
-			return "the origin hangs up during the TLS handshake",
+			return "the origin closes the connection during the TLS handshake",
 				"it may not know the name: " + known + "; or a firewall drops handshakes for the name or from this address, or the port is not for TLS"
 		}},
 	{code: "tls_failed", level: LevelFail, when: isType(sni.TLSProtocolError),
 		say: func(f *facts) (string, string) {
-			return "TLS fails: " + cut(f.err.Err.Error()), "see that the port is one for TLS; else have the customer look at the origin's TLS settings"
+			return "TLS fails: " + cut(f.err.Err.Error()), "make sure that the port is for TLS; if it is, have the customer look at the origin's TLS settings"
 		}},
 
 	// The request.
 	{code: "not_http", level: LevelFail, when: isType(sni.HTTPProtocolError),
 		say: func(f *facts) (string, string) {
-			return "what the origin sends is not HTTP: " + cut(f.err.Err.Error()), "correct the port in origin, or have the customer look at what listens there"
+			return "the origin's answer is not HTTP: " + cut(f.err.Err.Error()), "correct the port in origin, or have the customer look at the server that listens there"
 		}},
 	{code: "answer_timeout", level: LevelFail, when: isType(sni.HTTPResponseTimeout),
 		say: func(f *facts) (string, string) {
-			return fmt.Sprintf("the connection is there, but no answer to %s came in time", f.asking()), "have the customer look at the origin's log; or check another --path, or wait longer with --timeout"
+			return fmt.Sprintf("the origin accepts the connection, but does not answer %s in time", f.asking()), "have the customer look at the origin's log; or check another --path, or set a longer --timeout"
 		}},
 	{code: "hung_up", level: LevelFail, when: isType(sni.ConnectionTerminated),
-		say: fixed("the origin hangs up instead of answering the request", "have the customer look at the origin's log: a firewall for web applications may do so, or a port that is for another protocol")},
+		say: fixed("the origin closes the connection and does not answer the request", "have the customer look at the origin's log; the cause may be a web application firewall (WAF), or a port for another protocol")},
 	{code: "header_too_large", level: LevelFail, when: isType(sni.HTTPResponseHeaderSectionSize),
-		say: fixed("the header of the answer is larger than the proxy takes", "have the customer send less in headers (256 KiB at most)")},
+		say: fixed("the response header is larger than the proxy accepts", "have the customer send a smaller header (256 KiB at most)")},
 	{code: "failed", level: LevelFail, when: func(*facts) bool { return true },
 		say: func(f *facts) (string, string) {
-			return fmt.Sprintf("%s: %s", f.err.Type, cut(f.err.Err.Error())), "see what the message says; the type is explained in docs/errors.md"
+			return fmt.Sprintf("%s: %s", f.err.Type, cut(f.err.Err.Error())), "read the message; docs/errors.md explains the type"
 		}},
 }
 
@@ -314,7 +313,7 @@ func (f *facts) besides(code string) []Finding {
 	}
 	leaf := f.leaf()
 	if code != "wrong_name" && leaf.VerifyHostname(f.name) != nil {
-		also("wrong_name", fmt.Sprintf("besides, it is for %s, not for %s", list(namesOf(leaf)), f.name), f.serverNameFor(namesOf(leaf)))
+		also("wrong_name", fmt.Sprintf("the certificate is also for another name: it is for %s, not for %s", list(namesOf(leaf)), f.name), f.serverNameFor(namesOf(leaf)))
 	}
 	roots := f.checker.RootCAs
 	if f.route.CAPEM != "" {
@@ -324,7 +323,7 @@ func (f *facts) besides(code string) []Finding {
 	// Verification at its last day tells an unknown authority from a certificate that has expired.
 	if code == "wrong_name" || code == "certificate_expired" {
 		if _, unknown := errors.AsType[x509.UnknownAuthorityError](verifies(f.presented, roots, "", leaf.NotAfter)); unknown {
-			also("untrusted", fmt.Sprintf("besides, the authority %q is not trusted", issuerOf(topOf(f.presented))), f.install("a certificate of a public authority, with its chain")+"; or put its root into ca_pem")
+			also("untrusted", fmt.Sprintf("the authority %q of the certificate is also not trusted", issuerOf(topOf(f.presented))), f.install("a certificate of a public authority, with its chain")+"; or put its root into ca_pem")
 		}
 	}
 	return all
@@ -379,10 +378,10 @@ func (f *facts) install(what string) string {
 
 // serverNameFor returns the advice for a certificate with other names.
 func (f *facts) serverNameFor(names []string) string {
-	suggestion := "server_name to a name of it that is the customer's too"
+	suggestion := "server_name to a name in the certificate, if that name belongs to the customer too"
 	for _, n := range names {
 		if name, ok := hostnameOf(n); ok {
-			suggestion = fmt.Sprintf("server_name to %s, if that is the customer's too", name)
+			suggestion = fmt.Sprintf("server_name to %s, if that name belongs to the customer too", name)
 			break
 		}
 	}
@@ -428,7 +427,7 @@ func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 func list(names []string) string {
 	const most = 5
 	if len(names) == 0 {
-		return "no name at all"
+		return "no name"
 	}
 	more := ""
 	if len(names) > most {

@@ -18,45 +18,45 @@ const codeServerError = "server_error"
 // answers are the rows for responses. All rows that apply count.
 var answers = []rule{
 	{code: "loop", level: LevelFail, when: isLoop,
-		say: fixed("the origin leads back to the proxy itself, which refuses what has been there before", "set origin to the customer's load balancer")},
+		say: fixed("the origin sends requests back to the proxy, which refuses them", "set origin to the customer's load balancer")},
 	{code: "another_proxy", level: LevelWarn, when: func(f *facts) bool {
 		return !isLoop(f) && strings.HasPrefix(f.response.Header.Get("Proxy-Status"), "sleight")
 	},
 		say: func(f *facts) (string, string) {
-			return "another sleight answers at the origin, with an error: " + cut(f.response.Header.Get("Proxy-Status")), "set origin to the customer's load balancer, or give that sleight a route for " + f.host
+			return "the origin is another sleight, and it answers with an error: " + cut(f.response.Header.Get("Proxy-Status")), "set origin to the customer's load balancer, or give that sleight a route for " + f.host
 		}},
 	{code: "misdirected", level: LevelFail, when: misdirected,
 		say: func(f *facts) (string, string) {
-			add := "have the customer add " + f.hostHeader() + " to the server that the name leads to"
+			add := "have the customer add " + f.hostHeader() + " to the server that answers"
 			if !f.twoNames() {
-				return fmt.Sprintf("the origin says that it does not serve %s (%d)", f.hostHeader(), f.response.StatusCode), add
+				return fmt.Sprintf("the origin answers that it does not serve %s (%d)", f.hostHeader(), f.response.StatusCode), add
 			}
 			return fmt.Sprintf("the origin does not serve %s under the server name %s (%d)", f.hostHeader(), f.name, f.response.StatusCode), f.oneName() + "; or " + add
 		}},
 	{code: "tls_port", level: LevelFail, when: isTLSPort,
 		say: func(f *facts) (string, string) {
-			return fmt.Sprintf("port %s is for TLS, and the route has http://", f.port), "make the origin https://"
+			return fmt.Sprintf("port %s is for TLS, and the origin of the route is http://", f.port), "change the origin to https://"
 		}},
 	{code: "client_cert_wanted", level: LevelFail, when: wantsClientCert,
 		say: func(f *facts) (string, string) {
-			return fmt.Sprintf("the origin wants a client certificate, and answers %d without", f.response.StatusCode), "put one that the customer trusts into CLIENT_CERTS_DIR, and its name into client_cert"
+			return fmt.Sprintf("the origin requires a client certificate, and answers %d if it gets none", f.response.StatusCode), "put a certificate that the customer trusts into CLIENT_CERTS_DIR, and its name into client_cert"
 		}},
 	{code: "client_cert_refused", level: LevelFail, when: refusesClientCert,
 		say: func(f *facts) (string, string) {
-			return fmt.Sprintf("the origin refuses the client certificate %q (%d)", f.route.ClientCert, f.response.StatusCode), "have the customer trust the certificate's authority, or set client_cert to one that is trusted"
+			return fmt.Sprintf("the origin refuses the client certificate %q (%d)", f.route.ClientCert, f.response.StatusCode), "have the customer trust the certificate's authority, or set client_cert to a certificate that it trusts"
 		}},
 	{code: "redirect_loop", level: LevelFail, when: func(f *facts) bool { return redirects(f) == "loop" },
 		say: func(f *facts) (string, string) {
 			if f.name == "" {
-				return fmt.Sprintf("the origin redirects to https (%d), but the proxy always asks it over http://: clients go in circles", f.response.StatusCode),
-					"make the origin https://, or have the customer believe X-Forwarded-Proto"
+				return fmt.Sprintf("the origin redirects to https (%d), but the proxy always sends requests over http://: clients are redirected forever", f.response.StatusCode),
+					"change the origin to https://, or have the customer trust X-Forwarded-Proto"
 			}
-			return fmt.Sprintf("the origin redirects to the very URL that was asked for (%d): clients go in circles", f.response.StatusCode),
-				"have the customer see why: often it believes that it was asked over http, and looks at something else than X-Forwarded-Proto"
+			return fmt.Sprintf("the origin redirects to the URL of the request itself (%d): clients are redirected forever", f.response.StatusCode),
+				"have the customer find out why; often the origin takes the request for one over http, because it does not read X-Forwarded-Proto"
 		}},
 	{code: "redirect_to_http", level: LevelWarn, when: func(f *facts) bool { return redirects(f) == "http" },
 		say: func(f *facts) (string, string) {
-			return "the origin redirects to http://, where nobody may listen: " + cut(f.response.Header.Get("Location")), "have the customer redirect to https://, or believe X-Forwarded-Proto"
+			return "the origin redirects to http://, and perhaps nothing listens there: " + cut(f.response.Header.Get("Location")), "have the customer redirect to https://, or trust X-Forwarded-Proto"
 		}},
 	{code: "redirect_to_origin", level: LevelWarn, when: func(f *facts) bool { return redirects(f) == "origin" },
 		say: func(f *facts) (string, string) {
@@ -72,32 +72,32 @@ var answers = []rule{
 			if f.route.HostHeader != "" {
 				return message, f.knownHost() + " there"
 			}
-			return message, "set host_header to the name that it knows the customer by, or have the customer add " + f.host + " there"
+			return message, "set host_header to a name that it knows, or have the customer add " + f.host + " there"
 		}},
 	{code: "forbidden", level: LevelWarn, when: func(f *facts) bool { return hasStatus(http.StatusForbidden)(f) && plain(f) },
 		say: func(f *facts) (string, string) {
-			return "the origin forbids " + f.asking() + " (403)", f.oneNameFirst("a firewall for web applications may be in the way, or the Host is not known there: check another --path, " + f.knownHost() + ", or have the customer let the proxy in")
+			return "the origin forbids " + f.asking() + " (403)", f.oneNameFirst("a web application firewall (WAF) may refuse the request, or the origin may not know the Host: check another --path, " + f.knownHost() + ", or have the customer allow the proxy")
 		}},
 	{code: "not_found", level: LevelWarn, when: func(f *facts) bool {
 		return (hasStatus(http.StatusNotFound)(f) || hasStatus(http.StatusGone)(f)) && plain(f)
 	},
 		say: func(f *facts) (string, string) {
-			return fmt.Sprintf("the origin has nothing at %s (%d)", f.asking(), f.response.StatusCode), f.oneNameFirst("check a --path that is there; if that is not found either, the Host may not be known there: " + f.knownHost())
+			return fmt.Sprintf("the origin has nothing at %s (%d)", f.asking(), f.response.StatusCode), f.oneNameFirst("check a --path that exists; if that fails too, the origin may not know the Host: " + f.knownHost())
 		}},
 	{code: "unauthorized", level: LevelNote, when: hasStatus(http.StatusUnauthorized),
-		say: func(f *facts) (string, string) { return "the origin wants clients to log in (401)", "" }},
+		say: func(f *facts) (string, string) { return "the origin requires a login (401)", "" }},
 	{code: "method_not_allowed", level: LevelNote, when: hasStatus(http.StatusMethodNotAllowed),
 		say: func(f *facts) (string, string) {
-			return "the origin does not take " + f.asking() + " (405)", "check with --method GET, or another --path"
+			return "the origin does not allow " + f.asking() + " (405)", "check with --method GET, or another --path"
 		}},
 	{code: "too_many_requests", level: LevelWarn, when: hasStatus(http.StatusTooManyRequests),
-		say: fixed("the origin limits requests (429)", "all clients come from the proxy's addresses now: have the customer count them by X-Forwarded-For")},
+		say: fixed("the origin limits requests (429)", "all requests now come from the proxy's addresses: have the customer tell clients apart by X-Forwarded-For")},
 	{code: "client_error", level: LevelWarn, when: func(f *facts) bool {
 		s := f.response.StatusCode
 		return s >= 400 && s < 500 && plain(f) && s != 401 && s != 403 && s != 404 && s != 405 && s != 410 && s != 421 && s != 429
 	},
 		say: func(f *facts) (string, string) {
-			advice := "check another --path; if it fails too, the Host may not be known there: " + f.knownHost()
+			advice := "check another --path; if that fails too, the origin may not know the Host: " + f.knownHost()
 			if f.response.StatusCode == http.StatusBadRequest {
 				advice = f.oneNameFirst(advice)
 			}
@@ -107,12 +107,12 @@ var answers = []rule{
 		say: func(f *facts) (string, string) {
 			advice := "have the customer look at the origin's log"
 			if s := f.response.StatusCode; s == 502 || s == 503 || s == 504 {
-				advice = "the load balancer has no server that answers: have the customer look at its targets"
+				advice = "the load balancer may have no server that answers: have the customer look at its targets"
 			}
 			return fmt.Sprintf("the origin answers %s with an error (%d)", f.asking(), f.response.StatusCode), advice
 		}},
 	{code: "http2_not_agreed", level: LevelNote, when: func(f *facts) bool { return slices.Contains(f.offered, alpnHTTP2) && f.http2 != nil && !*f.http2 },
-		say: fixed("the origin does not agree to HTTP/2, which the route lists: it is asked in HTTP/1.1", "")},
+		say: fixed("the origin does not agree to HTTP/2, which the route lists: the proxy uses HTTP/1.1", "")},
 	{code: "expires_soon", level: LevelWarn, when: func(f *facts) bool {
 		return len(f.chain) > 0 && f.checker.warnDays() >= 0 && daysLeft(endOf(f.chain), f.now) < f.checker.warnDays()
 	},
@@ -120,12 +120,12 @@ var answers = []rule{
 			end := endOf(f.chain)
 			what := "the origin's certificate"
 			if !f.leaf().NotAfter.Equal(end) {
-				what = "an authority in the certificate's chain"
+				what = "a certificate of an authority in the chain"
 			}
-			return fmt.Sprintf("%s ends in %s, on %s", what, span(end.Sub(f.now)), day(end)), f.install("a renewed certificate")
+			return fmt.Sprintf("%s expires in %s, on %s", what, span(end.Sub(f.now)), day(end)), f.install("a renewed certificate")
 		}},
 	{code: "client_cert_asked", level: LevelNote, when: func(f *facts) bool { return f.asked && f.route.ClientCert == "" && !wantsClientCert(f) },
-		say: fixed("the origin asks for a client certificate, and does without", "")},
+		say: fixed("the origin asks for a client certificate, and does not require one", "")},
 }
 
 // plain reports whether no row above explains the status.
@@ -244,7 +244,7 @@ func (f *facts) pastNoMore() string {
 	if f.route.HostHeader != "" {
 		return "set rewrite to true, or remove host_header if the customer's origin can serve " + f.host
 	}
-	return "set rewrite to true, or have the customer redirect to the Host that was asked for"
+	return "set rewrite to true, or have the customer redirect to the Host of the request"
 }
 
 func (f *facts) asking() string { return f.checker.method() + " " + f.path() }

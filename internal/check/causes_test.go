@@ -60,47 +60,47 @@ var causes = []verdict{
 	{code: "misdirected", name: "Tomcat", level: fail, origin: func(w *world) string {
 		return w.serve(w.leaf([]string{"other.test"}), oneNameOnly(page(400, "", tomcatPage)))
 	}, change: named("other.test", ""), message: "does not serve one.test under the server name other.test (400)",
-		advice: "make server_name and Host one name: set host_header to other.test; or remove server_name, so that the name is one.test, if the origin has a certificate for that; or have the customer add one.test"},
+		advice: "use one name as server_name and Host: set host_header to other.test; or remove server_name, so that the name is one.test, if the origin has a certificate for it; or have the customer add one.test"},
 	{code: "misdirected", name: "Tomcat, whose certificate has both", level: fail, origin: func(w *world) string {
 		return w.serve(w.leaf([]string{"other.test", "one.test"}), oneNameOnly(page(400, "", tomcatPage)))
-	}, change: named("other.test", ""), message: "does not serve one.test", advice: "one name: remove server_name, so that the name is one.test, which the certificate is for too; or set host_header to other.test"},
+	}, change: named("other.test", ""), message: "does not serve one.test", advice: "Host: remove server_name, so that the name is one.test, because the certificate is for that name too; or set host_header to other.test"},
 	{code: "misdirected", name: "Tomcat, by host_header", level: fail, origin: func(w *world) string {
 		return w.good(oneNameOnly(page(400, "", tomcatPage)))
-	}, change: named("", "other.test"), message: "does not serve other.test under the server name one.test", advice: "one name: remove host_header, so that Host is one.test; or set server_name to other.test, if the origin has a certificate for that"},
+	}, change: named("", "other.test"), message: "does not serve other.test under the server name one.test", advice: "Host: remove host_header, so that Host is one.test; or set server_name to other.test, if the origin has a certificate for it"},
 	{code: "misdirected", name: "Tomcat, by both", level: fail, origin: func(w *world) string {
 		return w.serve(w.leaf([]string{"other.test", "lb.test"}), oneNameOnly(page(400, "", tomcatPage)))
-	}, change: named("lb.test", "other.test"), message: "does not serve other.test under the server name lb.test", advice: "one name: set server_name to other.test, which the certificate is for too; or set host_header to lb.test"},
+	}, change: named("lb.test", "other.test"), message: "does not serve other.test under the server name lb.test", advice: "Host: set server_name to other.test, because the certificate is for that name too; or set host_header to lb.test"},
 	{code: "client_error", name: "of an application on Tomcat, whatever the Host", level: warn, origin: func(w *world) string {
 		return w.serve(w.leaf([]string{"other.test"}), page(400, "", tomcatPage))
-	}, change: named("other.test", ""), message: "refuses GET / (400)", advice: "make server_name and Host one name: set host_header to other.test"},
+	}, change: named("other.test", ""), message: "refuses GET / (400)", advice: "use one name as server_name and Host: set host_header to other.test"},
 	{code: "misdirected", name: "Jetty", level: fail, origin: func(w *world) string {
 		return w.serve(w.leaf([]string{"other.test"}), page(400, "Jetty(12.1.14)", jettyPage))
-	}, change: named("other.test", ""), message: "does not serve one.test under the server name other.test (400)", advice: "make server_name and Host one name"},
+	}, change: named("other.test", ""), message: "does not serve one.test under the server name other.test (400)", advice: "use one name as server_name and Host"},
 	{code: "misdirected", name: "ATS", level: fail, origin: func(w *world) string {
 		return w.good(oneNameOnly(page(403, "ATS/9.2.9", "<HTML><TITLE>Access Denied</TITLE></HTML>")))
-	}, change: named("", "other.test"), message: "(403)", advice: "make server_name and Host one name"},
+	}, change: named("", "other.test"), message: "(403)", advice: "use one name as server_name and Host"},
 	{code: "forbidden", name: "ATS, whatever the Host", level: warn, origin: func(w *world) string {
 		return w.good(page(403, "ATS/9.2.9", "<HTML><TITLE>Access Denied</TITLE></HTML>"))
-	}, change: named("", "other.test"), message: "forbids GET / (403)", advice: "make server_name and Host one name: remove host_header"},
+	}, change: named("", "other.test"), message: "forbids GET / (403)", advice: "use one name as server_name and Host: remove host_header"},
 	{code: "misdirected", name: "Envoy", level: fail, origin: func(w *world) string { return w.good(oneNameOnly(page(404, "envoy", ""))) },
-		change: named("", "other.test"), message: "(404)", advice: "make server_name and Host one name"},
+		change: named("", "other.test"), message: "(404)", advice: "use one name as server_name and Host"},
 	{code: "not_found", name: "behind Envoy", level: warn, origin: func(w *world) string {
 		return w.good(oneNameOnly(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Envoy-Upstream-Service-Time", "3")
 			page(404, "envoy", "")(w, r)
 		}))
-	}, change: named("", "other.test"), message: "nothing at GET / (404)", advice: "make server_name and Host one name"},
+	}, change: named("", "other.test"), message: "nothing at GET / (404)", advice: "use one name as server_name and Host"},
 	{code: "misdirected", name: "two names", level: fail, origin: func(w *world) string { return w.good(oneNameOnly(status(421))) },
-		change: named("", "other.test"), message: "does not serve other.test under the server name one.test (421)", advice: "make server_name and Host one name: remove host_header"},
+		change: named("", "other.test"), message: "does not serve other.test under the server name one.test (421)", advice: "use one name as server_name and Host: remove host_header"},
 	{code: "not_found", name: "with host_header", level: warn, origin: func(w *world) string { return w.serve(w.leaf([]string{"other.test"}), status(404)) },
 		change: named("other.test", "other.test"), message: "nothing at GET / (404)", advice: "correct host_header, or have the customer add other.test"},
 	{code: "unknown_host", name: "with host_header", level: fail, origin: func(w *world) string {
 		return w.good(page(403, "CloudFront", "<H2>The request could not be satisfied.</H2>"))
 	}, change: named("", "other.test"), message: "CloudFront does not know the Host other.test (403)", advice: "correct host_header, or have the customer add other.test there"},
 	{code: "redirect_to_origin", name: "without host_header", level: warn, origin: func(w *world) string { return w.good(status(302, "Location", "https://lb.test/a")) }, change: at("lb.test"),
-		message: "past the proxy", advice: "or have the customer redirect to the Host that was asked for"},
+		message: "past the proxy", advice: "or have the customer redirect to the Host of the request"},
 	{code: "unrecognized_name", name: "with server_name", level: fail, origin: func(w *world) string { return w.raw(alert(112)) }, change: named("other.test", ""),
-		message: "knows no server of the name other.test", advice: "add other.test to the load balancer, with a certificate; or correct server_name"},
+		message: "has no server with the name other.test", advice: "add other.test to the load balancer, with a certificate; or correct server_name"},
 
 	// Client certificates.
 	{code: "client_cert_refused", name: "by nginx's page", level: fail, origin: func(w *world) string {
@@ -110,10 +110,10 @@ var causes = []verdict{
 		change: clientCert, message: "refuses GET / (400)", advice: "--path"},
 	{code: "hung_up", name: "after a client certificate", level: fail, origin: func(w *world) string {
 		return w.good(hangUp, func(c *tls.Config) { c.ClientAuth, c.NextProtos = tls.RequestClientCert, []string{"http/1.1"} })
-	}, change: clientCert, message: `asks for a client certificate, and hangs up after it was sent "shop"`, advice: "have the customer trust the certificate's authority"},
+	}, change: clientCert, message: `asks for a client certificate, gets "shop", and closes the connection`, advice: "have the customer trust the certificate's authority"},
 	{code: "hung_up", name: "without a client certificate", level: fail, origin: func(w *world) string {
 		return w.good(hangUp, func(c *tls.Config) { c.ClientAuth, c.NextProtos = tls.RequestClientCert, []string{"http/1.1"} })
-	}, message: "asks for a client certificate, and hangs up without one", advice: "its name into client_cert"},
+	}, message: "asks for a client certificate, and closes the connection if it gets none", advice: "its name into client_cert"},
 	{code: "hung_up", name: "in the handshake, after a client certificate", level: fail, origin: func(w *world) string {
 		certificate := w.leaf(oneTest)
 		return portOf(tlstest.Listen(w.t, func(c net.Conn) {
@@ -122,21 +122,21 @@ var causes = []verdict{
 			secure.Handshake()
 			secure.Close()
 		}))
-	}, change: clientCert, message: `hangs up after it was sent "shop"`, advice: "have the customer trust the certificate's authority"},
+	}, change: clientCert, message: `gets "shop", and closes the connection`, advice: "have the customer trust the certificate's authority"},
 
 	// The handshake.
 	{code: "handshake_cut", name: "EOF for the name", level: fail, origin: func(w *world) string { return w.hangUp(func(c *net.TCPConn) { c.Close() }) },
-		message: "hangs up during the TLS handshake for one.test, while it answers one without a name", advice: "add one.test, with a certificate, to what ends TLS there (a filter chain of Envoy or Istio, the SNICallback of Node); or set server_name to one that it knows"},
+		message: "closes the connection during the TLS handshake for one.test, and answers a handshake without a name", advice: "add one.test, with a certificate, to the configuration of TLS there (a filter chain of Envoy or Istio, the SNICallback of Node); or set server_name to a name that it knows"},
 	{code: "handshake_cut", name: "RST for the name", level: fail, origin: func(w *world) string {
 		return w.hangUp(func(c *net.TCPConn) { c.SetLinger(0); c.Close() })
-	}, change: named("other.test", ""), message: "hangs up during the TLS handshake for other.test, while it answers one without a name", advice: "or correct server_name"},
+	}, change: named("other.test", ""), message: "closes the connection during the TLS handshake for other.test, and answers a handshake without a name", advice: "or correct server_name"},
 	{code: "handshake_cut", name: "with and without the name", level: fail, origin: func(w *world) string {
 		return portOf(tlstest.Listen(w.t, func(c net.Conn) { c.Read(make([]byte, 2048)) }))
-	}, message: "hangs up during the TLS handshake", advice: "it may not know the name: have the customer add one.test"},
+	}, message: "closes the connection during the TLS handshake", advice: "it may not know the name: have the customer add one.test"},
 	{code: "handshake_refused", name: "a key of another kind", level: fail, origin: func(w *world) string { return w.raw(alert(40)) },
-		message: "refuses the handshake", advice: "a key of a kind that the proxy does not take (ML-DSA, RSASSA-PSS, brainpool)"},
+		message: "refuses the handshake", advice: "a kind of key that the proxy does not support (ML-DSA, RSASSA-PSS, brainpool)"},
 	{code: "hung_up", name: "in HTTP/1.1, while HTTP/2 is there", level: fail, origin: func(w *world) string { return w.good(hangUp) },
-		message: "hangs up instead of answering", advice: "origin's log"},
+		message: "closes the connection and does not answer", advice: "origin's log"},
 
 	// The certificate.
 	{code: "certificate_expired", name: "ten minutes ago", level: fail, origin: func(w *world) string {
@@ -151,7 +151,7 @@ var causes = []verdict{
 		return w.serve(w.leaf([]string{"x; rm -rf $HOME", "a/b.test", "x.test:443", "", "--all", "*.x.test", "x.test"}), nil)
 	}, message: "a certificate for x; rm", advice: "set server_name to x.test, if"},
 	{code: "wrong_name", name: "with no name that is one", level: fail, origin: func(w *world) string { return w.serve(w.leaf([]string{"x; rm -rf $HOME"}), nil) },
-		message: "a certificate for x; rm", advice: "set server_name to a name of it that is the customer's too"},
+		message: "a certificate for x; rm", advice: "set server_name to a name in the certificate, if that name belongs to the customer too"},
 	{code: "missing_intermediate", name: "whose place is no URL", level: fail, origin: func(w *world) string {
 		c := leafOf(w.t, w.below(), nil, oneTest, func(c *x509.Certificate) {
 			c.IssuingCertificateURL = []string{"http://$(reboot)/", "javascript:alert(1)", "http://x.test/" + strings.Repeat("x", 60<<10)}

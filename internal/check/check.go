@@ -124,7 +124,7 @@ func HostToCheck(key, as string) (string, error) {
 		return "", err
 	}
 	if covering, ok := hostname.Wildcard(name); name != pattern && (!ok || covering != pattern) {
-		return "", fmt.Errorf("%q is not covered by the route %q", name, pattern)
+		return "", fmt.Errorf("the route %[2]q does not cover %[1]q", name, pattern)
 	}
 	return name, nil
 }

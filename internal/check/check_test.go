@@ -46,13 +46,13 @@ var verdicts = []verdict{
 	{code: "route_unusable", level: fail, origin: func(w *world) string { return w.good(nil) }, change: func(_ *world, r *origin.Route) { r.CAPEM = "nonsense" },
 		message: "hold no certificate", advice: "correct the route"},
 	{code: "prohibited_network", level: fail, origin: func(w *world) string { w.checker.AllowCIDRs = nil; return w.good(nil) },
-		message: "127.0.0.1, in a network that is not dialled (loopback)", advice: "--allow-cidr"},
+		message: "127.0.0.1, in a network that the proxy does not dial (loopback)", advice: "--allow-cidr"},
 
 	// The connection.
 	{code: "connection_refused", level: fail, origin: closedPort, message: "connection refused: nothing listens on port ", advice: "correct the port"},
 	{code: "handshake_timeout", level: fail, origin: func(w *world) string { return portOf(tlstest.Listen(w.t, func(c net.Conn) { io.Copy(io.Discard, c) })) },
 		change: func(w *world, r *origin.Route) { r.Timeouts.Handshake = 50 * time.Millisecond }, message: "handshake does not end in time", advice: "MTU"},
-	{code: "dns_not_found", level: fail, origin: closedPort, change: at("nowhere.test"), message: "nowhere.test: there is no such name", advice: "correct the name in origin"},
+	{code: "dns_not_found", level: fail, origin: closedPort, change: at("nowhere.test"), message: "nowhere.test: the name does not exist", advice: "correct the name in origin"},
 	{code: "dns_failed", level: fail, origin: closedPort, change: func(w *world, r *origin.Route) {
 		w.names["broken.test"] = []string{tlstest.ServFail}
 		at("broken.test")(w, r)
@@ -66,15 +66,15 @@ var verdicts = []verdict{
 
 	// The certificate.
 	{code: "wrong_name", level: fail, origin: func(w *world) string { return w.serve(w.leaf([]string{"x.test", "y.test"}), nil) },
-		message: "origin presents a certificate for x.test, y.test, not for one.test", advice: "set server_name to x.test, if that is the customer's too; or have the customer install a certificate for one.test"},
+		message: "origin presents a certificate for x.test, y.test, not for one.test", advice: "set server_name to x.test, if that name belongs to the customer too; or have the customer install a certificate for one.test"},
 	{code: "wrong_name", name: "the load balancer's own", level: fail, origin: func(w *world) string { return w.serve(w.leaf([]string{"x.test", "lb.test"}), nil) }, change: at("lb.test"),
 		message: "a certificate for x.test, lb.test", advice: "set server_name to lb.test; or have the customer"},
 	{code: "wrong_name", name: "server_name", level: fail, origin: func(w *world) string { return w.good(nil) }, change: func(_ *world, r *origin.Route) { r.ServerName = "other.test" },
-		message: "for one.test, not for other.test", advice: "correct server_name, which asks for other.test; without it, the name would be one.test"},
+		message: "for one.test, not for other.test", advice: "correct server_name, which is other.test; if the route had none, the name would be one.test"},
 	{code: "wrong_name", name: "none", level: fail, origin: func(w *world) string {
 		return w.serve(w.leaf(nil, func(c *x509.Certificate) { c.Subject.CommonName = "one.test" }), nil)
 	},
-		message: "for no name at all", advice: "have the customer install a certificate for one.test"},
+		message: "for no name", advice: "have the customer install a certificate for one.test"},
 	{code: "wrong_name", name: "below an intermediate", level: fail, origin: func(w *world) string { return w.serve(leafOf(w.t, w.below(), nil, []string{"x.test"}), nil) },
 		message: "a certificate for x.test", advice: "set server_name to x.test"},
 	{code: "wrong_name", name: "below ca_pem", level: fail, origin: func(w *world) string { return w.serve(leafOf(w.t, w.stranger, nil, []string{"x.test"}), nil) },
@@ -83,16 +83,16 @@ var verdicts = []verdict{
 		return w.serve(w.leaf(oneTest, func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = time.Now().Add(-99*time.Hour), time.Now().Add(-71*time.Hour)
 		}), nil)
-	}, message: "has expired on", advice: "have the customer install a renewed certificate for one.test"},
+	}, message: "certificate expired on", advice: "have the customer install a renewed certificate for one.test"},
 	{code: "certificate_expired", name: "intermediate", level: fail, origin: func(w *world) string {
 		return w.serve(leafOf(w.t, w.below(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }), nil, oneTest), nil)
-	}, message: `of the authority "intermediate" in the chain has expired`, advice: "install the chain"},
+	}, message: `of the authority "intermediate" in the chain expired`, advice: "install the chain"},
 	{code: "certificate_not_yet_valid", level: fail, origin: func(w *world) string {
 		return w.serve(w.leaf(oneTest, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) }), nil)
-	}, message: "is valid from", advice: "clock"},
+	}, message: "is not valid before", advice: "clock"},
 	{code: "self_signed", level: fail, origin: func(w *world) string { return w.serve(selfSigned(w.t), nil) }, message: "self-signed", advice: "ca_pem"},
 	{code: "private_authority", level: fail, origin: func(w *world) string { return w.serve(leafOf(w.t, w.stranger, nil, oneTest), nil) },
-		message: `of "private root", which is not trusted, and whose own certificate the origin does not send`, advice: "put its root into ca_pem"},
+		message: `of the authority "private root", which is not trusted; the origin does not send`, advice: "put its root into ca_pem"},
 	{code: "private_authority", name: "sent along", level: fail, origin: func(w *world) string {
 		c := leafOf(w.t, w.stranger, nil, oneTest)
 		root, _ := pem.Decode([]byte(w.stranger.PEM()))
@@ -103,19 +103,19 @@ var verdicts = []verdict{
 		c := leafOf(w.t, w.below(), nil, oneTest, func(c *x509.Certificate) { c.IssuingCertificateURL = []string{"http://ca.test/i.crt"} })
 		c.Certificate = c.Certificate[:1]
 		return w.serve(c, nil)
-	}, message: `does not send the intermediate certificate "intermediate"`, advice: "what is missing is at http://ca.test/i.crt"},
+	}, message: `does not send the intermediate certificate "intermediate"`, advice: "the missing certificate is at http://ca.test/i.crt"},
 	{code: "ca_pem_mismatch", level: fail, origin: func(w *world) string { return w.serve(leafOf(w.t, w.another("a third"), nil, oneTest), nil) },
-		change: func(w *world, r *origin.Route) { r.CAPEM = w.stranger.PEM() }, message: `which "a third" has issued`, advice: "add the root of that authority to ca_pem"},
+		change: func(w *world, r *origin.Route) { r.CAPEM = w.stranger.PEM() }, message: `which "a third" issued`, advice: "add the root of that authority to ca_pem"},
 	{code: "ca_pem_mismatch", name: "public by now", level: fail, origin: func(w *world) string { return w.good(nil) },
-		change: func(w *world, r *origin.Route) { r.CAPEM = w.stranger.PEM() }, message: `which "trusted root" has issued`, advice: "remove ca_pem"},
+		change: func(w *world, r *origin.Route) { r.CAPEM = w.stranger.PEM() }, message: `which "trusted root" issued`, advice: "remove ca_pem"},
 	{code: "wrong_usage", level: fail, origin: func(w *world) string {
 		return w.serve(w.leaf(oneTest, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }), nil)
 	}, message: "not for servers", advice: "a server certificate for one.test"},
 	{code: "name_constraint", level: fail, origin: func(w *world) string {
 		return w.serve(leafOf(w.t, w.below(func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"else.test"} }), nil, oneTest), nil)
-	}, message: "may not certify this name", advice: "of an authority that may"},
+	}, message: "may not certify this name", advice: "of another authority"},
 	{code: "weak_key", level: fail, origin: func(w *world) string { return w.serve(leafOf(w.t, w.ca, rsa1024(), oneTest), nil) },
-		message: `a key (RSA 1024, of "one.test") that can be forged`, advice: "RSA of 2048 bits or more"},
+		message: `a key (RSA 1024, of "one.test") that can be broken`, advice: "RSA with at least 2048 bits"},
 	{code: "insecure_signature", level: fail, origin: func(w *world) string {
 		return w.serve(w.leaf(oneTest, func(c *x509.Certificate) { c.SignatureAlgorithm = x509.ECDSAWithSHA1 }), nil)
 	}, message: "SHA-1", advice: "SHA-256"},
@@ -127,34 +127,34 @@ var verdicts = []verdict{
 		return w.serve(c, nil)
 	}, message: "cannot be read", advice: "a valid certificate"},
 	{code: "untrusted", level: fail, origin: func(w *world) string { return w.serve(leafOf(w.t, w.stranger, nil, []string{"x.test"}), nil) },
-		message: `besides, the authority "private root" is not trusted`, advice: "put its root into ca_pem"},
+		message: `the authority "private root" of the certificate is also not trusted`, advice: "put its root into ca_pem"},
 	{code: "untrusted", name: "and expired", level: fail, origin: func(w *world) string {
 		return w.serve(leafOf(w.t, w.stranger, nil, oneTest, func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = time.Now().Add(-99*time.Hour), time.Now().Add(-71*time.Hour)
 		}), nil)
-	}, message: `besides, the authority "private root" is not trusted`, advice: "put its root into ca_pem"},
+	}, message: `the authority "private root" of the certificate is also not trusted`, advice: "put its root into ca_pem"},
 
 	// The handshake.
-	{code: "no_tls_http", level: fail, origin: func(w *world) string { return w.raw("HTTP/1.1 400 Bad Request\r\n\r\n") }, message: "plain HTTP answered", advice: "FORCE_HTTPS=false"},
+	{code: "no_tls_http", level: fail, origin: func(w *world) string { return w.raw("HTTP/1.1 400 Bad Request\r\n\r\n") }, message: "the origin answers in plain HTTP", advice: "FORCE_HTTPS=false"},
 	{code: "no_tls", level: fail, origin: func(w *world) string { return w.raw("SSH-2.0-OpenSSH_9.2\r\n") }, message: `begins with "SSH-2"`, advice: "correct the port"},
 	{code: "tls_too_old", level: fail, origin: func(w *world) string {
 		return w.good(nil, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
-	}, message: "does not speak TLS 1.2 or 1.3", advice: "have the customer enable TLS 1.2 or later"},
+	}, message: "speaks neither TLS 1.2 nor TLS 1.3", advice: "have the customer enable TLS 1.2 or later"},
 	{code: "tls_too_old", name: "which says so", level: fail, origin: func(w *world) string {
 		hello := append([]byte{2, 0, 0, 38, 3, 2}, make([]byte, 33)...)
 		hello = append(hello, 0xc0, 0x13, 0) // a cipher suite, no compression
 		return w.raw(string(append([]byte{22, 3, 2, 0, byte(len(hello))}, hello...)))
-	}, message: "speaks TLS 1.1 and not TLS 1.2", advice: "have the customer enable TLS 1.2 or later"},
+	}, message: "speaks TLS 1.1, and neither TLS 1.2", advice: "have the customer enable TLS 1.2 or later"},
 	{code: "tls_too_old", name: "tls_min", level: fail, origin: func(w *world) string { return w.good(nil, func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }) },
-		change: func(_ *world, r *origin.Route) { r.TLSMin = tls.VersionTLS13 }, message: "which tls_min asks for", advice: "set tls_min to 1.2"},
-	{code: "unrecognized_name", level: fail, origin: func(w *world) string { return w.raw(alert(112)) }, message: "knows no server of the name one.test", advice: "have the customer add one.test"},
+		change: func(_ *world, r *origin.Route) { r.TLSMin = tls.VersionTLS13 }, message: "which tls_min requires", advice: "set tls_min to 1.2"},
+	{code: "unrecognized_name", level: fail, origin: func(w *world) string { return w.raw(alert(112)) }, message: "has no server with the name one.test", advice: "have the customer add one.test"},
 	{code: "client_cert_wanted", name: "TLS 1.3", level: fail, origin: func(w *world) string { return w.good(nil, w.requireClient) }, message: "wants a client certificate", advice: "client_cert"},
 	{code: "client_cert_wanted", name: "TLS 1.2", level: fail, origin: func(w *world) string {
 		return w.good(nil, w.requireClient, func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 })
 	}, message: "wants a client certificate", advice: "client_cert"},
 	{code: "client_cert_wanted", name: "by its answer", level: fail, origin: func(w *world) string {
 		return w.good(page(400, "nginx", "<center>No required SSL certificate was sent</center>"), func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert })
-	}, message: "answers 400 without", advice: "client_cert"},
+	}, message: "answers 400 if it gets none", advice: "client_cert"},
 	{code: "client_cert_refused", level: fail, origin: func(w *world) string { return w.good(nil, w.requireClient) }, change: clientCert, message: `refuses the client certificate "shop"`, advice: "trust the certificate's authority"},
 	{code: "http2_only", level: fail, origin: func(w *world) string { return w.good(nil, onlyHTTP2) },
 		message: "speaks only HTTP/2, and the route offers it HTTP/1.1", advice: `set protocols to ["h2"]`},
@@ -182,15 +182,15 @@ var verdicts = []verdict{
 	{code: "handshake_cut", level: fail, origin: func(w *world) string {
 		return portOf(tlstest.Listen(w.t, func(c net.Conn) { c.Read(make([]byte, 2048)) }))
 	},
-		message: "hangs up during the TLS handshake", advice: "firewall"},
+		message: "closes the connection during the TLS handshake", advice: "firewall"},
 	{code: "tls_failed", level: fail, origin: func(w *world) string { return w.raw("\x16\x03\x03\x00\x05\x01\x00\x00\x01\x00") }, message: "TLS fails: ", advice: "TLS settings"},
 
 	// The request.
-	{code: "http2_without_alpn", level: fail, origin: func(w *world) string { return w.shaken(answerHTTP2) }, message: "without having agreed to it", advice: "ALPN"},
+	{code: "http2_without_alpn", level: fail, origin: func(w *world) string { return w.shaken(answerHTTP2) }, message: "and did not agree to it in the handshake", advice: "ALPN"},
 	{code: "http2_without_alpn", name: "nor TLS", level: fail, origin: func(w *world) string {
 		w.checker.ForceHTTPS = false
 		return w.raw("\x00\x00\x00\x04\x00\x00\x00\x00\x00")
-	}, change: http_, message: "which the proxy does not speak over http://", advice: "enable HTTP/1.1 on the port; or make the origin https://"},
+	}, change: http_, message: "which the proxy does not speak over http://", advice: "enable HTTP/1.1 on the port; or change the origin to https://"},
 	{code: "not_http", name: "speaks first", level: fail, origin: func(w *world) string {
 		return w.shaken(func(c net.Conn) { io.WriteString(c, "220 mail.test ESMTP\r\n") })
 	},
@@ -205,31 +205,31 @@ var verdicts = []verdict{
 	{code: "answer_timeout", level: fail, origin: func(w *world) string {
 		w.checker.Timeout = time.Second
 		return w.shaken(func(c net.Conn) { io.Copy(io.Discard, c) })
-	}, message: "no answer to GET / came in time", advice: "--path"},
+	}, message: "does not answer GET / in time", advice: "--path"},
 	{code: "hung_up", level: fail, origin: func(w *world) string { return w.shaken(func(c net.Conn) { c.Read(make([]byte, 2048)) }) },
-		message: "hangs up instead of answering", advice: "origin's log"},
+		message: "closes the connection and does not answer", advice: "origin's log"},
 	{code: "header_too_large", level: fail, origin: func(w *world) string { return w.good(status(200, "X-Large", strings.Repeat("x", 300<<10))) },
-		message: "larger than the proxy takes", advice: "256 KiB"},
+		message: "larger than the proxy accepts", advice: "256 KiB"},
 	{code: "header_too_large", name: "without a protocol, while HTTP/2 is there", level: fail, origin: func(w *world) string {
 		return w.good(status(200, "X-Large", strings.Repeat("x", 300<<10)), func(c *tls.Config) { c.NextProtos = []string{"h2"} }) // crypto/tls accepts HTTP/1.1
-	}, message: "larger than the proxy takes", advice: "256 KiB"},
+	}, message: "larger than the proxy accepts", advice: "256 KiB"},
 
 	// The response.
 	{code: "loop", level: fail, origin: func(w *world) string {
 		return w.good(status(502, "Proxy-Status", "sleight; error=proxy_loop_detected"))
 	},
-		message: "leads back to the proxy itself", advice: "set origin to the customer's load balancer"},
+		message: "sends requests back to the proxy", advice: "set origin to the customer's load balancer"},
 	{code: "another_proxy", level: warn, origin: func(w *world) string {
 		return w.good(status(404, "Proxy-Status", "sleight; error=destination_not_found"))
 	},
-		message: "another sleight answers", advice: "a route for one.test"},
-	{code: "misdirected", level: fail, origin: func(w *world) string { return w.good(status(421)) }, message: "does not serve one.test (421)", advice: "have the customer add one.test to the server that the name leads to"},
+		message: "another sleight, and it answers with an error", advice: "a route for one.test"},
+	{code: "misdirected", level: fail, origin: func(w *world) string { return w.good(status(421)) }, message: "does not serve one.test (421)", advice: "have the customer add one.test to the server that answers"},
 	{code: "tls_port", level: fail, origin: func(w *world) string { w.checker.ForceHTTPS = false; return w.good(nil) }, change: http_,
-		message: "is for TLS, and the route has http://", advice: "make the origin https://"},
+		message: "is for TLS, and the origin of the route is http://", advice: "change the origin to https://"},
 	{code: "redirect_loop", level: fail, origin: func(w *world) string { return w.good(status(301, "Location", "https://one.test/")) },
-		message: "to the very URL that was asked for (301)", advice: "X-Forwarded-Proto"},
+		message: "to the URL of the request itself (301)", advice: "X-Forwarded-Proto"},
 	{code: "redirect_loop", name: "http", level: fail, origin: func(w *world) string { return w.plain(status(301, "Location", "https://one.test/")) }, change: http_,
-		message: "clients go in circles", advice: "make the origin https://"},
+		message: "clients are redirected forever", advice: "change the origin to https://"},
 	{code: "redirect", name: "with a cookie", level: note, origin: func(w *world) string { return w.good(status(302, "Location", "/", "Set-Cookie", "a=b")) }, message: "redirects (302) to /"},
 	{code: "redirect", name: "to another query", level: note, origin: func(w *world) string { return w.good(status(302, "Location", "/?lang=en")) }, message: "redirects (302) to /?lang=en"},
 	{code: "redirect", name: "to another port", level: note, origin: func(w *world) string { return w.good(status(302, "Location", "https://one.test:8443/")) }, message: "redirects (302) to https://one.test:8443/"},
@@ -250,8 +250,8 @@ var verdicts = []verdict{
 		return w.good(status(403), func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert })
 	}, change: clientCert, message: "forbids GET / (403)", advice: "--path"},
 	{code: "not_found", level: warn, origin: func(w *world) string { return w.good(status(404)) }, message: "nothing at GET / (404)", advice: "host_header"},
-	{code: "unauthorized", level: note, origin: func(w *world) string { return w.good(status(401)) }, message: "log in"},
-	{code: "method_not_allowed", level: note, origin: func(w *world) string { return w.good(status(405)) }, message: "does not take GET / (405)", advice: "--method"},
+	{code: "unauthorized", level: note, origin: func(w *world) string { return w.good(status(401)) }, message: "requires a login"},
+	{code: "method_not_allowed", level: note, origin: func(w *world) string { return w.good(status(405)) }, message: "does not allow GET / (405)", advice: "--method"},
 	{code: "too_many_requests", level: warn, origin: func(w *world) string { return w.good(status(429)) }, message: "429", advice: "X-Forwarded-For"},
 	{code: "client_error", level: warn, origin: func(w *world) string { return w.good(status(418)) }, message: "refuses GET / (418)", advice: "host_header"},
 	{code: "client_error", name: "in the words of a service that it is not of", level: warn, origin: func(w *world) string { return w.good(page(400, "nginx", "Bad request")) },
@@ -261,46 +261,46 @@ var verdicts = []verdict{
 	{code: "expires_soon", level: warn, origin: func(w *world) string {
 		w.checker.WarnDays = 14
 		return w.good(nil)
-	}, message: "the origin's certificate ends in 2", advice: "a renewed certificate for one.test"},
+	}, message: "the origin's certificate expires in 2", advice: "a renewed certificate for one.test"},
 	{code: "client_cert_asked", level: note, origin: func(w *world) string {
 		return w.good(nil, func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert })
 	},
-		message: "does without"},
+		message: "does not require one"},
 
 	// The clients.
 	{code: "dns_leads_to_origin", level: warn, origin: func(w *world) string { w.names["one.test"] = []string{"lb.test"}; return w.good(nil) }, change: at("lb.test"),
-		message: "to the origin still", advice: "point one.test to proxy.test"},
+		message: "DNS still leads clients of one.test to the origin", advice: "point one.test to proxy.test"},
 	{code: "dns_leads_to_origin", name: "without a target", level: note, origin: func(w *world) string {
 		w.checker.Target = nil
 		w.names["one.test"] = []string{"127.0.0.1"}
 		return w.good(nil)
-	}, message: "to the origin still", advice: "point one.test to the proxy"},
-	{code: "dns_leads_nowhere", level: warn, origin: func(w *world) string { delete(w.names, "one.test"); return w.good(nil) }, message: "nowhere: there is no such name", advice: "CNAME record"},
+	}, message: "DNS still leads clients of one.test to the origin", advice: "point one.test to the proxy"},
+	{code: "dns_leads_nowhere", level: warn, origin: func(w *world) string { delete(w.names, "one.test"); return w.good(nil) }, message: "has no address for clients of one.test: the name does not exist", advice: "CNAME record"},
 	{code: "dns_leads_nowhere", name: "to an address", level: warn, origin: func(w *world) string {
 		delete(w.names, "one.test")
 		w.checker.Target = []string{"192.0.2.1"}
 		return w.good(nil)
-	}, message: "nowhere: there is no such name", advice: "point one.test to 192.0.2.1 by an A record"},
+	}, message: "has no address for clients of one.test: the name does not exist", advice: "point one.test to 192.0.2.1 with an A record"},
 	{code: "dns_leads_elsewhere", level: warn, origin: func(w *world) string { w.names["one.test"] = []string{"192.0.2.9"}; return w.good(nil) },
 		message: "to 192.0.2.9, which is not proxy.test", advice: "point one.test to proxy.test"},
 	{code: "dns_unknown", level: warn, origin: func(w *world) string { w.names["one.test"] = []string{tlstest.ServFail}; return w.good(nil) }, message: "is not known", advice: "try again"},
-	{code: "target_unknown", level: warn, origin: func(w *world) string { w.checker.Target = []string{"nowhere.test"}; return w.good(nil) }, message: "nowhere.test: there is no such name", advice: "correct --target"},
+	{code: "target_unknown", level: warn, origin: func(w *world) string { w.checker.Target = []string{"nowhere.test"}; return w.good(nil) }, message: "nowhere.test: the name does not exist", advice: "correct --target"},
 	{code: "origin_is_host", level: warn, origin: func(w *world) string { w.names["one.test"] = []string{"127.0.0.1"}; return w.good(nil) }, change: at("one.test"),
-		message: "the very name that clients ask for", advice: "that stays with it"},
-	{code: "origin_is_proxy", level: fail, origin: func(w *world) string { w.checker.Target = []string{"127.0.0.1"}; return w.good(nil) }, message: "leads to the proxy itself",
+		message: "the origin is the name that clients use", advice: "another name of the customer's load balancer"},
+	{code: "origin_is_proxy", level: fail, origin: func(w *world) string { w.checker.Target = []string{"127.0.0.1"}; return w.good(nil) }, message: "is the proxy itself",
 		advice: "set origin to the customer's load balancer"},
 	{code: "origin_is_proxy", name: "by name", level: fail, origin: func(w *world) string {
 		w.names["proxy.test"] = []string{"127.0.0.1"}
 		return w.good(nil)
-	}, change: at("proxy.test"), message: "leads to the proxy itself", advice: "set origin to the customer's load balancer"},
+	}, change: at("proxy.test"), message: "is the proxy itself", advice: "set origin to the customer's load balancer"},
 	{code: "origin_is_proxy", name: "by what its name is an alias of", level: fail, origin: func(w *world) string {
 		w.names["proxy.test"], w.names["front.test"] = []string{"front.test"}, []string{"127.0.0.1"}
 		return w.good(nil)
-	}, change: at("front.test"), message: "leads to the proxy itself", advice: "set origin to the customer's load balancer"},
+	}, change: at("front.test"), message: "is the proxy itself", advice: "set origin to the customer's load balancer"},
 	{code: "origin_is_proxy", name: "by an address alone", level: warn, origin: func(w *world) string {
 		w.names["proxy.test"] = []string{"127.0.0.1"}
 		return w.good(nil)
-	}, message: "has an address that the proxy has too", advice: "under another name"},
+	}, message: "share an address", advice: "not another name of the proxy"},
 }
 
 // below makes an intermediate of the trusted root.

@@ -65,7 +65,7 @@ func dnsText(err error) string {
 	case !ok:
 		return err.Error()
 	case dns.IsNotFound:
-		return "there is no such name, or it has no address"
+		return "the name does not exist, or has no address"
 	case dns.IsTimeout:
 		return "DNS did not answer in time"
 	}
@@ -162,13 +162,13 @@ func (c *Checker) clientFindings(ctx context.Context, r *Result) []Finding {
 	}
 	switch {
 	case slices.Contains(origins.names, r.Host):
-		all = append(all, Finding{Level: LevelWarn, Code: "origin_is_host", Message: "the origin is the very name that clients ask for: once that leads to the proxy, each request comes back to it",
-			Advice: "set origin to a name or an address of the customer's load balancer that stays with it"})
+		all = append(all, Finding{Level: LevelWarn, Code: "origin_is_host", Message: "the origin is the name that clients use: when DNS leads that name to the proxy, the proxy sends each request to itself",
+			Advice: "set origin to another name of the customer's load balancer, or to its address"})
 	case target == nil:
 	case target.has(origins.names, nil), slices.ContainsFunc(origins.ips, func(ip netip.Addr) bool { return slices.Contains(c.Target, ip.String()) }):
-		all = append(all, Finding{Level: LevelFail, Code: "origin_is_proxy", Message: "the origin leads to the proxy itself", Advice: "set origin to the customer's load balancer"})
+		all = append(all, Finding{Level: LevelFail, Code: "origin_is_proxy", Message: "the origin is the proxy itself", Advice: "set origin to the customer's load balancer"})
 	case target.has(nil, origins.ips): // names of one service may share addresses
-		all = append(all, Finding{Level: LevelWarn, Code: "origin_is_proxy", Message: "the origin has an address that the proxy has too", Advice: "see that origin is the customer's load balancer, and not the proxy under another name"})
+		all = append(all, Finding{Level: LevelWarn, Code: "origin_is_proxy", Message: "the origin and the proxy share an address", Advice: "make sure that origin is the customer's load balancer, and not another name of the proxy"})
 	}
 	return append(all, c.leadsTo(client, target, r.Host)...)
 }
@@ -180,23 +180,23 @@ func (c *Checker) leadsTo(client *ClientDNS, target *clientTarget, host string) 
 	if target != nil {
 		to, level = c.Target[0], LevelWarn
 	}
-	by := "a CNAME record (at the apex of a zone, by an alias)"
+	by := "a CNAME record (or an alias record, at the apex of a zone)"
 	if ip, err := netip.ParseAddr(to); err == nil { // a CNAME record cannot have one
 		by = "an A record"
 		if ip.Is6() {
 			by = "an AAAA record"
 		}
 	}
-	have := fmt.Sprintf("when the route is to go live, have the customer point %s to %s by %s", host, to, by)
+	have := fmt.Sprintf("when the route shall go live, have the customer point %s to %s with %s", host, to, by)
 	switch {
 	case target != nil && target.err != nil && client.LeadsTo != ToTarget:
-		return []Finding{{Level: LevelWarn, Code: "target_unknown", Message: "the target of --target cannot be looked up: " + strings.ReplaceAll(target.err.Error(), "\n", "; "), Advice: "correct --target"}}
+		return []Finding{{Level: LevelWarn, Code: "target_unknown", Message: "the name in --target cannot be looked up: " + strings.ReplaceAll(target.err.Error(), "\n", "; "), Advice: "correct --target"}}
 	case client.LeadsTo == ToOrigin:
-		return []Finding{{Level: level, Code: "dns_leads_to_origin", Message: "DNS leads clients of " + host + " to the origin still, past the proxy", Advice: have}}
+		return []Finding{{Level: level, Code: "dns_leads_to_origin", Message: "DNS still leads clients of " + host + " to the origin, past the proxy", Advice: have}}
 	case client.LeadsTo == ToNowhere:
-		return []Finding{{Level: level, Code: "dns_leads_nowhere", Message: "DNS leads clients of " + host + " nowhere: " + client.Error, Advice: have}}
+		return []Finding{{Level: level, Code: "dns_leads_nowhere", Message: "DNS has no address for clients of " + host + ": " + client.Error, Advice: have}}
 	case client.LeadsTo == ToUnknown:
-		return []Finding{{Level: level, Code: "dns_unknown", Message: "where clients of " + host + " are led to is not known: " + client.Error, Advice: "try again; if it stays, have the customer look at the name servers of the zone"}}
+		return []Finding{{Level: level, Code: "dns_unknown", Message: "it is not known where DNS leads clients of " + host + ": " + client.Error, Advice: "try again; if it fails again, have the customer look at the name servers of the zone"}}
 	case client.LeadsTo == ToElsewhere && target != nil:
 		return []Finding{{Level: LevelWarn, Code: "dns_leads_elsewhere", Message: fmt.Sprintf("DNS leads clients of %s to %s, which is not %s", host, cmp.Or(client.CNAME, client.Addresses[0]), to), Advice: have}}
 	}
@@ -210,10 +210,10 @@ func dnsFinding(o *Origin) Finding {
 	switch {
 	case dns != nil && dns.IsNotFound:
 		f.Code, f.Message = "dns_not_found", fmt.Sprintf("%s: %s", o.name, dnsText(o.dnsErr))
-		f.Advice = "correct the name in origin, or have the customer make an A or AAAA record for it"
+		f.Advice = "correct the name in origin, or have the customer create an A or AAAA record for it"
 	case dns != nil && dns.IsTimeout, errors.Is(o.dnsErr, context.DeadlineExceeded):
 		f.Code, f.Message = "dns_timeout", "DNS did not answer in time for "+o.name
-		f.Advice = "try again; if it stays, have the customer look at the name servers of its zone, or see whether this machine reaches its resolver"
+		f.Advice = "try again; if it fails again, have the customer look at the name servers of its zone, or make sure that this machine can reach its resolver"
 	default:
 		f.Code, f.Message = "dns_failed", fmt.Sprintf("%s: %s", o.name, o.Error)
 		f.Advice = "have the customer look at the name servers of its zone (SERVFAIL often means broken DNSSEC)"

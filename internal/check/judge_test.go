@@ -144,7 +144,7 @@ func TestCausesOfTheTransportAreTold(t *testing.T) {
 		{"RST_STREAM of an origin that has one name", sni.Error{Type: sni.HTTPProtocolError, Err: &sni.ResetError{Code: "PROTOCOL_ERROR"}}, origin.Route{},
 			"reset", "RST_STREAM PROTOCOL_ERROR", "the origin's log"},
 		{"RST_STREAM of Tomcat", sni.Error{Type: sni.HTTPProtocolError, Err: &sni.ResetError{Code: "PROTOCOL_ERROR"}}, origin.Route{ServerName: "lb.test"},
-			"misdirected", "does not serve one.test under the server name lb.test", "make server_name and Host one name: set host_header to lb.test"},
+			"misdirected", "does not serve one.test under the server name lb.test", "use one name as server_name and Host: set host_header to lb.test"},
 		{"GOAWAY of Tomcat", sni.Error{Type: sni.ConnectionTerminated, Err: &sni.ResetError{GoAway: true, Code: "PROTOCOL_ERROR"}}, origin.Route{ServerName: "lb.test"},
 			"reset", "GOAWAY PROTOCOL_ERROR", "the origin's log"},
 		{"HTTP/2 alone", sni.Error{Type: sni.TLSAlertReceived, Alert: noApplicationProtocol, Err: sni.ErrHTTP2Only}, origin.Route{},

@@ -28,9 +28,9 @@ func (f *facts) oneName() string {
 		asName = "remove host_header, so that Host is " + name
 	}
 	if leaf := f.leaf(); leaf != nil && leaf.VerifyHostname(host) == nil {
-		return "make server_name and Host one name: " + asHost + ", which the certificate is for too; or " + asName
+		return "use one name as server_name and Host: " + asHost + ", because the certificate is for that name too; or " + asName
 	}
-	return "make server_name and Host one name: " + asName + "; or " + asHost + ", if the origin has a certificate for that"
+	return "use one name as server_name and Host: " + asName + "; or " + asHost + ", if the origin has a certificate for it"
 }
 
 // oneNameFirst puts the advice of oneName before other advice, if it applies.
@@ -38,7 +38,7 @@ func (f *facts) oneNameFirst(advice string) string {
 	if !f.twoNames() {
 		return advice
 	}
-	return f.oneName() + "; if it stays, " + advice
+	return f.oneName() + "; if that does not help, " + advice
 }
 
 // knownHost returns the advice for an origin that may not know the Host.
@@ -54,7 +54,7 @@ func (f *facts) knownName() string {
 	if f.route.ServerName != "" {
 		return "correct server_name"
 	}
-	return "set server_name to one that it knows"
+	return "set server_name to a name that it knows"
 }
 
 // invalidSNI reports whether Jetty says that its certificate is not for the Host.

@@ -94,13 +94,13 @@ func TestWhatNginxSaysIsUnderstood(t *testing.T) {
 	certificates := certificateMap{"trusted": leafOf(t, w.stranger, nil, []string{"shop"}, forClients), "another": w.leaf([]string{"shop"}, forClients)}
 	for _, c := range []struct{ host, scheme, clientCert, code, message string }{
 		{"one.test", "https", "", "", ""},
-		{"unknown.test", "https", "", "unrecognized_name", "knows no server of the name unknown.test"},
-		{"mtls.test", "https", "", "client_cert_wanted", "answers 400 without"},
+		{"unknown.test", "https", "", "unrecognized_name", "has no server with the name unknown.test"},
+		{"mtls.test", "https", "", "client_cert_wanted", "answers 400 if it gets none"},
 		{"mtls.test", "https", "another", "client_cert_refused", `refuses the client certificate "another" (400)`},
 		{"mtls.test", "https", "trusted", "", ""},
 		{"optional.test", "https", "another", "client_cert_refused", `refuses the client certificate "another" (400)`},
 		{"optional.test", "https", "trusted", "", ""},
-		{"loop.test", "https", "", "redirect_loop", "the very URL"},
+		{"loop.test", "https", "", "redirect_loop", "the URL of the request itself"},
 		{"down.test", "https", "", "server_error", "(503)"},
 		{"one.test", "http", "", "tls_port", "is for TLS"},
 	} {

@@ -198,7 +198,7 @@ func (r *Result) judge(ctx context.Context, c *Checker) {
 	}
 	if decisive < 0 && !failed {
 		r.add(Finding{Level: LevelFail, Code: "not_reachable_from_here", Message: "none of the origin's addresses can be reached from this machine",
-			Advice: "check from a machine that has IPv6, and see that the proxy has it too"})
+			Advice: "check from a machine that has IPv6, and make sure that the proxy has it too"})
 	}
 	for _, f := range c.clientFindings(ctx, r) {
 		r.add(f)
@@ -271,7 +271,7 @@ func (o *Origin) findings() []Finding {
 		all = append(all, dnsFinding(o))
 	}
 	if o.left > 0 {
-		all = append(all, Finding{Level: LevelNote, Code: "many_addresses", Message: fmt.Sprintf("%d more addresses of it were not tried", o.left)})
+		all = append(all, Finding{Level: LevelNote, Code: "many_addresses", Message: fmt.Sprintf("%d more addresses of the name were not tried", o.left)})
 	}
 	for _, p := range o.IPs {
 		for _, f := range p.findings {

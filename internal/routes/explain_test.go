@@ -31,7 +31,7 @@ func TestExplainFollowsTheProxy(t *testing.T) {
 		{"off.x.test", false, `is disabled, and hides "*.x.test"`},
 		{"plain.test", false, "has http://, which the proxy refuses"},
 		{"odd.test", false, "attribute orgin is not known"},
-		{"twice.test", false, "is there more than once"},
+		{"twice.test", false, "occurs more than once"},
 		{"plian.test", false, "there is no route for the host"},
 		{"a b", false, "are refused before any route is looked up"},
 	} {

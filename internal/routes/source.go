@@ -72,7 +72,7 @@ func (d *Document) Twice(host string) bool { return d.byHost[host] > 1 }
 
 // ErrTwice returns the *origin.InvalidRouteError of a host that a document has twice.
 func ErrTwice(host string) error {
-	return &origin.InvalidRouteError{Host: host, Attribute: "host", Reason: "is there more than once"}
+	return &origin.InvalidRouteError{Host: host, Attribute: "host", Reason: "occurs more than once"}
 }
 
 // All implements [Source].

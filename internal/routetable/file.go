@@ -82,7 +82,7 @@ func (f *File) Get(ctx context.Context, host string) (origin.Item, error) {
 }
 
 func (f *File) twice(host string, first, second int) error {
-	return fmt.Errorf("routetable: routes file %q: %q is there more than once (routes %d and %d of the list): remove all but one of them with an editor", f.name, host, first, second)
+	return fmt.Errorf("routetable: routes file %q: %q occurs more than once (routes %d and %d of the list): remove all but one of them with an editor", f.name, host, first, second)
 }
 
 // unique collects items. It returns an error if a host has two.

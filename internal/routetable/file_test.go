@@ -129,7 +129,7 @@ func TestFileThatIsNoRoutesFileSaysWhere(t *testing.T) {
 		"routes: []":                 "has to be JSON",
 		`{"routes":[{"host":}]}`:     "route 1 of the list",
 		`{"routes":[{"host":"a"},7]`: "route 2 of the list",
-		`{"routes":[{"host":"a.test"},{"host":"a.test"}]}`: `"a.test" is there more than once (routes 1 and 2 of the list)`,
+		`{"routes":[{"host":"a.test"},{"host":"a.test"}]}`: `"a.test" occurs more than once (routes 1 and 2 of the list)`,
 	} {
 		name := routesFile(t, content)
 		f := openFile(t, name)

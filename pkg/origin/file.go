@@ -53,7 +53,7 @@ func ReadRoutes(r io.Reader) (*File, error) {
 			host = only.Host
 		}
 		if f.stored[host] != nil {
-			route, err = nil, &InvalidRouteError{host, "host", "is there more than once"}
+			route, err = nil, &InvalidRouteError{host, "host", "occurs more than once"}
 		}
 		f.stored[host] = &Stored{route, err}
 	}
