@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -102,6 +103,8 @@ func testChangeWithoutName(t *testing.T, db *dynamodbtest.Server) {
 }
 
 func testNotKnownIsCounted(t *testing.T, db *dynamodbtest.Server) {
+	var all sync.WaitGroup // the SDK waits between its attempts
+	defer all.Wait()
 	for _, c := range []struct {
 		action, what string
 		args         []string
@@ -113,27 +116,31 @@ func testNotKnownIsCounted(t *testing.T, db *dynamodbtest.Server) {
 			p := newTablePlace(t, db, db.Altered(t, dynamodbtest.CutOff(c.action, math.MaxInt64)))
 			p.put(t, `{"host":"a.test","origin":"o.test","version":1}`)
 			p.put(t, `{"host":"b.test","origin":"o.test","version":1}`)
-			o := p.run(t, append(c.args, "-o", as)...)
-			if o.status != 1 || strings.Count(o.err, "whether it was written is not known") != 1 || !strings.Contains(o.err, `route "a.test"`) {
-				t.Errorf("%q: %+v", c.args, o)
-			}
-			if as == "table" {
-				wantSays(t, c.action, o.out, c.what)
-				continue
-			}
-			var sum struct {
-				Unknown, Left int
-				Outcomes      []struct{ Host, What string }
-			}
-			if err := json.Unmarshal([]byte(o.out), &sum); err != nil || sum.Unknown != 1 || sum.Left != 1 || fmt.Sprint(sum.Outcomes) != "[{a.test unknown}]" {
-				t.Errorf("%v: %s", err, o.out)
-			}
+			all.Go(func() {
+				o := p.run(t, slices.Concat(c.args, []string{"-o", as})...)
+				if o.status != 1 || strings.Count(o.err, "whether it was written is not known") != 1 || !strings.Contains(o.err, `route "a.test"`) {
+					t.Errorf("%q: %+v", c.args, o)
+				}
+				if as == "table" {
+					wantSays(t, c.action, o.out, c.what)
+					return
+				}
+				var sum struct {
+					Unknown, Left int
+					Outcomes      []struct{ Host, What string }
+				}
+				if err := json.Unmarshal([]byte(o.out), &sum); err != nil || sum.Unknown != 1 || sum.Left != 1 || fmt.Sprint(sum.Outcomes) != "[{a.test unknown}]" {
+					t.Errorf("%v: %s", err, o.out)
+				}
+			})
 		}
 	}
 }
 
 // The SDK retries, and its error is that of the last attempt.
 func testNotKnownAfterARefusal(t *testing.T, db *dynamodbtest.Server) {
+	var all sync.WaitGroup
+	defer all.Wait()
 	for action, args := range map[string][]string{
 		"DeleteItem": {"rm", "--yes", "a.test", "b.test"}, "PutItem": {"disable", "a.test", "b.test"},
 	} {
@@ -141,32 +148,38 @@ func testNotKnownAfterARefusal(t *testing.T, db *dynamodbtest.Server) {
 		p := newTablePlace(t, db, behind.Altered(t, dynamodbtest.CutOff(action, 1)))
 		p.put(t, `{"host":"a.test","origin":"o.test","version":1}`)
 		p.put(t, `{"host":"b.test","origin":"o.test","version":1}`)
-		o := p.run(t, append(args, "-o", "json")...)
-		var sum struct{ Done, Unknown, Left int }
-		if err := json.Unmarshal([]byte(o.out), &sum); err != nil || o.status != 1 || sum.Unknown != 1 || sum.Left != 1 || sum.Done != 0 {
-			t.Errorf("%v: %+v", err, o)
-		}
-		wantSays(t, action, o.err, `route "a.test"`, "needs the permission dynamodb:"+action, "an earlier attempt may have been carried out; whether it was written is not known")
-		if got, err := p.table.Get(t.Context(), "a.test"); err == nil && got["enabled"] != false {
-			t.Errorf("%s: the first attempt was not carried out: %v", action, got)
-		}
+		all.Go(func() {
+			o := p.run(t, append(args, "-o", "json")...)
+			var sum struct{ Done, Unknown, Left int }
+			if err := json.Unmarshal([]byte(o.out), &sum); err != nil || o.status != 1 || sum.Unknown != 1 || sum.Left != 1 || sum.Done != 0 {
+				t.Errorf("%v: %+v", err, o)
+			}
+			wantSays(t, action, o.err, `route "a.test"`, "needs the permission dynamodb:"+action, "an earlier attempt may have been carried out; whether it was written is not known")
+			if got, err := p.table.Get(t.Context(), "a.test"); err == nil && got["enabled"] != false {
+				t.Errorf("%s: the first attempt was not carried out: %v", action, got)
+			}
+		})
 	}
 }
 
 func testCutAnswer(t *testing.T, db *dynamodbtest.Server) {
+	var all sync.WaitGroup
+	defer all.Wait()
 	for action, args := range map[string][]string{
 		"GetItem": {"get", "a.test"}, "Scan": {"list"}, "DeleteItem": {"rm", "--yes", "a.test"}, "PutItem": {"put", "--force", "a.test", "--note", "n"},
 	} {
 		for times, want := range map[int64]int{2: 0, 3: 1} {
 			p := newTablePlace(t, db, db.Altered(t, dynamodbtest.CutOff(action, times)))
 			p.put(t, `{"host":"a.test","origin":"o.test","version":1}`)
-			o := p.run(t, args...)
-			if o.status != want {
-				t.Errorf("%s, cut %d times: %+v", action, times, o)
-			}
-			if want == 1 {
-				wantSays(t, action, o.err, action, "cut off", "3 times")
-			}
+			all.Go(func() {
+				o := p.run(t, args...)
+				if o.status != want {
+					t.Errorf("%s, cut %d times: %+v", action, times, o)
+				}
+				if want == 1 {
+					wantSays(t, action, o.err, action, "cut off", "3 times")
+				}
+			})
 		}
 	}
 }

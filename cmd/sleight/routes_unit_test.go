@@ -254,7 +254,7 @@ func TestOriginsStandInTheirColumn(t *testing.T) {
 	showOrigin(terminal.New(nil, tty, tty, func(string) string { return "" }), &check.Origin{Address: "a.test:443", Error: "the name does not exist, or has no address"})
 	tty.Close()
 	shown, _ := io.ReadAll(keys) // the end is an error on Linux
-	want := "\norigin    a.test:443: there is no such\n          name, or it has no address\n"
+	want := "\norigin    a.test:443: the name does not\n          exist, or has no address\n"
 	if got := strings.ReplaceAll(string(shown), "\r\n", "\n"); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
