@@ -198,12 +198,27 @@ func startLoad(t *testing.T) *load {
 	return l
 }
 
+// absent reports whether the route of the host with comes is removed in this step.
+func (l *load) absent() bool { return l.step%10 >= 3 && l.step%10 < 6 }
+
+// awaitAbsence returns when the server has answered a request without the route of the host with comes, or when ctx ends.
+func (l *load) awaitAbsence(ctx context.Context, t *testing.T) {
+	t.Helper()
+	for _, h := range l.hosts {
+		for h.comes && ctx.Err() == nil {
+			if status, _ := get(t, l.url, h.name); status == http.StatusNotFound {
+				return
+			}
+		}
+	}
+}
+
 // document returns the routes file of this step.
 func (l *load) document(t *testing.T) string {
 	t.Helper()
 	var routes []map[string]any
 	for i, h := range l.hosts {
-		if h.comes && l.step%10 >= 7 {
+		if h.comes && l.absent() {
 			continue
 		}
 		at := l.step + i
@@ -252,6 +267,9 @@ func (l *load) run(t *testing.T, d time.Duration) {
 		l.step++
 		replaceRoutes(t, l.routes, l.document(t))
 		l.p.cmd.Process.Signal(syscall.SIGHUP)
+		if l.absent() { // on a loaded machine, the next change could come before the server has read this one
+			l.awaitAbsence(ctx, t)
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
