@@ -440,7 +440,7 @@ func TestLoadLosesAndMixesUpNothing(t *testing.T) {
 	l := startLoad(t)
 	pid := l.p.cmd.Process.Pid
 	_, files := resources(t, pid)
-	l.run(t, 5*time.Second)
+	l.run(t, 3*time.Second)
 	kept := []int{l.settle(t, files)}
 	// The first run has allocated memory for the connections. The other runs are longer, so that a leak for each request is
 	// visible. Such a leak is in each run. More requests at a time than before, as on a loaded machine, are in a single run.
@@ -449,7 +449,7 @@ func TestLoadLosesAndMixesUpNothing(t *testing.T) {
 			t.Errorf("the server grows with each run of load: to %d KiB", kept)
 			break
 		}
-		l.run(t, 10*time.Second)
+		l.run(t, 7*time.Second)
 		before, after := kept[len(kept)-1], l.settle(t, files)
 		kept = append(kept, after)
 		grows = after > before*9/8+4<<10
