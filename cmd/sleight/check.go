@@ -77,7 +77,7 @@ func checkBeforeWrite(getenv func(string) string) func(c *cobra.Command, route *
 type unworkableError struct{ host, verdict, advice string }
 
 func (e *unworkableError) Error() string {
-	return fmt.Sprintf("nothing was written, since the route of %s cannot work: %s. To fix it: %s. --force writes it anyway", quoteHost(e.host), e.verdict, e.advice)
+	return fmt.Sprintf("nothing was written, because the route of %s cannot work: %s. To fix it: %s. --force writes it anyway", quoteHost(e.host), e.verdict, e.advice)
 }
 
 // checkCommand is "sleight check".

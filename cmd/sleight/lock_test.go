@@ -47,7 +47,7 @@ func TestWaitingForAnotherProcessIsSaidAndEnds(t *testing.T) {
 			if n := strings.Count(said.String(), "waiting for it for at most 29s"); n != 1 || !strings.Contains(said.String(), name) {
 				t.Errorf("%q: said %d times that it waits: %s", args, n, said.String())
 			}
-			if got := exitStatus(err); got != 1 || !strings.Contains(said.String()+message(err), "locked or replaced by other processes for 30s: see who has it open (lsof), and try again") {
+			if got := exitStatus(err); got != 1 || !strings.Contains(said.String()+message(err), "locked or replaced by other processes for 30s: find the process that has it open (lsof), and try again") {
 				t.Errorf("%q: status %d: %s%v", args, got, said.String(), err)
 			}
 		})

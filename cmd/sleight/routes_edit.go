@@ -102,7 +102,7 @@ func (r *routesCommand) edit(c *cobra.Command, w *writer, before origin.Item, as
 		if w.DryRun {
 			fmt.Fprintln(w.err.Out, "Without --dry-run the change would be refused.")
 		}
-		return fmt.Errorf("%w. The edited text is kept in %s; to have it in the place of what is there now, run \"sleight routes put %s --file %s --replace%s\"", conflict, s.name, quoted(before.Host()), quoted(s.name), whereAgain(c))
+		return fmt.Errorf("%w. The edited text is kept in %s; to replace the current route with it, run \"sleight routes put %s --file %s --replace%s\"", conflict, s.name, quoted(before.Host()), quoted(s.name), whereAgain(c))
 	}
 	if _, ok := errors.AsType[*unworkableError](err); ok {
 		return fmt.Errorf("%w. The edited text is kept in %s: run \"sleight routes put %s --file %s --replace --force%s\"", err, s.name, quoted(before.Host()), quoted(s.name), whereAgain(c))
@@ -269,7 +269,7 @@ func (s *session) parse(text string) (origin.Item, error) {
 	}
 	item = item.WithoutAudit()
 	if item.Host() != s.before.Host() {
-		return nil, fmt.Errorf("attribute \"host\" is %.300q and was %.300q: it names the route, and stays; make another route with \"sleight routes put\", and remove this one", item.Host(), s.before.Host())
+		return nil, fmt.Errorf("attribute \"host\" is %.300q and was %.300q: it is the key of the route and cannot change; create another route with \"sleight routes put\", and remove this one", item.Host(), s.before.Host())
 	}
 	if _, err := item.Route(); err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ func TestRouteThatCannotWorkIsWrittenByForceAlone(t *testing.T) {
 	closed := tlstest.Refusing(t)
 	works := fmt.Sprintf(`{"host":"one.test","origin":%q,"ca_pem":%q}`, o.addr, o.pem)
 	broken := fmt.Sprintf(`{"host":"one.test","origin":%q,"ca_pem":%q}`, closed, o.pem)
-	const refused = `(?s)^(warn: .*|)sleight: nothing was written, since the route of "one.test" cannot work: .*connection refused.* --force writes it anyway`
+	const refused = `(?s)^(warn: .*|)sleight: nothing was written, because the route of "one.test" cannot work: .*connection refused.* --force writes it anyway`
 	wantRefused := func(what string, got outcome) {
 		t.Helper()
 		if got.status != 1 || got.out != "" || !regexp.MustCompile(refused).MatchString(got.err) {
@@ -65,7 +65,7 @@ func TestRouteThatCannotWorkIsWrittenByForceAlone(t *testing.T) {
 	p.want(t, "a.x.test", fmt.Sprintf(`{"host":"a.x.test","origin":%q,"ca_pem":%q,"enabled":true}`, o.addr, o.pem))
 	p.want(t, "one.test", strings.Replace(broken, "{", `{"enabled":false,`, 1))
 	got = p.run(t, "enable", "one.test", "-o", "json")
-	if got.status != 1 || !strings.HasPrefix(compact(t, got.out), `{"routes":1,"done":0,"unchanged":0,"absent":0,"invalid":0,"refused":1,"conflicts":0,"unknown":0,"left":0,"dry_run":false,"outcomes":[{"host":"one.test","what":"refused","error":"nothing was written, since `) {
+	if got.status != 1 || !strings.HasPrefix(compact(t, got.out), `{"routes":1,"done":0,"unchanged":0,"absent":0,"invalid":0,"refused":1,"conflicts":0,"unknown":0,"left":0,"dry_run":false,"outcomes":[{"host":"one.test","what":"refused","error":"nothing was written, because `) {
 		t.Errorf("enable in JSON: %+v", got)
 	}
 	p.must(t, "enable", "--force", "one.test")

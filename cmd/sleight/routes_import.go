@@ -459,7 +459,7 @@ func (r *importRun) end(err error) error {
 	case s.Conflicts > 0:
 		return statusError{3, fmt.Errorf("%s: export again and make your changes to that, or write them anyway with --overwrite", count(s.Conflicts, "conflict"))}
 	case s.Staying > 0:
-		return statusError{3, fmt.Errorf("%s changed by others meanwhile and not removed; to go by what is there now, run the same command again", count(s.Staying, "route"))}
+		return statusError{3, fmt.Errorf("%s changed by others meanwhile and not removed; to work from the current routes, run the same command again", count(s.Staying, "route"))}
 	}
 	return nil
 }

@@ -178,7 +178,7 @@ func testChangedBeforeRemoval(t *testing.T, db *dynamodbtest.Server) {
 			}
 			o := p.run(t, "import", writeFile(t, "none.json", noRoutes), "--prune", "--yes", "--parallel", "1", "-o", as)
 			if o.status != 3 || o.err != "sleight: route \"b.test\" was changed meanwhile by \"eve@host\" (origin); it was not removed\n"+
-				"sleight: 1 route changed by others meanwhile and not removed; to go by what is there now, run the same command again\n" {
+				"sleight: 1 route changed by others meanwhile and not removed; to work from the current routes, run the same command again\n" {
 				t.Errorf("%s: %+v", action, o)
 			}
 			p.want(t, "a.test", "")

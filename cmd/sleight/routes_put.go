@@ -249,7 +249,7 @@ func (r *routesCommand) put(c *cobra.Command, w *writer, do *putRequest, exists 
 	}
 	if conflict, ok := errors.AsType[*routetable.ConflictError](err); ok {
 		w.lost(conflict)
-		return fmt.Errorf("%w. To change what is there now, run the same command again", conflict)
+		return fmt.Errorf("%w. To change the current route, run the same command again", conflict)
 	}
 	if err != nil {
 		return err

@@ -166,7 +166,7 @@ func (s *tally) end(w *writer, verb string, found int, err error) error {
 	case err != nil:
 		return err
 	case s.Conflicts > 0:
-		return statusError{3, fmt.Errorf("%s changed by others meanwhile; to go by what is there now, run the same command again", count(s.Conflicts, "route"))}
+		return statusError{3, fmt.Errorf("%s changed by others meanwhile; to work from the current routes, run the same command again", count(s.Conflicts, "route"))}
 	case s.Invalid > 0:
 		return statusError{2, fmt.Errorf("%s invalid", count(s.Invalid, "route"))}
 	case s.Refused > 0:

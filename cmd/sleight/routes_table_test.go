@@ -52,7 +52,7 @@ func testLostRaces(t *testing.T, db *dynamodbtest.Server) {
 		{"while replacing", stored, `{"host":"a.test","origin":"b.test","note":"n","version":2}`, []string{"put", "--force", "a.test", "--replace", "--origin", "c.test"}, "", "", []string{"+ note: n"}},
 		{"that does not go together", stored, `{"host":"a.test","origin":"http://b.test","version":2}`, []string{"put", "--force", "a.test", "--tls-min", "1.3"}, "", "", []string{"+ origin: http://b.test"}},
 		{"removing it", stored, "", []string{"put", "--force", "a.test", "--note", "n"}, "", "", []string{`Somebody else has removed "a.test"`, "- origin: b.test"}},
-		{"making it", "", `{"host":"a.test","origin":"x.test"}`, []string{"put", "--force", "a.test", "--origin", "c.test"}, "", "", []string{`Somebody else has made "a.test"`, "+ origin: x.test"}},
+		{"making it", "", `{"host":"a.test","origin":"x.test"}`, []string{"put", "--force", "a.test", "--origin", "c.test"}, "", "", []string{`Somebody else has created "a.test"`, "+ origin: x.test"}},
 		{"while disabling", stored, `{"host":"a.test","origin":"x.test","version":2}`, []string{"disable", "a.test"}, `{"host":"a.test","origin":"x.test","enabled":false}`, "3", nil},
 		{"while disabling what was enabled", stored, `{"host":"a.test","origin":"b.test","enabled":true,"version":2}`, []string{"disable", "a.test"}, "", "", []string{"+ enabled: true", "1 route changed by others"}},
 		{"while removing", stored, `{"host":"a.test","origin":"x.test","version":2}`, []string{"rm", "--yes", "a.test"}, "", "", []string{"+ origin: x.test", "1 route changed by others"}},

@@ -71,7 +71,7 @@ func (w *writer) lost(e *routetable.ConflictError) {
 	case current == nil:
 		fmt.Fprintf(w.err.Out, "Somebody else has removed %s meanwhile. It was:\n", host)
 	case before == nil:
-		fmt.Fprintf(w.err.Out, "Somebody else has made %s meanwhile%s. It is:\n", host, routetable.ChangedBy(before, current))
+		fmt.Fprintf(w.err.Out, "Somebody else has created %s meanwhile%s. It is:\n", host, routetable.ChangedBy(before, current))
 	default:
 		fmt.Fprintf(w.err.Out, "Somebody else has changed %s meanwhile%s. From what you saw to what is there now:\n", host, routetable.ChangedBy(before, current))
 	}

@@ -68,7 +68,7 @@ built. The function knows no profiles: give it credentials in the environment.`,
 			return usageError{errors.New("--profile is given with --front: the function knows no profiles; give it credentials in the environment, such as \"aws configure export-credentials --format env\" prints")}
 		}
 		if s.H2C && f.Changed("front") {
-			return usageError{errors.New("--h2c is given with --front: that plays a front of AWS, which is spoken to over HTTP/1.1")}
+			return usageError{errors.New("--h2c is given with --front: --front imitates a front of AWS, and clients use HTTP/1.1 with it")}
 		}
 		if s.ShutdownDelay < 0 || s.MaxConnections < 0 {
 			return usageError{errors.New("--shutdown-delay and --max-connections cannot be negative")}

@@ -93,7 +93,7 @@ func Explain(ctx context.Context, s Settings, asked string, open func() (Source,
 		e.Forwarded = forward(s, found.Route, host)
 		if found.Route.Scheme == "http" && s.ForceHTTPS {
 			e.InForce = false
-			e.Verdict = fmt.Sprintf("the route %q has http://, which the proxy refuses: make it https://, or set FORCE_HTTPS=false", found.Route.Host)
+			e.Verdict = fmt.Sprintf("the origin of the route %q is http://, and the proxy refuses that: change it to https://, or set FORCE_HTTPS=false", found.Route.Host)
 		}
 	} else if !anything {
 		if e.Nearest, err = nearest(ctx, source, host); err != nil {

@@ -29,7 +29,7 @@ func TestExplainFollowsTheProxy(t *testing.T) {
 	}{
 		{"A.X.Test.", true, `the wildcard "*.x.test" covers the host`},
 		{"off.x.test", false, `is disabled, and hides "*.x.test"`},
-		{"plain.test", false, "has http://, which the proxy refuses"},
+		{"plain.test", false, "is http://, and the proxy refuses that"},
 		{"odd.test", false, "attribute orgin is not known"},
 		{"twice.test", false, "occurs more than once"},
 		{"plian.test", false, "there is no route for the host"},

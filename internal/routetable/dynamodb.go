@@ -111,7 +111,7 @@ func (d *DynamoDB) Write(ctx context.Context, c Change) error {
 		case !current.Equal(c.Before) || current == nil:
 			return &ConflictError{c, current}
 		case n == 2:
-			return &RequestError{Table: d.Table, Action: c.action(), Kind: Refused, Reason: fmt.Sprintf("the engine in %v refuses to change a route that is as it was seen. Nothing was written. It does not compare lists or maps as DynamoDB does (dynalite is known for it): use another engine, or a routes file", d.where()), Err: failed}
+			return &RequestError{Table: d.Table, Action: c.action(), Kind: Refused, Reason: fmt.Sprintf("the engine in %v refuses to change a route that nobody else has changed. Nothing was written. It does not compare lists or maps as DynamoDB does (dynalite is known for it): use another engine, or a routes file", d.where()), Err: failed}
 		}
 		// The item was changed and changed back meanwhile, or the engine does not compare as DynamoDB does.
 	}
@@ -153,7 +153,7 @@ func (d *DynamoDB) current(ctx context.Context, c Change, failed *types.Conditio
 	}
 	item, err := d.readItem(ctx, c.Host())
 	if request, ok := errors.AsType[*RequestError](err); ok {
-		request.Reason = fmt.Sprintf("the change was refused, since the route is not as it was seen any more, and what it is now cannot be read: %s", request.Reason)
+		request.Reason = fmt.Sprintf("the change was refused because somebody else has changed the route, and the current route cannot be read: %s", request.Reason)
 		return nil, request
 	}
 	return item, err

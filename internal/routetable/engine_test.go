@@ -86,7 +86,7 @@ func TestOtherEngines(t *testing.T) {
 		for _, change := range []routetable.Change{{Before: seen}, {Before: seen, After: mine}} {
 			err := table.Write(t.Context(), change)
 			wantKind(t, err, routetable.Refused)
-			wantSaid(t, err, "as it was seen", "Nothing was written", "lists", stubborn.URL)
+			wantSaid(t, err, "nobody else has changed", "Nothing was written", "lists", stubborn.URL)
 		}
 	})
 

@@ -246,7 +246,7 @@ func (f *File) lock(ctx context.Context) (name string, file *os.File, err error)
 		file.Close()
 		waited := time.Since(began)
 		if waited > maxLockWait {
-			return fail(fmt.Errorf("has been locked or replaced by other processes for %v: see who has it open (lsof), and try again", maxLockWait))
+			return fail(fmt.Errorf("has been locked or replaced by other processes for %v: find the process that has it open (lsof), and try again", maxLockWait))
 		}
 		if !notified && waited >= lockNotice {
 			notified = true
@@ -301,7 +301,7 @@ func replace(name string, old *os.File, items []origin.Item) (err error) {
 		return err
 	}
 	if err := keepOwner(temporary, info); err != nil {
-		return fmt.Errorf("its owner cannot be kept, so that who reads it now may not be able to any more: make the change as that user: %w", err)
+		return fmt.Errorf("its owner cannot be kept, so other users may lose access to it: make the change as its owner: %w", err)
 	}
 	if err := temporary.Chmod(info.Mode().Perm()); err != nil {
 		return err

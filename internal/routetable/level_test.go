@@ -162,7 +162,7 @@ func TestAttributeOfANewVersionWaitsForTheLevelOfTheTable(t *testing.T) {
 		if _, ok := errors.AsType[*routetable.ConflictError](err); !ok {
 			t.Errorf("%v", err)
 		}
-		wantSaid(t, err, "the level was made meanwhile", `"eve"`)
+		wantSaid(t, err, "the level was created meanwhile", `"eve"`)
 		wantLevel(t, table, 1)
 	})
 

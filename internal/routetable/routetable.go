@@ -74,7 +74,7 @@ func (e *ConflictError) Error() string {
 	}
 	who := ChangedBy(e.Change.Before, e.Current)
 	if e.Change.Before == nil {
-		return fmt.Sprintf("%s was made meanwhile%s; nothing was written", what, who)
+		return fmt.Sprintf("%s was created meanwhile%s; nothing was written", what, who)
 	}
 	return fmt.Sprintf("%s was changed meanwhile%s (%s); nothing was written", what, who, changes(e.Change.Before, e.Current))
 }

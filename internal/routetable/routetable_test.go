@@ -80,7 +80,7 @@ func TestConflictSaysWhoAndWhat(t *testing.T) {
 	}{
 		{before, `{"host":"a.test","origin":"c.test","note":"n","version":2,"updated_by":"eve@host","updated_at":"2030-01-31T11:00:00Z"}`, `route "a.test" was changed meanwhile by "eve@host" at 2030-01-31T11:00:00Z (origin, note); nothing was written`},
 		{before, `{"host":"a.test","origin":"c.test","updated_by":"\u001b[2J"}`, `route "a.test" was changed meanwhile by "\x1b[2J" (origin); nothing was written`},
-		{nil, `{"host":"a.test","origin":"c.test"}`, `route "a.test" was made meanwhile by a tool that does not say who; nothing was written`},
+		{nil, `{"host":"a.test","origin":"c.test"}`, `route "a.test" was created meanwhile by a tool that does not say who; nothing was written`},
 		{before, "", `route "a.test" was removed meanwhile; nothing was written`},
 		{before, `{"host":"a.test","origin":"b.test","version":1}`, `route "a.test" was changed meanwhile by a tool that does not say who (and back again); nothing was written`},
 		// A tool that keeps the audit attributes of my last change.

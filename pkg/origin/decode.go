@@ -42,7 +42,7 @@ func decode(attrs Item) (*Route, error) {
 	if r.Scheme == "http" {
 		for _, row := range attributes {
 			if _, ok := attrs[row.Name]; ok && row.TLS {
-				return fail(row.Name, "has no effect where the origin is http://; remove it, or make the origin https://")
+				return fail(row.Name, "has no effect, because the origin is http://; remove it, or make the origin https://")
 			}
 		}
 	}
@@ -177,7 +177,7 @@ func decodeMaxConnections(r *Route, v any) error {
 		return err
 	}
 	if n < 1 || n > maxMaxConnections {
-		return fmt.Errorf("is %d and has to be from 1 to %d; leave it out for no bound of its own", n, maxMaxConnections)
+		return fmt.Errorf("is %d and has to be from 1 to %d; leave it out if the route has no limit of its own", n, maxMaxConnections)
 	}
 	r.MaxConnections = int(n)
 	return nil

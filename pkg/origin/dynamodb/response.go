@@ -47,7 +47,7 @@ func readBatch(out *dynamodb.BatchGetItemOutput, table string, hosts []string) (
 		}
 		first, asked := open[host]
 		if !asked {
-			return fmt.Errorf("%w: it has an item of %.100q, which was not asked for", ErrForeign, host)
+			return fmt.Errorf("%w: it has an item of %.100q, which was not requested", ErrForeign, host)
 		}
 		if !first {
 			return fmt.Errorf("%w: it has %q twice", ErrForeign, host)
