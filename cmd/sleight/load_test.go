@@ -467,7 +467,7 @@ func TestLoadLosesAndMixesUpNothing(t *testing.T) {
 	for line := range strings.Lines(l.p.output()) {
 		// The clients have counted their failures. The others are of clients that had gone.
 		if !strings.Contains(line, " level=WARN msg=request ") && !strings.Contains(line, " msg=serving ") && !strings.Contains(line, ` msg="stopping, `) &&
-			!strings.Contains(line, ` msg="the bounds of connections and requests follow `) {
+			!strings.Contains(line, ` msg="the limits of connections and requests depend `) {
 			t.Errorf("unexpected in the log: %s", line)
 		}
 	}

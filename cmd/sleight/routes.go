@@ -32,7 +32,7 @@ type routesCommand struct {
 // addCheck gives a command the flags of that check. It refuses a wrong network also if nothing is checked.
 func (r *routesCommand) addCheck(c *cobra.Command, force *bool) {
 	if r.check != nil {
-		c.Flags().BoolVar(force, "force", false, "write the route also where it is found not to work")
+		c.Flags().BoolVar(force, "force", false, "write the route even if the check fails")
 		addAllowCIDR(c)
 		c.PreRunE = func(c *cobra.Command, _ []string) error {
 			own := pflag.NewFlagSet("", pflag.ContinueOnError) // other flags, such as timeouts, are attributes of the route

@@ -52,8 +52,8 @@ that were written count as unchanged. A routes file is replaced once, at the end
 terminal, and needs --yes elsewhere. A route that somebody else changes meanwhile stays.
 
 The counts at the end add up: each route of the document was created, updated, unchanged, a
-conflict, failed, not known (its write got no answer), or is left after an interruption. So do
-the counts of the routes that the document lacks, after the semicolon.
+conflict, failed, not known (its write got no answer), or left after an interruption. With
+--prune, the counts after the semicolon add up to the routes that the document lacks.
 
 Exit status: 0 for success, 1 if a route or the import failed, 2 if the document or the call was
 wrong and nothing was written, 3 if there were conflicts and nothing else failed, 130 if
@@ -73,7 +73,7 @@ interrupted.`,
 	}
 	flags.add(c)
 	c.Flags().BoolVar(&flags.overwrite, "overwrite", false, "write conflicts anyway")
-	c.Flags().BoolVar(&flags.prune, "prune", false, "remove the routes that the document has not")
+	c.Flags().BoolVar(&flags.prune, "prune", false, "remove the routes that the document does not have")
 	c.Flags().BoolVarP(&flags.yes, "yes", "y", false, "do not ask")
 	c.Flags().BoolVar(&flags.asIs, "as-is", false, "also write routes that cannot be used, as an exact copy needs them")
 	c.Flags().IntVar(&flags.parallel, "parallel", 32, "`number` of writes under way at a time")

@@ -261,7 +261,7 @@ func (r *routesCommand) put(c *cobra.Command, w *writer, do *putRequest, exists 
 		return r.output.print(w.out, after, nil)
 	}
 	if before != nil && before.SameRoute(after) {
-		w.sayf("%s in %v is so already; nothing was written", quoteHost(do.host), w.Table)
+		w.sayf("%s in %v already has these attributes; nothing was written", quoteHost(do.host), w.Table)
 		return nil
 	}
 	if !exists {

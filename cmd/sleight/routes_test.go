@@ -171,7 +171,7 @@ func testPut(t *testing.T, p *place) {
 	}
 	for _, args := range [][]string{{"--origin", "b.test:8443,c.test", "--tls-min", "1.3"}, {"--protocols", "h2", "--protocols", "http/1.1"}, {"--unset", "ca_pem"}, {"--enabled=false"}} {
 		o = p.run(t, append([]string{"put", "--force", "a.test"}, args...)...)
-		wantOutcome(t, "what is so already", o, 0, ".* is so already; nothing was written\n", "")
+		wantOutcome(t, "what is so already", o, 0, ".* already has these attributes; nothing was written\n", "")
 	}
 	if got := p.want(t, "a.test", all); got["version"] != json.Number("2") {
 		t.Errorf("what changes nothing was counted: %v", got)

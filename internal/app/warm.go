@@ -31,7 +31,7 @@ func Warm(ctx context.Context, s Settings, logger *slog.Logger, handler *proxy.H
 			turns <- struct{}{}
 			defer func() { <-turns }()
 			if err := handler.Warm(ctx, host); err != nil {
-				logger.WarnContext(ctx, "host of WARM_HOSTS could not be made ready, its first request has to", slog.String("host", host), slog.Any("error", err))
+				logger.WarnContext(ctx, "host of WARM_HOSTS could not be warmed: its first request waits for the lookup and the connection", slog.String("host", host), slog.Any("error", err))
 			}
 		})
 	}

@@ -45,7 +45,7 @@ func LogBounds(logger *slog.Logger, descriptors uint64, connections, requests in
 	case need(connections, requests) > descriptors:
 		logger.LogAttrs(context.Background(), slog.LevelWarn, "more connections and requests are allowed than there are file descriptors for: lower --max-connections and --max-requests, or "+allow, attrs...)
 	case BoundFor(descriptors) < most && BoundFor(descriptors) == min(connections, requests):
-		logger.LogAttrs(context.Background(), slog.LevelInfo, "the bounds of connections and requests follow from the file descriptors: to raise them, "+allow, attrs...)
+		logger.LogAttrs(context.Background(), slog.LevelInfo, "the limits of connections and requests depend on the number of file descriptors: to raise them, "+allow, attrs...)
 	}
 }
 

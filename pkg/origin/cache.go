@@ -47,9 +47,9 @@ type Cache struct {
 
 	// MaxHosts bounds each of three sets of hosts: those with their own route, those under a wildcard,
 	// and those without a route. The sets are separate, so that strangers who try names cannot displace
-	// routes. The least recently used host is forgotten first. Any name under a wildcard has a route, so that
-	// set forgets a host that was requested once before one that was requested again, unless the
-	// latter are more than three quarters (2Q). Hosts under one wildcard share its route in memory.
+	// routes. The least recently used host is forgotten first. Strangers could fill the set of hosts under
+	// wildcards, because any such name has a route. So that set first forgets hosts that were requested
+	// only once, unless the others fill more than three quarters of it (2Q). Hosts under one wildcard share its route in memory.
 	// Zero or less means 10,000.
 	MaxHosts int
 

@@ -182,7 +182,7 @@ func (c *Cache) Begin() {
 	c.active++
 }
 
-// Join ends a request of [Cache.Begin]. When it returns, no lookup is under way, unless other requests are. It waits for
+// Join ends a request of [Cache.Begin]. When it returns, no lookup is running, unless another request is. It waits for
 // lookups that refresh a route, and then cancels them. It waits for at most JoinWait, for at most StaleWait since the lookup
 // began, and not beyond the end of ctx. A lookup that another request waits for goes on.
 func (c *Cache) Join(ctx context.Context) {

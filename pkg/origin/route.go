@@ -155,13 +155,12 @@ func (s *Stored) State(now time.Time) State {
 	return Usable
 }
 
-// Decides reports whether the answer for a host with a stored route of this state is known from it: then the host's wildcard
-// does not count.
+// Decides reports whether a stored route in this state settles the lookup, so that the host's wildcard is ignored.
 func (s State) Decides() bool { return s != Absent && s != Expired }
 
 // InForce returns the route in force if exact is stored under a host and wildcard under the host's wildcard. Nil means
-// that nothing is stored there. An expired route counts as absent. A disabled or invalid one hides the wildcard's: its
-// parent must not undo what was set for a host. The error is [ErrNotFound] or an *[InvalidRouteError].
+// that nothing is stored there. An expired route counts as absent. A disabled or invalid one hides the wildcard's: a
+// wildcard must not override what was set for one of its hosts. The error is [ErrNotFound] or an *[InvalidRouteError].
 func InForce(exact, wildcard *Stored, now time.Time) (*Route, error) {
 	s := exact
 	if !s.State(now).Decides() {

@@ -80,12 +80,12 @@ type Transport struct {
 	// HandshakeTimeout bounds one TLS handshake. Zero means 5 seconds; negative means no bound of its own.
 	HandshakeTimeout time.Duration
 
-	// AvoidFailed is for how long an address that could not be connected to is tried after the other addresses of its Target.
+	// AvoidFailed is the time for which an address is tried last among the addresses of its Target after a failure to connect.
 	// Zero means 30 seconds; negative means not at all.
 	AvoidFailed time.Duration
 
-	// IdleConnTimeout is for how long an idle connection may be used again, by the wall clock: after a longer freeze, all are
-	// expired. If an origin announces less (Keep-Alive: timeout), that counts, minus a second or half of it. Zero means 55
+	// IdleConnTimeout is the time for which an idle connection may be used again, by the wall clock: after a longer freeze, all are
+	// expired. If an origin announces less (Keep-Alive: timeout), the announced time applies, minus a second or half of it. Zero means 55
 	// seconds, below the 60 of AWS load balancers. Negative means that connections are not reused.
 	IdleConnTimeout time.Duration
 
@@ -113,7 +113,7 @@ type Transport struct {
 	// which is minutes; systems other than Linux and macOS always use that.
 	AckTimeout time.Duration
 
-	// PingTimeout is after how much silence an HTTP/2 PING is sent, and for how long its answer may take. If there is no
+	// PingTimeout is the silence after which an HTTP/2 PING is sent, and also the timeout of its answer. If there is no
 	// answer, all requests on the connection fail with [ErrPingTimeout], also if the origin was only busy. Zero or less sends
 	// no PING: AckTimeout tells a dead path from a busy origin.
 	PingTimeout time.Duration
