@@ -124,6 +124,7 @@ docs/check.md has the codes of findings and the fields of --output json, which a
   sleight check --all --table routes --warn-days 30
   sleight check --all --routes routes.json -o json | jq -r '.routes[] | select(.status=="fail") | .host'`,
 		Args:              usage(cobra.MaximumNArgs(1)),
+		Annotations:       map[string]string{permissions: "dynamodb:GetItem; with --all dynamodb:Scan"},
 		ValidArgsFunction: k.tables.completeHosts(false),
 		RunE:              k.run,
 	}
@@ -383,7 +384,7 @@ func (k *checkCommand) runAll(c *cobra.Command, checker *check.Checker, source r
 		failed += report.Summary.InactiveFail
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d of %d routes fail the check", failed, report.Summary.Routes)
+		return fmt.Errorf("%d of %s fail the check", failed, count(report.Summary.Routes, "route"))
 	}
 	return nil
 }

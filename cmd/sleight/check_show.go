@@ -312,7 +312,7 @@ func showReport(t *terminal.Terminal, r *check.Report, source string, verbose bo
 }
 
 func summaryLine(s check.Summary, source string) string {
-	line := fmt.Sprintf("%d routes: %d FAIL, %d warn, %d ok", s.Routes, s.Fail, s.Warn, s.OK)
+	line := fmt.Sprintf("%s: %d FAIL, %d warn, %d ok", count(s.Routes, "route"), s.Fail, s.Warn, s.OK)
 	if s.Inactive > 0 {
 		line += fmt.Sprintf("; %d disabled or expired", s.Inactive)
 		if s.InactiveFail > 0 {

@@ -272,6 +272,9 @@ FAIL  old.test    -     (expired) the origin ends the handshake (alert: tls: int
 		{[]string{"--all"}, 0}, {[]string{"--all", "--fail-inactive"}, 1}, {[]string{"off.test"}, 0}, {[]string{"off.test", "--fail-inactive"}, 1},
 	} {
 		c := runCheck(t, nil, "", s.args(append([]string{"check", "--routes", inactive}, v.args...)...)...)
+		if v.status == 1 && v.args[0] == "--all" && c.err != "sleight: 1 of 2 routes fail the check\n" {
+			t.Errorf("%v", c)
+		}
 		if c.status != v.status || !strings.Contains(c.out, "FAIL") {
 			t.Errorf("%q: %v", v.args, c)
 		}

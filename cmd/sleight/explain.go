@@ -29,6 +29,7 @@ The settings of the proxy come from its variables and from flags.
 The exit status is 1 if no route is in force for HOST.`,
 		Example: `  sleight explain one.spec-trust.com --table routes
   sleight explain one.spec-trust.com --routes routes.json -o json`,
+		Annotations:       map[string]string{permissions: "dynamodb:GetItem; dynamodb:Scan if HOST has no route"},
 		Args:              usage(cobra.ExactArgs(1)),
 		ValidArgsFunction: tables.completeHosts(false),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -103,9 +103,11 @@ Permissions in IAM, on the table:
   enable, disable      dynamodb:GetItem, dynamodb:PutItem
   rm                   dynamodb:GetItem, dynamodb:DeleteItem
   export               dynamodb:Scan
-  import               dynamodb:BatchGetItem, dynamodb:PutItem
+  import               dynamodb:BatchGetItem, dynamodb:GetItem, dynamodb:PutItem
   import --prune       also dynamodb:Scan, dynamodb:DeleteItem
   level                dynamodb:GetItem; level N also dynamodb:PutItem, and Scan to lower it
+  sleight check        dynamodb:GetItem; with --all dynamodb:Scan
+  sleight explain      dynamodb:GetItem; dynamodb:Scan if HOST has no route
 
 Environment:
   ROUTES_TABLE, ROUTES_FILE  the table or the file, without --table and --routes

@@ -63,7 +63,7 @@ interrupted.`,
   sleight routes export --table staging | sleight routes import - --table production`,
 		Args:              usage(cobra.ExactArgs(1)),
 		ValidArgsFunction: cobra.FixedCompletions([]string{"json"}, cobra.ShellCompDirectiveFilterFileExt),
-		Annotations:       map[string]string{permissions: "dynamodb:BatchGetItem, dynamodb:PutItem; with --prune dynamodb:Scan and dynamodb:DeleteItem"},
+		Annotations:       map[string]string{permissions: "dynamodb:BatchGetItem, dynamodb:GetItem, dynamodb:PutItem; with --prune dynamodb:Scan and dynamodb:DeleteItem"},
 		RunE: func(c *cobra.Command, args []string) error {
 			if flags.parallel < 1 || flags.parallel > maxParallel {
 				return usageError{fmt.Errorf("--parallel is %d and has to be from 1 to %d", flags.parallel, maxParallel)}

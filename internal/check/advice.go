@@ -58,10 +58,16 @@ func invalidRoute(err error) Finding {
 	return f
 }
 
+// plainHTTPRefused is the finding for an origin with http:// if the proxy forces HTTPS.
+var plainHTTPRefused = Finding{
+	Level: LevelFail, Code: "plain_http_refused", Message: "the origin of the route is http://, and the proxy refuses that",
+	Advice: "change the origin to https://; or set FORCE_HTTPS=false for the proxy and for this command (or --force-https=false here), if others on the network may read the requests",
+}
+
 // failures are the rows for addresses without a response. The first row that applies counts.
 var failures = []rule{
-	{code: "plain_http_refused", level: LevelFail, when: func(f *facts) bool { return errors.Is(f.err, sni.ErrPlainHTTP) },
-		say: fixed("the origin of the route is http://, and the proxy refuses that", "change the origin to https://; or set FORCE_HTTPS=false for the proxy and for this command (or --force-https=false here), if others on the network may read the requests")},
+	{code: plainHTTPRefused.Code, level: plainHTTPRefused.Level, when: func(f *facts) bool { return errors.Is(f.err, sni.ErrPlainHTTP) },
+		say: fixed(plainHTTPRefused.Message, plainHTTPRefused.Advice)},
 	{code: "client_cert_missing", level: LevelFail, when: func(f *facts) bool { t, ok := targetError(f); return ok && t.Field == "ClientCert" },
 		say: func(f *facts) (string, string) {
 			t, _ := targetError(f)

@@ -189,7 +189,7 @@ func (c *Checker) origin(ctx context.Context, host string, route *origin.Route, 
 	if port == "" {
 		port = map[string]string{"https": "443", "http": "80"}[route.Scheme]
 	}
-	o := Origin{Address: net.JoinHostPort(at, port), name: at, IPs: []Probe{}}
+	o := Origin{Address: net.JoinHostPort(at, port), name: at, IPs: []Probe{}, refused: c.ForceHTTPS && route.Scheme == "http"}
 	var ips []netip.Addr
 	if ip, err := netip.ParseAddr(at); err == nil {
 		ips = []netip.Addr{ip}

@@ -41,6 +41,8 @@ var verdicts = []verdict{
 	// Routes that are refused before anything is dialled.
 	{code: "plain_http_refused", level: fail, origin: func(w *world) string { p := w.plain(nil); w.checker.ForceHTTPS = true; return p },
 		change: http_, message: "the proxy refuses", advice: "FORCE_HTTPS=false"},
+	{code: "plain_http_refused", name: "before DNS", level: fail, origin: func(w *world) string { w.checker.ForceHTTPS = true; return closedPort(w) },
+		change: func(w *world, r *origin.Route) { http_(w, r); at("nowhere.test")(w, r) }, message: "the proxy refuses", advice: "FORCE_HTTPS=false"},
 	{code: "client_cert_missing", level: fail, origin: func(w *world) string { return w.good(nil) }, change: func(w *world, r *origin.Route) { r.ClientCert = "shop" },
 		message: `"shop" cannot be had`, advice: "shop.pem"},
 	{code: "route_unusable", level: fail, origin: func(w *world) string { return w.good(nil) }, change: func(_ *world, r *origin.Route) { r.CAPEM = "nonsense" },

@@ -103,9 +103,10 @@ type Origin struct {
 	Error   string  `json:"error,omitempty"`  // of the lookup
 	IPs     []Probe `json:"ips"`
 
-	name   string
-	dnsErr error
-	left   int // number of addresses that were left out
+	name    string
+	dnsErr  error
+	left    int  // number of addresses that were left out
+	refused bool // the proxy refuses http:// before it looks the name up
 }
 
 // Probe is the result for one IP address.
@@ -267,7 +268,11 @@ func (r *Result) summary() string {
 // findings returns the findings of the entry. The same finding about several addresses is returned once.
 func (o *Origin) findings() []Finding {
 	var all []Finding
-	if o.dnsErr != nil || len(o.IPs) == 0 {
+	switch {
+	case o.dnsErr == nil && len(o.IPs) > 0:
+	case o.refused:
+		all = append(all, plainHTTPRefused)
+	default:
 		all = append(all, dnsFinding(o))
 	}
 	if o.left > 0 {

@@ -455,7 +455,7 @@ func TestDocumentsThatCannotBeImported(t *testing.T) {
 		{"UTF-16", "\xff\xfe{\x00}\x00", false, 2, "line 1, column 1: is not UTF-8"},
 		{"a byte order mark", "\ufeff" + `{"routes":[]}`, false, 2, "line 1, column 1: begins with a byte order mark"},
 		{"an attribute twice", `{"routes":[{"host":"a.test","host":"b.test"}]}`, false, 1, `has "host" twice`},
-		{"misspelled", `{"routes":[{"host":"a.test","orgin":"b.test"},{"host":"b.test","origin":"c.test","port":1}]}`, false, 2, `route 1 of the list: origin: route "a.test": attribute "origin" is missing`},
+		{"misspelt", `{"routes":[{"host":"a.test","orgin":"b.test"},{"host":"b.test","origin":"c.test","port":1}]}`, false, 2, `route 1 of the list: origin: route "a.test": attribute "origin" is missing`},
 		{"a host twice", `{"routes":[{"host":"a.test","origin":"b.test"},{"host":"c.test","origin":"b.test"},{"host":"a.test","origin":"b.test"}]}`, false, 1, `route 3 of the list: host "a.test" is there already, as route 1`},
 		{"problems, and then no JSON", `{"routes":[{"host":"A.test","origin":"b.test"},?]}`, false, 2, "has to be written as"},
 		{"many problems", `{"routes":[` + strings.Repeat(many+",", 999) + many + `]}`, false, 1999, "attribute"},

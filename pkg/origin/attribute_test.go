@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -57,6 +58,19 @@ func TestEachAttributeIsDecodedAndExplained(t *testing.T) {
 }
 
 // A version that adds attributes gives them the next level. A gap would be a level that no version has.
+// These attributes are older than levels. Do not add any: a new attribute has a level, since older proxies answer its host with 500.
+var ofLevelZero = strings.Fields("host origin server_name host_header ca_pem spki_pins client_cert tls_min protocols max_connections rewrite " +
+	"connect_timeout handshake_timeout response_timeout idle_timeout request_timeout enabled expires_at note version updated_at updated_by")
+
+func TestNewAttributeHasALevel(t *testing.T) {
+	t.Parallel()
+	for _, row := range Attributes() {
+		if old := slices.Contains(ofLevelZero, row.Name); old != (row.Level == 0) {
+			t.Errorf("%s has level %d: an attribute that ofLevelZero does not list needs a level above 0 (docs/decisions/0017-levels.md)", row.Name, row.Level)
+		}
+	}
+}
+
 func TestLevelsOfAttributesHaveNoGap(t *testing.T) {
 	t.Parallel()
 	used := map[int]bool{0: true}

@@ -49,7 +49,7 @@ const (
 	byClient        party = "client"
 	byProxy         party = "operator of the proxy"
 	byOrigin        party = "operator of the origin"
-	byOriginOrProxy party = "operator of the origin, or of the proxy"
+	byOriginOrProxy party = "operator of the origin or of the proxy"
 )
 
 // The error types of RFC 9209 that pkg/sni does not return.
@@ -140,7 +140,7 @@ var problems = []problem{
 		usually: "DNS points here, but there is no route yet, the route is switched off, or it has expired. Or a scanner tries names."},
 	{name: "invalid-route", cause: as[*origin.InvalidRouteError], status: 500, errorType: sni.ProxyConfigurationError, level: slog.LevelError, retry: retryNever, fix: byProxy,
 		title: "Invalid route", happened: "The route for {host} is not valid.", next: "The proxy's log names the attribute to correct.",
-		usually: "An attribute is misspelled, has the wrong type or is out of range. Other hosts are not affected."},
+		usually: "An attribute is misspelt, has the wrong type or is out of range. Other hosts are not affected."},
 	{name: "routes-unavailable", cause: as[*lookupError], status: 503, errorType: sni.ProxyInternalError, level: slog.LevelError, retry: retryLater, after: 5 * time.Second, fix: byProxy, // not 500: it is temporary
 		title: "Routes unavailable", happened: "The proxy cannot read its routes at the moment.", next: "Try again in some seconds.",
 		usually: "The table is throttled, deleted or in another Region, the proxy may not read it, or another server responds in its place. Hosts that were requested before keep their last routes."},
@@ -189,7 +189,7 @@ var problems = []problem{
 		usually: "A server that speaks only HTTP/2 while `protocols` is `[\"http/1.1\"]`, the default; a server without HTTP/2 while it is `[\"h2\"]`; or a port for another protocol."},
 	{name: "origin-ping-timeout", cause: is(sni.ErrPingTimeout), status: 502, errorType: sni.ConnectionTerminated, level: slog.LevelWarn, retry: retryIfSafe, fix: byOriginOrProxy,
 		title: "No response to a PING", happened: "The origin of {host} did not respond to an HTTP/2 PING in time, so the proxy closed the connection.", next: retryThenLook + " The proxy's operator can remove h2 from the route's protocols.",
-		usually: "A network that silently dropped the connection, or a server that does nothing else while it works on a request, such as a Node program that computes. HTTP/1.1 has no PING."},
+		usually: "A network that silently dropped the connection, or a server that does nothing else while it works on a request, such as a Node program that computes. Only programs that set `PingTimeout` of the library have this error."},
 	{name: "origin-reset", cause: as[*sni.ResetError], status: 502, errorType: sni.ConnectionTerminated, level: slog.LevelWarn, retry: retryIfSafe, fix: byOriginOrProxy,
 		title: "Origin ended the request", happened: "The origin of {host} ended the request over HTTP/2 before it responded, with the error {code}.", next: "Try again if the request is safe to repeat. If the error stays, send smaller headers, or see the origin's log. The proxy's operator can remove h2 from the route's protocols.",
 		usually: "`ENHANCE_YOUR_CALM`: the request's headers are larger than the origin accepts over HTTP/2 (nginx, HAProxy, Tomcat), its body came in many small pieces, or many clients canceled requests. `PROTOCOL_ERROR`: Tomcat refuses a Host that is not the server name. A GOAWAY ends the other requests of the connection too. The log has the text that the origin sent with the error."},

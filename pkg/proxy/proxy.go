@@ -2,7 +2,7 @@
 // forwards the request to the route's origin under the client's name, and returns the origin's response.
 //
 // The Host header is untrusted input. It only chooses a route: a request for a host without a route is refused before
-// anything is dialed.
+// anything is dialled.
 //
 // A chain of [Middleware] changes the request, and a list of [ResponseHook] changes the response. [New] puts the proxy's own
 // and the caller's in order. A [Record] says how a request ended.

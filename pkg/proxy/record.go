@@ -18,8 +18,9 @@ import (
 // once. The log line of the request is made from its Record, and [Config].Observe gets the same Record, for metrics and
 // traces.
 //
-// Only Method, Host and Err have text that a client or an origin has chosen. Do not use them as labels of metrics: they have
-// an unbounded number of values.
+// A client chooses Method, Host and TraceID, and an origin or a client can choose parts of Err, ErrorText, Origin.Host and
+// Origin.Err. RequestID is the client's if a trusted proxy passed it on. Do not use these as labels of metrics: they have an
+// unbounded number of values.
 type Record struct {
 	// The request. Began is when the Handler got it.
 	Began     time.Time

@@ -16,7 +16,7 @@ import (
 type conn struct {
 	pool     *pool
 	protocol protocol
-	h2       *multiplex // protocol over HTTP/2; nil over HTTP/1.1
+	h2       *multiplex // protocol over HTTP/2; nil over HTTP/1.1, which has one request at a time
 	raw      *rawConn
 	address  *address
 	secure   *tls.Conn            // nil for plain HTTP
@@ -29,6 +29,7 @@ type conn struct {
 	// which takes the mutex itself: see multiplex.
 	element        *list.Element
 	awaitingHeader int  // requests that have got the conn and not yet the header of their response
+	busy           bool // over HTTP/1.1: an exchange is on it, until its response was read
 	idle           bool // no request is on it
 	idleAt         time.Time
 	aliveAt        time.Time     // when the origin was certainly there, by the wall clock
@@ -41,8 +42,12 @@ type conn struct {
 
 // A protocol sends requests over a conn: serial over HTTP/1.1, multiplex over HTTP/2. close may wait; inUse, dead and
 // answered are called with the Transport's mutex held, the others without it.
+//
+// When a request has ended, with the body of its response, the protocol calls conn.update with the mutex held. Over HTTP/1.1,
+// it sets conn.busy to false before, and conn.upgraded as long as the connection speaks another protocol.
 type protocol interface {
-	// roundTrip sends a request, and returns the response once its header is there.
+	// roundTrip sends a request, and returns the response once its header is there. If something of a response has come, an
+	// error is a begunError, so that the request is not repeated. If bytes of the request were written, it calls x.wrote.
 	roundTrip(l lease, req *http.Request, x *Exchange) (*http.Response, error)
 
 	// answered notes how a request went, after roundTrip has returned.

@@ -31,9 +31,7 @@ func (c *conn) unused() {
 	t.mu.Lock()
 	defer t.unlock()
 	c.awaitingHeader--
-	if s, ok := c.protocol.(*serial); ok {
-		s.busy = false
-	}
+	c.busy = false
 	c.update()
 	c.pool.wake()
 }

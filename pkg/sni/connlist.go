@@ -42,12 +42,8 @@ func (l *connList) add(c *conn) {
 	l.sweepFor(c, c.idleAt)
 }
 
-// begin marks a conn over HTTP/1.1 as busy. t.mu is held.
-func (c *conn) begin() {
-	if s, ok := c.protocol.(*serial); ok {
-		s.busy = true
-	}
-}
+// begin notes that a request gets the conn. t.mu is held.
+func (c *conn) begin() { c.busy = c.h2 == nil }
 
 // take gives c to a request.
 func (l *connList) take(c *conn) {

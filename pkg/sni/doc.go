@@ -1,4 +1,4 @@
-// Package sni sends HTTP requests to one host over connections that are dialed to another, with TLS that names and verifies
+// Package sni sends HTTP requests to one host over connections that are dialled to another, with TLS that names and verifies
 // the first. It is the client half of a reverse proxy for other people's hostnames, and useful without the proxy:
 //
 //	client := &http.Client{Transport: &sni.Transport{
@@ -20,7 +20,7 @@
 // be forged (RSA has 2,048 bits or more, curves 256 or more, no SHA-1); and one of its keys is pinned, if the Target has
 // pins. crypto/tls does most of this, with its defaults. Nothing turns any of it off.
 //
-// A server name is a hostname. An empty, malformed or numeric name is an error before anything is dialed. A bundle of roots
+// A server name is a hostname. An empty, malformed or numeric name is an error before anything is dialled. A bundle of roots
 // without a certificate is an error too: it never means the system's roots, and never affects another Target. Revocation is
 // not checked.
 //
@@ -90,9 +90,10 @@
 //
 // If a path drops packets silently, the kernel tells: [Transport.AckTimeout] bounds for how long what was sent may stay
 // unacknowledged. An origin that is only slow has acknowledged the request, and may take as long as
-// [Transport.ResponseHeaderTimeout] allows. HTTP/2 PINGs are sent only if [Transport.PingTimeout] is set.
+// [Transport.ResponseHeaderTimeout] allows. No HTTP/2 PING has to be
+// answered unless [Transport.PingTimeout] is set.
 //
-// # What is dialed
+// # What is dialled
 //
 // The addresses of a Target are tried in order, within one time for all of them ([Transport.DialTimeout]). If the name of an
 // address is not found, or if the address refuses, hangs, or breaks off the handshake, the next one is tried, and this one
@@ -100,7 +101,7 @@
 // learn who answers there. IPv6 and IPv4 addresses of one name race, as net.Dialer does it. A handshake that failed is not
 // tried again for a second: requests for the same Target have the same error ([Transport.RememberFailure]).
 //
-// Every IP address is checked after DNS, immediately before it is dialed. Loopback, private, link-local, carrier-grade NAT,
+// Every IP address is checked after DNS, immediately before it is dialled. Loopback, private, link-local, carrier-grade NAT,
 // metadata and other special-purpose networks are refused, unless [Transport.AllowCIDRs] names them. HTTP_PROXY and similar
 // variables are ignored: a proxy would choose the address instead.
 //

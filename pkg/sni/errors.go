@@ -48,7 +48,7 @@ const (
 type Error struct {
 	Type       ErrorType
 	ServerName string // the name that the origin has to prove; empty before it is known
-	Address    string // the address of the Target that was tried; empty if nothing was dialed
+	Address    string // the address of the Target that was tried; empty if nothing was dialled
 
 	// Alert is what the origin sent if the type is TLSAlertReceived (RFC 8446 section 6);
 	// its Error method has the name. Zero elsewhere.

@@ -33,7 +33,7 @@ func Example() {
 }
 
 // The names of customers and their load balancers come from a source that changes, such as a database.
-func ExampleFunc() {
+func ExampleTranslatorFunc() {
 	balancer, roots := startLoadBalancer("one.spec-trust.test")
 	defer balancer.Close()
 

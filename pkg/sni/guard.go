@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// A ProhibitedError says that an address was not dialed, because it is in a network that requests from strangers must not
+// A ProhibitedError says that an address was not dialled, because it is in a network that requests from strangers must not
 // reach.
 type ProhibitedError struct {
 	IP    netip.Addr

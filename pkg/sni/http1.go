@@ -6,11 +6,10 @@ import (
 	"github.com/sleightproxy/sleight/internal/http1"
 )
 
-// serial is a connection over HTTP/1.1, with one request at a time. busy and broken are guarded by the Transport's mutex.
+// serial is a connection over HTTP/1.1, with one request at a time. broken is guarded by the Transport's mutex.
 type serial struct {
 	conn   *conn
 	http   *http1.Conn
-	busy   bool // an exchange is on it, until its response was read
 	broken bool // the exchange has closed it
 }
 
@@ -29,7 +28,7 @@ func (s *serial) roundTrip(l lease, req *http.Request, x *Exchange) (*http.Respo
 }
 
 func (s *serial) answered(*http.Response, error) {}
-func (s *serial) inUse() bool                    { return s.busy }
+func (s *serial) inUse() bool                    { return s.conn.busy }
 func (s *serial) dead() bool                     { return s.broken }
 
 // alive asks whether the origin has closed the connection, or sent something that nobody has asked for. After a thaw, such
@@ -64,7 +63,7 @@ func (s *serial) ended(reusable bool) {
 	c, t := s.conn, s.conn.pool.t
 	t.mu.Lock()
 	defer t.unlock()
-	s.busy, s.broken, c.upgraded = false, !reusable, false
+	s.broken, c.busy, c.upgraded = !reusable, false, false
 	if c.awaitingHeader == 0 { // somebody has just read a response to its end
 		c.idleAt = wallClock()
 		c.aliveAt = c.idleAt

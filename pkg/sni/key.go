@@ -28,7 +28,7 @@ func (t *Target) key(host hostKey, serverName string, clientCert *tls.Certificat
 		addresses: len(t.Addresses), roots: t.Roots, minVersion: t.MinVersion, alpn: offer(t.ALPN),
 	}
 	if len(t.Addresses) == 0 {
-		// The names to prove may be equal for two hosts. What is dialed then has to differ.
+		// The names to prove may be equal for two hosts. What is dialled then has to differ.
 		k.first = host.host
 	} else {
 		k.first, k.rest = t.Addresses[0], lengthPrefixed(t.Addresses[1:])

@@ -17,7 +17,7 @@ import (
 type Exchange struct {
 	Host       string         // the requested host, as Translate got it
 	ServerName string         // in the connection's handshake; empty for plain HTTP
-	Address    string         // the address of the Target that was dialed: name and port
+	Address    string         // the address of the Target that was dialled: name and port
 	RemoteAddr netip.AddrPort // the IP address and port of the connection
 	Protocol   string         // "HTTP/1.1" or "HTTP/2"
 

@@ -18,7 +18,7 @@ import (
 // Requests share connections and TLS sessions only if their Targets are equal. HostHeader, MaxConns and the timeouts may
 // differ.
 type Target struct {
-	// Addresses are dialed in order until one of them answers: "host", "host:port" or
+	// Addresses are dialled in order until one of them answers: "host", "host:port" or
 	// "[IPv6]:port", 16 at most. An address without a port gets the URL's port, or else the scheme's.
 	// Empty means the requested host itself.
 	Addresses []string
@@ -115,7 +115,7 @@ type Roots struct {
 // RootsFromPEM returns the Roots in a bundle. If the bundle is empty or cannot be read, requests fail.
 func RootsFromPEM(bundle string) Roots { return Roots{bundle, true} }
 
-// A TargetError says why a Target cannot be used. Nothing was dialed.
+// A TargetError says why a Target cannot be used. Nothing was dialled.
 type TargetError struct {
 	Field  string // the field of Target
 	Reason string

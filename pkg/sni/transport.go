@@ -61,7 +61,7 @@ type Transport struct {
 	// ClientCertificates has the certificates that Targets refer to. If it is nil, a Target with a ClientCert is an error.
 	ClientCertificates ClientCertificates
 
-	// AllowCIDRs are networks that may be dialed although they are not public.
+	// AllowCIDRs are networks that may be dialled although they are not public.
 	AllowCIDRs []netip.Prefix
 
 	// Resolver looks up the addresses of Targets. Nil means net.DefaultResolver.

@@ -6,8 +6,8 @@
 //	go run ./scripts/prose -update         # write lower numbers into scripts/prose/budget.txt
 //
 // It runs at the top of the module. String literals are not counted. Most of them are fragments, and a pattern needs the start and
-// the end of a sentence. The help texts and the messages with advice are in docs/commands.md, docs/errors.md and docs/check.md,
-// which are generated from the literals and are counted.
+// the end of a sentence. The help texts and the messages of errors are in docs/commands.md and docs/errors.md, which are
+// generated from the literals and are counted.
 package main
 
 import (
