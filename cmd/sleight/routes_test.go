@@ -254,7 +254,7 @@ func testPutFile(t *testing.T, p *place) {
 	// The output of get can be changed and put again.
 	for _, format := range []string{"json", "yaml"} {
 		text := p.must(t, "get", "a.test", "-o", format)
-		wantSays(t, "put again", p.must(t, "put", "--force", "--file", file(text), "--replace"), "so already")
+		wantSays(t, "put again", p.must(t, "put", "--force", "--file", file(text), "--replace"), "already has these attributes")
 		changed := file(strings.Replace(text, "b.test", format+".test", 1))
 		wantSays(t, "put changed", p.must(t, "put", "--force", "--file", changed, "--replace", "--by", "eve"), "Changed", ": origin\n")
 		before := p.must(t, "get", "a.test", "-o", "json")
@@ -289,7 +289,7 @@ func testPutFile(t *testing.T, p *place) {
 		`{"routes":[{"host":"r.test","origin":"b.test","expires_at":"2096-10-02T07:06:40Z"}]}`, "routes:\n- host: r.test\n  origin: b.test\n  expires_at: 2096-10-02T07:06:40Z\n", "routes: [{host: r.test, origin: b.test, expires_at: 4000000000}]\n",
 	} {
 		said := p.must(t, "put", "--force", "--file", file(content), "--note", "n")
-		wantSays(t, content, said, map[bool]string{true: "Created", false: "so already"}[n == 0])
+		wantSays(t, content, said, map[bool]string{true: "Created", false: "already has these attributes"}[n == 0])
 		p.want(t, "r.test", `{"host":"r.test","origin":"b.test","note":"n","expires_at":4000000000}`)
 	}
 
