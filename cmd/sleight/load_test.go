@@ -201,16 +201,20 @@ func startLoad(t *testing.T) *load {
 // absent reports whether the route of the host with comes is removed in this step.
 func (l *load) absent() bool { return l.step%10 >= 3 && l.step%10 < 6 }
 
-// awaitAbsence returns when the server has answered a request without the route of the host with comes, or when ctx ends.
-func (l *load) awaitAbsence(ctx context.Context, t *testing.T) {
-	t.Helper()
-	for _, h := range l.hosts {
-		for h.comes && ctx.Err() == nil {
-			if status, _ := get(t, l.url, h.name); status == http.StatusNotFound {
-				return
+// covered reports whether each origin got a request for each of its hosts, and the host with comes was requested without a route.
+// On a machine under other load, a run may have too few changes of the routes for that.
+func (l *load) covered() bool {
+	for i, h := range l.hosts {
+		if h.comes && l.seen[i].Failed["404 destination_not_found"] == 0 {
+			return false
+		}
+		for _, o := range h.origins {
+			if o.seen[h.name].Load() == 0 {
+				return false
 			}
 		}
 	}
+	return true
 }
 
 // document returns the routes file of this step.
@@ -267,9 +271,6 @@ func (l *load) run(t *testing.T, d time.Duration) {
 		l.step++
 		replaceRoutes(t, l.routes, l.document(t))
 		l.p.cmd.Process.Signal(syscall.SIGHUP)
-		if l.absent() { // on a loaded machine, the next change could come before the server has read this one
-			l.awaitAbsence(ctx, t)
-		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -444,9 +445,11 @@ func TestLoadLosesAndMixesUpNothing(t *testing.T) {
 	kept := []int{l.settle(t, files)}
 	// The first run has allocated memory for the connections. The other runs are longer, so that a leak for each request is
 	// visible. Such a leak is in each run. More requests at a time than before, as on a loaded machine, are in a single run.
-	for grows := true; grows; {
-		if len(kept) == 4 {
-			t.Errorf("the server grows with each run of load: to %d KiB", kept)
+	for grows := true; grows || !l.covered(); {
+		if len(kept) == 5 {
+			if grows {
+				t.Errorf("the server grows with each run of load: to %d KiB", kept)
+			}
 			break
 		}
 		l.run(t, 7*time.Second)
