@@ -109,25 +109,6 @@ func TestStartIsTheSameServer(t *testing.T) {
 	}
 }
 
-func TestStoppedServerLeavesNothing(t *testing.T) {
-	java, jar, err := find(testdeps.Dir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	folder := t.TempDir()
-	t.Setenv("TMPDIR", folder)
-	p, err := start(java, jar)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.stop()
-	if conn, err := net.Dial("tcp", strings.TrimPrefix(p.endpoint, "http://")); err == nil {
-		conn.Close()
-		t.Error("something still listens")
-	}
-	checkEmpty(t, folder)
-}
-
 func checkEmpty(t *testing.T, folder string) {
 	t.Helper()
 	if left, err := os.ReadDir(folder); err != nil || len(left) != 0 {
