@@ -23,6 +23,7 @@ the help says otherwise, and a table has level 0 at first.
 Raise the level once all functions and all "sleight serve" that read the table have the version
 that you want to use. To go back to an older version, remove the new attributes from all routes
 and lower the level first. It cannot be lowered while a route has an attribute that needs more.
+Let imports end before: one that has read the level does not read it again.
 
 A routes file has no level.
 

@@ -102,7 +102,8 @@ func (d *DynamoDB) levelIn(item origin.Item) (int, error) {
 // SetLevel changes the level of the table, and returns the level that it had. by and now are for the audit attributes. A level
 // can be lowered only if no route has an attribute that needs more: the error is a *[LevelInUseError] otherwise. SetLevel
 // writes nothing if the table has that level. A dryRun writes nothing either. The error is a *[ConflictError] if somebody else
-// changes the level at the same time.
+// changes the level at the same time. SetLevel looks at the routes before and after it lowers the level, and sets it back if
+// somebody has written such an attribute in between.
 func (d *DynamoDB) SetLevel(ctx context.Context, level int, by string, now time.Time, dryRun bool) (before int, err error) {
 	item, err := d.readItem(ctx, LevelKey)
 	if err != nil {
@@ -119,12 +120,28 @@ func (d *DynamoDB) SetLevel(ctx context.Context, level int, by string, now time.
 	if dryRun {
 		return before, nil
 	}
-	after := origin.Item{"host": LevelKey, levelAttribute: json.Number(strconv.Itoa(level))}
+	after := Stamp(item, origin.Item{"host": LevelKey, levelAttribute: json.Number(strconv.Itoa(level))}, by, now)
 	d.level.Store(0)
-	return before, d.Write(ctx, Change{item, Stamp(item, after, by, now)})
+	if err := d.Write(ctx, Change{item, after}); err != nil || level > before {
+		return before, err
+	}
+	// Somebody who read the old level may have written such an attribute after the first look.
+	if err := d.unused(ctx, level); err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreWait)
+		defer cancel()
+		if failed := d.Write(ctx, Change{after, Stamp(after, item, by, now)}); failed != nil {
+			return before, fmt.Errorf("%w; and the level is %d now, since it cannot be set back: %w", err, level, failed)
+		}
+		return before, err
+	}
+	return before, nil
 }
 
-// LevelInUseError says that a level cannot be lowered, since routes have attributes that need more. Nothing was written.
+// restoreWait bounds the write that sets a level back.
+const restoreWait = 10 * time.Second
+
+// LevelInUseError says that a level cannot be lowered, since routes have attributes that need more. The table has the level that
+// it had.
 type LevelInUseError struct {
 	Table  string
 	Level  int
@@ -134,7 +151,7 @@ type LevelInUseError struct {
 }
 
 func (e *LevelInUseError) Error() string {
-	return fmt.Sprintf("%s has %d routes with attributes that need more than level %d, such as %q of %q: remove these attributes first (\"sleight routes put %s --unset %s\"). Nothing was written",
+	return fmt.Sprintf("%s has %d routes with attributes that need more than level %d, such as %q of %q: remove these attributes first (\"sleight routes put %s --unset %s\"). The level stays as it was",
 		e.Table, e.Routes, e.Level, e.Attribute, e.Host, e.Host, e.Attribute)
 }
 

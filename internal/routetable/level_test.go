@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -118,7 +119,7 @@ func TestAttributeOfANewVersionWaitsForTheLevelOfTheTable(t *testing.T) {
 		if !ok || before != 1 || used.Routes != 3 || used.Attribute != "note" || !strings.HasSuffix(used.Host, ".test") {
 			t.Errorf("%d, %v", before, err)
 		}
-		wantSaid(t, err, "3 routes", `--unset note`, "Nothing was written")
+		wantSaid(t, err, "3 routes", `--unset note`, "The level stays as it was")
 		wantLevel(t, table, 1)
 		for n := range 3 {
 			host := fmt.Sprintf("%d.test", n)
@@ -126,6 +127,24 @@ func TestAttributeOfANewVersionWaitsForTheLevelOfTheTable(t *testing.T) {
 		}
 		setLevel(t, table, 0)
 		wantRefused(t, table.Write(t.Context(), routetable.Change{After: noted}), routetable.LevelError{Table: table.String(), Host: "a.test", Attribute: "note", Needed: 1})
+	})
+
+	t.Run("it is set back if a route comes to need it meanwhile", func(t *testing.T) {
+		table := newTable(t)
+		setLevel(t, table, 1)
+		other := newTable(t)
+		other.Table = table.Table
+		late := sync.OnceFunc(func() { write(t, other, nil, noted) })
+		table.Client = client(db.Relay(t, func(action string) {
+			if action == "PutItem" {
+				late()
+			}
+		}, nil))
+		before, err := table.SetLevel(t.Context(), 0, "ann", time.Now(), false)
+		if used, ok := errors.AsType[*routetable.LevelInUseError](err); !ok || before != 1 || used.Routes != 1 || used.Host != "a.test" {
+			t.Errorf("%d, %v", before, err)
+		}
+		wantLevel(t, table, 1)
 	})
 
 	t.Run("a dry run and the same level write nothing", func(t *testing.T) {

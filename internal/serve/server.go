@@ -29,10 +29,10 @@ type Server struct {
 	MaxConnections int            // of clients; zero means no bound
 	Trusted        []netip.Prefix // networks of proxies; their connections are not one client's
 
-	Handler http.Handler
+	Handler http.Handler          // must not be nil
 	Started func()                // called once it serves; may be nil
 	Free    func()                // closes what can be spared if no file descriptor is left; may be nil
-	Reload  func()                // called on SIGHUP
+	Reload  func()                // called on SIGHUP; may be nil
 	Watch   func(context.Context) // runs until its context ends; may be nil
 	Logger  *slog.Logger          // must not be nil
 	Attrs   []slog.Attr           // logged with the URL that it serves
@@ -164,7 +164,9 @@ func (s *Server) follow(ctx context.Context, hangUp <-chan os.Signal) {
 	for {
 		select {
 		case <-hangUp:
-			s.Reload()
+			if s.Reload != nil {
+				s.Reload()
+			}
 		case <-ctx.Done():
 			return
 		}

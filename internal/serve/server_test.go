@@ -2,6 +2,7 @@ package serve
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -11,6 +12,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 const patience = 30 * time.Second
@@ -283,5 +287,39 @@ func TestNobodyKeepsTheServerFromEnding(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 		close(release)
+	}
+}
+
+// Without the PING, a client that has gone silently would keep its requests for good.
+func TestSilentHTTP2ClientIsAskedWhetherItIsThere(t *testing.T) {
+	t.Parallel()
+	limits := defaultLimits
+	limits.idle = 20 * time.Millisecond
+	release := make(chan struct{})
+	defer close(release)
+	r := start(t, Server{H2C: true, limits: limits, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release })})
+	c := r.send(t, http2.ClientPreface)
+	f := http2.NewFramer(c, c)
+	if err := f.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	var header bytes.Buffer
+	e := hpack.NewEncoder(&header)
+	for _, field := range []hpack.HeaderField{{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "http"}, {Name: ":authority", Value: "a.test"}, {Name: ":path", Value: "/"}} {
+		if err := e.WriteField(field); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: header.Bytes(), EndStream: true, EndHeaders: true}); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			t.Fatalf("no PING: %v", err)
+		}
+		if ping, ok := frame.(*http2.PingFrame); ok && !ping.IsAck() {
+			return
+		}
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
 
-// A Record describes one request after its response has ended: the request, its outcome, and its times. Each field is set
-// once. The log line of the request is made from its Record, and [Config].Observe gets the same Record, for metrics and
+// A Record describes one request after its response has ended: the request, its outcome, and its times. It does not change
+// after that. The log line of the request is made from its Record, and [Config].Observe gets the same Record, for metrics and
 // traces.
 //
 // A client chooses Method, Host and TraceID, and an origin or a client can choose parts of Err, ErrorText, Origin.Host and

@@ -26,6 +26,7 @@ func (t *Transport) unlock() {
 	}
 }
 
+// closeAll closes connections that are no longer in a pool. No mutex is held: closing may wait.
 func closeAll(conns []*conn) {
 	for _, c := range conns {
 		c.protocol.close()

@@ -60,7 +60,7 @@ func (t *Target) tlsConfig(serverName string, roots *x509.CertPool, clientCert *
 		}
 	}
 	if t.SPKIPins != nil && len(t.SPKIPins) == 0 {
-		return nil, false, &TargetError{Field: "SPKIPins", Reason: "are empty; leave them nil where none are wanted"}
+		return nil, false, &TargetError{Field: "SPKIPins", Reason: "are empty; leave them nil if none are wanted"}
 	}
 	config.GetClientCertificate = func(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		if f, ok := asked.Context().Value(certificateRequestKey{}).(func(*tls.CertificateRequestInfo)); ok {

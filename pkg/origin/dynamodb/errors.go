@@ -119,6 +119,10 @@ func (e *tableError) Advice() string {
 		return fmt.Sprintf("allow the proxy's role dynamodb:BatchGetItem on the table %s, and kms:Decrypt if the table has a key of its own", e.table)
 	case NoTable:
 		return fmt.Sprintf("there is no table %s in this account and Region: correct ROUTES_TABLE or AWS_REGION, or create the table", e.table)
+	case NoCredentials:
+		return "no AWS credentials were found: give the proxy a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+	case Invalid:
+		return fmt.Sprintf("DynamoDB refuses the request: the table %s has to have the partition key \"host\" of type S, and no sort key", e.table)
 	case Expired:
 		return "the credentials have expired: log in again, or give the proxy a role, whose credentials are renewed"
 	case NotAccepted:
