@@ -290,7 +290,7 @@ func TestNobodyKeepsTheServerFromEnding(t *testing.T) {
 	}
 }
 
-// Without the PING, a client that has gone silently would keep its requests for good.
+// The PING finds clients that are gone silently. They would keep their requests for good.
 func TestSilentHTTP2ClientIsAskedWhetherItIsThere(t *testing.T) {
 	t.Parallel()
 	limits := defaultLimits
