@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -273,6 +275,13 @@ func TestErrorsOfTheNetworkSayWhoWasAsked(t *testing.T) {
 			}
 		}
 	}
+	stranger := httptest.NewUnstartedServer(http.NotFoundHandler())
+	stranger.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that clients end
+	stranger.StartTLS()
+	defer stranger.Close()
+	_, err = (&routetable.DynamoDB{Client: client(stranger.URL), Table: "routes"}).Get(t.Context(), "a.test")
+	wantKind(t, err, routetable.Unreachable)
+	wantSaid(t, err, stranger.URL, "is not trusted", "AWS_CA_BUNDLE")
 	none := client(nobody, func(o *sdk.Options) {
 		o.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, errors.New("the moon") })
 	})

@@ -2,7 +2,6 @@ package routetable
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -86,12 +85,10 @@ func (d *DynamoDB) explain(action string, err error) (kind ErrorKind, reason str
 	if errors.As(err, &api) {
 		code, message = api.ErrorCode(), api.ErrorMessage()
 	}
-	var network *net.OpError
-	var request *url.Error
 	found := dynamodb.KindOf(err)
 	answer, answered := errors.AsType[*responseError](err)
 	switch {
-	case errors.Is(err, context.Canceled):
+	case found == dynamodb.Canceled:
 		return Interrupted, "was interrupted", true
 	case found == dynamodb.Foreign:
 		why := err
@@ -120,14 +117,25 @@ func (d *DynamoDB) explain(action string, err error) (kind ErrorKind, reason str
 		return Refused, fmt.Sprintf("refused by DynamoDB: %s%s", strings.TrimSuffix(message, "."), remedy(message, d.Table)), false
 	case found == dynamodb.ServerFailure:
 		return Failed, fmt.Sprintf("DynamoDB itself has failed in %s (%s: %s); try again in some seconds, and if it goes on, look at the status of the service (https://health.aws.amazon.com)", d.where(), code, message), true
-	case errors.Is(err, context.DeadlineExceeded):
+	case found == dynamodb.NoAnswer:
 		return Unreachable, fmt.Sprintf("no answer in time from %s; check the network, the region and the endpoint (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB)", d.where()), true
-	case code == "" && errors.As(err, &request):
-		return Unreachable, fmt.Sprintf("%s cannot be reached; check the network, the region and the endpoint (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB): %v", d.where(), request.Err), true
-	case code == "" && errors.As(err, &network):
-		return Unreachable, fmt.Sprintf("the connection to %s failed; check the network and the endpoint (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB): %v", d.where(), network), true
+	case found == dynamodb.Untrusted:
+		return Unreachable, fmt.Sprintf("the certificate of %s is not trusted; set AWS_CA_BUNDLE to the authorities of the proxy in between: %v", d.where(), networkCause(err)), true
+	case found == dynamodb.NoSuchName, found == dynamodb.Unreachable:
+		return Unreachable, fmt.Sprintf("%s cannot be reached; check the network, the region and the endpoint (--endpoint-url, AWS_ENDPOINT_URL_DYNAMODB): %v", d.where(), networkCause(err)), true
 	}
 	return Failed, err.Error(), true
+}
+
+// networkCause returns the error of the network in an error of the SDK, without the method and the URL.
+func networkCause(err error) error {
+	if request, ok := errors.AsType[*url.Error](err); ok {
+		return request.Err
+	}
+	if network, ok := errors.AsType[*net.OpError](err); ok {
+		return network
+	}
+	return err
 }
 
 // remedy says what to do about a request that is not valid, if DynamoDB's message shows that. It is empty otherwise.

@@ -3,13 +3,9 @@ package routetable
 import (
 	"cmp"
 	"context"
-	"errors"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 
 	"github.com/sleightproxy/sleight/pkg/origin/dynamodb"
 )
@@ -56,7 +52,7 @@ func (p *pace) do(ctx context.Context, request func(context.Context) error) erro
 			return nil
 		case dynamodb.IsThrottled(err):
 			p.responded()
-		case !isTransient(err) || p.downTooLong():
+		case !dynamodb.IsTransient(err) || p.downTooLong():
 			return err
 		}
 		p.slower(began)
@@ -116,12 +112,4 @@ func (p *pace) downTooLong() bool {
 		longest = maxOutageAfter
 	}
 	return time.Since(p.failed) > longest
-}
-
-// isTransient reports whether the same request may succeed later: the network or the server failed, there was no response in
-// time, or it broke off.
-func isTransient(err error) bool {
-	var network net.Error
-	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) ||
-		retry.IsErrorRetryables(retry.DefaultRetryables).IsErrorRetryable(err).Bool()
 }

@@ -100,6 +100,15 @@ func IsThrottled(err error) bool {
 	return errors.Is(err, ErrUnprocessed) || kinds[Code(err)] == Throttled || throttles.IsErrorThrottle(err).Bool()
 }
 
+// IsTransient reports whether the same request may succeed later: the network or the server failed, there was no response in
+// time, or it broke off.
+func IsTransient(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, new(net.Error)) || retryables.IsErrorRetryable(err).Bool()
+}
+
+// retryables knows the SDK's errors and AWS's codes that are worth another attempt.
+var retryables = retry.IsErrorRetryables(retry.DefaultRetryables)
+
 // throttles knows AWS's codes for throttling.
 var throttles = retry.IsErrorThrottles(retry.DefaultThrottles)
 
