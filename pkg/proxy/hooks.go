@@ -23,7 +23,8 @@ import (
 //
 // The same holds if a reader in r.Body returns an error before the response has begun to reach the client. After that, the
 // proxy cuts the response short, and logs the error. If the origin's body has failed, the response is cut short even if the
-// hook's reader returns io.EOF.
+// hook's reader returns io.EOF. An upgraded connection just ends if its replacement returns an error: that is no failure, since
+// either side may end the connection in that way at any time.
 type ResponseHook func(r *http.Response) error
 
 // A HookError is a failure of a [Middleware], of a [ResponseHook], or of a body that one of them has put in place. A hook
