@@ -59,7 +59,7 @@ func goBuild(pkg string, flags []string) *built {
 		return &built{err: err}
 	}
 	b := &built{binary: filepath.Join(dir, "bootstrap")}
-	if b.keep, b.err = runtimeapi.AfterUs("rm", "-rf", dir); b.err != nil {
+	if b.keep, b.err = runtimeapi.AfterExit("rm", "-rf", dir); b.err != nil {
 		return b
 	}
 	// These are the flags of the Makefile, except with the race detector. That needs cgo. If -trimpath is not set, the packages of this

@@ -70,13 +70,13 @@ func Start(c Config) (*Process, error) {
 	p.cmd.Dir = c.Dir
 	p.cmd.Env = append(append([]string{}, c.Env...), "AWS_LAMBDA_RUNTIME_API="+listener.Addr().String())
 	p.cmd.Stdout, p.cmd.Stderr = out, out
-	apart(p.cmd)
+	ownProcessGroup(p.cmd)
 	if err := p.cmd.Start(); err != nil {
 		listener.Close()
 		return nil, fmt.Errorf("runtimeapi: start %q: %w", c.Binary, err)
 	}
 	// Most functions end by themselves without a Runtime API. Frozen functions do not.
-	disarm, err := AfterUs("kill", "-9", fmt.Sprint(p.cmd.Process.Pid))
+	disarm, err := AfterExit("kill", "-9", fmt.Sprint(p.cmd.Process.Pid))
 	server := &http.Server{Handler: p.api.handler(), ReadHeaderTimeout: time.Minute}
 	served := make(chan struct{})
 	go func() { defer close(served); server.Serve(listener) }()

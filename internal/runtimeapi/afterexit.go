@@ -6,9 +6,9 @@ import (
 	"os/exec"
 )
 
-// AfterUs runs a command after the end of this process, because a process that panics or is killed cannot clean up by itself. disarm
+// AfterExit runs a command after the end of this process, because a process that panics or is killed cannot clean up by itself. disarm
 // cancels that. The caller must keep disarm: if it were collected as garbage, the command would run too early.
-func AfterUs(command ...string) (disarm func(), err error) {
+func AfterExit(command ...string) (disarm func(), err error) {
 	cmd := exec.Command("sh", append([]string{"-c", `trap "" HUP INT QUIT TERM; read -r _; exec "$@"`, "sh"}, command...)...)
 	r, w, err := os.Pipe()
 	if err != nil {
