@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -77,6 +78,11 @@ func (d *DynamoDB) levelOf(attribute string) int {
 	return origin.LevelOf(attribute)
 }
 
+// isKnown reports whether this version knows an attribute. One of a later version needs more than any level that it knows.
+func (d *DynamoDB) isKnown(attribute string) bool {
+	return slices.ContainsFunc(origin.Attributes(), func(row origin.Attribute) bool { return row.Name == attribute })
+}
+
 // Level returns the level of the table.
 func (d *DynamoDB) Level(ctx context.Context) (int, error) {
 	item, err := d.readItem(ctx, LevelKey)
@@ -140,7 +146,7 @@ func (d *DynamoDB) SetLevel(ctx context.Context, level int, by string, now time.
 // restoreWait bounds the write that sets a level back.
 const restoreWait = 10 * time.Second
 
-// LevelInUseError says that a level cannot be lowered, since routes have attributes that need more. The table has the level that
+// LevelInUseError says that a level cannot be lowered, since routes have attributes that need more, or that are not known. The table has the level that
 // it had.
 type LevelInUseError struct {
 	Table  string
@@ -151,7 +157,7 @@ type LevelInUseError struct {
 }
 
 func (e *LevelInUseError) Error() string {
-	return fmt.Sprintf("%s has %d routes with attributes that need more than level %d, such as %q of %q: remove these attributes first (\"sleight routes put %s --unset %s\"). The level stays as it was",
+	return fmt.Sprintf("%s has %d routes with attributes that need more than level %d, or that this sleight does not know, such as %q of %q: remove these attributes first (\"sleight routes put %s --unset %s\"). The level stays as it was",
 		e.Table, e.Routes, e.Level, e.Attribute, e.Host, e.Host, e.Attribute)
 }
 
@@ -163,7 +169,7 @@ func (d *DynamoDB) unused(ctx context.Context, level int) error {
 			return err
 		}
 		for _, name := range item.Names() {
-			if d.levelOf(name) <= level {
+			if d.isKnown(name) && d.levelOf(name) <= level {
 				continue
 			}
 			if used == nil {

@@ -129,6 +129,19 @@ func TestAttributeOfANewVersionWaitsForTheLevelOfTheTable(t *testing.T) {
 		wantRefused(t, table.Write(t.Context(), routetable.Change{After: noted}), routetable.LevelError{Table: table.String(), Host: "a.test", Attribute: "note", Needed: 1})
 	})
 
+	t.Run("it is not lowered if a route has an attribute of a later version", func(t *testing.T) {
+		table := newTable(t)
+		setLevel(t, table, 2)
+		db.Put(t, table.Table, map[string]types.AttributeValue{
+			"host": &types.AttributeValueMemberS{Value: "new.test"}, "origin": &types.AttributeValueMemberS{Value: "b.test"}, "shiny": &types.AttributeValueMemberBOOL{Value: true},
+		})
+		_, err := table.SetLevel(t.Context(), 1, "", time.Now(), false)
+		if used, ok := errors.AsType[*routetable.LevelInUseError](err); !ok || used.Host != "new.test" || used.Attribute != "shiny" {
+			t.Errorf("%v", err)
+		}
+		wantLevel(t, table, 2)
+	})
+
 	t.Run("it is set back if a route comes to need it meanwhile", func(t *testing.T) {
 		table := newTable(t)
 		setLevel(t, table, 1)

@@ -30,8 +30,9 @@ type exchange struct {
 	body  *requestBody // nil if the request has no body
 	watch *watch       // nil until the route is known
 
-	stage  stage
-	status int // sent to the client; 0 if none yet
+	stage      stage
+	status     int  // sent to the client; 0 if none yet, 499 if none was sent before the client left
+	headerSent bool // the server got the header of a final response
 
 	writeErr   error // why the response could not be written
 	interimErr error // why an interim response of the origin could not be forwarded
@@ -138,7 +139,7 @@ func observe(ctx context.Context, e *sni.Exchange) {
 func (x *exchange) resetResponse() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.status, x.sent = 0, 0
+	x.status, x.headerSent, x.sent = 0, false, 0
 }
 
 // addSent counts bytes of the response's body.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/sleightproxy/sleight/pkg/sni"
 )
@@ -54,7 +55,7 @@ func (e *HookError) Unwrap() error { return e.Err }
 func hookError(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("%w: %w", ctx.Err(), err)
+		return fmt.Errorf("%w: %v", ctx.Err(), err) // err may be a HookError, which would be the cause
 	case as[*HookError](err):
 		return err
 	case errors.Is(err, context.DeadlineExceeded) && !as[*sni.Error](err):
@@ -86,14 +87,18 @@ func (h *Handler) runHooks(r *http.Response) error {
 	ctx, x, body := r.Request.Context(), exchangeOf(r.Request.Context()), r.Body
 	for _, hook := range h.config.ResponseHooks {
 		if err := hook(r); err != nil {
-			return hookError(ctx, err)
+			cause := hookError(ctx, err)
+			if broken := x.brokenResponse(); broken != nil && errors.Is(err, broken) && as[*HookError](cause) && !as[*HookError](err) {
+				cause = fmt.Errorf("%w: %w", ErrIncompleteResponse, err) // the hook has read the body
+			}
+			return cause
 		}
 	}
 	if r.Body == body {
 		return nil
 	}
 	if r.StatusCode != http.StatusSwitchingProtocols {
-		r.Body = &hookedBody{r.Body, x, ctx, x.brokenResponse}
+		r.Body = &hookedBody{ReadCloser: r.Body, x: x, ctx: ctx, beneath: x.brokenResponse}
 	} else if _, ok := r.Body.(io.ReadWriteCloser); !ok {
 		return &HookError{Err: errors.New("its replacement of an upgraded connection cannot be written to")}
 	}
@@ -106,7 +111,9 @@ func watchReplaced(next http.Handler) http.Handler {
 		x := exchangeOf(r.Context())
 		if r.Body != nil && r.Body != http.NoBody && r.Body != io.ReadCloser(x.body) {
 			r = r.WithContext(r.Context())
-			r.Body = &hookedBody{r.Body, x, r.Context(), x.brokenUpload}
+			replaced := &hookedBody{ReadCloser: r.Body, x: x, ctx: r.Context(), beneath: x.brokenUpload}
+			defer replaced.Close() // ReverseProxy of Go 1.26 does not
+			r.Body = replaced
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -118,6 +125,15 @@ type hookedBody struct {
 	x       *exchange
 	ctx     context.Context // of the request
 	beneath func() error    // returns why the replaced body could not be read
+	closed  atomic.Bool
+}
+
+// Close closes the body once. An error of a Read that it ends is not the hook's fault.
+func (b *hookedBody) Close() error {
+	if b.closed.Swap(true) {
+		return nil
+	}
+	return b.ReadCloser.Close()
 }
 
 // Read returns the error of the replaced body if it has failed, even if the hook's reader returns io.EOF: an incomplete
@@ -130,7 +146,7 @@ func (b *hookedBody) Read(p []byte) (int, error) {
 	if broken := b.beneath(); broken != nil {
 		return n, broken
 	}
-	if err != io.EOF && b.ctx.Err() == nil {
+	if err != io.EOF && b.ctx.Err() == nil && !b.closed.Load() {
 		b.x.hookFailed(hookError(b.ctx, err))
 	}
 	return n, err

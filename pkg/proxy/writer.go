@@ -63,7 +63,7 @@ func (w *responseWriter) WriteHeader(status int) {
 		header["Connection"] = []string{"close"}
 		linger(w.ResponseWriter)
 	}
-	w.x.status = status
+	w.x.status, w.x.headerSent = status, true
 	w.ResponseWriter.WriteHeader(status)
 }
 
@@ -107,7 +107,7 @@ func (w *responseWriter) FlushError() error {
 // that gets nothing on a reused connection retries the request, even a POST: RFC 9112 section 9.3.1 forbids that, but curl
 // and browsers do it.
 func (w *responseWriter) flushPartial() {
-	if w.x.status >= 200 {
+	if w.x.headerSent { // otherwise net/http would send a 200 of its own
 		w.FlushError()
 	}
 }

@@ -212,7 +212,11 @@ func (m *multiplex) roundTrip(l lease, req *http.Request, x *Exchange) (*http.Re
 		resp.Body.Close()
 		return nil, fmt.Errorf("%w than %d bytes", errHeaderSize, limit)
 	}
-	if !isEmpty(req, resp) {
+	if isEmpty(req, resp) {
+		// A 304 and the response to HEAD may have a Content-Length (RFC 9110 section 8.6). net/http would miss the bytes.
+		resp.Body.Close()
+		resp.Body = http.NoBody
+	} else {
 		resp.Body = &responseBody{ReadCloser: resp.Body, ctx: req.Context(), conn: l.conn, left: resp.ContentLength}
 	}
 	return resp, nil
