@@ -179,7 +179,7 @@ func TestRoutesImportAndExport(t *testing.T) {
 		file := writeFile(t, "routes.json", routesDocument(t, storedItem("a.test", 4, "mine"), storedItem("b.test", 0, "mine")))
 		status, out, err := o.run(t, "", "import", file, "--table", table)
 		if status != 3 || out != "2 routes: 1 created, 0 updated, 0 unchanged, 1 conflict, 0 failed\n" ||
-			!strings.Contains(err, `route "a.test": the document has seen version 4, and the table has version 5 by "alice" at 2026-02-03T04:05:06Z, with another note; it was not written`) ||
+			!strings.Contains(err, `route "a.test": the document has seen version 4, and the stored route has version 5 by "alice" at 2026-02-03T04:05:06Z, with another note; it was not written`) ||
 			!strings.Contains(err, "--overwrite") {
 			t.Errorf("%d %q %q", status, out, err)
 		}

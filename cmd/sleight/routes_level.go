@@ -109,7 +109,11 @@ func (r *routesCommand) setLevel(c *cobra.Command, table *routetable.DynamoDB, l
 	if err != nil {
 		return err
 	}
-	return r.output.print(w.out, newLevelState(level), func() {
+	now := level
+	if flags.dryRun {
+		now = before
+	}
+	return r.output.print(w.out, newLevelState(now), func() {
 		switch {
 		case before == level:
 			fmt.Fprintf(w.out.Out, "%v has level %d already; nothing was written\n", table, level)

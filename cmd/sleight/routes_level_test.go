@@ -51,6 +51,9 @@ func testLevel(t *testing.T, db *dynamodbtest.Server) {
 	}
 	change := fmt.Sprintf(`hange the level of %s from %d to 0\n`, quoted, highest+2)
 	wantOutcome(t, "dry run", p.run(t, "level", "0", "--dry-run"), 0, "Would c"+change+"Nothing was written: this was a dry run\\.\n", "")
+	if o := p.run(t, "level", "0", "--dry-run", "-o", "json"); o.status != 0 || !strings.HasPrefix(compact(t, o.out), fmt.Sprintf(`{"level":%d,`, highest+2)) {
+		t.Errorf("a dry run says which level the table would have: %+v", o)
+	}
 	wantOutcome(t, "back", p.run(t, "level", "0"), 0, strings.Replace(change, "hange", "Changed", 1), "")
 	wantOutcome(t, "again", p.run(t, "level", "0"), 0, quoted+` has level 0 already; nothing was written\n`, "")
 

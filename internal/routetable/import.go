@@ -94,7 +94,7 @@ func (e *StaleError) Error() string {
 	if names := Difference(e.Seen.WithoutAudit(), e.Current.WithoutAudit()); len(names) > 0 {
 		has += ", with another " + strings.Join(names, ", ")
 	}
-	return fmt.Sprintf("route %q: the document has seen version %s, and the table has %s; it was not written", e.Seen.Host(), VersionText(e.Seen), has)
+	return fmt.Sprintf("route %q: the document has seen version %s, and the stored route has %s; it was not written", e.Seen.Host(), VersionText(e.Seen), has)
 }
 
 // Unwrap returns a *[ConflictError].

@@ -273,7 +273,7 @@ func TestImport(t *testing.T) {
 		if err := im.Run(t.Context(), sequence(document...), nil); err != nil {
 			t.Fatal(err)
 		}
-		if stale == nil || !strings.Contains(stale.Error(), `seen version 2, and the table has version 3 by "alice" at 2026-01-02T03:04:05Z, with another note`) {
+		if stale == nil || !strings.Contains(stale.Error(), `seen version 2, and the stored route has version 3 by "alice" at 2026-01-02T03:04:05Z, with another note`) {
 			t.Errorf("%v", stale)
 		}
 		after := contents(t, table)

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 
 	"github.com/sleightproxy/sleight/pkg/origin"
 	"github.com/sleightproxy/sleight/pkg/sni"
@@ -76,12 +77,17 @@ type Handler struct {
 	chain     http.Handler
 }
 
-// New returns a Handler. It returns an error if Routes is nil or if Transport.Translate is not. It does not change what c
+// New returns a Handler. It returns an error if Routes or an entry of Middleware or ResponseHooks is nil, or if
+// Transport.Translate is not. It does not change what c
 // points to.
 func New(c Config) (*Handler, error) {
 	switch {
 	case c.Routes == nil:
 		return nil, errors.New("proxy: Config.Routes is nil")
+	case slices.ContainsFunc(c.Middleware, func(m Middleware) bool { return m == nil }):
+		return nil, errors.New("proxy: Config.Middleware has a nil entry")
+	case slices.ContainsFunc(c.ResponseHooks, func(h ResponseHook) bool { return h == nil }):
+		return nil, errors.New("proxy: Config.ResponseHooks has a nil entry")
 	case c.Transport == nil:
 		c.Transport = &sni.Transport{}
 	case c.Transport.Translate != nil:

@@ -146,6 +146,8 @@ func TestNewRefusesAnUnusableConfig(t *testing.T) {
 		want   string
 	}{
 		"no routes":               {proxy.Config{}, "Config.Routes is nil"},
+		"a nil middleware":        {proxy.Config{Routes: routes(t), Middleware: []proxy.Middleware{nil}}, "Config.Middleware has a nil entry"},
+		"a nil hook":              {proxy.Config{Routes: routes(t), ResponseHooks: []proxy.ResponseHook{nil}}, "Config.ResponseHooks has a nil entry"},
 		"a translator of its own": {proxy.Config{Routes: routes(t), Transport: &sni.Transport{Translate: sni.Static{}}}, "Translate is not nil"},
 	} {
 		if h, err := proxy.New(c.config); h != nil || err == nil || !strings.HasPrefix(err.Error(), "proxy: ") || !strings.Contains(err.Error(), c.want) {
