@@ -263,7 +263,7 @@ func testPutFile(t *testing.T, p *place) {
 		if o.status != 3 {
 			t.Errorf("an old file: %+v", o)
 		}
-		wantSays(t, "an old file", o.err, "the table has version", `by "eve`, "- origin: "+format+".test", "+ origin: stale.test", "it was not written")
+		wantSays(t, "an old file", o.err, "the stored route has version", `by "eve`, "- origin: "+format+".test", "+ origin: stale.test", "it was not written")
 		if after := p.must(t, "get", "a.test", "-o", "json"); after != before {
 			t.Errorf("%s became %s", before, after)
 		}

@@ -77,7 +77,9 @@ func TestReplacedBodyIsClosedOnce(t *testing.T) {
 	for name, origin := range map[string]string{"answered": address, "refused": tlstest.Refusing(t)} {
 		var closed atomic.Int64
 		b, lines := one(t, route{"origin": origin, "ca_pem": ca.PEM()}, withBody(func(body io.ReadCloser) io.ReadCloser { return closeCount{body, &closed} }))
-		b.do(t, "a.test", func(r *http.Request) { r.Method, r.Body, r.ContentLength = "POST", io.NopCloser(strings.NewReader("hello")), 5 })
+		b.do(t, "a.test", func(r *http.Request) {
+			r.Method, r.Body, r.ContentLength = "POST", io.NopCloser(strings.NewReader("hello")), 5
+		})
 		if lines.next(t); closed.Load() != 1 {
 			t.Errorf("%s: closed %d times", name, closed.Load())
 		}
