@@ -201,7 +201,7 @@ func testVersionAsStored(t *testing.T, db *dynamodbtest.Server) {
 		if err := os.WriteFile(file, []byte(document), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if o := p.run(t, "put", "--force", "--file", file); o.status != status || !strings.Contains(o.err, "and the table has version -3 by a tool that does not say who; it was not written") {
+		if o := p.run(t, "put", "--force", "--file", file); o.status != status || !strings.Contains(o.err, "and the stored route has version -3 by a tool that does not say who; it was not written") {
 			t.Errorf("%s: %+v", document, o)
 		}
 	}
