@@ -17,7 +17,7 @@ export GOTOOLCHAIN
 
 # Most tests wait for something, so more of them run at a time than there are processors.
 PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
-PACKAGES := $(shell expr $(PROCESSORS) + 2)
+PACKAGES := $(shell expr $(PROCESSORS) + 1)
 PARALLEL := $(shell expr $(PROCESSORS) + $(PROCESSORS))
 # The race detector lets each process sleep for a second at its end, for goroutines that are left. goleak finds these.
 RACE := atexit_sleep_ms=10 $(GORACE)
