@@ -124,6 +124,11 @@ func (e *envelope) answer(contentType string) (*answer, error) {
 // v2Answer reads a reply in payload format 2.0. If the reply has no status, the whole reply is the body.
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
 func v2Answer(payload []byte) (*answer, error) {
+	e, malformed := parseEnvelope(payload) // first, since nearly all replies have a status, and a large one takes a while to parse
+	if malformed == nil && e.Status != nil {
+		e.MultiValueHeaders = nil // this format does not have it
+		return e.answer("")
+	}
 	var raw json.RawMessage
 	if err := json.Unmarshal(payload, &raw); err != nil {
 		return nil, fmt.Errorf("localfront: the reply is no JSON: %w", err)
@@ -132,12 +137,10 @@ func v2Answer(payload []byte) (*answer, error) {
 		Status json.RawMessage `json:"statusCode"`
 	}
 	if json.Unmarshal(payload, &probe) == nil && probe.Status != nil {
-		e, err := parseEnvelope(payload)
-		if err != nil {
-			return nil, err
+		if malformed != nil {
+			return nil, malformed
 		}
-		e.MultiValueHeaders = nil // this format does not have it
-		return e.answer("")
+		return e.answer("") // which says that the status is null
 	}
 	body := []byte(raw)
 	var text string
