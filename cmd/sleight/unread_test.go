@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -35,7 +36,9 @@ func newStubborn(t *testing.T) (o *stubborn, routes string) {
 	o = &stubborn{take: make(chan struct{})}
 	o.Origin = &tlstest.Origin{HTTP1: true, Unread: true, Handler: o, Certificates: map[string]tls.Certificate{"a.test": tlstest.Leaf(t, ca, "a.test")}}
 	o.Start(t)
-	return o, routesFile(t, map[string]any{"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM()})
+	return o, routesFile(t, map[string]any{
+		"host": "a.test", "origin": o.Addr, "ca_pem": ca.PEM(), "connect_timeout": "30s", "handshake_timeout": "30s", // for a loaded machine
+	})
 }
 
 func (o *stubborn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -85,7 +88,11 @@ func (o *stubborn) moved(requests int64) func() int64 {
 func settle(t *testing.T, url string, count func() int64) {
 	t.Helper()
 	other := client(t, false)
+	late := time.Now().Add(2 * patience)
 	for before, same := int64(-1), 0; same < 100; {
+		if time.Now().After(late) {
+			t.Fatal("not all requests have reached the origin, or something is still sent")
+		}
 		expect(t, other, url+"/other", "200 got 0")
 		if now := count(); now == before {
 			same++
