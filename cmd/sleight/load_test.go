@@ -202,8 +202,7 @@ func startLoad(t *testing.T) *load {
 func (l *load) absent() bool { return l.step%10 >= 3 && l.step%10 < 6 }
 
 // covered reports whether each host was answered, and each of its origins requested, and the host with comes was requested without
-// a route.
-// On a machine under other load, a run may have too few changes of the routes for that.
+// a route. On a machine under other load, a run may have too few changes of the routes for that.
 func (l *load) covered() bool {
 	for i, h := range l.hosts {
 		if l.seen[i].Right == 0 || h.comes && l.seen[i].Failed["404 destination_not_found"] == 0 {

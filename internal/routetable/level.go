@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -78,11 +77,6 @@ func (d *DynamoDB) levelOf(attribute string) int {
 	return origin.LevelOf(attribute)
 }
 
-// isKnown reports whether this version knows an attribute. One of a later version needs more than any level that it knows.
-func (d *DynamoDB) isKnown(attribute string) bool {
-	return slices.ContainsFunc(origin.Attributes(), func(row origin.Attribute) bool { return row.Name == attribute })
-}
-
 // Level returns the level of the table.
 func (d *DynamoDB) Level(ctx context.Context) (int, error) {
 	item, err := d.readItem(ctx, LevelKey)
@@ -146,8 +140,8 @@ func (d *DynamoDB) SetLevel(ctx context.Context, level int, by string, now time.
 // restoreWait bounds the write that sets a level back.
 const restoreWait = 10 * time.Second
 
-// LevelInUseError says that a level cannot be lowered, since routes have attributes that need more, or that are not known. The table has the level that
-// it had.
+// LevelInUseError says that a level cannot be lowered, since routes have attributes that need more, or that are not known. The
+// table has the level that it had.
 type LevelInUseError struct {
 	Table  string
 	Level  int
@@ -161,15 +155,20 @@ func (e *LevelInUseError) Error() string {
 		e.Table, e.Routes, e.Level, e.Attribute, e.Host, e.Host, e.Attribute)
 }
 
-// unused returns a *LevelInUseError if a route has an attribute that needs more than level.
+// unused returns a *LevelInUseError if a route has an attribute that needs more than level. An attribute that this version does not
+// know needs more than any level that it knows.
 func (d *DynamoDB) unused(ctx context.Context, level int) error {
+	allowed := map[string]bool{}
+	for _, row := range origin.Attributes() {
+		allowed[row.Name] = d.levelOf(row.Name) <= level
+	}
 	var used *LevelInUseError
 	for item, err := range d.All(ctx) {
 		if err != nil {
 			return err
 		}
 		for _, name := range item.Names() {
-			if d.isKnown(name) && d.levelOf(name) <= level {
+			if allowed[name] {
 				continue
 			}
 			if used == nil {
